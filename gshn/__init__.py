@@ -1,0 +1,9 @@
+"""Graph Spiking Hybrid Network (GSHN, arXiv:2501.19069) for vision-language alignment.
+
+Data flow, which is also the import order of the folders:
+
+image -> ``segments`` -> ``graphs`` -> ``data`` (pairs) -> ``neurons`` -> ``encoders`` -> ``model`` -> ``losses``
+-> ``training`` -> ``evaluation``; ``python -m gshn.train`` and ``python -m gshn.evaluate`` are the entry points.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,330 @@
+"""Configuration: one dataclass per stage, read from YAML and ``key=value`` overrides by OmegaConf, validated once.
+
+The defaults of the dataclasses are the config ``default``; the files in ``gshn/configs`` name what they change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gshn.errors import ConfigError
+
+CONFIGS = Path(__file__).parent / "configs"
+
+
+def _check(condition: bool, key: str, value: object, mend: str) -> None:
+    if not condition:
+        raise ConfigError(f"config key '{key}' is {value!r}: {mend}")
+
+
+def _one_of(key: str, value: str, *choices: str) -> None:
+    _check(value in choices, key, value, f"choose one of {', '.join(choices)}")
+
+
+@dataclass
+class SceneData:
+    """ShapeScenes, for pretraining and retrieval."""
+
+    train: int = 6000
+    """Number of training scenes."""
+    test: int = 1000
+    """Number of held-out scenes that retrieval is evaluated on."""
+    image_size: int = 96
+    """Width and height, pixels."""
+    segmenter: str = "ground_truth"
+    """ground_truth or superpixels."""
+    caption_weights: list[float] = field(default_factory=lambda: [6.0, 1.0, 1.0, 1.0, 1.0])
+    """How often each caption is trained on, from the most detailed to the vaguest."""
+
+    def __post_init__(self) -> None:
+        _check(self.train >= 1, "data.scenes.train", self.train, "must be at least 1")
+        _check(self.test >= 1, "data.scenes.test", self.test, "must be at least 1")
+        _check(self.image_size >= 48, "data.scenes.image_size", self.image_size, "must be at least 48")
+        _one_of("data.scenes.segmenter", self.segmenter, "ground_truth", "superpixels")
+        ok = len(self.caption_weights) == 5 and min(self.caption_weights) >= 0 and sum(self.caption_weights) > 0
+        _check(ok, "data.scenes.caption_weights", self.caption_weights, "give 5 weights >= 0, one of them > 0")
+
+
+@dataclass
+class QuestionData:
+    """easy-VQA, for fine-tuning."""
+
+    train_images: int | None = None
+    """Images to train on, with all their questions; all 4,000 where null."""
+    test_images: int | None = None
+    """Images to test on; all 1,000 where null."""
+
+    def __post_init__(self) -> None:
+        for name in ("train_images", "test_images"):
+            value = getattr(self, name)
+            _check(value is None or value >= 1, f"data.questions.{name}", value, "must be null or at least 1")
+
+
+@dataclass
+class DataConfig:
+    """What is read, and where computed graphs are kept."""
+
+    scenes: SceneData = field(default_factory=SceneData)
+    questions: QuestionData = field(default_factory=QuestionData)
+    cache: str = "cache"
+    """Folder of computed scene graphs; safe to delete."""
+
+
+@dataclass
+class GraphConfig:
+    """Segments -> scene graph."""
+
+    backbone: str = "efficientnet_lite0"
+    """efficientnet_lite0 (frozen, ImageNet weights) or small_conv (trained with the model)."""
+    neighbours: int = 4
+    """Edges to this many nearest centroids, besides those between touching segments."""
+    max_segments: int = 64
+    """The largest segments are kept."""
+
+    def __post_init__(self) -> None:
+        _one_of("graph.backbone", self.backbone, "efficientnet_lite0", "small_conv")
+        _check(self.neighbours >= 0, "graph.neighbours", self.neighbours, "must be at least 0")
+        _check(self.max_segments >= 1, "graph.max_segments", self.max_segments, "must be at least 1")
+
+
+@dataclass
+class GATConfig:
+    """Continuous path, F_GAT."""
+
+    enabled: bool = True
+    layers: int = 2
+    heads: int = 4
+
+    def __post_init__(self) -> None:
+        _check(self.layers >= 1, "model.gat.layers", self.layers, "must be at least 1")
+        _check(self.heads >= 1, "model.gat.heads", self.heads, "must be at least 1")
+
+
+@dataclass
+class SpikingConfig:
+    """Discrete path, E_SNN."""
+
+    enabled: bool = True
+    layers: int = 2
+    steps: int = 8
+    """T, number of time steps."""
+    dt: float = 1e-4
+    """Time step, seconds. snnTorch's NIR importer assumes this value."""
+    tau: float = 2e-4
+    """Membrane time constant, seconds."""
+    v_threshold: float = 1.0
+    surrogate: str = "atan"
+    """atan, fast_sigmoid or sigmoid, of snntorch.surrogate."""
+    slope: float = 2.0
+    """Steepness of the surrogate."""
+    aggregation: str = "degree"
+    """degree: A = w I + (1 - w) D^-1 Adj; attention: the last GAT layer's attention, mean over its heads."""
+    self_weight: float = 0.5
+    """w of the degree-normalised aggregation."""
+
+    def __post_init__(self) -> None:
+        _check(self.layers >= 1, "model.spiking.layers", self.layers, "must be at least 1")
+        _check(self.steps >= 2, "model.spiking.steps", self.steps, "must be at least 2")
+        _check(0 < self.dt <= self.tau, "model.spiking.dt", self.dt, "needs 0 < dt <= tau")
+        _check(self.v_threshold > 0, "model.spiking.v_threshold", self.v_threshold, "must be above 0")
+        _one_of("model.spiking.surrogate", self.surrogate, "atan", "fast_sigmoid", "sigmoid")
+        _one_of("model.spiking.aggregation", self.aggregation, "degree", "attention")
+        _check(0 <= self.self_weight <= 1, "model.spiking.self_weight", self.self_weight, "must lie in [0, 1]")
+
+
+@dataclass
+class TextConfig:
+    """Text encoder."""
+
+    encoder: str = "bert"
+    """bert (a small one, from scratch) or minilm (pretrained; its package is the extra 'minilm')."""
+    layers: int = 2
+    heads: int = 4
+    max_length: int = 80
+    """Tokens; longer texts are cut."""
+
+    def __post_init__(self) -> None:
+        _one_of("model.text.encoder", self.encoder, "bert", "minilm")
+        _check(self.layers >= 1, "model.text.layers", self.layers, "must be at least 1")
+        _check(self.max_length >= 8, "model.text.max_length", self.max_length, "must be at least 8")
+
+
+@dataclass
+class ModelConfig:
+    """GSHN."""
+
+    width: int = 128
+    """Channels of node tokens, spiking layers, text and fusion."""
+    dropout: float = 0.1
+    gat: GATConfig = field(default_factory=GATConfig)
+    spiking: SpikingConfig = field(default_factory=SpikingConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    fusion_layers: int = 2
+
+    def __post_init__(self) -> None:
+        enabled = self.gat.enabled or self.spiking.enabled
+        _check(enabled, "model.spiking.enabled", False, "model.gat.enabled is false too; switch one of them on")
+        if self.spiking.enabled and not self.gat.enabled:
+            _one_of("model.spiking.aggregation", self.spiking.aggregation, "degree")
+        for key, heads in (("model.gat.heads", self.gat.heads), ("model.text.heads", self.text.heads)):
+            _check(self.width % heads == 0, "model.width", self.width, f"must be a multiple of {key} ({heads})")
+        _check(0 <= self.dropout < 1, "model.dropout", self.dropout, "must lie in [0, 1)")
+        _check(self.fusion_layers >= 1, "model.fusion_layers", self.fusion_layers, "must be at least 1")
+
+
+@dataclass
+class ObjectiveConfig:
+    """Weights of the pretraining losses; 0 switches one off, and its computation."""
+
+    itc: float = 1.0
+    """Image-text contrast."""
+    spike_contrast: float = 0.1
+    """Segment-level contrast of the spike code between the two halves of the time window."""
+    stl_contrast: float = 0.2
+    """Spiked text learning: contrast of image and text spike trains over time."""
+    stl_words: float = 1.0
+    """Spiked text learning: the segment spike code predicts the caption's words."""
+    mlm: float = 0.2
+    """Masked language modelling."""
+    itm: float = 0.2
+    """Image-text matching with hard negatives."""
+    firing_rate: float = 1.0
+    """Penalty on mean firing rates above ``firing_rate_target``."""
+    firing_rate_target: float = 0.1
+    """Spikes per neuron and step."""
+    fusion_stride: int = 4
+    """MLM and ITM, which need the fusion transformer, look at every k-th pair of the batch."""
+
+    def __post_init__(self) -> None:
+        for name in ("itc", "spike_contrast", "stl_contrast", "stl_words", "mlm", "itm", "firing_rate"):
+            _check(getattr(self, name) >= 0, f"objectives.{name}", getattr(self, name), "must be at least 0")
+        rate = self.firing_rate_target
+        _check(0 < rate < 1, "objectives.firing_rate_target", rate, "must lie in (0, 1)")
+        _check(self.fusion_stride >= 1, "objectives.fusion_stride", self.fusion_stride, "must be at least 1")
+
+
+@dataclass
+class StageConfig:
+    """One stage of training: AdamW, linear warm-up, cosine decay."""
+
+    steps: int = 0
+    batch_size: int = 128
+    """Pairs over all processes."""
+    lr: float = 1e-3
+    warmup: int = 50
+    """Steps."""
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check(self.steps >= 0, "steps", self.steps, "must be at least 0")
+        _check(self.batch_size >= 2, "batch_size", self.batch_size, "must be at least 2")
+        _check(self.lr > 0, "lr", self.lr, "must be above 0")
+
+
+@dataclass
+class PretrainConfig(StageConfig):
+    """Pretraining on image-caption pairs."""
+
+    steps: int = 1000
+
+
+@dataclass
+class FinetuneConfig(StageConfig):
+    """Fine-tuning on questions, while the pretraining objectives go on with a smaller batch (rehearsal), so that one
+    checkpoint serves retrieval and VQA."""
+
+    task: str = "vqa"
+    """vqa or none."""
+    steps: int = 600
+    rehearsal: int = 32
+    """Pairs of the pretraining batch beside each question batch; 0 switches rehearsal off."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _one_of("finetune.task", self.task, "vqa", "none")
+        _check(self.rehearsal >= 0 and self.rehearsal != 1, "finetune.rehearsal", self.rehearsal, "must be 0 or > 1")
+
+
+@dataclass
+class Config:
+    """Everything that a run depends on."""
+
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    graph: GraphConfig = field(default_factory=GraphConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    objectives: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    log_every: int = 10
+    """Steps between lines of metrics.jsonl."""
+    checkpoint_every: int = 100
+    """Steps between training checkpoints: what a kill can cost at most."""
+
+    def __post_init__(self) -> None:
+        _check(self.log_every >= 1, "log_every", self.log_every, "must be at least 1")
+        _check(self.checkpoint_every >= 1, "checkpoint_every", self.checkpoint_every, "must be at least 1")
+
+
+def named_configs() -> list[str]:
+    """Names of the configs that ship with the package."""
+    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+
+
+def load_config(name_or_file: str | Path = "default", overrides: Sequence[str] = ()) -> Config:
+    """Read a named config or a YAML file, and apply overrides.
+
+    Args:
+        name_or_file: One of :func:`named_configs`, or a path.
+        overrides: ``key=value`` with dotted keys, e.g. ``model.spiking.steps=16``.
+
+    Raises:
+        ConfigError: no such config, unknown key, or a value of the wrong type or out of bounds.
+    """
+    path = CONFIGS / f"{name_or_file}.yaml"
+    if not path.is_file():
+        path = Path(name_or_file)
+    if not path.is_file():
+        raise ConfigError(f"config '{name_or_file}' is neither a file nor one of {', '.join(named_configs())}")
+    for override in overrides:
+        if "=" not in override:
+            raise ConfigError(f"override '{override}' is not of the form key=value, e.g. pretrain.steps=500")
+    source = str(path)
+    try:
+        config = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))
+        source = "the command line"
+        config = OmegaConf.merge(config, OmegaConf.from_dotlist(list(overrides)))
+        result = OmegaConf.to_object(config)
+    except ConfigError:
+        raise
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None)
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"config key '{key}' (from {source}): {reason}; config.yaml of any run lists all keys") from None
+    except Exception as error:  # YAML syntax: the parser's error classes are OmegaConf's affair
+        raise ConfigError(f"config {path} cannot be read: {error}") from None
+    assert isinstance(result, Config)
+    return result
+
+
+def to_yaml(config: Config) -> str:
+    """The whole configuration as YAML."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def differences(a: Config, b: Config) -> list[str]:
+    """Dotted keys in which two configurations differ, with both values."""
+
+    def flat(node: object, prefix: str = "") -> dict[str, object]:
+        if not isinstance(node, dict):
+            return {prefix: node}
+        return {k: v for key, value in node.items() for k, v in flat(value, f"{prefix}.{key}".lstrip(".")).items()}
+
+    left, right = (flat(OmegaConf.to_container(OmegaConf.structured(config))) for config in (a, b))
+    return [f"{key} ({left[key]!r} and {right[key]!r})" for key in left if left[key] != right[key]]

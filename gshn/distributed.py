@@ -1,0 +1,68 @@
+"""Losses over the joined batch of all processes: every process returns the same loss, with the right gradients.
+
+Rows (this process's items) are compared with columns (everybody's). With W processes, the gradient that reaches a
+process's parameters is W times its share, and DistributedDataParallel's mean over processes makes that the gradient
+of one process on the joined batch. Everything here is the identity where there is one process.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.nn.functional import all_gather, all_reduce
+
+
+def world_size() -> int:
+    """Number of processes."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Index of this process."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def row_offset(rows: int) -> int:
+    """Index in the joined batch of this process's first row, where every process has the same number of rows."""
+    return rank() * rows
+
+
+def row_counts(rows: int, device: torch.device) -> list[int]:
+    """Number of rows of every process."""
+    if world_size() == 1:
+        return [rows]
+    counts = [torch.zeros(1, dtype=torch.long, device=device) for _ in range(world_size())]
+    dist.all_gather(counts, torch.tensor([rows], device=device))
+    return [int(count) for count in counts]
+
+
+def gather(x: Tensor) -> Tensor:
+    """Concatenate everybody's ``x`` along dim 0, with gradients; sizes may differ in dims 0 and 1.
+
+    Args:
+        x: Shape (R, ...) or (R, S, ...); dim 1 of a tensor with three or more dims is padded with zeros to the
+            largest S of all processes.
+    """
+    if world_size() == 1:
+        return x
+    counts = row_counts(x.shape[0], x.device)
+    if x.dim() >= 3:
+        width = max(row_counts(x.shape[1], x.device))
+        x = torch.cat([x, x.new_zeros(x.shape[0], width - x.shape[1], *x.shape[2:])], dim=1)
+    x = torch.cat([x, x.new_zeros(max(counts) - x.shape[0], *x.shape[1:])])
+    if x.requires_grad:
+        parts = all_gather(x.contiguous())
+    else:
+        parts = [torch.empty_like(x) for _ in counts]
+        dist.all_gather(parts, x.contiguous())
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+
+def global_mean(values: Tensor) -> Tensor:
+    """Mean over all elements of everybody's ``values``, which may differ in number; 0 where there are none."""
+    total, count = values.sum(), torch.tensor(float(values.numel()), device=values.device)
+    if world_size() > 1:
+        total = all_reduce(total)
+        dist.all_reduce(count)
+    return total / count.clamp(min=1)

@@ -1,0 +1,66 @@
+"""The shared embedding space of images and texts, and the similarity that retrieval ranks by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gshn.distributed import gather
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Unit vectors of a batch of images or texts.
+
+    Attributes:
+        whole: One vector per image or text, shape (B, E).
+        parts: One vector per segment or token, shape (B, S, E); zeros where padded.
+        mask: True at segments or tokens, shape (B, S).
+    """
+
+    whole: Tensor
+    parts: Tensor
+    mask: Tensor
+
+    def gathered(self) -> Embeddings:
+        """Everybody's embeddings, see :func:`gshn.distributed.gather`."""
+        return Embeddings(gather(self.whole), gather(self.parts), gather(self.mask[..., None].float())[..., 0] > 0)
+
+
+class AlignmentHead(nn.Module):
+    """Projects a whole's and its parts' states to unit vectors."""
+
+    def __init__(self, channels: int, embedding: int):
+        super().__init__()
+        self.whole = nn.Linear(channels, embedding)
+        self.parts = nn.Linear(channels, embedding)
+
+    def forward(self, whole: Tensor, parts: Tensor, mask: Tensor) -> Embeddings:
+        """Embed states of shapes (B, C) and (B, S, C)."""
+        return Embeddings(
+            F.normalize(self.whole(whole).float(), dim=-1),
+            F.normalize(self.parts(parts).float(), dim=-1) * mask[..., None],
+            mask,
+        )
+
+
+def similarity(texts: Embeddings, images: Embeddings) -> Tensor:
+    """How well texts describe images, in [-1, 1].
+
+    S[t, i] = (<w_t, w_i> + mean_a max_s <p_ta, p_is>) / 2, with w the whole's vector, a the tokens of text t and s the
+    segments of image i. The second term is the late interaction of FILIP (arXiv:2111.07783): each token looks for the
+    segment that it speaks of.
+
+    Returns:
+        Shape (number of texts, number of images).
+    """
+    whole = texts.whole @ images.whole.T
+    tokens = texts.parts[texts.mask]
+    owner = texts.mask.nonzero()[:, 0]
+    best = torch.einsum("ae,ise->ais", tokens, images.parts)
+    best = best.masked_fill(~images.mask, -2.0).amax(dim=-1)
+    mean = torch.zeros_like(whole).index_add(0, owner, best) / texts.mask.sum(dim=1, keepdim=True)
+    return (whole + mean) / 2

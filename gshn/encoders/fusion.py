@@ -1,0 +1,35 @@
+"""Image-text fusion: text tokens attend to the scene graph's node tokens."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class FusionTransformer(nn.Module):
+    """A pre-norm transformer whose layers have self-attention over text and cross-attention to nodes."""
+
+    def __init__(self, width: int, heads: int, layers: int, dropout: float):
+        super().__init__()
+        layer = nn.TransformerDecoderLayer(
+            width, heads, 4 * width, dropout, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.decoder = nn.TransformerDecoder(layer, layers, norm=nn.LayerNorm(width))
+
+    def forward(self, text: Tensor, text_mask: Tensor, nodes: Tensor, node_mask: Tensor) -> Tensor:
+        """Fuse.
+
+        Args:
+            text: Hidden states, shape (B, L, C).
+            text_mask: True at tokens, shape (B, L).
+            nodes: Node tokens V', shape (B, S, C), padded.
+            node_mask: True at nodes, shape (B, S).
+
+        Returns:
+            Fused text states, shape (B, L, C).
+        """
+        return self.decoder(
+            text,
+            nodes,
+            tgt_key_padding_mask=~text_mask.bool(),
+            memory_key_padding_mask=~node_mask,
+        )

@@ -1,0 +1,41 @@
+"""Continuous path: graph attention on the scene graph."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch_geometric.nn import GATv2Conv
+
+from gshn.encoders.spiking import Aggregation
+
+
+class GraphAttentionEncoder(nn.Module):
+    """Residual :class:`torch_geometric.nn.GATv2Conv` layers with edge features.
+
+    h <- LayerNorm(h + GELU(GATv2(h, edge_attr)));  F_GAT is the last h.  Source: Brody et al., arXiv:2105.14491.
+    """
+
+    def __init__(self, channels: int, edge_channels: int, layers: int, heads: int, dropout: float):
+        super().__init__()
+        self.convs = nn.ModuleList(
+            GATv2Conv(channels, channels // heads, heads, edge_dim=edge_channels, dropout=dropout)
+            for _ in range(layers)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(layers))
+        self.activation = nn.GELU()
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor) -> tuple[Tensor, Aggregation]:
+        """Encode node inputs.
+
+        Args:
+            x: Shape (N, C).
+            edge_index: Source and target of each edge, shape (2, E), without self-loops.
+            edge_attr: Shape (E, A).
+
+        Returns:
+            F_GAT, shape (N, C); and the last layer's attention, mean over the heads, self-loops included: each
+            target's weights sum to 1.
+        """
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            out, (attended, attention) = conv(x, edge_index, edge_attr, return_attention_weights=True)
+            x = norm(x + self.activation(out))
+        return x, Aggregation(attended, attention.mean(dim=1))

@@ -1,0 +1,105 @@
+"""GSHN's graph encoder: a continuous and a spiking path on the scene graph, fused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.nn.aggr import AttentionalAggregation
+
+from gshn.config import ModelConfig
+from gshn.encoders.gat import GraphAttentionEncoder
+from gshn.encoders.spiking import Aggregation, SpikeTrains, SpikingGraphEncoder, degree_normalized
+from gshn.neurons.lif import LIFParameters, spike_function
+
+
+@dataclass(frozen=True)
+class NodeInputs:
+    """What enters both paths: node embeddings of a batch of B scene graphs.
+
+    Attributes:
+        x: Shape (N, C).
+        edge_index: Shape (2, E), without self-loops.
+        edge_attr: Shape (E, A).
+        batch: Graph of each node, ascending, shape (N,).
+        num_graphs: B.
+    """
+
+    x: Tensor
+    edge_index: Tensor
+    edge_attr: Tensor
+    batch: Tensor
+    num_graphs: int
+
+
+@dataclass(frozen=True)
+class EncodedGraphs:
+    """Output of :class:`HybridEncoder`.
+
+    Attributes:
+        nodes: V', shape (N, C).
+        readout: One vector per graph, shape (B, C).
+        batch: Graph of each node, shape (N,).
+        num_graphs: B.
+        spikes: Spike trains of the discrete path; None where it is switched off.
+    """
+
+    nodes: Tensor
+    readout: Tensor
+    batch: Tensor
+    num_graphs: int
+    spikes: SpikeTrains | None
+
+
+class HybridEncoder(nn.Module):
+    """V' = r E_SNN + F_GAT (arXiv:2501.19069), with r learned; each path can be switched off.
+
+    The readout is an attention-weighted sum over a graph's nodes.
+    """
+
+    def __init__(self, config: ModelConfig, edge_channels: int):
+        super().__init__()
+        c = config.width
+        gat, spiking = config.gat, config.spiking
+        self.attention_aggregation = spiking.aggregation == "attention"
+        self.self_weight = spiking.self_weight
+        self.gat = (
+            GraphAttentionEncoder(c, edge_channels, gat.layers, gat.heads, config.dropout) if gat.enabled else None
+        )
+        self.spiking: SpikingGraphEncoder | None = None
+        if spiking.enabled:
+            p = LIFParameters(tau=spiking.tau, dt=spiking.dt, v_threshold=spiking.v_threshold)
+            spike = spike_function(spiking.surrogate, spiking.slope)
+            self.spiking = SpikingGraphEncoder(c, c, spiking.layers, spiking.steps, p, spike)
+        self.r = nn.Parameter(torch.ones(()))
+        self.readout = AttentionalAggregation(nn.Linear(c, 1), nn.Linear(c, c))
+
+    def aggregation(self, inputs: NodeInputs, attention: Aggregation | None) -> Aggregation:
+        """The matrix that spikes pass along: degree-normalised, or the GAT path's attention."""
+        if self.attention_aggregation and attention is not None:
+            return attention
+        return degree_normalized(inputs.edge_index, inputs.x.shape[0], self.self_weight)
+
+    def forward(self, inputs: NodeInputs, spikes: SpikeTrains | None = None) -> EncodedGraphs:
+        """Encode a batch of scene graphs.
+
+        Args:
+            inputs: Node embeddings and edges.
+            spikes: Spike trains that another simulator computed for the same inputs, in place of the spiking path's
+                own (see :meth:`spiking_inputs`).
+        """
+        nodes = torch.zeros_like(inputs.x)
+        attention = None
+        if self.gat is not None:
+            nodes, attention = self.gat(inputs.x, inputs.edge_index, inputs.edge_attr)
+        if self.spiking is not None:
+            spikes = spikes or self.spiking(inputs.x, self.aggregation(inputs, attention))
+            nodes = self.r * spikes.rates.to(nodes.dtype) + nodes
+        readout = self.readout(nodes, inputs.batch, dim_size=inputs.num_graphs)
+        return EncodedGraphs(nodes, readout, inputs.batch, inputs.num_graphs, spikes)
+
+    def spiking_inputs(self, inputs: NodeInputs) -> Aggregation:
+        """The aggregation matrix that :meth:`forward` gives the spiking path for these inputs."""
+        attention = self.gat(inputs.x, inputs.edge_index, inputs.edge_attr)[1] if self.gat is not None else None
+        return self.aggregation(inputs, attention)

@@ -1,0 +1,121 @@
+"""Discrete path: a spiking network on the scene graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.utils import degree
+
+from gshn.neurons.lif import LIFParameters, Spike, lif_sequence
+
+
+@dataclass(frozen=True)
+class SpikeTrains:
+    """Spikes of every layer.
+
+    Attributes:
+        layers: One tensor per LIF layer, in {0, 1}, shape (T, N, C): steps, nodes, channels.
+    """
+
+    layers: tuple[Tensor, ...]
+
+    @property
+    def output(self) -> Tensor:
+        """Spikes of the last layer, shape (T, N, C)."""
+        return self.layers[-1]
+
+    @property
+    def rates(self) -> Tensor:
+        """E_SNN: firing rates of the last layer, spikes per step, shape (N, C)."""
+        return self.output.mean(dim=0)
+
+    @property
+    def firing_rate(self) -> Tensor:
+        """Mean over all layers' neurons and steps, spikes per neuron and step, shape ()."""
+        return torch.stack([s.mean() for s in self.layers]).mean()
+
+
+@dataclass(frozen=True)
+class Aggregation:
+    """Sparse aggregation matrix A of a (batch of) scene graph(s): (A x)[i] = sum_j A[i, j] x[j].
+
+    Attributes:
+        edge_index: Row 0 the sources j, row 1 the targets i, shape (2, E); each pair at most once.
+        weight: A[i, j], shape (E,).
+    """
+
+    edge_index: Tensor
+    weight: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Aggregate over nodes: shape (T, N, C) -> (T, N, C)."""
+        source, target = self.edge_index
+        messages = x.index_select(1, source) * self.weight.to(x.dtype)[:, None]
+        return torch.zeros_like(x).index_add(1, target, messages)
+
+    def dense(self, num_nodes: int) -> Tensor:
+        """A as a matrix, shape (N, N)."""
+        matrix = self.weight.new_zeros(num_nodes, num_nodes)
+        matrix[self.edge_index[1], self.edge_index[0]] = self.weight
+        return matrix
+
+
+def degree_normalized(edge_index: Tensor, num_nodes: int, self_weight: float) -> Aggregation:
+    """A = self_weight I + (1 - self_weight) D^-1 Adj, with D the in-degree; an isolated node keeps its own value.
+
+    Args:
+        edge_index: Shape (2, E), without self-loops.
+        num_nodes: N.
+        self_weight: Share of the node's own spikes, in [0, 1].
+    """
+    source, target = edge_index
+    in_degree = degree(target, num_nodes)
+    loops = torch.arange(num_nodes, device=edge_index.device)
+    own = torch.where(in_degree > 0, self_weight, 1.0)
+    return Aggregation(
+        edge_index=torch.cat([edge_index, torch.stack([loops, loops])], dim=1),
+        weight=torch.cat([(1 - self_weight) / in_degree[target], own]),
+    )
+
+
+class SpikingGraphEncoder(nn.Module):
+    """LIF layers over T steps, between which spikes pass along the scene graph.
+
+    Layer 0: current[t] = x W_0^T + b_0, the same at every step; later layers: current[t] = A s[t] W_k^T + b_k with
+    s the spikes of the layer before; s = LIF(current), see :func:`gshn.neurons.lif.lif_step`, v = 0 before step 0.
+    E_SNN of arXiv:2501.19069 is the mean of the last layer's spikes over the steps.
+
+    In eval mode the path is computed in float64, whatever the rest of the model runs in: a spike is a comparison, and
+    in float32 its outcome would depend on the order of summation, so on batch size, BLAS and device. Lava's float
+    models are float64 too.
+    """
+
+    def __init__(self, in_channels: int, channels: int, layers: int, steps: int, p: LIFParameters, spike: Spike):
+        super().__init__()
+        self.steps = steps
+        self.p = p
+        self.spike = spike
+        sizes = [in_channels] + [channels] * layers
+        self.linears = nn.ModuleList(nn.Linear(i, o) for i, o in zip(sizes[:-1], sizes[1:], strict=True))
+        # A LIF neuron fires when r current exceeds v_threshold for long enough; PyTorch's default weights would leave
+        # most neurons silent for ever, with surrogate gradients near zero.
+        for linear in self.linears:
+            nn.init.kaiming_uniform_(linear.weight, nonlinearity="relu")
+            nn.init.constant_(linear.bias, 0.5 * (p.v_threshold - p.v_leak) / p.r)
+
+    def forward(self, x: Tensor, aggregate: Aggregation) -> SpikeTrains:
+        """Encode node inputs x of shape (N, in_channels)."""
+        dtype = torch.float32 if self.training else torch.float64
+        with torch.autocast(x.device.type, enabled=False):
+            layers: list[Tensor] = []
+            for linear in self.linears:
+                weight, bias = linear.weight.to(dtype), linear.bias.to(dtype)
+                if layers:
+                    # A (s W^T) = (A s) W^T: one matrix product over all steps, then the graph.
+                    current = aggregate(layers[-1] @ weight.T) + bias
+                else:
+                    current = (x.to(dtype) @ weight.T + bias).expand(self.steps, -1, -1)
+                layers.append(lif_sequence(current, self.p, self.spike)[0])
+        return SpikeTrains(tuple(layers))

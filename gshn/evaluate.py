@@ -1,0 +1,60 @@
+"""``python -m gshn.evaluate``: figures of a checkpoint, with the spiking path run by PyTorch or by Lava."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from gshn.cli import CommandParser, run_command
+from gshn.errors import CheckpointError
+from gshn.files import write_atomically
+from gshn.train import print_figures
+
+
+def main() -> None:
+    """Parse arguments, evaluate, print the figures."""
+    parser = CommandParser("python -m gshn.evaluate", description=__doc__)
+    parser.add_argument("--checkpoint", type=Path, required=True, help="folder that gshn.train wrote")
+    parser.add_argument("--task", choices=["retrieval", "vqa"], required=True)
+    parser.add_argument("--encoder", choices=["torch", "lava"], default="torch", help="what runs the spiking path")
+    parser.add_argument("--precision", choices=["float", "fixed"], default="float", help="of Lava's arithmetic")
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    arguments = parser.parse_args()
+    if arguments.precision == "fixed" and arguments.encoder != "lava":
+        parser.error("--precision fixed needs --encoder lava")
+
+    import torch
+
+    from gshn.evaluation.retrieval import evaluate_retrieval
+    from gshn.evaluation.vqa import evaluate_vqa
+    from gshn.inference import SpikeBackend, SpikeCount
+    from gshn.model import load_model
+    from gshn.training.corpora import Corpora
+
+    begun = time.monotonic()
+    model = load_model(arguments.checkpoint)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    backend: SpikeBackend | None = None
+    if arguments.encoder == "lava":
+        if model.encoder.spiking is None:
+            raise CheckpointError(f"{arguments.checkpoint} has no spiking path (model.spiking.enabled is false)")
+        from neuromorphic.export.backend import LavaBackend
+
+        backend = LavaBackend(model.encoder.spiking, arguments.precision)
+    corpora = Corpora(model.config)
+    count = SpikeCount()
+    figures: dict[str, float | str] = {"encoder": arguments.encoder, "precision": arguments.precision}
+    if arguments.task == "vqa":
+        figures |= evaluate_vqa(model, corpora.test_questions, count, backend)
+    else:
+        figures |= evaluate_retrieval(model, corpora.test_pairs, count, backend)
+    figures["firing_rate"] = round(count.firing_rate, 6)
+    figures["seconds"] = round(time.monotonic() - begun, 1)
+    print_figures(figures, str(arguments.checkpoint))
+    if arguments.json is not None:
+        write_atomically(arguments.json, json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    run_command(main)

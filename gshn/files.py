@@ -1,0 +1,42 @@
+"""Writing files so that nobody ever sees half of one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from gshn.errors import GSHNError
+
+
+def make_folder(path: Path) -> Path:
+    """Create a folder, and its parents, unless it is there.
+
+    Raises:
+        GSHNError: it cannot be created or written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError as error:
+        raise GSHNError(f"folder {path} cannot be written to ({error.strerror}); choose another one") from None
+
+
+def write_atomically(path: Path, data: bytes | str) -> None:
+    """Write a file under a temporary name, then rename it: readers see the old content or the new, never a part.
+
+    Raises:
+        GSHNError: the folder cannot be written to.
+    """
+    payload = data.encode() if isinstance(data, str) else data
+    make_folder(path.parent)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(payload)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

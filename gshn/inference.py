@@ -1,0 +1,136 @@
+"""Running a trained model over whole corpora, with the spiking path computed by PyTorch or by another simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch_geometric.utils import subgraph
+from tqdm import tqdm
+
+from gshn.encoders.alignment import Embeddings
+from gshn.encoders.hybrid import EncodedGraphs, NodeInputs
+from gshn.encoders.spiking import Aggregation, SpikeTrains
+from gshn.encoders.text import tokenize
+from gshn.graphs.cache import GraphDataset
+from gshn.graphs.scene_graph import SceneGraph
+from gshn.model import GSHN
+
+IMAGES_PER_BATCH = 64
+TEXTS_PER_BATCH = 64
+
+
+@dataclass(frozen=True)
+class SpikingInput:
+    """What the spiking path of one scene graph computes on.
+
+    Attributes:
+        x: Node inputs, shape (N, C).
+        aggregation: The matrix that spikes pass along.
+    """
+
+    x: Tensor
+    aggregation: Aggregation
+
+    @property
+    def num_nodes(self) -> int:
+        """N."""
+        return self.x.shape[0]
+
+
+SpikeBackend = Callable[[Sequence[SpikingInput]], SpikeTrains]
+"""Runs the spiking path of several scene graphs elsewhere; the spike trains' nodes are in the graphs' order."""
+
+
+@dataclass
+class SpikeCount:
+    """Counts spikes over batches."""
+
+    spikes: float = 0.0
+    cells: int = 0
+    """Neurons times steps."""
+
+    def add(self, trains: SpikeTrains) -> None:
+        """Count the spikes of a batch."""
+        self.spikes += sum(float(layer.sum()) for layer in trains.layers)
+        self.cells += sum(layer.numel() for layer in trains.layers)
+
+    @property
+    def firing_rate(self) -> float:
+        """Spikes per neuron and step; 0 where nothing was counted."""
+        return self.spikes / max(self.cells, 1)
+
+
+def device_of(model: GSHN) -> torch.device:
+    """Where the model's parameters are."""
+    return model.logit_scale.device
+
+
+def spiking_inputs(model: GSHN, inputs: NodeInputs) -> list[SpikingInput]:
+    """Split a batch into what its scene graphs' spiking paths compute on."""
+    aggregation = model.encoder.spiking_inputs(inputs)
+    out = []
+    for graph in range(inputs.num_graphs):
+        nodes = inputs.batch == graph
+        edge_index, weight = subgraph(nodes, aggregation.edge_index, aggregation.weight, relabel_nodes=True)
+        out.append(SpikingInput(inputs.x[nodes], Aggregation(edge_index, weight)))
+    return out
+
+
+def encode(model: GSHN, graphs: SceneGraph, backend: SpikeBackend | None) -> EncodedGraphs:
+    """Encode a batch of scene graphs, with the spiking path run by ``backend`` where one is given."""
+    inputs = model.node_inputs(graphs.to(device_of(model)))
+    spikes = None
+    if backend is not None and model.encoder.spiking is not None:
+        trains = backend(spiking_inputs(model, inputs))
+        spikes = SpikeTrains(tuple(layer.to(inputs.x.device) for layer in trains.layers))
+    return model.encoder(inputs, spikes)
+
+
+def chunks(total: int, size: int, label: str) -> Iterator[list[int]]:
+    """Consecutive indices, with a progress bar in items."""
+    with tqdm(total=total, desc=label, unit="item", leave=False) as bar:
+        for start in range(0, total, size):
+            indices = list(range(start, min(start + size, total)))
+            yield indices
+            bar.update(len(indices))
+
+
+def join(parts: Sequence[Embeddings]) -> Embeddings:
+    """Concatenate embeddings, padded to the longest."""
+    width = max(part.mask.shape[1] for part in parts)
+
+    def pad(x: Tensor) -> Tensor:
+        return torch.cat([x, x.new_zeros(x.shape[0], width - x.shape[1], *x.shape[2:])], dim=1)
+
+    return Embeddings(
+        torch.cat([part.whole for part in parts]),
+        torch.cat([pad(part.parts) for part in parts]),
+        torch.cat([pad(part.mask) for part in parts]),
+    )
+
+
+@torch.inference_mode()
+def embed_images(
+    model: GSHN, graphs: GraphDataset, count: SpikeCount, backend: SpikeBackend | None = None
+) -> Embeddings:
+    """Embed all images of a data set; their spikes are added to ``count``."""
+    parts = []
+    for indices in chunks(len(graphs), IMAGES_PER_BATCH, "images"):
+        encoded = encode(model, graphs.batch(indices), backend)
+        if encoded.spikes is not None:
+            count.add(encoded.spikes)
+        parts.append(model.embed_images(encoded))
+    return join(parts)
+
+
+@torch.inference_mode()
+def embed_texts(model: GSHN, texts: Sequence[str]) -> Embeddings:
+    """Embed texts."""
+    parts = []
+    for indices in chunks(len(texts), TEXTS_PER_BATCH, "texts"):
+        ids, mask = (t.to(device_of(model)) for t in tokenize(model.tokenizer, [texts[i] for i in indices]))
+        parts.append(model.embed_texts(model.encode_text(ids, mask), mask))
+    return join(parts)

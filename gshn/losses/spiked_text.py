@@ -1,0 +1,95 @@
+"""Spiked Text Learning (STL): text features drive the learning of the discrete code.
+
+The source paper (arXiv:2501.19069) names STL in its abstract; docs/stl.md says how we read it.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gshn.distributed import gather, global_mean
+from gshn.losses.contrastive import symmetric_info_nce
+from gshn.neurons.lif import LIFParameters, Spike, lif_sequence
+
+
+def graph_mean(x: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
+    """Mean over each graph's nodes: shape (T, N, C) -> (T, B, C)."""
+    total = x.new_zeros(x.shape[0], num_graphs, x.shape[2]).index_add(1, batch, x)
+    return total / torch.bincount(batch, minlength=num_graphs).clamp(min=1)[:, None]
+
+
+def traces(spikes: Tensor, p: LIFParameters) -> Tensor:
+    """Low-pass filtered spike trains: trace[t] = (1 - dt/tau) trace[t-1] + spikes[t], shape (T, ...).
+
+    The inner product of two traces is that of the van Rossum metric (Neural Computation 13, 2001): spikes count as
+    alike when they come at about the same time.
+    """
+    trace = torch.zeros_like(spikes[0])
+    out = []
+    for s in spikes.unbind(0):
+        trace = (1 - p.dt / p.tau) * trace + s
+        out.append(trace)
+    return torch.stack(out)
+
+
+class SpikedTextLearning(nn.Module):
+    """Text as spike trains, and two losses between them and the image's spike trains.
+
+    Every text token drives a LIF population with the constant current W h + b, h its hidden state; the population has
+    the dynamics of the image's spiking path and as many neurons per token as that has per node. Hidden states are
+    detached: the text teaches the discrete code, not the other way round.
+    """
+
+    def __init__(self, text_channels: int, channels: int, words: int, steps: int, p: LIFParameters, spike: Spike):
+        """Build the heads; ``words`` is the number of words that can be predicted."""
+        super().__init__()
+        self.steps, self.p, self.spike = steps, p, spike
+        self.current = nn.Linear(text_channels, channels)
+        nn.init.constant_(self.current.bias, 0.5 * (p.v_threshold - p.v_leak) / p.r)
+        self.scale = nn.Parameter(torch.tensor(2.0))
+        self.words = nn.Linear(channels, words)
+        # Few words occur in a caption: starting at their rate keeps the first steps from being spent on silence.
+        nn.init.constant_(self.words.bias, -3.0)
+
+    def text_spikes(self, hidden: Tensor) -> Tensor:
+        """Spikes of every token: hidden states of shape (B, L, C_text) -> (T, B, L, C)."""
+        current = self.current(hidden.detach().float())
+        return lif_sequence(current.expand(self.steps, *current.shape), self.p, self.spike)[0]
+
+    def contrast(self, image: Tensor, batch: Tensor, hidden: Tensor, mask: Tensor) -> Tensor:
+        """InfoNCE between image and text spike trains over time.
+
+        S[i, j] = cos(trace of text i, trace of image j), over time and channels together; a text's train is the mean
+        of its tokens' spikes, an image's the mean of its segments' spikes.
+
+        Args:
+            image: Spikes of the image's last layer, shape (T, N, C).
+            batch: Graph of each node, shape (N,).
+            hidden: Text hidden states, shape (B, L, C_text).
+            mask: True at tokens, shape (B, L).
+        """
+        weight = mask.float() / mask.sum(dim=1, keepdim=True)
+        text_train = torch.einsum("tblc,bl->tbc", self.text_spikes(hidden), weight)
+        image_train = graph_mean(image, batch, hidden.shape[0])
+        text, images = (
+            F.normalize(traces(train, self.p).transpose(0, 1).flatten(1), dim=-1) for train in (text_train, image_train)
+        )
+        scale = self.scale.clamp(max=4.6).exp()
+        return symmetric_info_nce(scale * text @ gather(images).T, scale * images @ gather(text).T)
+
+    def word_prediction(self, rates: Tensor, batch: Tensor, words: Tensor) -> Tensor:
+        """Binary cross-entropy of the words in the caption, predicted from the segments' spike code.
+
+        logit[b, w] = max over the segments n of graph b of (W rates[n] + b)[w]: one segment suffices for a word.
+
+        Args:
+            rates: E_SNN, shape (N, C).
+            batch: Graph of each node, shape (N,).
+            words: 1 where the caption has the word, shape (B, number of words).
+        """
+        logits = self.words(rates.float())
+        index = batch[:, None].expand_as(logits)
+        best = logits.new_full(words.shape, -torch.inf).scatter_reduce(0, index, logits, "amax")
+        return global_mean(F.binary_cross_entropy_with_logits(best, words, reduction="none"))

@@ -1,0 +1,218 @@
+"""GSHN: scene graphs and texts in, embeddings, fused states and answers out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch_geometric.utils import to_dense_batch
+from transformers import PreTrainedTokenizerFast
+
+from gshn.config import Config, load_config, to_yaml
+from gshn.encoders.alignment import AlignmentHead, Embeddings
+from gshn.encoders.fusion import FusionTransformer
+from gshn.encoders.hybrid import EncodedGraphs, HybridEncoder, NodeInputs
+from gshn.encoders.spiking import SpikeTrains
+from gshn.encoders.text import TextEncoder, wrap_tokenizer
+from gshn.errors import CheckpointError
+from gshn.files import write_atomically
+from gshn.graphs.backbones import SmallConvNet
+from gshn.graphs.region_features import COLOUR_DIM, region_features
+from gshn.graphs.scene_graph import EDGE_GEOMETRY, GEOMETRY, SceneGraph
+from gshn.losses.spiked_text import SpikedTextLearning
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What the model's inputs and outputs are indices of.
+
+    Attributes:
+        categories: Names of segment categories, over all data sets of the run.
+        answers: Answers of the VQA head.
+        words: Token ids that STL's word prediction is over: those that occur in training captions.
+        feature_channels: Channels of the frozen backbone's segment features; 0 where the backbone is trained.
+    """
+
+    categories: list[str]
+    answers: list[str]
+    words: list[int]
+    feature_channels: int
+
+
+class NodeEmbedding(nn.Module):
+    """Segment -> node embedding.
+
+    h = LayerNorm(W_2 GELU(W_1 [standardised features; geometry] + category embedding)), shape (N, C).
+    """
+
+    def __init__(self, features: int, categories: int, channels: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("std", torch.ones(features))
+        self.category = nn.Embedding(categories, channels)
+        self.inner = nn.Linear(features + len(GEOMETRY), channels)
+        self.outer = nn.Sequential(nn.GELU(), nn.Linear(channels, channels), nn.LayerNorm(channels))
+
+    def forward(self, features: Tensor, category: Tensor, geometry: Tensor) -> Tensor:
+        """Embed features (N, F), category indices (N,) and geometry (N, G)."""
+        standardised = ((features - self.mean) / self.std).clamp(-10, 10)
+        return self.outer(self.inner(torch.cat([standardised, geometry], dim=1)) + self.category(category))
+
+
+class GSHN(nn.Module, PyTorchModelHubMixin):
+    """The Graph Spiking Hybrid Network (arXiv:2501.19069).
+
+    Saved and loaded the hub way: ``model.save_pretrained(folder)``, ``GSHN.from_pretrained(folder)``. The folder has
+    ``config.yaml``, ``vocabulary.json``, ``tokenizer.json`` and ``model.safetensors``.
+    """
+
+    def __init__(
+        self, config: Config, vocabulary: Vocabulary, tokenizer: PreTrainedTokenizerFast, pretrained_text: bool = False
+    ):
+        """Build the model.
+
+        Args:
+            config: The run's configuration.
+            vocabulary: Categories, answers and words.
+            tokenizer: Tokenizer of the text encoder.
+            pretrained_text: Whether a pretrained text encoder's own weights are read.
+        """
+        super().__init__()
+        self.config, self.vocabulary, self.tokenizer = config, vocabulary, tokenizer
+        m = config.model
+        self.backbone = SmallConvNet() if config.graph.backbone == "small_conv" else None
+        features = vocabulary.feature_channels if self.backbone is None else COLOUR_DIM + self.backbone.dim
+        self.node_embedding = NodeEmbedding(features, len(vocabulary.categories), m.width)
+        self.encoder = HybridEncoder(m, len(EDGE_GEOMETRY))
+        self.text = TextEncoder(m, len(tokenizer), pretrained_text)
+        self.image_head = AlignmentHead(m.width, m.width)
+        self.text_head = AlignmentHead(m.width, m.width)
+        self.logit_scale = nn.Parameter(torch.tensor(2.66))  # log(1 / 0.07), as in CLIP
+        self.fusion = FusionTransformer(m.width, m.text.heads, m.fusion_layers, m.dropout)
+        self.matching_head = nn.Linear(m.width, 2)
+        self.language_head = nn.Linear(m.width, len(tokenizer))
+        self.answer_head = nn.Sequential(
+            nn.Linear(m.width, m.width), nn.GELU(), nn.Dropout(m.dropout), nn.Linear(m.width, len(vocabulary.answers))
+        )
+        self.stl: SpikedTextLearning | None = None
+        if self.encoder.spiking is not None:
+            spiking = self.encoder.spiking
+            self.stl = SpikedTextLearning(
+                m.width, m.width, len(vocabulary.words), spiking.steps, spiking.p, spiking.spike
+            )
+
+    def __repr__(self) -> str:
+        parameters = sum(p.numel() for p in self.parameters())
+        return f"GSHN({parameters / 1e6:.2f} M parameters, width {self.config.model.width})"
+
+    def node_inputs(self, graphs: SceneGraph) -> NodeInputs:
+        """Embed a batch of scene graphs' nodes (see :mod:`gshn.graphs.scene_graph`)."""
+        if self.backbone is not None:
+            features = region_features(self.backbone, graphs.image, graphs.node_map(), graphs.num_nodes)
+        else:
+            features = graphs.x
+        x = self.node_embedding(features, graphs.category, graphs.geometry)
+        return NodeInputs(x, graphs.edge_index, graphs.edge_attr, graphs.batch, graphs.num_graphs)
+
+    def encode_graphs(self, graphs: SceneGraph, spikes: SpikeTrains | None = None) -> EncodedGraphs:
+        """Encode a batch of scene graphs, optionally with spikes that another simulator computed."""
+        return self.encoder(self.node_inputs(graphs), spikes)
+
+    def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Hidden states of texts, shape (B, L, C)."""
+        return self.text(input_ids, attention_mask)
+
+    def node_tokens(self, encoded: EncodedGraphs) -> tuple[Tensor, Tensor]:
+        """V' per graph, padded: shape (B, S, C), and its mask (B, S)."""
+        return to_dense_batch(encoded.nodes, encoded.batch, batch_size=encoded.num_graphs)
+
+    def embed_images(self, encoded: EncodedGraphs) -> Embeddings:
+        """Embeddings of encoded scene graphs."""
+        return self.image_head(encoded.readout, *self.node_tokens(encoded))
+
+    def embed_texts(self, hidden: Tensor, attention_mask: Tensor) -> Embeddings:
+        """Embeddings of texts: [CLS] stands for the whole, every token for itself."""
+        return self.text_head(hidden[:, 0], hidden, attention_mask.bool())
+
+    def scale(self) -> Tensor:
+        """Inverse temperature of the contrastive loss, at most 100."""
+        return self.logit_scale.clamp(max=4.6052).exp()
+
+    def answer(self, encoded: EncodedGraphs, input_ids: Tensor, attention_mask: Tensor, image: Tensor) -> Tensor:
+        """Answer questions about images.
+
+        Args:
+            encoded: I encoded scene graphs.
+            input_ids: Questions, shape (B, L).
+            attention_mask: Shape (B, L).
+            image: Index of each question's graph, shape (B,).
+
+        Returns:
+            Logits over ``vocabulary.answers``, shape (B, A).
+        """
+        nodes, mask = self.node_tokens(encoded)
+        hidden = self.encode_text(input_ids, attention_mask)
+        return self.answer_head(self.fusion(hidden, attention_mask, nodes[image], mask[image])[:, 0])
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        write_atomically(save_directory / "config.yaml", to_yaml(self.config))
+        write_atomically(save_directory / "vocabulary.json", json.dumps(asdict(self.vocabulary)))
+        write_atomically(save_directory / "tokenizer.json", self.tokenizer.backend_tokenizer.to_str())
+        write_atomically(save_directory / "model.safetensors", save(tensors))
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, **_: Any) -> GSHN:
+        folder = Path(model_id)
+        for name in ("config.yaml", "vocabulary.json", "tokenizer.json", "model.safetensors"):
+            if not (folder / name).is_file():
+                raise CheckpointError(f"{folder / name} is missing; name the folder that gshn.train wrote (--out)")
+        config = load_config(folder / "config.yaml")
+        try:
+            vocabulary = Vocabulary(**json.loads((folder / "vocabulary.json").read_text()))
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            tensors = load_file(folder / "model.safetensors")
+        except SafetensorError as error:
+            raise CheckpointError(f"{folder / 'model.safetensors'} is broken ({error}); train again") from None
+        except Exception as error:  # tokenizers raises bare Exception
+            raise CheckpointError(f"{folder} holds a broken vocabulary.json or tokenizer.json: {error}") from None
+        model = cls(config, vocabulary, wrap_tokenizer(tokenizer, config.model.text.max_length))
+        load_tensors(model, tensors, folder / "model.safetensors")
+        return model.eval()
+
+
+def load_tensors(model: GSHN, tensors: dict[str, Tensor], source: Path) -> None:
+    """Load a state dict whose names and shapes must be the model's.
+
+    Raises:
+        CheckpointError: a tensor is missing, unknown or of another shape; the message names the first.
+    """
+    own = model.state_dict()
+    mend = "it belongs to a model of another shape: use the config.yaml that it was trained with"
+    for name in own.keys() | tensors.keys():
+        if name not in tensors or name not in own:
+            where = "missing in" if name not in tensors else "unknown to the model but in"
+            raise CheckpointError(f"tensor '{name}' is {where} {source}; {mend}")
+        if own[name].shape != tensors[name].shape:
+            shapes = f"{tuple(tensors[name].shape)}, the model's {tuple(own[name].shape)}"
+            raise CheckpointError(f"tensor '{name}' in {source} has shape {shapes}; {mend}")
+    model.load_state_dict(tensors)
+
+
+def load_model(folder: Path) -> GSHN:
+    """Load a checkpoint folder, in eval mode.
+
+    Raises:
+        CheckpointError: a file is missing or broken, or does not fit the model.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(f"checkpoint {folder} is not a folder; name the one that gshn.train wrote (--out)")
+    return GSHN.from_pretrained(folder)

@@ -1,0 +1,268 @@
+"""Pretraining and fine-tuning: the same loop on a CPU, a GPU, or many of them under ``accelerate launch``."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from itertools import repeat
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from gshn.config import Config, StageConfig, differences, load_config, to_yaml
+from gshn.errors import CheckpointError, ConfigError, TrainingError
+from gshn.evaluation.retrieval import evaluate_retrieval
+from gshn.evaluation.vqa import evaluate_vqa
+from gshn.files import make_folder, write_atomically
+from gshn.inference import SpikeCount
+from gshn.model import GSHN
+from gshn.training.batches import (
+    PairBatch,
+    PairCollator,
+    QuestionBatch,
+    QuestionCollator,
+    StepSampler,
+    generator,
+    loader,
+)
+from gshn.training.checkpoint import FILE, Progress, read_state, restore_model, restore_optimizer, save_state
+from gshn.training.corpora import Corpora, build_model
+from gshn.training.objective import Objective
+
+STAGES = ("pretrain", "finetune")
+
+
+def learning_rate(stage: StageConfig, step: int) -> float:
+    """Linear warm-up, then cosine decay to 0: the rate of step ``step``, counted from 0."""
+    warmup = min(stage.warmup, stage.steps)
+    if step < warmup:
+        return stage.lr * (step + 1) / warmup
+    return stage.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(stage.steps - warmup, 1)))
+
+
+def make_optimizer(model: nn.Module, stage: StageConfig) -> torch.optim.AdamW:
+    """AdamW without weight decay on biases, norms and scalars."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": stage.weight_decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=stage.lr, betas=(0.9, 0.98))
+
+
+class MetricsLog:
+    """``metrics.jsonl``: a line per log step; lines after the step that a run resumes from are dropped."""
+
+    def __init__(self, path: Path, resumed: Progress | None):
+        self.path = path
+        kept = []
+        if resumed is not None and path.is_file():
+            done = (STAGES.index(resumed.stage), resumed.step)
+            for line in path.read_text().splitlines(keepends=True):
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError:  # a kill can cut the last line
+                    continue
+                if (STAGES.index(row["stage"]), row["step"]) <= done:
+                    kept.append(line)
+        write_atomically(path, "".join(kept))
+
+    def write(self, row: dict[str, float | int | str]) -> None:
+        """Append a line."""
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+class Trainer:
+    """One run: its folder, model and data."""
+
+    def __init__(self, config: Config, out: Path, resume: bool):
+        """Prepare a run.
+
+        Args:
+            config: The run's configuration.
+            out: The run's folder.
+            resume: Whether to go on from the folder's last checkpoint, if there is one.
+
+        Raises:
+            GSHNError: the folder is not writable, holds another run, or an input cannot be used.
+        """
+        self.config, self.out = config, make_folder(out)
+        state = self._check_folder(resume)
+        self.accelerator = Accelerator(
+            mixed_precision="bf16" if torch.cuda.is_available() else "no",
+            dataloader_config=DataLoaderConfiguration(split_batches=True),
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
+        for stage in STAGES:
+            size = getattr(config, stage).batch_size
+            if size % self.accelerator.num_processes:
+                raise ConfigError(
+                    f"config key '{stage}.batch_size' is {size}: "
+                    f"must be a multiple of the number of processes ({self.accelerator.num_processes})"
+                )
+        write_atomically(self.out / "config.yaml", to_yaml(config))
+        with self.accelerator.main_process_first():
+            self.corpora = Corpora(config)
+        torch.manual_seed(config.seed)
+        self.model: GSHN = build_model(config, self.corpora)
+        self.progress = Progress("pretrain", 0, 0.0)
+        self.optimizer_state: dict[str, Tensor] | None = None
+        if state is not None:
+            self.progress, tensors = state
+            restore_model(self.model, tensors, self.out)
+            self.optimizer_state = tensors
+        self.objective = self.accelerator.prepare(Objective(self.model, config.objectives))
+        self.log = MetricsLog(self.out / "metrics.jsonl", self.progress if state else None)
+
+    def _check_folder(self, resume: bool) -> tuple[Progress, dict[str, Tensor]] | None:
+        previous = self.out / "config.yaml"
+        if not (self.out / FILE).is_file() and not (self.out / "model.safetensors").is_file():
+            return None
+        if not resume:
+            raise ConfigError(f"{self.out} holds a run already; add --resume to go on with it, or choose another --out")
+        if previous.is_file() and (changed := differences(load_config(previous), self.config)):
+            raise CheckpointError(
+                f"{self.out} was begun with another configuration: {', '.join(changed)}; "
+                "resume with the same one, or choose another --out"
+            )
+        return read_state(self.out)
+
+    def batches(self, stage: str, first: int) -> Iterator[tuple[PairBatch | None, QuestionBatch | None]]:
+        """Batches of a stage from step ``first`` on, on this process's device."""
+        c = self.config
+        settings: StageConfig = getattr(c, stage)
+        steps, seed = range(first, settings.steps), (c.seed, STAGES.index(stage))
+        pairs = PairCollator(
+            self.corpora.pairs,
+            self.model.tokenizer,
+            self.model.vocabulary.words,
+            c.data.scenes.caption_weights,
+            (*seed, 0),
+        )
+        if stage == "pretrain":
+            sampler = StepSampler(len(self.corpora.pairs), settings.batch_size, steps, (*seed, 1))
+            yield from zip(self.accelerator.prepare(loader(self.corpora.pairs, sampler, pairs)), repeat(None))
+            return
+        rehearsal: Iterator[PairBatch | None] = repeat(None)
+        if c.finetune.rehearsal:
+            sampler = StepSampler(len(self.corpora.pairs), c.finetune.rehearsal, steps, (*seed, 1))
+            rehearsal = iter(self.accelerator.prepare(loader(self.corpora.pairs, sampler, pairs)))
+        corpus = self.corpora.questions
+        questions = QuestionCollator(corpus, self.model.tokenizer, self.model.vocabulary.answers)
+        sampler = StepSampler(len(corpus), settings.batch_size, steps, (*seed, 2))
+        yield from zip(rehearsal, self.accelerator.prepare(loader(corpus, sampler, questions)), strict=False)
+
+    def run_stage(self, stage: str) -> None:
+        """Train a stage from where the run stands to its end."""
+        settings: StageConfig = getattr(self.config, stage)
+        first = self.progress.step
+        optimizer = make_optimizer(self.model, settings)
+        if self.optimizer_state is not None:
+            restore_optimizer(optimizer, self.optimizer_state)
+            self.optimizer_state = None
+        optimizer = self.accelerator.prepare(optimizer)
+        self.objective.train()
+        begun = time.monotonic() - self.progress.seconds
+        sums: dict[str, Tensor] = {}
+        logged = time.monotonic()
+        with tqdm(
+            total=settings.steps * settings.batch_size,
+            initial=first * settings.batch_size,
+            desc=stage,
+            unit=" images" if stage == "pretrain" else " questions",
+            disable=not self.accelerator.is_main_process,
+            dynamic_ncols=True,
+        ) as bar:
+            for step, (pairs, questions) in enumerate(self.batches(stage, first), start=first):
+                key = generator(self.config.seed, STAGES.index(stage), step)
+                torch.manual_seed(int(key.integers(2**62)) + self.accelerator.process_index)
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate(settings, step)
+                with self.accelerator.autocast():
+                    losses = self.objective(pairs, questions)
+                self.accelerator.backward(losses["loss"])
+                self.accelerator.clip_grad_norm_(self.model.parameters(), settings.max_grad_norm)
+                optimizer.step()
+                optimizer.zero_grad()
+                for name, loss in losses.items():
+                    sums[name] = sums.get(name, 0.0) + loss.detach()
+                bar.update(settings.batch_size)
+                done = step + 1
+                last = done == settings.steps
+                if done % self.config.log_every == 0 or last:
+                    since = done - max((done - 1) // self.config.log_every * self.config.log_every, first)
+                    means = {name: float(total) / since for name, total in sums.items()}
+                    self._check_finite(means, stage, done)
+                    now = time.monotonic()
+                    speed = since * settings.batch_size / (now - logged)
+                    sums, logged = {}, now
+                    bar.set_postfix(loss=f"{means['loss']:.3f}", refresh=False)
+                    if self.accelerator.is_main_process:
+                        rounded = {name: round(mean, 6) for name, mean in means.items()}
+                        lr = learning_rate(settings, step)
+                        self.log.write(
+                            {"stage": stage, "step": done, "lr": lr, "images_per_second": round(speed, 1), **rounded}
+                        )
+                if done % self.config.checkpoint_every == 0 or last:
+                    self._check_finite({name: float(value) for name, value in losses.items()}, stage, done)
+                    self.progress = Progress(stage, done, time.monotonic() - begun)
+                    if self.accelerator.is_main_process:
+                        save_state(self.out, self.model, optimizer, self.progress)
+
+    def _check_finite(self, losses: dict[str, float], stage: str, step: int) -> None:
+        for name, value in losses.items():
+            if name != "loss" and not math.isfinite(value):
+                raise TrainingError(
+                    f"loss '{name}' became {value} at {stage} step {step}; lower {stage}.lr or that loss's weight, "
+                    f"and go on from the last checkpoint with --resume or start again with another --out"
+                )
+
+    def run(self) -> dict[str, float | str]:
+        """Train all stages, evaluate, and write model and figures; returns the figures."""
+        metrics = self.out / "metrics.json"
+        for stage in STAGES:
+            if STAGES.index(stage) < STAGES.index(self.progress.stage):
+                continue
+            if stage != self.progress.stage:
+                self.progress = Progress(stage, 0, self.progress.seconds)
+                self.optimizer_state = None
+            if stage == "finetune" and self.config.finetune.task == "none":
+                continue
+            self.run_stage(stage)
+        figures: dict[str, float | str] = {}
+        if self.accelerator.is_main_process:
+            self.model.save_pretrained(self.out)
+            begun = time.monotonic()
+            figures |= evaluate(self.model, self.corpora)
+            figures["seconds"] = round(self.progress.seconds + time.monotonic() - begun, 1)
+            figures["device"] = describe(self.accelerator.device)
+            write_atomically(metrics, json.dumps(figures, indent=2) + "\n")
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
+        return figures
+
+
+def evaluate(model: GSHN, corpora: Corpora) -> dict[str, float | str]:
+    """Figures of every task that the configuration trains."""
+    model.eval()
+    count = SpikeCount()
+    figures: dict[str, float | str] = {}
+    if corpora.config.finetune.task == "vqa":
+        figures |= evaluate_vqa(model, corpora.test_questions, count)
+    figures |= evaluate_retrieval(model, corpora.test_pairs, count)
+    figures["firing_rate"] = round(count.firing_rate, 6)
+    return figures
+
+
+def describe(device: torch.device) -> str:
+    """Name of a device, for reports."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"

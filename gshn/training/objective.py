@@ -1,0 +1,127 @@
+"""The weighted sum of all losses, as one module whose forward DistributedDataParallel can wrap."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gshn.config import ObjectiveConfig
+from gshn.distributed import gather, global_mean, row_offset
+from gshn.encoders.alignment import similarity
+from gshn.encoders.hybrid import EncodedGraphs
+from gshn.losses.contrastive import spike_contrast, symmetric_info_nce
+from gshn.losses.firing_rate import firing_rate_penalty
+from gshn.losses.masked_language import IGNORE
+from gshn.losses.matching import hard_negatives
+from gshn.model import GSHN
+from gshn.training.batches import PairBatch, QuestionBatch
+
+
+class Objective(nn.Module):
+    """Batch -> named losses; ``loss`` is their weighted sum."""
+
+    def __init__(self, model: GSHN, weights: ObjectiveConfig):
+        super().__init__()
+        self.model = model
+        self.weights = weights
+
+    def forward(self, pairs: PairBatch | None, questions: QuestionBatch | None = None) -> dict[str, Tensor]:
+        """Losses of a batch of pairs, of questions, or of both."""
+        losses: dict[str, Tensor] = {}
+        total = torch.zeros((), device=self.model.logit_scale.device)
+        if pairs is not None:
+            losses |= self.pair_losses(pairs)
+            total = total + sum(getattr(self.weights, name) * losses[name] for name in losses if name != "rate")
+        if questions is not None:
+            encoded = self.model.encode_graphs(questions.graphs)
+            logits = self.model.answer(encoded, questions.input_ids, questions.attention_mask, questions.image)
+            losses["vqa"] = global_mean(F.cross_entropy(logits.float(), questions.answer, reduction="none"))
+            total = total + losses["vqa"]
+        return {"loss": total, **losses}
+
+    def pair_losses(self, pairs: PairBatch) -> dict[str, Tensor]:
+        """Every loss whose weight is not 0, named as in the config; and ``rate``, the mean firing rate."""
+        model, w = self.model, self.weights
+        losses: dict[str, Tensor] = {}
+        encoded = model.encode_graphs(pairs.graphs)
+        hidden = model.encode_text(pairs.input_ids, pairs.attention_mask)
+        texts = model.embed_texts(hidden, pairs.attention_mask)
+        images = model.embed_images(encoded)
+        text_to_image = model.scale() * similarity(texts, images.gathered())
+        image_to_text = model.scale() * similarity(texts.gathered(), images).T
+        if w.itc:
+            losses["itc"] = symmetric_info_nce(text_to_image, image_to_text)
+        if encoded.spikes is not None and model.stl is not None:
+            spikes = encoded.spikes
+            if w.spike_contrast:
+                losses["spike_contrast"] = spike_contrast(spikes.output)
+            if w.stl_contrast:
+                losses["stl_contrast"] = model.stl.contrast(
+                    spikes.output, encoded.batch, hidden, pairs.attention_mask
+                )
+            if w.stl_words:
+                losses["stl_words"] = model.stl.word_prediction(spikes.rates, encoded.batch, pairs.words)
+            if w.firing_rate:
+                losses["firing_rate"] = firing_rate_penalty(spikes, w.firing_rate_target)
+            losses["rate"] = global_mean(spikes.firing_rate.detach()[None])
+        if w.mlm or w.itm:
+            losses |= self.fusion_losses(pairs, encoded, hidden, text_to_image, image_to_text)
+        return losses
+
+    def fusion_losses(
+        self,
+        pairs: PairBatch,
+        encoded: EncodedGraphs,
+        hidden: Tensor,
+        text_to_image: Tensor,
+        image_to_text: Tensor,
+    ) -> dict[str, Tensor]:
+        """Masked language modelling, and matching with hard negatives, on every k-th pair.
+
+        Matching takes each caption with its image, with a hard negative image, and each image with a hard negative
+        caption.
+        """
+        model, w = self.model, self.weights
+        rows = torch.arange(0, hidden.shape[0], w.fusion_stride, device=hidden.device)
+        nodes, node_mask = model.node_tokens(encoded)
+        mask = pairs.attention_mask
+        losses: dict[str, Tensor] = {}
+        if w.mlm:
+            masked = model.encode_text(pairs.masked_ids[rows], mask[rows])
+            fused = model.fusion(masked, mask[rows], nodes[rows], node_mask[rows])
+            labels = pairs.labels[rows]
+            at = labels != IGNORE
+            logits = model.language_head(fused[at]).float()
+            losses["mlm"] = global_mean(F.cross_entropy(logits, labels[at], reduction="none"))
+        if w.itm:
+            ids = pairs.input_ids
+            everybody = gather(ids[..., None] * mask[..., None])[..., 0]  # padding as 0, in everybody's width
+            own = F.pad(ids * mask, (0, everybody.shape[1] - ids.shape[1]))[rows]
+            alike = (own[:, None] == everybody[None]).all(dim=-1)
+            generator = torch.Generator().manual_seed(int(pairs.noise_seed))
+            total = everybody.shape[0]
+            noise = torch.rand(total, total, generator=generator).to(hidden.device)[row_offset(hidden.shape[0]) + rows]
+            image = hard_negatives(text_to_image[rows], alike, noise)
+            text = hard_negatives(image_to_text[rows], alike, 1 - noise)
+            all_nodes, all_node_mask = gather(nodes), gather(node_mask[..., None].float())[..., 0] > 0
+            all_hidden, all_mask = gather(hidden), gather(mask[..., None])[..., 0]
+            width, length = all_nodes.shape[1] - nodes.shape[1], all_hidden.shape[1] - hidden.shape[1]
+            own_nodes = F.pad(nodes, (0, 0, 0, width))[rows]
+            own_node_mask = F.pad(node_mask, (0, width))[rows]
+            own_hidden = F.pad(hidden, (0, 0, 0, length))[rows]
+            own_mask = F.pad(mask, (0, length))[rows]
+            fused = model.fusion(
+                torch.cat([own_hidden, own_hidden, all_hidden[text]]),
+                torch.cat([own_mask, own_mask, all_mask[text]]),
+                torch.cat([own_nodes, all_nodes[image], own_nodes]),
+                torch.cat([own_node_mask, all_node_mask[image], own_node_mask]),
+            )
+            matches = torch.cat([torch.ones_like(rows), torch.zeros_like(rows), torch.zeros_like(rows)])
+            logits = model.matching_head(fused[:, 0]).float()
+            # Two of three pairs do not match; weighting keeps "no" from being a good guess.
+            weight = torch.where(matches == 1, 4 / 3, 2 / 3)
+            losses["itm"] = global_mean(weight * F.cross_entropy(logits, matches, reduction="none"))
+        return losses
+
+

@@ -1,0 +1,29 @@
+import torch
+from gshn.encoders.alignment import AlignmentHead, Embeddings, similarity
+
+
+def embeddings(sizes: list[int], width: int, seed: int) -> Embeddings:
+    torch.manual_seed(seed)
+    head = AlignmentHead(4, 6)
+    mask = torch.arange(width)[None] < torch.tensor(sizes)[:, None]
+    with torch.no_grad():
+        return head(torch.randn(len(sizes), 4), torch.randn(len(sizes), width, 4), mask)
+
+
+def test_similarity_equals_the_loop() -> None:
+    texts, images = embeddings([3, 1, 4], 4, 0), embeddings([2, 5], 5, 1)
+    out = similarity(texts, images)
+    for t in range(3):
+        for i in range(2):
+            best = [
+                max(float(token @ segment) for segment in images.parts[i][images.mask[i]])
+                for token in texts.parts[t][texts.mask[t]]
+            ]
+            expected = (float(texts.whole[t] @ images.whole[i]) + sum(best) / len(best)) / 2
+            assert abs(float(out[t, i]) - expected) < 1e-6
+
+
+def test_unit_vectors_and_padding() -> None:
+    texts = embeddings([3, 1, 4], 4, 0)
+    torch.testing.assert_close(texts.whole.norm(dim=-1), torch.ones(3))
+    torch.testing.assert_close(texts.parts.norm(dim=-1), texts.mask.float())

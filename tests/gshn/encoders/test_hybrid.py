@@ -1,0 +1,83 @@
+import dataclasses
+
+import pytest
+import torch
+from gshn.config import GATConfig, ModelConfig, SpikingConfig
+from gshn.encoders.hybrid import HybridEncoder, NodeInputs
+from gshn.encoders.spiking import SpikeTrains
+from gshn.errors import ConfigError
+
+EDGES = torch.tensor([[0, 1, 2, 3, 4, 3], [1, 0, 3, 2, 3, 4]])
+
+
+def make_inputs(width: int = 8) -> NodeInputs:
+    """Two graphs, of two and three nodes."""
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(5, width, generator=random)
+    return NodeInputs(x, EDGES, torch.randn(6, 3, generator=random), torch.tensor([0, 0, 1, 1, 1]), 2)
+
+
+def make(**spiking: object) -> HybridEncoder:
+    torch.manual_seed(0)
+    config = ModelConfig(width=8, spiking=SpikingConfig(**spiking))  # type: ignore[arg-type]
+    return HybridEncoder(config, 3).eval()
+
+
+@torch.no_grad()
+def test_fusion_is_the_papers() -> None:
+    encoder, inputs = make(), make_inputs()
+    encoder.r.fill_(0.3)
+    out = encoder(inputs)
+    assert out.spikes is not None
+    f_gat, _ = encoder.gat(inputs.x, inputs.edge_index, inputs.edge_attr)
+    torch.testing.assert_close(out.nodes, 0.3 * out.spikes.output.mean(dim=0).float() + f_gat)
+    assert out.readout.shape == (2, 8)
+    assert encoder.r.requires_grad
+
+
+@torch.no_grad()
+def test_either_path_can_be_switched_off() -> None:
+    inputs = make_inputs()
+    only_gat = HybridEncoder(ModelConfig(width=8, spiking=SpikingConfig(enabled=False)), 3).eval()(inputs)
+    assert only_gat.spikes is None
+    encoder = HybridEncoder(ModelConfig(width=8, gat=GATConfig(enabled=False)), 3).eval()
+    only_snn = encoder(inputs)
+    assert only_snn.spikes is not None
+    torch.testing.assert_close(only_snn.nodes, encoder.r * only_snn.spikes.rates.float())
+    with pytest.raises(ConfigError, match="switch one of them on"):
+        ModelConfig(gat=GATConfig(enabled=False), spiking=SpikingConfig(enabled=False))
+    with pytest.raises(ConfigError, match=r"model\.spiking\.aggregation"):
+        ModelConfig(gat=GATConfig(enabled=False), spiking=SpikingConfig(aggregation="attention"))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("aggregation", ["degree", "attention"])
+def test_spikes_from_elsewhere_take_the_paths_place(aggregation: str) -> None:
+    encoder, inputs = make(aggregation=aggregation), make_inputs()
+    own = encoder(inputs)
+    a = encoder.spiking_inputs(inputs)
+    torch.testing.assert_close(a.dense(5).sum(dim=1), torch.ones(5))  # each node's weights sum to 1
+    again = encoder(inputs, encoder.spiking(inputs.x, a))
+    assert torch.equal(own.nodes, again.nodes)
+    silent = SpikeTrains(tuple(torch.zeros_like(layer) for layer in own.spikes.layers))
+    assert not torch.equal(encoder(inputs, silent).nodes, own.nodes)
+
+
+@torch.no_grad()
+def test_attention_is_what_spikes_pass_along_when_asked_for() -> None:
+    inputs = make_inputs()
+    encoder = make(aggregation="attention")
+    _, attention = encoder.gat(inputs.x, inputs.edge_index, inputs.edge_attr)
+    torch.testing.assert_close(encoder.spiking_inputs(inputs).dense(5), attention.dense(5))
+    degree = make(aggregation="degree").spiking_inputs(inputs).dense(5)
+    torch.testing.assert_close(degree[3], torch.tensor([0, 0, 0.25, 0.5, 0.25]))
+
+
+@torch.no_grad()
+def test_graphs_in_a_batch_do_not_mix() -> None:
+    encoder, inputs = make(), make_inputs()
+    changed = dataclasses.replace(inputs, x=torch.cat([inputs.x[:2], torch.randn(3, 8)]))
+    one, other = encoder(inputs), encoder(changed)
+    assert torch.equal(one.nodes[:2], other.nodes[:2])
+    torch.testing.assert_close(one.readout[0], other.readout[0])
+    assert not torch.equal(one.readout[1], other.readout[1])

@@ -1,0 +1,135 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from gshn.encoders.spiking import SpikeTrains
+from gshn.losses.contrastive import spike_contrast, symmetric_info_nce
+from gshn.losses.firing_rate import firing_rate_penalty
+from gshn.losses.masked_language import IGNORE, mask_tokens
+from gshn.losses.matching import hard_negatives
+from gshn.losses.spiked_text import SpikedTextLearning, graph_mean, traces
+from gshn.neurons.lif import LIFParameters, spike_function
+
+
+def random_spikes(*shape: int, seed: int = 0, rate: float = 0.3) -> torch.Tensor:
+    return (torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < rate).float()
+
+
+def info_nce_oracle(logits: np.ndarray) -> float:
+    total = 0.0
+    for rows in (logits, logits.T):
+        for i, row in enumerate(rows):
+            total -= math.log(math.exp(row[i]) / sum(math.exp(x) for x in row))
+    return total / (2 * len(logits))
+
+
+def test_info_nce_equals_the_loop_and_tells_swapped_captions() -> None:
+    logits = torch.randn(5, 5, dtype=torch.float64) + 3 * torch.eye(5)
+    loss = symmetric_info_nce(logits, logits.T)
+    assert float(loss) == pytest.approx(info_nce_oracle(logits.numpy()))
+    swapped = logits[[1, 0, 2, 3, 4]]
+    assert symmetric_info_nce(swapped, swapped.T) > loss + 0.5
+
+
+def test_spike_contrast_equals_the_loop() -> None:
+    spikes = random_spikes(6, 4, 9).double()
+    early, late = spikes[:3].mean(dim=0).numpy(), spikes[3:].mean(dim=0).numpy()
+    losses = []
+    for i in range(4):
+        scores = [e @ late[j] / np.linalg.norm(e) / np.linalg.norm(late[j]) / 0.2 for j in range(4) for e in [early[i]]]
+        losses.append(-math.log(math.exp(scores[i]) / sum(map(math.exp, scores))))
+    assert float(spike_contrast(spikes)) == pytest.approx(np.mean(losses))
+
+
+def test_spike_contrast_prefers_steady_distinct_codes() -> None:
+    code = random_spikes(1, 6, 32)
+    steady = code.expand(8, -1, -1)
+    assert spike_contrast(steady) < spike_contrast(random_spikes(8, 6, 32, seed=1))
+    assert spike_contrast(torch.zeros(8, 6, 32)).isfinite()
+
+
+def test_firing_rate_penalty_by_hand() -> None:
+    trains = SpikeTrains((random_spikes(10, 4, 5, rate=0.0), torch.ones(10, 4, 5)))
+    # Rates 0 and 1, target 0.25: 0 + (1 / 0.25 - 1)^2
+    assert float(firing_rate_penalty(trains, 0.25)) == pytest.approx(9.0)
+
+
+def test_traces_by_hand() -> None:
+    # dt/tau = 1/2
+    out = traces(torch.tensor([[1.0], [0.0], [1.0]]), LIFParameters())
+    assert out[:, 0].tolist() == [1.0, 0.5, 1.25]
+
+
+def test_graph_mean_equals_the_loop() -> None:
+    x, batch = torch.randn(3, 5, 2), torch.tensor([0, 0, 1, 1, 1])
+    expected = torch.stack([x[:, :2].mean(dim=1), x[:, 2:].mean(dim=1)], dim=1)
+    torch.testing.assert_close(graph_mean(x, batch, 2), expected)
+
+
+class TestSpikedTextLearning:
+    def make(self) -> SpikedTextLearning:
+        torch.manual_seed(0)
+        return SpikedTextLearning(6, 8, 10, 5, LIFParameters(), spike_function("atan", 2.0))
+
+    def test_tokens_become_spike_trains(self) -> None:
+        stl = self.make()
+        hidden = 3 * torch.randn(2, 4, 6)
+        spikes = stl.text_spikes(hidden)
+        assert spikes.shape == (5, 2, 4, 8)
+        assert set(spikes.unique().tolist()) == {0.0, 1.0}
+
+    def test_text_teaches_and_is_not_taught(self) -> None:
+        stl, batch = self.make(), torch.tensor([0, 0, 1])
+        hidden = torch.randn(2, 4, 6, requires_grad=True)
+        image = random_spikes(5, 3, 8).requires_grad_()
+        stl.contrast(image, batch, hidden, torch.ones(2, 4)).backward()
+        assert hidden.grad is None
+        assert image.grad is not None
+        assert image.grad.abs().sum() > 0
+        assert stl.current.weight.grad is not None
+
+    def test_contrast_is_least_for_matching_trains(self) -> None:
+        stl, batch = self.make(), torch.arange(2)
+        hidden, mask = 3 * torch.randn(2, 4, 6), torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+        text = stl.text_spikes(hidden)
+        trains = torch.stack([text[:, 0].mean(dim=1), text[:, 1, :2].mean(dim=1)], dim=1).detach()
+        right, wrong = (stl.contrast(image, batch, hidden, mask) for image in (trains, trains.flip(1)))
+        assert right < wrong
+        # Padding tokens carry nothing.
+        changed = hidden.clone()
+        changed[1, 2:] = 100.0
+        torch.testing.assert_close(stl.contrast(trains, batch, changed, mask), right)
+        # Time matters: the same spikes in reverse order match less.
+        assert stl.contrast(trains.flip(0), batch, hidden, mask) != right
+
+    def test_word_prediction_equals_the_loop(self) -> None:
+        stl, batch = self.make(), torch.tensor([0, 0, 1])
+        rates, words = torch.rand(3, 8), random_spikes(2, 10, seed=3)
+        logits = stl.words(rates)
+        best = torch.stack([logits[:2].amax(dim=0), logits[2]])
+        expected = torch.stack(
+            [F.binary_cross_entropy_with_logits(best[b, w], words[b, w]) for b in range(2) for w in range(10)]
+        ).mean()
+        torch.testing.assert_close(stl.word_prediction(rates, batch, words), expected)
+
+
+def test_hard_negatives_are_sampled_by_similarity_and_never_alike() -> None:
+    logits = torch.tensor([[5.0, 1.0, 0.0, 4.0]]).expand(20_000, 4)
+    alike = torch.tensor([[True, False, False, True]]).expand(20_000, 4)
+    noise = torch.rand(20_000, 4, generator=torch.Generator().manual_seed(0))
+    chosen = hard_negatives(logits, alike, noise)
+    shares = torch.bincount(chosen, minlength=4) / 20_000
+    assert shares[0] == shares[3] == 0
+    assert float(shares[1]) == pytest.approx(math.e / (math.e + 1), abs=0.02)
+
+
+def test_mask_tokens() -> None:
+    ids = torch.tensor([2, 7, 8, 9, 3, 0])  # [CLS] words [SEP] [PAD]
+    noise = torch.tensor([0.0, 0.1, 0.9, 0.9, 0.0, 0.0])
+    masked, labels = mask_tokens(ids, [0, 2, 3], 4, 0.2, noise)
+    assert masked.tolist() == [2, 4, 8, 9, 3, 0]
+    assert labels.tolist() == [IGNORE, 7, IGNORE, IGNORE, IGNORE, IGNORE]
+    # At least one word is masked.
+    assert mask_tokens(ids, [0, 2, 3], 4, 0.0, noise)[0].tolist() == [2, 4, 8, 9, 3, 0]

@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import pytest
+from gshn.config import Config, differences, load_config, named_configs, to_yaml
+from gshn.errors import ConfigError
+
+
+@pytest.mark.parametrize("name", named_configs())
+def test_named_configs_are_valid_and_survive_yaml(name: str, tmp_path: Path) -> None:
+    config = load_config(name)
+    (tmp_path / "config.yaml").write_text(to_yaml(config))
+    assert load_config(tmp_path / "config.yaml") == config
+
+
+def test_default_is_the_dataclasses_defaults() -> None:
+    assert load_config() == Config()
+    assert {"default", "smoke"} <= set(named_configs())
+
+
+def test_overrides() -> None:
+    config = load_config("default", ["model.spiking.steps=16", "data.questions.train_images=null", "seed=3"])
+    assert (config.model.spiking.steps, config.data.questions.train_images, config.seed) == (16, None, 3)
+    assert differences(config, Config()) == ["seed (3 and 0)", "model.spiking.steps (16 and 8)"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.wdth=3", r"model\.wdth.*Did you mean: 'width'"),
+        ("nothing=3", "nothing"),
+        ("model.width=wide", r"model\.width.*Integer"),
+        ("model.spiking.steps=1", r"model\.spiking\.steps' is 1: must be at least 2"),
+        ("model.width=130", r"multiple of model\.gat\.heads"),
+        ("model.spiking.tau=1e-9", "0 < dt <= tau"),
+        ("graph.backbone=resnet", "efficientnet_lite0, small_conv"),
+        ("data.scenes.caption_weights=[1,2]", "5 weights"),
+        ("finetune.task=nlvr2", "vqa, none"),
+        ("--flag", "key=value"),
+    ],
+)
+def test_bad_overrides_are_named(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config("default", [override])
+
+
+def test_bad_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'nowhere' is neither a file nor one of default"):
+        load_config("nowhere")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("model: [1, 2")
+    with pytest.raises(ConfigError, match=r"broken\.yaml cannot be read"):
+        load_config(broken)
+    unknown = tmp_path / "unknown.yaml"
+    unknown.write_text("model: {depth: 3}")
+    with pytest.raises(ConfigError, match=r"model\.depth.*unknown\.yaml"):
+        load_config(unknown)

@@ -1,0 +1,45 @@
+"""Two processes on halves of a batch give the losses and gradients of one process on the whole."""
+
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from gshn.training.objective import Objective
+from helpers import CAPTIONS, pair_batch, question_batch, tiny_model
+from safetensors.torch import load_file, save_file
+from torch.nn.parallel import DistributedDataParallel
+
+BATCH = len(CAPTIONS)
+
+
+def losses_and_gradients(objective: torch.nn.Module, rows: range) -> dict[str, torch.Tensor]:
+    model = (objective.module if isinstance(objective, DistributedDataParallel) else objective).model
+    model.train()
+    losses = objective(pair_batch(model, rows), question_batch(model, rows))
+    losses["loss"].backward()
+    out = {f"loss.{name}": loss.detach() for name, loss in losses.items()}
+    return out | {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def worker(rank: int, folder: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    torch.set_num_threads(1)
+    objective = DistributedDataParallel(Objective(tiny_model(), tiny_model().config.objectives))
+    half = BATCH // 2
+    result = losses_and_gradients(objective, range(rank * half, (rank + 1) * half))
+    save_file({name: tensor.contiguous() for name, tensor in result.items()}, f"{folder}/{rank}.safetensors")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    model = tiny_model()
+    whole = losses_and_gradients(Objective(model, model.config.objectives), range(BATCH))
+    # All losses take part, and the captions' lengths and the graphs' sizes differ between the halves.
+    assert {"loss.itc", "loss.itm", "loss.mlm", "loss.spike_contrast", "loss.stl_contrast", "loss.vqa"} <= whole.keys()
+    torch.multiprocessing.spawn(worker, args=(str(tmp_path),), nprocs=2)
+    for rank in range(2):
+        part = load_file(tmp_path / f"{rank}.safetensors")
+        assert part.keys() == whole.keys()
+        for name, tensor in whole.items():
+            torch.testing.assert_close(part[name], tensor, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")

@@ -1,0 +1,86 @@
+"""Small builders that several tests share."""
+
+from __future__ import annotations
+
+import torch
+from gshn.config import Config, load_config
+from gshn.encoders.text import build_tokenizer, tokenize
+from gshn.graphs.scene_graph import EDGE_GEOMETRY, GEOMETRY, SceneGraph
+from gshn.losses.masked_language import mask_tokens
+from gshn.model import GSHN, Vocabulary
+from gshn.training.batches import PairBatch, QuestionBatch
+from torch_geometric.data import Batch
+
+CAPTIONS = [
+    "a red star on grass",
+    "two blue circles above water",
+    "a small green ring",
+    "a striped square left of a heart on sand",
+    "a cross",
+    "a yellow diamond on the road under the sky",
+    "a red star on water",
+    "large dotted triangle",
+]
+TINY = ["model.width=16", "model.dropout=0", "model.gat.heads=2", "model.text.heads=2", "objectives.fusion_stride=1"]
+
+
+def tiny_config(*overrides: str) -> Config:
+    """A configuration of a very small model without dropout."""
+    return load_config("default", [*TINY, *overrides])
+
+
+def tiny_model(config: Config | None = None) -> GSHN:
+    """A very small model with random weights, always the same."""
+    config = config or tiny_config()
+    tokenizer = build_tokenizer("bert", CAPTIONS, 20)
+    words = sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids))
+    torch.manual_seed(0)
+    return GSHN(config, Vocabulary(["star", "circle", "grass"], ["no", "yes"], words, 5), tokenizer)
+
+
+def random_graph(nodes: int, seed: int) -> SceneGraph:
+    """A scene graph of ``nodes`` nodes in a ring, with random features."""
+    random = torch.Generator().manual_seed(seed)
+    ring = torch.arange(nodes)
+    edges = torch.stack([torch.cat([ring, ring.roll(-1)]), torch.cat([ring.roll(-1), ring])]).unique(dim=1)
+    edges = edges[:, edges[0] != edges[1]]
+    return SceneGraph(
+        x=torch.randn(nodes, 5, generator=random),
+        category=torch.randint(0, 3, (nodes,), generator=random),
+        geometry=torch.rand(nodes, len(GEOMETRY), generator=random),
+        edge_index=edges,
+        edge_attr=torch.randn(edges.shape[1], len(EDGE_GEOMETRY), generator=random),
+        num_nodes=nodes,
+    )
+
+
+def pair_batch(model: GSHN, rows: range) -> PairBatch:
+    """Rows of one fixed batch of pairs; graph i has 2 + i % 4 nodes."""
+    ids, mask = tokenize(model.tokenizer, [CAPTIONS[i] for i in rows])
+    special, mask_id = model.tokenizer.all_special_ids, model.tokenizer.mask_token_id
+    masked = []
+    for row, i in zip(ids, rows, strict=True):
+        noise = torch.rand(20, generator=torch.Generator().manual_seed(i))[: len(row)]
+        masked.append(mask_tokens(row, special, mask_id, 0.3, noise))
+    has = torch.zeros(len(rows), len(model.tokenizer)).scatter_(1, ids, 1.0)
+    return PairBatch(
+        graphs=Batch.from_data_list([random_graph(2 + i % 4, i) for i in rows]),
+        input_ids=ids,
+        attention_mask=mask,
+        masked_ids=torch.stack([m for m, _ in masked]),
+        labels=torch.stack([label for _, label in masked]),
+        words=has[:, model.vocabulary.words],
+        noise_seed=torch.tensor(7),
+    )
+
+
+def question_batch(model: GSHN, rows: range) -> QuestionBatch:
+    """Rows of one fixed batch of questions, each on an image of its own."""
+    ids, mask = tokenize(model.tokenizer, [CAPTIONS[i] for i in rows])
+    return QuestionBatch(
+        graphs=Batch.from_data_list([random_graph(2 + i % 3, 100 + i) for i in rows]),
+        input_ids=ids,
+        attention_mask=mask,
+        image=torch.arange(len(rows)),
+        answer=torch.tensor([i % 2 for i in rows]),
+    )

@@ -1,0 +1,65 @@
+"""The direction of imports, read from the source."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# The data flow, as gshn/__init__.py spells it; a module imports from its own place and from those before it.
+ORDER = [
+    ("errors", "files", "cli"),
+    ("config",),
+    ("distributed",),
+    ("segments",),
+    ("data",),
+    ("graphs",),
+    ("neurons",),
+    ("encoders",),
+    ("losses",),
+    ("model",),
+    ("inference",),
+    ("training.batches", "training.corpora", "training.objective", "training.checkpoint"),
+    ("evaluation",),
+    ("training.loop",),
+    ("train", "evaluate"),
+]
+RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
+
+
+def imports(path: Path) -> set[str]:
+    """Absolute names that a module imports, wherever in the file."""
+    out: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            out |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            out.add(node.module or "")
+    return out
+
+
+def rank(parts: tuple[str, ...]) -> int:
+    return RANK[".".join(parts[:2])] if ".".join(parts[:2]) in RANK else RANK[parts[0]]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "gshn").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_gshn_imports_follow_the_data_flow(path: Path) -> None:
+    parts = path.relative_to(ROOT / "gshn").with_suffix("").parts
+    if parts[-1] == "__init__":
+        return
+    for name in imports(path):
+        if name.startswith("gshn."):
+            other = tuple(name.split(".")[1:])
+            assert rank(other) <= rank(parts), f"{path} imports {name}, which comes after it"
+        if name.split(".")[0] == "neuromorphic":
+            assert parts == ("evaluate",), f"{path} imports {name}: only the command gshn.evaluate may"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "neuromorphic").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_neuromorphic_takes_the_model_only_in_export(path: Path) -> None:
+    light = {"gshn.errors", "gshn.files", "gshn.cli"}
+    heavy = {name for name in imports(path) if name.split(".")[0] in ("gshn", "torch")} - light
+    if heavy:
+        assert path.parent.name == "export", f"{path} imports {sorted(heavy)}; only export/ may"
