@@ -110,13 +110,13 @@ def build_model(config: Config, corpora: Corpora) -> GSHN:
     graphs = [corpora.pairs.graphs]
     if config.finetune.task == "vqa":
         graphs.append(corpora.questions.graphs)
-    frozen = config.graph.backbone == "efficientnet_lite0"
-    channels = graphs[0][0].x.shape[1] if frozen else 0
+    features = [x for x in (dataset.x for dataset in graphs) if x is not None]
+    channels = features[0].shape[1] if features else 0
     vocabulary = Vocabulary(corpora.categories, EasyVQA.answers(), words, channels)
     model = GSHN(config, vocabulary, tokenizer, pretrained_text=True)
-    if frozen:
+    if features:
         # Data sets count alike, however many images they have.
-        moments = [(x.mean(dim=0), x.square().mean(dim=0)) for x in (graph.features() for graph in graphs)]
+        moments = [(x.mean(dim=0), x.square().mean(dim=0)) for x in features]
         mean, square = (torch.stack(parts).mean(dim=0) for parts in zip(*moments, strict=True))
         model.node_embedding.mean.copy_(mean)
         model.node_embedding.std.copy_((square - mean.square()).clamp(min=1e-6).sqrt())

@@ -1,0 +1,85 @@
+"""easy-VQA: 64 x 64 pictures of one coloured shape, with questions; the PyPI package ``easy-vqa`` carries the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import easy_vqa
+
+from gshn.data.files import read_image
+from gshn.data.images import ImageSample
+from gshn.errors import ConfigError, DataError
+from gshn.segments.panoptic import Category
+
+_READERS = {
+    "train": (easy_vqa.get_train_image_paths, easy_vqa.get_train_questions),
+    "test": (easy_vqa.get_test_image_paths, easy_vqa.get_test_questions),
+}
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question on an image, with its answer."""
+
+    text: str
+    answer: str
+    image_index: int
+
+
+class EasyVQA:
+    """One split of easy-VQA, an :class:`gshn.data.images.ImageCollection` without annotated segments.
+
+    Attributes:
+        questions: The questions on the split's images.
+    """
+
+    categories: tuple[Category, ...] = ()
+
+    def __init__(self, split: str, limit: int | None = None):
+        """Read a split.
+
+        Args:
+            split: ``train`` (4,000 images) or ``test`` (1,000).
+            limit: Keep this many images, the first, and their questions.
+
+        Raises:
+            ConfigError: no such split, or the limit is not positive.
+            DataError: the package's files are incomplete.
+        """
+        if split not in _READERS:
+            raise ConfigError(f"easy-VQA has no split '{split}'; choose one of {', '.join(_READERS)}")
+        if limit is not None and limit < 1:
+            raise ConfigError(f"easy-VQA's limit is {limit}: must be at least 1")
+        read_paths, read_questions = _READERS[split]
+        paths = read_paths()
+        self._paths = [Path(paths[number]) for number in sorted(paths)][:limit]
+        if not self._paths:
+            raise DataError(f"easy-VQA's {split} images are missing; reinstall the package easy-vqa")
+        position = {number: index for index, number in enumerate(sorted(paths)[:limit])}
+        self.questions = [
+            Question(text, answer, position[number])
+            for text, answer, number in zip(*read_questions(), strict=True)
+            if number in position
+        ]
+        self.key = f"easy-vqa 1.0 {split}"
+
+    def __repr__(self) -> str:
+        return f"EasyVQA({self.key}: {len(self)} images, {len(self.questions)} questions)"
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> ImageSample:
+        """Read image ``index``.
+
+        Raises:
+            DataError: the file is missing or broken.
+        """
+        path = self._paths[index]
+        return ImageSample(str(path), read_image(path))
+
+    @staticmethod
+    def answers() -> list[str]:
+        """All answers, sorted."""
+        return sorted(easy_vqa.get_answers())

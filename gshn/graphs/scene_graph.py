@@ -1,0 +1,224 @@
+"""Panoptic segments -> scene graph: segments become nodes; touching and near ones are joined by edges."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch_geometric.data import Data
+
+from gshn.errors import DataError
+from gshn.segments.panoptic import Category, PanopticSegments, Segment
+
+logger = logging.getLogger(__name__)
+
+GEOMETRY = (
+    "x",  # left, top, width and height of the box, relative to the image's width and height
+    "y",
+    "width",
+    "height",
+    "centroid_x",  # mean pixel centre, relative to the image's width and height
+    "centroid_y",
+    "area",  # relative to the image's
+    "fill",  # area / area of the box
+    "moment_xx",  # covariance of the pixels' positions / area: 1 / (4 pi) for a disc, 1 / 12 for a square
+    "moment_xy",
+    "moment_yy",
+    "eccentricity",  # of the ellipse with these moments: 0 for a disc, towards 1 for a line
+    "isthing",  # 1 for things, 0 for stuff
+)
+"""Columns of :attr:`SceneGraph.geometry`."""
+
+EDGE_GEOMETRY = (
+    "dx",  # centroid of the target less that of the source, relative to the image's width and height
+    "dy",
+    "distance",  # sqrt(dx^2 + dy^2)
+    "log_area_ratio",  # log(area of the target / area of the source)
+    "box_iou",  # intersection over union of the boxes
+    "touching",  # 1 if a pixel of one is above, below, left or right of a pixel of the other, else 0
+)
+"""Columns of :attr:`SceneGraph.edge_attr`."""
+
+
+@dataclass(frozen=True)
+class GraphParameters:
+    """What shapes a scene graph.
+
+    Attributes:
+        neighbours: Each node is joined to this many nearest nodes, whether they touch it or not.
+        max_segments: Larger images keep this many segments, the largest.
+    """
+
+    neighbours: int = 4
+    max_segments: int = 64
+
+
+class SceneGraph(Data):
+    """Scene graph of one image, or of a batch of images (B) as one disconnected graph.
+
+    Edges lead both ways, without self loops or repeats, in lexicographic order of (source, target).
+
+    Attributes:
+        x: Visual features of the nodes, shape (N, F), float32; only with a frozen backbone.
+        image: RGB, shape (B, 3, H, W), uint8; only with a trainable backbone.
+        segment_map: Node of every pixel, counted within its image, -1 for none, shape (B, H, W), int32; only with a
+            trainable backbone. See :meth:`node_map`.
+        category: Position of each node's category in the vocabulary, shape (N,), int64.
+        geometry: Columns :data:`GEOMETRY`, shape (N, 13), float32.
+        edge_index: Row 0 the sources, row 1 the targets, shape (2, E), int64.
+        edge_attr: Columns :data:`EDGE_GEOMETRY`, shape (E, 6), float32.
+    """
+
+    def node_map(self) -> Tensor:
+        """Node of every pixel, counted over the batch, -1 for none, shape (B, H, W), int64."""
+        segment_map = self.segment_map.long()
+        if "ptr" not in self:
+            return segment_map
+        return torch.where(segment_map < 0, -1, segment_map + self.ptr[:-1, None, None])
+
+
+def segments_to_graph(
+    segments: PanopticSegments, categories: Sequence[Category], parameters: GraphParameters
+) -> SceneGraph:
+    """Build the scene graph of one image, without its visual features.
+
+    Args:
+        segments: The image's segments; node i is segment i, of those that are kept.
+        categories: Vocabulary of the segments' categories.
+        parameters: See :class:`GraphParameters`.
+
+    Returns:
+        Graph with ``segment_map``, and neither ``x`` nor ``image``.
+
+    Raises:
+        DataError: there is no segment, a segment has no pixel, or its category is not in the vocabulary.
+    """
+    vocabulary = {category.id: position for position, category in enumerate(categories)}
+    kept = _largest(segments, parameters.max_segments)
+    for segment in kept:
+        if segment.category_id not in vocabulary:
+            raise DataError(f"segment {segment.id} has category {segment.category_id}, not one of the vocabulary's")
+    category = np.array([vocabulary[segment.category_id] for segment in kept])
+    isthing = np.array([categories[position].isthing for position in category])
+    node_map = _node_map(segments.segment_map, np.array([segment.id for segment in kept]))
+    geometry = _geometry(node_map, isthing)
+    touching = _touching(node_map, len(kept))
+    source, target = np.nonzero(touching | _near(geometry[:, 4:6], parameters.neighbours))
+    return SceneGraph(
+        category=torch.from_numpy(category),
+        geometry=torch.from_numpy(geometry.astype(np.float32)),
+        edge_index=torch.from_numpy(np.stack([source, target])),
+        edge_attr=torch.from_numpy(_edge_geometry(geometry, source, target, touching).astype(np.float32)),
+        segment_map=torch.from_numpy(node_map[None].astype(np.int32)),
+        num_nodes=len(kept),
+    )
+
+
+def _largest(segments: PanopticSegments, count: int) -> Sequence[Segment]:
+    """The ``count`` largest segments, in their order."""
+    found = segments.segments
+    if not found:
+        raise DataError("there is no segment")
+    if len(found) <= count:
+        return found
+    logger.warning("%d segments, %d dropped: only the %d largest are kept", len(found), len(found) - count, count)
+    by_area = sorted(range(len(found)), key=lambda i: -found[i].area)
+    return [found[i] for i in sorted(by_area[:count])]
+
+
+def _node_map(segment_map: NDArray[np.int32], ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Position in ``ids`` of every pixel's segment id, -1 for none."""
+    order = np.argsort(ids)
+    position = np.searchsorted(ids[order], segment_map).clip(max=len(ids) - 1)
+    return np.where(ids[order][position] == segment_map, order[position], -1)
+
+
+def _geometry(node_map: NDArray[np.int64], isthing: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Columns :data:`GEOMETRY` of the nodes, shape (N, 13)."""
+    height, width = node_map.shape
+    n = len(isthing)
+    rows, columns = np.nonzero(node_map >= 0)
+    nodes = node_map[rows, columns]
+    area = np.bincount(nodes, minlength=n)
+    if not area.all():
+        raise DataError(f"segment {int(area.argmin()) + 1} of {n} has no pixel")
+
+    def mean(values: NDArray) -> NDArray[np.float64]:
+        return np.bincount(nodes, weights=values, minlength=n) / area
+
+    def extent(positions: NDArray[np.int64], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        seen = np.zeros((n, size), dtype=bool)
+        seen[nodes, positions] = True
+        first = seen.argmax(axis=1)
+        return first, size - seen[:, ::-1].argmax(axis=1) - first
+
+    left, box_width = extent(columns, width)
+    top, box_height = extent(rows, height)
+    x, y = mean(columns), mean(rows)
+    dx, dy = columns - x[nodes], rows - y[nodes]
+    # 1 / 12 is a pixel's own variance: a single pixel is a square, not a point.
+    xx, xy, yy = (mean(dx * dx) + 1 / 12) / area, mean(dx * dy) / area, (mean(dy * dy) + 1 / 12) / area
+    half_sum, half_difference = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
+    eccentricity = np.sqrt(2 * half_difference / (half_sum + half_difference))
+    return np.stack(
+        [
+            left / width,
+            top / height,
+            box_width / width,
+            box_height / height,
+            (x + 0.5) / width,
+            (y + 0.5) / height,
+            area / (width * height),
+            area / (box_width * box_height),
+            xx,
+            xy,
+            yy,
+            eccentricity,
+            isthing,
+        ],
+        axis=1,
+    )
+
+
+def _touching(node_map: NDArray[np.int64], n: int) -> NDArray[np.bool_]:
+    """Whether nodes have pixels side by side, shape (N, N); symmetric, false on the diagonal."""
+    touching = np.zeros((n + 1, n + 1), dtype=bool)  # row and column -1 take the void
+    touching[node_map[:, :-1], node_map[:, 1:]] = True
+    touching[node_map[:-1], node_map[1:]] = True
+    touching = (touching | touching.T)[:n, :n]
+    np.fill_diagonal(touching, False)
+    return touching
+
+
+def _near(centroids: NDArray[np.float64], k: int) -> NDArray[np.bool_]:
+    """Whether one of two nodes is among the other's k nearest, shape (N, N).
+
+    Nodes exactly as far as the k-th nearest count too, so that the result does not depend on the nodes' order.
+    """
+    n = len(centroids)
+    k = min(k, n - 1)
+    if k == 0:
+        return np.zeros((n, n), dtype=bool)
+    distance = ((centroids[:, None] - centroids) ** 2).sum(axis=-1)
+    np.fill_diagonal(distance, np.inf)
+    near = distance <= np.partition(distance, k - 1, axis=1)[:, k - 1 : k]
+    np.fill_diagonal(near, False)
+    return near | near.T
+
+
+def _edge_geometry(
+    geometry: NDArray[np.float64], source: NDArray[np.int64], target: NDArray[np.int64], touching: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Columns :data:`EDGE_GEOMETRY` of the edges, shape (E, 6)."""
+    a, b = geometry[source], geometry[target]
+    dx, dy = (b[:, 4:6] - a[:, 4:6]).T
+    overlap = np.minimum(a[:, :2] + a[:, 2:4], b[:, :2] + b[:, 2:4]) - np.maximum(a[:, :2], b[:, :2])
+    intersection = overlap.clip(min=0).prod(axis=1)
+    union = a[:, 2:4].prod(axis=1) + b[:, 2:4].prod(axis=1) - intersection
+    columns = [dx, dy, np.hypot(dx, dy), np.log(b[:, 6] / a[:, 6]), intersection / union, touching[source, target]]
+    return np.stack(columns, axis=1)

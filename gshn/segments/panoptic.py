@@ -1,0 +1,177 @@
+"""Panoptic segments of an image, in the terms of COCO's panoptic format.
+
+A panoptic segmentation gives every pixel one segment id (0 is void), and every segment a category that is a *thing*
+(countable) or *stuff* (a region). Format: https://cocodataset.org/#format-data, "Panoptic Segmentation".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from gshn.errors import DataError
+
+
+@dataclass(frozen=True)
+class Category:
+    """A category: COCO's ``id``, ``name`` and ``isthing``."""
+
+    id: int
+    name: str
+    isthing: bool
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment: COCO's ``segments_info`` entry.
+
+    Attributes:
+        id: Value of the segment's pixels in the segment map, > 0.
+        category_id: Id of its :class:`Category`.
+        area: Number of visible pixels.
+        bbox: (x, y, width, height) of the visible pixels, in pixels.
+        iscrowd: Whether the segment groups several things (COCO).
+    """
+
+    id: int
+    category_id: int
+    area: int
+    bbox: tuple[int, int, int, int]
+    iscrowd: bool = False
+
+
+@dataclass(frozen=True)
+class PanopticSegments:
+    """Segments of one image.
+
+    Attributes:
+        segment_map: Segment id of every pixel, shape (H, W), int32; 0 is void.
+        segments: The segments, in order of their ids; every id occurs in the map and the other way round.
+    """
+
+    segment_map: NDArray[np.int32]
+    segments: tuple[Segment, ...]
+
+    def __repr__(self) -> str:
+        height, width = self.segment_map.shape
+        return f"PanopticSegments({len(self.segments)} segments, {width}x{height})"
+
+    def validate(self) -> None:
+        """Check what the attributes' descriptions promise.
+
+        Raises:
+            DataError: the map is no (H, W) int32 array, ids are not ascending and positive, ids of map and segments
+                differ, or an area or box is not that of the pixels.
+        """
+        if self.segment_map.ndim != 2 or self.segment_map.dtype != np.int32:
+            raise DataError(f"segment map must be (H, W) int32, not {self.segment_map.shape} {self.segment_map.dtype}")
+        ids = [segment.id for segment in self.segments]
+        if ids != sorted(set(ids)) or (ids and ids[0] <= 0):
+            raise DataError(f"segment ids must be positive and ascending, not {ids}")
+        expected = segments_from_map(self.segment_map, {segment.id: segment.category_id for segment in self.segments})
+        if unseen := set(ids) - {segment.id for segment in expected.segments}:
+            raise DataError(f"segment {min(unseen)} has no pixel in the segment map")
+        for segment, seen in zip(self.segments, expected.segments, strict=True):
+            if (segment.area, segment.bbox) != (seen.area, seen.bbox):
+                raise DataError(
+                    f"segment {segment.id} has area {seen.area} and box {seen.bbox} in the segment map, "
+                    f"not {segment.area} and {segment.bbox}"
+                )
+
+
+class Segmenter(Protocol):
+    """Image -> panoptic segments."""
+
+    @property
+    def categories(self) -> Sequence[Category]:
+        """The vocabulary that the segments' ``category_id`` come from."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """Everything that shapes the result, as a string: part of the graph cache's key."""
+        ...
+
+    def __call__(self, image: NDArray[np.uint8], annotation: PanopticSegments | None = None) -> PanopticSegments:
+        """Segment an RGB image.
+
+        Args:
+            image: Shape (H, W, 3), uint8.
+            annotation: The image's annotated segments, where the collection has them; only the ground-truth segmenter
+                looks at it.
+
+        Raises:
+            DataError: there is no segment.
+        """
+        ...
+
+
+def segments_from_map(segment_map: NDArray[np.integer], category_of: Mapping[int, int]) -> PanopticSegments:
+    """Segments of a segment map, with area and box counted from its pixels.
+
+    Args:
+        segment_map: Segment id of every pixel, shape (H, W); 0 is void.
+        category_of: Category id of each segment id. Ids without a pixel (a thing wholly hidden, say) are left out.
+
+    Raises:
+        DataError: an id is negative or has no category.
+    """
+    ids, inverse = np.unique(segment_map, return_inverse=True)
+    labels = inverse.reshape(segment_map.shape) + 1  # find_objects takes 0 as background
+    areas = np.bincount(labels.ravel(), minlength=len(ids) + 1)[1:]
+    segments = []
+    for id_, area, box in zip(ids.tolist(), areas.tolist(), ndimage.find_objects(labels), strict=True):
+        if id_ == 0:
+            continue
+        if id_ < 0:
+            raise DataError(f"segment map holds the negative id {id_}")
+        if id_ not in category_of:
+            raise DataError(f"segment {id_} of the segment map has no category")
+        rows, columns = box
+        bbox = (columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
+        segments.append(Segment(id_, category_of[id_], area, bbox))
+    return PanopticSegments(segment_map.astype(np.int32, copy=False), tuple(segments))
+
+
+def decode_panoptic_png(rgb: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Segment map of a COCO panoptic PNG: id = R + 256 G + 65536 B, shape (H, W, 3) -> (H, W)."""
+    return rgb.astype(np.int32) @ np.array([1, 256, 65536], dtype=np.int32)
+
+
+def encode_panoptic_png(segment_map: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """Inverse of :func:`decode_panoptic_png`: ids < 2**24, shape (H, W) -> (H, W, 3)."""
+    return (segment_map[..., None] >> np.array([0, 8, 16])).astype(np.uint8)
+
+
+def read_coco_panoptic(png_path: Path, segments_info: Sequence[Mapping[str, Any]]) -> PanopticSegments:
+    """Read a COCO panoptic PNG.
+
+    Args:
+        png_path: The PNG.
+        segments_info: The JSON file's entries for it: ``id``, ``category_id`` and, optionally, ``iscrowd``. Areas and
+            boxes are counted anew.
+
+    Raises:
+        DataError: the file is missing or broken, or its ids are not those of ``segments_info``; names the file.
+    """
+    try:
+        with Image.open(png_path) as png:
+            segment_map = decode_panoptic_png(np.asarray(png.convert("RGB")))
+    except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for some broken PNGs
+        raise DataError(f"{png_path}: cannot read the panoptic PNG ({error})") from error
+    info = {int(entry["id"]): entry for entry in segments_info}
+    try:
+        found = segments_from_map(segment_map, {id_: int(entry["category_id"]) for id_, entry in info.items()})
+    except DataError as error:
+        raise DataError(f"{png_path}: {error}") from error
+    if unseen := set(info) - {segment.id for segment in found.segments}:
+        raise DataError(f"{png_path}: segment {min(unseen)} of the annotation has no pixel")
+    crowds = (replace(s, iscrowd=bool(info[s.id].get("iscrowd", 0))) for s in found.segments)
+    return replace(found, segments=tuple(crowds))

@@ -1,0 +1,82 @@
+import pytest
+import torch
+
+from gshn.graphs.backbones import SmallConvNet
+from gshn.graphs.region_features import COLOUR_DIM, colour_statistics, mask_pool, region_features
+
+SIZES = [(12, 17), (6, 9), (3, 4), (1, 1)]
+
+
+@pytest.fixture
+def node_map():
+    """Two images of 12x17: nodes 0 to 2 in the first, 3 to 5 in the second, some void; node 5 is one pixel."""
+    g = torch.Generator().manual_seed(0)
+    first = torch.randint(-1, 3, (1, 12, 17), generator=g)
+    second = torch.where(torch.randint(0, 4, (1, 12, 17), generator=g) > 0, 3, 4)
+    second[0, 11, 16] = 5
+    return torch.cat([first, second])
+
+
+@pytest.fixture
+def maps():
+    g = torch.Generator().manual_seed(1)
+    return [torch.randn(2, 3, *size, dtype=torch.float64, generator=g) for size in SIZES]
+
+
+def slow_mask_pool(maps, node_map, num_nodes):
+    """Pixel by pixel."""
+    _, height, width = node_map.shape
+    rows = []
+    for node in range(num_nodes):
+        pixels = (node_map == node).nonzero().tolist()
+        row = [
+            torch.stack([m[b, :, y * m.shape[2] // height, x * m.shape[3] // width] for b, y, x in pixels]).mean(0)
+            for m in maps
+        ]
+        rows.append(torch.cat(row))
+    return torch.stack(rows)
+
+
+def test_mask_pool_equals_the_mean_over_pixels_with_gradients(node_map, maps):
+    leaves = [m.clone().requires_grad_() for m in maps]
+    oracle_leaves = [m.clone().requires_grad_() for m in maps]
+    pooled, expected = mask_pool(leaves, node_map, 6), slow_mask_pool(oracle_leaves, node_map, 6)
+    assert pooled.shape == (6, 12)
+    torch.testing.assert_close(pooled, expected)
+    weight = torch.randn(6, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    (pooled * weight).sum().backward()
+    (expected * weight).sum().backward()
+    for leaf, oracle in zip(leaves, oracle_leaves, strict=True):
+        torch.testing.assert_close(leaf.grad, oracle.grad)
+
+
+def test_mask_pool_of_a_node_without_a_pixel_is_zero(node_map, maps):
+    pooled = mask_pool(maps, node_map, 7)
+    torch.testing.assert_close(pooled[:6], mask_pool(maps, node_map, 6))
+    assert (pooled[6] == 0).all()
+
+
+def test_mask_pool_follows_the_nodes_numbering(node_map, maps):
+    order = torch.tensor([4, 0, 5, 2, 1, 3])
+    renumbered = torch.where(node_map < 0, -1, order[node_map])
+    torch.testing.assert_close(mask_pool(maps, renumbered, 6)[order], mask_pool(maps, node_map, 6))
+
+
+def test_colour_statistics_equal_mean_and_deviation(node_map):
+    images = torch.randint(0, 256, (2, 3, 12, 17), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
+    found = colour_statistics(images, node_map, 6)
+    for node in range(6):
+        image = 0 if node < 3 else 1
+        pixels = images[image][:, node_map[image] == node].double() / 255
+        expected = torch.cat([pixels.mean(1), pixels.std(1, correction=0)]).float()
+        torch.testing.assert_close(found[node], expected, atol=1e-6, rtol=0)
+
+
+def test_region_features_reach_the_backbones_parameters(node_map):
+    torch.manual_seed(0)
+    backbone = SmallConvNet((8, 16))
+    images = torch.randint(0, 256, (2, 3, 12, 17), dtype=torch.uint8)
+    features = region_features(backbone, images, node_map, 6)
+    assert features.shape == (6, COLOUR_DIM + 24)
+    features.square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in backbone.parameters())

@@ -1,0 +1,95 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gshn.errors import DataError
+from gshn.segments.panoptic import (
+    Segment,
+    decode_panoptic_png,
+    encode_panoptic_png,
+    read_coco_panoptic,
+    segments_from_map,
+)
+
+COCO = Path(__file__).parents[4] / "shared" / "data" / "coco_panoptic_sample"
+
+SEGMENT_MAP = np.array([[0, 7, 7, 0], [7, 7, 0, 300], [0, 0, 300, 0]], dtype=np.int32)
+
+
+def test_segments_from_map_counts_area_and_box():
+    found = segments_from_map(SEGMENT_MAP, {300: 2, 7: 1, 9: 1})
+    assert found.segments == (Segment(7, 1, 4, (0, 0, 3, 2)), Segment(300, 2, 2, (2, 1, 2, 2)))
+    assert found.segment_map.dtype == np.int32
+    found.validate()
+
+
+def test_segments_from_map_names_the_bad_id():
+    with pytest.raises(DataError, match="segment 300 of the segment map has no category"):
+        segments_from_map(SEGMENT_MAP, {7: 1})
+    with pytest.raises(DataError, match="negative id -300"):
+        segments_from_map(-SEGMENT_MAP, {7: 1, 300: 2})
+
+
+def test_validate_names_what_is_wrong():
+    good = segments_from_map(SEGMENT_MAP, {7: 1, 300: 2})
+    first, second = good.segments
+    for segments, message in [
+        ((second, first), "ascending"),
+        ((replace(first, area=5), second), "segment 7 has area 4 .* not 5"),
+        ((first, replace(second, bbox=(0, 0, 1, 1))), r"segment 300 .* box \(2, 1, 2, 2\)"),
+        ((first, second, Segment(301, 1, 1, (0, 0, 1, 1))), "segment 301 has no pixel"),
+        ((first,), "segment 300 of the segment map has no category"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            replace(good, segments=segments).validate()
+    with pytest.raises(DataError, match="int32"):
+        replace(good, segment_map=SEGMENT_MAP.astype(np.int64)).validate()
+
+
+def test_png_encoding_round_trip():
+    ids = np.array([[0, 1, 255, 256], [65535, 65536, 2**24 - 1, 3_937_500]], dtype=np.int32)
+    encoded = encode_panoptic_png(ids)
+    assert encoded.dtype == np.uint8
+    np.testing.assert_array_equal(encoded[0, 3], [0, 1, 0])
+    np.testing.assert_array_equal(decode_panoptic_png(encoded), ids)
+
+
+@pytest.fixture
+def png(tmp_path):
+    path = tmp_path / "panoptic.png"
+    Image.fromarray(encode_panoptic_png(SEGMENT_MAP)).save(path)
+    return path
+
+
+def test_read_coco_panoptic(png):
+    found = read_coco_panoptic(png, [{"id": 300, "category_id": 2, "iscrowd": 1}, {"id": 7, "category_id": 1}])
+    found.validate()
+    np.testing.assert_array_equal(found.segment_map, SEGMENT_MAP)
+    assert [(s.id, s.category_id, s.iscrowd) for s in found.segments] == [(7, 1, False), (300, 2, True)]
+
+
+def test_read_coco_panoptic_names_the_file(png, tmp_path):
+    info = [{"id": 7, "category_id": 1}, {"id": 300, "category_id": 2}]
+    with pytest.raises(DataError, match=r"panoptic.png: segment 9 of the annotation has no pixel"):
+        read_coco_panoptic(png, [*info, {"id": 9, "category_id": 1}])
+    with pytest.raises(DataError, match=r"panoptic.png: segment 300 .* no category"):
+        read_coco_panoptic(png, info[:1])
+    with pytest.raises(DataError, match=r"missing.png: cannot read"):
+        read_coco_panoptic(tmp_path / "missing.png", info)
+    png.write_bytes(png.read_bytes()[:50])
+    with pytest.raises(DataError, match=r"panoptic.png: cannot read"):
+        read_coco_panoptic(png, info)
+
+
+@pytest.mark.skipif(not COCO.is_dir(), reason="the COCO panoptic sample is not here")
+def test_read_coco_panoptic_agrees_with_cocos_own_areas_and_boxes():
+    annotations = json.loads((COCO / "annotations" / "panoptic_val2017.json").read_text())["annotations"]
+    for annotation in annotations:
+        found = read_coco_panoptic(COCO / "panoptic" / annotation["file_name"], annotation["segments_info"])
+        found.validate()
+        expected = {s["id"]: (s["area"], tuple(s["bbox"]), bool(s["iscrowd"])) for s in annotation["segments_info"]}
+        assert {s.id: (s.area, s.bbox, s.iscrowd) for s in found.segments} == expected
