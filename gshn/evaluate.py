@@ -29,11 +29,11 @@ def main() -> None:
     from gshn.evaluation.retrieval import evaluate_retrieval
     from gshn.evaluation.vqa import evaluate_vqa
     from gshn.inference import SpikeBackend, SpikeCount
-    from gshn.model import load_model
+    from gshn.model import GSHN
     from gshn.training.corpora import Corpora
 
     begun = time.monotonic()
-    model = load_model(arguments.checkpoint)
+    model = GSHN.from_pretrained(arguments.checkpoint)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     backend: SpikeBackend | None = None
     if arguments.encoder == "lava":

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from tokenizers import Tokenizer
@@ -67,11 +65,10 @@ class NodeEmbedding(nn.Module):
         return self.outer(self.inner(torch.cat([standardised, geometry], dim=1)) + self.category(category))
 
 
-class GSHN(nn.Module, PyTorchModelHubMixin):
+class GSHN(nn.Module):
     """The Graph Spiking Hybrid Network (arXiv:2501.19069).
 
-    Saved and loaded the hub way: ``model.save_pretrained(folder)``, ``GSHN.from_pretrained(folder)``. The folder has
-    ``config.yaml``, ``vocabulary.json``, ``tokenizer.json`` and ``model.safetensors``.
+    Saved and loaded the hub way, by :meth:`save_pretrained` and :meth:`from_pretrained`.
     """
 
     def __init__(
@@ -162,16 +159,25 @@ class GSHN(nn.Module, PyTorchModelHubMixin):
         hidden = self.encode_text(input_ids, attention_mask)
         return self.answer_head(self.fusion(hidden, attention_mask, nodes[image], mask[image])[:, 0])
 
-    def _save_pretrained(self, save_directory: Path) -> None:
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write ``config.yaml``, ``vocabulary.json``, ``tokenizer.json`` and ``model.safetensors`` to a folder."""
+        folder = Path(folder)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        write_atomically(save_directory / "config.yaml", to_yaml(self.config))
-        write_atomically(save_directory / "vocabulary.json", json.dumps(asdict(self.vocabulary)))
-        write_atomically(save_directory / "tokenizer.json", self.tokenizer.backend_tokenizer.to_str())
-        write_atomically(save_directory / "model.safetensors", save(tensors))
+        write_atomically(folder / "config.yaml", to_yaml(self.config))
+        write_atomically(folder / "vocabulary.json", json.dumps(asdict(self.vocabulary)))
+        write_atomically(folder / "tokenizer.json", self.tokenizer.backend_tokenizer.to_str())
+        write_atomically(folder / "model.safetensors", save(tensors))
 
     @classmethod
-    def _from_pretrained(cls, *, model_id: str, **_: Any) -> GSHN:
-        folder = Path(model_id)
+    def from_pretrained(cls, folder: str | Path) -> GSHN:
+        """Load what :meth:`save_pretrained` wrote, in eval mode.
+
+        Raises:
+            CheckpointError: a file is missing or broken, or does not fit the model.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise CheckpointError(f"checkpoint {folder} is not a folder; name the one that gshn.train wrote (--out)")
         for name in ("config.yaml", "vocabulary.json", "tokenizer.json", "model.safetensors"):
             if not (folder / name).is_file():
                 raise CheckpointError(f"{folder / name} is missing; name the folder that gshn.train wrote (--out)")
@@ -179,11 +185,14 @@ class GSHN(nn.Module, PyTorchModelHubMixin):
         try:
             vocabulary = Vocabulary(**json.loads((folder / "vocabulary.json").read_text()))
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception as error:  # tokenizers raises bare Exception
+            raise CheckpointError(
+                f"{folder} holds a broken vocabulary.json or tokenizer.json ({error}); train again"
+            ) from None
+        try:
             tensors = load_file(folder / "model.safetensors")
         except SafetensorError as error:
             raise CheckpointError(f"{folder / 'model.safetensors'} is broken ({error}); train again") from None
-        except Exception as error:  # tokenizers raises bare Exception
-            raise CheckpointError(f"{folder} holds a broken vocabulary.json or tokenizer.json: {error}") from None
         model = cls(config, vocabulary, wrap_tokenizer(tokenizer, config.model.text.max_length))
         load_tensors(model, tensors, folder / "model.safetensors")
         return model.eval()
@@ -206,13 +215,3 @@ def load_tensors(model: GSHN, tensors: dict[str, Tensor], source: Path) -> None:
             raise CheckpointError(f"tensor '{name}' in {source} has shape {shapes}; {mend}")
     model.load_state_dict(tensors)
 
-
-def load_model(folder: Path) -> GSHN:
-    """Load a checkpoint folder, in eval mode.
-
-    Raises:
-        CheckpointError: a file is missing or broken, or does not fit the model.
-    """
-    if not folder.is_dir():
-        raise CheckpointError(f"checkpoint {folder} is not a folder; name the one that gshn.train wrote (--out)")
-    return GSHN.from_pretrained(folder)

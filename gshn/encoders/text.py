@@ -87,7 +87,7 @@ class TextEncoder(nn.Module):
                 intermediate_size=4 * config.width,
                 max_position_embeddings=config.text.max_length,
                 hidden_dropout_prob=config.dropout,
-                attention_probs_dropout_prob=config.dropout,
+                attention_probs_dropout_prob=0.0,
             )
             self.bert = BertModel(bert, add_pooling_layer=False)
         hidden = self.bert.config.hidden_size

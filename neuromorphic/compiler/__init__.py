@@ -1,0 +1,1 @@
+"""NIR graphs as folded, packed and quantised layers, in numbers only."""

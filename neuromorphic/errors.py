@@ -1,0 +1,21 @@
+"""Errors that a user can mend; commands print them as one line (see :func:`gshn.cli.run_command`)."""
+
+from __future__ import annotations
+
+from gshn.errors import GSHNError
+
+
+class NIRFileError(GSHNError, ValueError):
+    """A file cannot be read as a NIR graph."""
+
+
+class UnsupportedGraphError(GSHNError, ValueError):
+    """A NIR graph says something that cannot be computed exactly; the message names the node."""
+
+
+class LavaMissingError(GSHNError, ImportError):
+    """Lava is not installed."""
+
+
+class LavaRunError(GSHNError, RuntimeError):
+    """A run on Lava failed or did not end in time."""

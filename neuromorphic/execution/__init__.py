@@ -1,0 +1,1 @@
+"""NumPy simulators that other back ends are held to, and spike records."""

@@ -1,0 +1,1 @@
+"""Trained modules as NIR graphs; the only folder that imports PyTorch."""

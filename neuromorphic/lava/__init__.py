@@ -1,0 +1,1 @@
+"""Compiled layers on Intel's Lava, in a child process."""

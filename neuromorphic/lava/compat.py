@@ -1,0 +1,39 @@
+"""What Lava needs that it does not say: Python 3.11, and psutil."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+from importlib.util import find_spec
+
+from neuromorphic.errors import LavaMissingError
+
+
+def require_lava() -> None:
+    """Check, without importing it, that Lava is installed.
+
+    Raises:
+        LavaMissingError: it is not; the message says what to install.
+    """
+    missing = [module for module in ("lava", "psutil") if find_spec(module) is None]
+    if missing:
+        raise LavaMissingError(
+            f"Lava needs {' and '.join(missing)}: run `make setup`, or `uv pip install -e '.[lava]'` in the repository"
+        )
+
+
+def mend_lava() -> None:
+    """Import the one module of lava-nc 0.10 that Python >= 3.11 refuses, so that all others import as usual.
+
+    ``lava.magma.compiler.var_model`` has dataclasses with a default that is an instance of a dataclass without a hash,
+    which dataclasses take for mutable since Python 3.11. Imported while ``dataclass`` makes all classes hashable it
+    passes; the change is undone right after.
+    """
+    require_lava()
+    original = dataclasses.dataclass
+    dataclasses.dataclass = functools.partial(original, unsafe_hash=True)
+    try:
+        importlib.import_module("lava.magma.compiler.var_model")
+    finally:
+        dataclasses.dataclass = original

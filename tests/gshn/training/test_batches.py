@@ -1,0 +1,97 @@
+from collections import Counter
+from itertools import chain
+
+import pytest
+import torch
+from gshn.data.easyvqa import Question
+from gshn.graphs.cache import GraphDataset
+from gshn.losses.masked_language import IGNORE
+from gshn.training.batches import PairCollator, PairCorpus, QuestionCollator, QuestionCorpus, StepSampler, generator
+from helpers import CAPTIONS, random_graph, tiny_model
+
+
+def graph_dataset(count: int) -> GraphDataset:
+    graphs = [random_graph(2 + i % 4, i) for i in range(count)]
+    names = ("x", "category", "geometry", "edge_attr")
+    return GraphDataset(
+        {name: torch.cat([g[name] for g in graphs]) for name in names}
+        | {"edge_index": torch.cat([g.edge_index.T for g in graphs])}
+        | {"nodes": torch.tensor([g.num_nodes for g in graphs])}
+        | {"edges": torch.tensor([g.num_edges for g in graphs])}
+    )
+
+
+class TestStepSampler:
+    def test_an_epoch_has_every_item_once(self) -> None:
+        batches = list(StepSampler(10, 4, range(5), (0,)))
+        items = [index for _, index in chain.from_iterable(batches)]
+        assert all(len(batch) == 4 for batch in batches)
+        assert sorted(items[:10]) == sorted(items[10:]) == list(range(10))
+        assert items[:10] != items[10:]
+
+    def test_starting_later_gives_the_same_steps(self) -> None:
+        whole = list(StepSampler(10, 4, range(7), (3, 1)))
+        assert list(StepSampler(10, 4, range(4, 7), (3, 1))) == whole[4:]
+        assert list(StepSampler(10, 4, range(7), (4, 1))) != whole
+
+    def test_a_batch_larger_than_the_corpus(self) -> None:
+        (batch,) = StepSampler(3, 8, range(1), (0,))
+        assert max(Counter(index for _, index in batch).values()) == 3
+
+
+def test_keys_of_the_generator_all_matter() -> None:
+    draws = {tuple(generator(*key).integers(1000, size=4)) for key in [(0, 0), (0, 1), (1, 0), (0, 0, 0)]}
+    assert len(draws) >= 3  # trailing zeros of a SeedSequence do not count
+
+
+class TestPairs:
+    def make(self) -> PairCollator:
+        model = tiny_model()
+        corpus = PairCorpus(graph_dataset(4), [[CAPTIONS[i], CAPTIONS[i + 4]] for i in range(4)])
+        return PairCollator(corpus, model.tokenizer, model.vocabulary.words, [3.0, 1.0], (0, 0))
+
+    def test_graph_and_caption_belong_together(self) -> None:
+        collate = self.make()
+        batch = collate([(0, 2), (0, 1), (0, 3)])
+        texts = collate.tokenizer.batch_decode(batch.input_ids, skip_special_tokens=True)
+        for text, graph, index in zip(texts, [2, 1, 3], range(3), strict=True):
+            assert text in (CAPTIONS[graph], CAPTIONS[graph + 4])
+            torch.testing.assert_close(batch.graphs.x[batch.graphs.batch == index], random_graph(2 + graph, graph).x)
+
+    def test_a_step_is_the_same_however_it_is_spread(self) -> None:
+        collate, keys = self.make(), [(5, 2), (5, 1), (5, 3), (5, 0)]
+        whole, half = collate(keys), collate(keys[2:])
+        length = half.input_ids.shape[1]
+        assert torch.equal(whole.input_ids[2:, :length], half.input_ids)
+        assert torch.equal(whole.masked_ids[2:, :length], half.masked_ids)
+        assert whole.noise_seed == half.noise_seed
+        assert collate([(6, 2)]).noise_seed != whole.noise_seed
+
+    def test_masks_and_words(self) -> None:
+        collate = self.make()
+        batch = collate([(step, step % 4) for step in range(40)])
+        masked = batch.labels != IGNORE
+        assert torch.equal(batch.labels[masked], batch.input_ids[masked])
+        assert (batch.masked_ids[masked] == collate.tokenizer.mask_token_id).all()
+        assert torch.equal(batch.masked_ids[~masked], batch.input_ids[~masked])
+        assert masked.any(dim=1).all()
+        for row in range(40):
+            expected = [float(word in batch.input_ids[row]) for word in collate.words]
+            assert batch.words[row].tolist() == expected
+
+    def test_captions_are_chosen_by_weight(self) -> None:
+        collate = self.make()
+        batch = collate([(step, 0) for step in range(400)])
+        texts = collate.tokenizer.batch_decode(batch.input_ids, skip_special_tokens=True)
+        assert texts.count(CAPTIONS[0]) / 400 == pytest.approx(0.75, abs=0.07)
+
+
+def test_questions_on_one_image_share_its_graph() -> None:
+    model = tiny_model()
+    questions = [Question("a red star", "yes", 3), Question("a ring", "no", 1), Question("a cross", "no", 3)]
+    collate = QuestionCollator(QuestionCorpus(graph_dataset(4), questions), model.tokenizer, ["no", "yes"])
+    batch = collate([(0, 0), (0, 1), (0, 2)])
+    assert batch.graphs.num_graphs == 2
+    assert batch.image.tolist() == [1, 0, 1]
+    assert batch.answer.tolist() == [1, 0, 0]
+    torch.testing.assert_close(batch.graphs.x[batch.graphs.batch == 1], random_graph(5, 3).x)

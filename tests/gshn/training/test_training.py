@@ -1,0 +1,150 @@
+"""Whole runs, as a user starts them: in a process of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from gshn.config import load_config
+from gshn.errors import CheckpointError
+from gshn.model import GSHN
+from gshn.training.checkpoint import FILE
+from gshn.training.loop import learning_rate
+from helpers import tiny_model
+from safetensors.torch import load_file, save_file
+
+STEPS = ["pretrain.steps=12", "finetune.steps=6", "checkpoint_every=4", "log_every=2"]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"data.cache={tmp_path_factory.mktemp('cache')}"
+
+
+def start(out: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "gshn.train", "--config", "smoke", "--out", str(out), *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str], status: int = 0) -> tuple[str, str]:
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == status, err
+    return out, err
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, cache: str) -> Path:
+    out = tmp_path_factory.mktemp("run") / "whole"
+    stdout, stderr = finish(start(out, cache, *STEPS))
+    assert "next:" in stdout
+    assert "python -m neuromorphic.export --to lava" in stdout
+    assert "images/s" in stderr
+    assert "loss=" in stderr
+    return out
+
+
+def test_a_run_leaves_what_it_promises(finished: Path) -> None:
+    figures = json.loads((finished / "metrics.json").read_text())
+    for key in ("vqa.accuracy", "retrieval.i2t_r1", "retrieval.t2i_r1", "firing_rate"):
+        assert 0 <= figures[key] <= 1
+    assert figures["seconds"] > 0
+    rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2, 4, 6, 8, 10, 12, 2, 4, 6]
+    assert {"itc", "spike_contrast", "stl_contrast", "stl_words", "mlm", "itm", "firing_rate"} <= rows[0].keys()
+    assert "vqa" in rows[-1]
+    assert load_config(finished / "config.yaml").pretrain.steps == 12
+    assert isinstance(GSHN.from_pretrained(finished), GSHN)
+
+
+@pytest.mark.parametrize(("stage", "lines"), [("pretrain", 3), ("finetune", 8)])
+def test_kill_and_resume_ends_in_the_same_weights(
+    tmp_path: Path, finished: Path, cache: str, stage: str, lines: int
+) -> None:
+    process = start(tmp_path / "run", cache, *STEPS)
+    log = tmp_path / "run" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (log.is_file() and len(log.read_text().splitlines()) >= lines):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert (tmp_path / "run" / FILE).is_file()
+    assert not (tmp_path / "run" / "metrics.json").is_file()
+    finish(start(tmp_path / "run", "--resume", cache, *STEPS))
+    resumed, whole = (load_file(folder / "model.safetensors") for folder in (tmp_path / "run", finished))
+    assert resumed.keys() == whole.keys()
+    for name, tensor in whole.items():
+        assert torch.equal(resumed[name], tensor), name
+    steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
+    assert steps == [2, 4, 6, 8, 10, 12, 2, 4, 6]
+
+
+def test_resuming_a_finished_run_keeps_its_weights(finished: Path, cache: str) -> None:
+    before = (finished / "model.safetensors").read_bytes()
+    finish(start(finished, "--resume", cache, *STEPS))
+    assert (finished / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["model.wdth=3"], "model.wdth"),
+        (["--config", "nowhere"], "'nowhere' is neither a file nor one of"),
+        (["pretrain.batch_size=one"], "pretrain.batch_size"),
+        (["--steps", "3"], "--steps"),
+        (["pretrain.lr=1e30", "pretrain.max_grad_norm=1e30", "pretrain.warmup=0"], "became"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path: Path, cache: str, arguments: list[str], message: str) -> None:
+    _, err = finish(start(tmp_path / "run", *arguments, cache), status=2)
+    lines = [line for line in err.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert "Traceback" not in err
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_a_folder_that_cannot_be_used(tmp_path: Path, finished: Path, cache: str) -> None:
+    (tmp_path / "file").write_text("")
+    _, err = finish(start(tmp_path / "file" / "run", cache), status=2)
+    assert "cannot be written to" in err
+    _, err = finish(start(finished, cache, *STEPS), status=2)
+    assert "holds a run already; add --resume" in err
+    _, err = finish(start(finished, "--resume", cache, *STEPS, "model.dropout=0.3"), status=2)
+    assert "model.dropout (0.1 and 0.3)" in err or "model.dropout (" in err
+
+
+def test_checkpoints_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    model = tiny_model()
+    model.save_pretrained(tmp_path)
+    loaded = GSHN.from_pretrained(tmp_path)
+    for (name, a), b in zip(model.state_dict().items(), loaded.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+    tensors = load_file(tmp_path / "model.safetensors")
+    save_file({**tensors, "encoder.r": torch.ones(3)}, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"'encoder\.r'.*shape \(3,\), the model's \(\)"):
+        GSHN.from_pretrained(tmp_path)
+    save_file({name: t for name, t in tensors.items() if name != "encoder.r"}, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"'encoder\.r' is missing"):
+        GSHN.from_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is broken"):
+        GSHN.from_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json is missing"):
+        GSHN.from_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="not a folder"):
+        GSHN.from_pretrained(tmp_path / "nowhere")
+
+
+def test_learning_rate() -> None:
+    stage = load_config("default", ["pretrain.steps=100", "pretrain.warmup=10", "pretrain.lr=1"]).pretrain
+    assert [learning_rate(stage, step) for step in (0, 4, 9, 10)] == pytest.approx([0.1, 0.5, 1.0, 1.0])
+    assert learning_rate(stage, 55) == pytest.approx(0.5)
+    assert learning_rate(stage, 99) < 0.01
