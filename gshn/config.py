@@ -306,7 +306,9 @@ def load_config(name_or_file: str | Path = "default", overrides: Sequence[str] =
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None)
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"config key '{key}' (from {source}): {reason}; config.yaml of any run lists all keys") from None
+        raise ConfigError(
+            f"config key '{key}' (from {source}): {reason}; config.yaml of any run lists all keys"
+        ) from None
     except Exception as error:  # YAML syntax: the parser's error classes are OmegaConf's affair
         raise ConfigError(f"config {path} cannot be read: {error}") from None
     assert isinstance(result, Config)

@@ -9,7 +9,6 @@ from pathlib import Path
 from gshn.cli import CommandParser, run_command
 from gshn.errors import CheckpointError
 from gshn.files import write_atomically
-from gshn.train import print_figures
 
 
 def main() -> None:
@@ -27,6 +26,7 @@ def main() -> None:
     import torch
 
     from gshn.evaluation.retrieval import evaluate_retrieval
+    from gshn.evaluation.table import print_figures
     from gshn.evaluation.vqa import evaluate_vqa
     from gshn.inference import SpikeBackend, SpikeCount
     from gshn.model import GSHN

@@ -51,6 +51,9 @@ class NodeEmbedding(nn.Module):
     h = LayerNorm(W_2 GELU(W_1 [standardised features; geometry] + category embedding)), shape (N, C).
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, features: int, categories: int, channels: int):
         super().__init__()
         self.register_buffer("mean", torch.zeros(features))
@@ -214,4 +217,3 @@ def load_tensors(model: GSHN, tensors: dict[str, Tensor], source: Path) -> None:
             shapes = f"{tuple(tensors[name].shape)}, the model's {tuple(own[name].shape)}"
             raise CheckpointError(f"tensor '{name}' in {source} has shape {shapes}; {mend}")
     model.load_state_dict(tensors)
-

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from gshn.cli import CommandParser, run_command
 from gshn.config import load_config, named_configs
 
@@ -24,7 +21,9 @@ def main() -> None:
     config = load_config(arguments.config, [*arguments.overrides, *seed])
     out = arguments.out or Path("runs") / Path(arguments.config).stem
 
-    from gshn.training.loop import Trainer  # imports torch: seconds that a wrong argument should not cost
+    # Late: PyTorch takes seconds to import, which a wrong argument should not cost.
+    from gshn.evaluation.table import print_figures
+    from gshn.training.loop import Trainer
 
     trainer = Trainer(config, out, arguments.resume)
     figures = trainer.run()
@@ -32,15 +31,6 @@ def main() -> None:
         print_figures(figures, f"{out}, {trainer.model}")
         print(f"checkpoint: {out}")
         print(f"next:       python -m neuromorphic.export --to lava --checkpoint {out} --out {out}/export")
-
-
-def print_figures(figures: dict[str, float | str], title: str) -> None:
-    """Print figures as a table; fractions as percentages where they are scores."""
-    table = Table("figure", "value", title=title, title_justify="left")
-    for key, value in figures.items():
-        score = isinstance(value, float) and (".accuracy" in key or "_r" in key.rpartition(".")[2])
-        table.add_row(key, f"{100 * value:.2f} %" if score else str(value))  # type: ignore[operator]
-    Console().print(table)
 
 
 if __name__ == "__main__":

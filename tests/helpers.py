@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import torch
+from torch_geometric.data import Batch
+
 from gshn.config import Config, load_config
 from gshn.encoders.text import build_tokenizer, tokenize
 from gshn.graphs.scene_graph import EDGE_GEOMETRY, GEOMETRY, SceneGraph
 from gshn.losses.masked_language import mask_tokens
 from gshn.model import GSHN, Vocabulary
 from gshn.training.batches import PairBatch, QuestionBatch
-from torch_geometric.data import Batch
 
 CAPTIONS = [
     "a red star on grass",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +71,7 @@ def degree_normalized(edge_index: Tensor, num_nodes: int, self_weight: float) ->
         num_nodes: N.
         self_weight: Share of the node's own spikes, in [0, 1].
     """
-    source, target = edge_index
+    target = edge_index[1]
     in_degree = degree(target, num_nodes)
     loops = torch.arange(num_nodes, device=edge_index.device)
     own = torch.where(in_degree > 0, self_weight, 1.0)
@@ -98,10 +99,11 @@ class SpikingGraphEncoder(nn.Module):
         self.p = p
         self.spike = spike
         sizes = [in_channels] + [channels] * layers
-        self.linears = nn.ModuleList(nn.Linear(i, o) for i, o in zip(sizes[:-1], sizes[1:], strict=True))
+        self.linears = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(sizes))
         # A LIF neuron fires when r current exceeds v_threshold for long enough; PyTorch's default weights would leave
         # most neurons silent for ever, with surrogate gradients near zero.
         for linear in self.linears:
+            assert isinstance(linear, nn.Linear)
             nn.init.kaiming_uniform_(linear.weight, nonlinearity="relu")
             nn.init.constant_(linear.bias, 0.5 * (p.v_threshold - p.v_leak) / p.r)
 
@@ -111,6 +113,7 @@ class SpikingGraphEncoder(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             layers: list[Tensor] = []
             for linear in self.linears:
+                assert isinstance(linear, nn.Linear)
                 weight, bias = linear.weight.to(dtype), linear.bias.to(dtype)
                 if layers:
                     # A (s W^T) = (A s) W^T: one matrix product over all steps, then the graph.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
-from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import AutoModel, BertConfig, BertModel, PreTrainedTokenizerFast
 
 from gshn.config import ModelConfig
 from gshn.errors import ConfigError
@@ -37,13 +37,13 @@ def build_tokenizer(encoder: str, texts: Iterable[str], max_length: int) -> PreT
         max_length: Longer texts are cut to this many tokens.
     """
     if encoder == "minilm":
-        return AutoTokenizer.from_pretrained(minilm_folder(), model_max_length=max_length)
+        return PreTrainedTokenizerFast.from_pretrained(minilm_folder(), model_max_length=max_length)
     tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     trainer = trainers.WordLevelTrainer(special_tokens=SPECIAL_TOKENS)
     tokenizer.train_from_iterator(texts, trainer)
-    cls, sep = (tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]"))
+    cls, sep = (SPECIAL_TOKENS.index(token) for token in ("[CLS]", "[SEP]"))  # the trainer numbers them first
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", sep), ("[CLS]", cls))
     return wrap_tokenizer(tokenizer, max_length)
 
@@ -75,8 +75,10 @@ class TextEncoder(nn.Module):
         super().__init__()
         if config.text.encoder == "minilm":
             folder = minilm_folder()
-            self.bert = AutoModel.from_pretrained(folder, add_pooling_layer=False) if pretrained else BertModel(
-                BertConfig.from_pretrained(folder), add_pooling_layer=False
+            self.bert = (
+                AutoModel.from_pretrained(folder, add_pooling_layer=False)
+                if pretrained
+                else BertModel(BertConfig.from_pretrained(folder), add_pooling_layer=False)
             )
         else:
             bert = BertConfig(

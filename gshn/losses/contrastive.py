@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gshn.distributed import gather, global_mean, row_counts, rank, row_offset
+from gshn.distributed import gather, global_mean, rank, row_counts, row_offset
 
 
 def symmetric_info_nce(text_to_image: Tensor, image_to_text: Tensor) -> Tensor:

@@ -49,9 +49,8 @@ class SpikedTextLearning(nn.Module):
         self.current = nn.Linear(text_channels, channels)
         nn.init.constant_(self.current.bias, 0.5 * (p.v_threshold - p.v_leak) / p.r)
         self.scale = nn.Parameter(torch.tensor(2.0))
-        self.words = nn.Linear(channels, words)
-        # Few words occur in a caption: starting at their rate keeps the first steps from being spent on silence.
-        nn.init.constant_(self.words.bias, -3.0)
+        # Rates are small and of many zeros; the norm brings them to the scale that a linear layer's weights start for.
+        self.words = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, words))
 
     def text_spikes(self, hidden: Tensor) -> Tensor:
         """Spikes of every token: hidden states of shape (B, L, C_text) -> (T, B, L, C)."""
@@ -82,7 +81,8 @@ class SpikedTextLearning(nn.Module):
     def word_prediction(self, rates: Tensor, batch: Tensor, words: Tensor) -> Tensor:
         """Binary cross-entropy of the words in the caption, predicted from the segments' spike code.
 
-        logit[b, w] = max over the segments n of graph b of (W rates[n] + b)[w]: one segment suffices for a word.
+        logit[b, w] = max over the segments n of graph b of (W LayerNorm(rates[n]) + b)[w]: one segment suffices for a
+        word.
 
         Args:
             rates: E_SNN, shape (N, C).

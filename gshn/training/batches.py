@@ -30,7 +30,7 @@ class OnDevice:
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Self:
         """Copy with every tensor on ``device``."""
-        return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})  # type: ignore[arg-type]
+        return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
 
 @dataclass(frozen=True)
@@ -204,4 +204,4 @@ class QuestionCollator:
 
 def loader(corpus: Dataset[Key], sampler: StepSampler, collate: PairCollator | QuestionCollator) -> DataLoader:
     """A loader that gives one batch per step of ``sampler``."""
-    return DataLoader(corpus, batch_sampler=sampler, collate_fn=collate)  # type: ignore[arg-type]
+    return DataLoader(corpus, batch_sampler=sampler, collate_fn=collate)

@@ -57,9 +57,7 @@ class Objective(nn.Module):
             if w.spike_contrast:
                 losses["spike_contrast"] = spike_contrast(spikes.output)
             if w.stl_contrast:
-                losses["stl_contrast"] = model.stl.contrast(
-                    spikes.output, encoded.batch, hidden, pairs.attention_mask
-                )
+                losses["stl_contrast"] = model.stl.contrast(spikes.output, encoded.batch, hidden, pairs.attention_mask)
             if w.stl_words:
                 losses["stl_words"] = model.stl.word_prediction(spikes.rates, encoded.batch, pairs.words)
             if w.firing_rate:
@@ -123,5 +121,3 @@ class Objective(nn.Module):
             weight = torch.where(matches == 1, 4 / 3, 2 / 3)
             losses["itm"] = global_mean(weight * F.cross_entropy(logits, matches, reduction="none"))
         return losses
-
-

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from gshn.config import Config, differences, load_config, named_configs, to_yaml
 from gshn.errors import ConfigError
 

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from gshn.training.objective import Objective
 from helpers import CAPTIONS, pair_batch, question_batch, tiny_model
 from safetensors.torch import load_file, save_file
 from torch.nn.parallel import DistributedDataParallel
+
+from gshn.training.objective import Objective
 
 BATCH = len(CAPTIONS)
 

@@ -49,7 +49,9 @@ class ShapeScenes:
         if split not in SPLITS:
             raise ConfigError(f"ShapeScenes has no split '{split}'; choose one of {', '.join(SPLITS)}")
         if count < 1 or seed < 0 or image_size < 48:
-            raise ConfigError(f"ShapeScenes needs count >= 1, seed >= 0, image_size >= 48: {count}, {seed}, {image_size}")
+            raise ConfigError(
+                f"ShapeScenes needs count >= 1, seed >= 0, image_size >= 48: {count}, {seed}, {image_size}"
+            )
         self.split, self.seed, self.image_size = split, seed, image_size
         self.scenes: list[Scene] = generate(split, count, seed)
 

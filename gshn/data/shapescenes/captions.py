@@ -51,7 +51,9 @@ def captions(scene: Scene, random: np.random.Generator) -> list[str]:
     ground = listing([f"{s.category} at {s.position}" for s in scene.stuff])
     detailed = f"{ground}, with {located}" if random.integers(2) else f"{located}; {ground}"
 
-    coloured = listing([f"{article(f'{scene.things[i].colour} {scene.things[i].shape}')} on {scene.on(i)}" for i in order])
+    coloured = listing(
+        [f"{article(f'{scene.things[i].colour} {scene.things[i].shape}')} on {scene.on(i)}" for i in order]
+    )
 
     i, j = order[:2]
     if scene.in_front_of(i, j):

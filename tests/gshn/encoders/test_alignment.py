@@ -1,4 +1,5 @@
 import torch
+
 from gshn.encoders.alignment import AlignmentHead, Embeddings, similarity
 
 

@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 import torch
+
 from gshn.config import GATConfig, ModelConfig, SpikingConfig
 from gshn.encoders.hybrid import HybridEncoder, NodeInputs
 from gshn.encoders.spiking import SpikeTrains

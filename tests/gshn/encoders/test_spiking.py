@@ -1,5 +1,6 @@
 import numpy as np
 import torch
+
 from gshn.encoders.spiking import Aggregation, SpikingGraphEncoder, degree_normalized
 from gshn.neurons.lif import LIFParameters, spike_function
 
@@ -19,7 +20,9 @@ def make_encoder(layers: int = 3, steps: int = 6, seed: int = 0) -> SpikingGraph
 def oracle(encoder: SpikingGraphEncoder, x: np.ndarray, a: np.ndarray) -> list[np.ndarray]:
     """All layers step by step, with a full aggregation matrix."""
     p = encoder.p
-    weights = [(linear.weight.detach().double().numpy(), linear.bias.detach().double().numpy()) for linear in encoder.linears]
+    weights = [
+        (linear.weight.detach().double().numpy(), linear.bias.detach().double().numpy()) for linear in encoder.linears
+    ]
     v = [np.zeros((len(x), len(b))) for _, b in weights]
     out: list[list[np.ndarray]] = [[] for _ in weights]
     for _ in range(encoder.steps):

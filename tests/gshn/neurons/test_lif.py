@@ -3,9 +3,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
 from gshn.errors import ConfigError
 from gshn.neurons.lif import SURROGATES, LIFParameters, LIFState, lif_sequence, lif_step, spike_function
-from torch import Tensor
 
 SPIKE = spike_function("atan", 2.0)
 
@@ -97,7 +98,9 @@ def test_gradient_equals_that_of_the_written_out_recurrence() -> None:
         after = torch.zeros(7, dtype=torch.float64)
         for t in reversed(range(5)):
             x = potentials[t] - p.v_threshold
-            surrogate = 1 / (1 + (math.pi / 2 * 2.0 * x) ** 2)  # snnTorch's atan, alpha = 2: alpha/2 / (1 + (pi/2 alpha x)^2)
+            surrogate = 1 / (
+                1 + (math.pi / 2 * 2.0 * x) ** 2
+            )  # snnTorch's atan, alpha = 2: alpha/2 / (1 + (pi/2 alpha x)^2)
             dw = target[t] * surrogate + torch.where(fired[t], 0.0, 1 - p.dt / p.tau) * after
             torch.testing.assert_close(current.grad[t], p.r * p.dt / p.tau * dw, rtol=1e-5, atol=1e-7)
             after = dw

@@ -3,11 +3,12 @@ from itertools import chain
 
 import pytest
 import torch
+from helpers import CAPTIONS, random_graph, tiny_model
+
 from gshn.data.easyvqa import Question
 from gshn.graphs.cache import GraphDataset
 from gshn.losses.masked_language import IGNORE
 from gshn.training.batches import PairCollator, PairCorpus, QuestionCollator, QuestionCorpus, StepSampler, generator
-from helpers import CAPTIONS, random_graph, tiny_model
 
 
 def graph_dataset(count: int) -> GraphDataset:

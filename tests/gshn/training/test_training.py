@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import tiny_model
+from safetensors.torch import load_file, save_file
+
 from gshn.config import load_config
 from gshn.errors import CheckpointError
 from gshn.model import GSHN
 from gshn.training.checkpoint import FILE
 from gshn.training.loop import learning_rate
-from helpers import tiny_model
-from safetensors.torch import load_file, save_file
 
 STEPS = ["pretrain.steps=12", "finetune.steps=6", "checkpoint_every=4", "log_every=2"]
 

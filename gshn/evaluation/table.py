@@ -1,0 +1,40 @@
+"""Figures as tables in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.table import Table
+
+from gshn.evaluation.retrieval import KS
+
+CAPTIONS = {
+    "retrieval": "most detailed",
+    "retrieval.caption1": "colours and shapes",
+    "retrieval.caption2": "one relation",
+    "retrieval.caption3": "shapes",
+    "retrieval.caption4": "number of things",
+}
+"""What each caption of ShapeScenes says, by the prefix of its figures."""
+
+
+def print_figures(figures: Mapping[str, float | str], title: str) -> None:
+    """Print figures: retrieval with a row per caption, everything else with a row each."""
+    console = Console()
+    console.print(f"[bold]{title}[/bold]", highlight=False)
+    if "retrieval.t2i_r1" in figures:
+        table = Table(title="retrieval, %", title_justify="left")
+        table.add_column("caption")
+        columns = [f"{way}_r{k}" for way in ("i2t", "t2i") for k in KS]
+        for column in columns:
+            table.add_column(column.replace("_r", " R@"), justify="right")
+        for prefix, label in CAPTIONS.items():
+            if f"{prefix}.{columns[0]}" in figures:
+                table.add_row(label, *(f"{100 * float(figures[f'{prefix}.{column}']):.1f}" for column in columns))
+        console.print(table)
+    table = Table("figure", "value")
+    for key, value in figures.items():
+        if not key.startswith("retrieval"):
+            table.add_row(key, f"{100 * float(value):.2f} %" if key == "vqa.accuracy" else str(value))
+    console.print(table)
