@@ -52,15 +52,18 @@ class EasyVQA:
         if limit is not None and limit < 1:
             raise ConfigError(f"easy-VQA's limit is {limit}: must be at least 1")
         read_paths, read_questions = _READERS[split]
-        paths = read_paths()
-        self._paths = [Path(paths[number]) for number in sorted(paths)][:limit]
-        if not self._paths:
-            raise DataError(f"easy-VQA's {split} images are missing; reinstall the package easy-vqa")
-        position = {number: index for index, number in enumerate(sorted(paths)[:limit])}
+        try:
+            paths, asked = read_paths(), list(zip(*read_questions(), strict=True))
+        except (OSError, ValueError) as error:  # a cut JSON file is a ValueError
+            raise DataError(f"easy-VQA's {split} files are incomplete ({error}); reinstall easy-vqa") from None
+        # The package lists the files that are there. Every image has questions: they tell which files should be.
+        numbers = sorted({number for _, _, number in asked})[:limit]
+        if missing := [number for number in numbers if number not in paths]:
+            raise DataError(f"easy-VQA's {split} image {missing[0]}.png is missing; reinstall easy-vqa")
+        self._paths = [Path(paths[number]) for number in numbers]
+        position = {number: index for index, number in enumerate(numbers)}
         self.questions = [
-            Question(text, answer, position[number])
-            for text, answer, number in zip(*read_questions(), strict=True)
-            if number in position
+            Question(text, answer, position[number]) for text, answer, number in asked if number in position
         ]
         self.key = f"easy-vqa 1.0 {split}"
 

@@ -10,6 +10,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gshn.errors import DataError
 
+_MEND = "restore the file, or reinstall the package it belongs to"
+
 
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Read an image file as RGB, turned as its EXIF orientation says, shape (H, W, 3), uint8.
@@ -21,8 +23,8 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         with Image.open(path) as image:
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except FileNotFoundError:
-        raise DataError(f"image {path} is missing; restore the file, or reinstall the package it belongs to") from None
+        raise DataError(f"image {path} is missing; {_MEND}") from None
     except UnidentifiedImageError:
-        raise DataError(f"{path} is no image that Pillow can read; replace the file") from None
+        raise DataError(f"{path} is no image that Pillow can read; {_MEND}") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"image {path} is broken ({error}); replace the file") from None
+        raise DataError(f"image {path} is broken ({error}); {_MEND}") from None

@@ -68,6 +68,7 @@ class EfficientNetLite0(nn.Module):
             self.stages.append(nn.Sequential(*network._blocks[start : last + 1]))
             start = last + 1
         self.requires_grad_(False)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # on CPUs up to 1.4 times as fast
         self.eval()
 
     def train(self, mode: bool = True) -> EfficientNetLite0:
@@ -82,7 +83,8 @@ class EfficientNetLite0(nn.Module):
         """
         if min(images.shape[-2:]) < 16:
             raise DataError(f"EfficientNet-Lite0 needs images of at least 16x16 pixels, not {tuple(images.shape[-2:])}")
-        maps = [self.stem((images.float() - 127.0) / 128.0)]
+        x = images.contiguous(memory_format=torch.channels_last)
+        maps = [self.stem((x.float() - 127.0) / 128.0)]
         for stage in self.stages:
             maps.append(stage(maps[-1]))
         return maps

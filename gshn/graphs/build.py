@@ -15,8 +15,9 @@ from gshn.graphs.region_features import region_features
 from gshn.graphs.scene_graph import GraphParameters, SceneGraph, segments_to_graph
 from gshn.segments.panoptic import Segmenter
 
-PIXELS_PER_BATCH = 64 * 96 * 96
-"""Bounds the memory that feature maps and mask pooling take, whatever the images' size."""
+PIXELS_PER_BATCH = 16 * 96 * 96
+"""Bounds the memory that feature maps and mask pooling take, whatever the images' size: little enough for the caches
+of a CPU."""
 
 
 def build_graphs(

@@ -38,7 +38,7 @@ CHUNK = 256
 IMAGES_PER_BATCH = 64
 """Images that the backbone takes at a time."""
 
-VERSION = 1
+VERSION = 2
 """Raise when the code of ``gshn.graphs`` or ``gshn.segments`` starts to give other graphs from the same key."""
 
 NODE_TENSORS = ("x", "category", "geometry")

@@ -10,14 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gshn.distributed import gather, global_mean
-from gshn.losses.contrastive import symmetric_info_nce
+from gshn.losses.contrastive import symmetric_info_nce, unit
 from gshn.neurons.lif import LIFParameters, Spike, lif_sequence
 
 
-def graph_mean(x: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
-    """Mean over each graph's nodes: shape (T, N, C) -> (T, B, C)."""
-    total = x.new_zeros(x.shape[0], num_graphs, x.shape[2]).index_add(1, batch, x)
-    return total / torch.bincount(batch, minlength=num_graphs).clamp(min=1)[:, None]
+def graph_sum(x: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
+    """Sum over each graph's nodes: shape (T, N, C) -> (T, B, C)."""
+    return x.new_zeros(x.shape[0], num_graphs, x.shape[2]).index_add(1, batch, x)
 
 
 def traces(spikes: Tensor, p: LIFParameters) -> Tensor:
@@ -60,8 +59,8 @@ class SpikedTextLearning(nn.Module):
     def contrast(self, image: Tensor, batch: Tensor, hidden: Tensor, mask: Tensor) -> Tensor:
         """InfoNCE between image and text spike trains over time.
 
-        S[i, j] = cos(trace of text i, trace of image j), over time and channels together; a text's train is the mean
-        of its tokens' spikes, an image's the mean of its segments' spikes.
+        S[i, j] = cos(trace of text i, trace of image j), over time and channels together; a text's train is the sum of
+        its tokens' spikes, an image's the sum of its segments' spikes. See :func:`unit` about silent trains.
 
         Args:
             image: Spikes of the image's last layer, shape (T, N, C).
@@ -69,12 +68,10 @@ class SpikedTextLearning(nn.Module):
             hidden: Text hidden states, shape (B, L, C_text).
             mask: True at tokens, shape (B, L).
         """
-        weight = mask.float() / mask.sum(dim=1, keepdim=True)
-        text_train = torch.einsum("tblc,bl->tbc", self.text_spikes(hidden), weight)
-        image_train = graph_mean(image, batch, hidden.shape[0])
-        text, images = (
-            F.normalize(traces(train, self.p).transpose(0, 1).flatten(1), dim=-1) for train in (text_train, image_train)
-        )
+        spikes = self.text_spikes(hidden)
+        text_train = torch.einsum("tblc,bl->tbc", spikes, mask.to(spikes.dtype))
+        image_train = graph_sum(image, batch, hidden.shape[0])
+        text, images = (unit(traces(train, self.p).transpose(0, 1).flatten(1)) for train in (text_train, image_train))
         scale = self.scale.clamp(max=4.6).exp()
         return symmetric_info_nce(scale * text @ gather(images).T, scale * images @ gather(text).T)
 

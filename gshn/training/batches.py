@@ -25,6 +25,7 @@ from gshn.losses.masked_language import mask_tokens
 MASKED_SHARE = 0.2
 
 
+@dataclass(frozen=True)
 class OnDevice:
     """A dataclass of tensors and graphs that can be moved to a device."""
 

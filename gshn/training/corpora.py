@@ -33,7 +33,7 @@ class Corpora:
     @cached_property
     def categories(self) -> list[str]:
         """Names of the segment categories of all data sets, each once, in order."""
-        scenes = self._scenes("test", 1)
+        scenes = self.scenes("test", 1)
         names = [c.name for segmenter in (self._segmenter(scenes), SuperpixelSegmenter()) for c in segmenter.categories]
         return list(dict.fromkeys(names))
 
@@ -64,12 +64,13 @@ class Corpora:
         if self.config.finetune.task == "vqa":
             yield from (question.text for question in self.questions.questions)
 
-    def _scenes(self, split: str, count: int) -> ShapeScenes:
+    def scenes(self, split: str, count: int) -> ShapeScenes:
+        """The first scenes of a split."""
         # Scenes do not depend on the run's seed: all runs are compared on the same ones.
         return ShapeScenes(split, count, image_size=self.config.data.scenes.image_size)
 
     def _pairs(self, split: str, count: int) -> PairCorpus:
-        scenes = self._scenes(split, count)
+        scenes = self.scenes(split, count)
         return PairCorpus(self._graphs(scenes, self._segmenter(scenes), f"{split} scenes"), scenes.captions)
 
     def _questions(self, split: str, limit: int | None) -> QuestionCorpus:

@@ -93,6 +93,7 @@ class Trainer:
         Raises:
             GSHNError: the folder is not writable, holds another run, or an input cannot be used.
         """
+        begun = time.monotonic()
         self.config, self.out = config, make_folder(out)
         state = self._check_folder(resume)
         self.accelerator = Accelerator(
@@ -118,6 +119,7 @@ class Trainer:
             self.progress, tensors = state
             restore_model(self.model, tensors, self.out)
             self.optimizer_state = tensors
+        self.clock_start = begun - self.progress.seconds
         self.objective = self.accelerator.prepare(Objective(self.model, config.objectives))
         self.log = MetricsLog(self.out / "metrics.jsonl", self.progress if state else None)
 
@@ -169,7 +171,6 @@ class Trainer:
             self.optimizer_state = None
         optimizer = self.accelerator.prepare(optimizer)
         self.objective.train()
-        begun = time.monotonic() - self.progress.seconds
         sums: dict[str, Tensor] = {}
         logged = time.monotonic()
         with tqdm(
@@ -211,10 +212,14 @@ class Trainer:
                             {"stage": stage, "step": done, "lr": lr, "images_per_second": round(speed, 1), **rounded}
                         )
                 if done % self.config.checkpoint_every == 0 or last:
-                    self._check_finite({name: float(value) for name, value in losses.items()}, stage, done)
-                    self.progress = Progress(stage, done, time.monotonic() - begun)
+                    self._check_finite({name: float(value.detach()) for name, value in losses.items()}, stage, done)
+                    self.progress = Progress(stage, done, self.seconds())
                     if self.accelerator.is_main_process:
                         save_state(self.out, self.model, optimizer, self.progress)
+
+    def seconds(self) -> float:
+        """Wall time of the run so far, set-up and what went before a resumption included."""
+        return time.monotonic() - self.clock_start
 
     def _check_finite(self, losses: dict[str, float], stage: str, step: int) -> None:
         for name, value in losses.items():
@@ -239,9 +244,8 @@ class Trainer:
         figures: dict[str, float | str] = {}
         if self.accelerator.is_main_process:
             self.model.save_pretrained(self.out)
-            begun = time.monotonic()
             figures |= evaluate(self.model, self.corpora)
-            figures["seconds"] = round(self.progress.seconds + time.monotonic() - begun, 1)
+            figures["seconds"] = round(self.seconds(), 1)
             figures["device"] = describe(self.accelerator.device)
             write_atomically(metrics, json.dumps(figures, indent=2) + "\n")
         self.accelerator.wait_for_everyone()

@@ -16,14 +16,14 @@ Spikes = NDArray[np.bool_]
 """Spikes of a population, shape (T, neurons)."""
 
 
-def save_spikes(path: Path, spikes: Mapping[str, Spikes]) -> None:
-    """Write spike records to a compressed ``.npz``, under a temporary name first; a name may hold slashes.
+def save_arrays(path: Path, named: Mapping[str, NDArray]) -> None:
+    """Write arrays to a compressed ``.npz``, under a temporary name first; a name may hold slashes.
 
     Raises:
         GSHNError: the folder cannot be written to.
     """
     buffer = io.BytesIO()
-    arrays: dict[str, NDArray] = dict(spikes)
+    arrays: dict[str, NDArray] = dict(named)  # savez takes names as keyword arguments of any type
     np.savez_compressed(buffer, **arrays)
     write_atomically(path, buffer.getvalue())
 

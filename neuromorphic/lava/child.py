@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,23 +49,29 @@ def watch_run(runtime: Any) -> None:
     while not all(port.probe() for port in runtime.service_to_runtime):
         for actor in runtime._messaging_infrastructure.actors:
             if actor.exception is not None:
-                raise RuntimeError(actor.exception[1])
+                _, report = actor.exception
+                error = RuntimeError(f"{actor_label(actor)} raised {report.strip().splitlines()[-1]}")
+                error.add_note(report)
+                raise error
             if actor.exitcode is not None:
                 raise RuntimeError(f"the process of {actor_label(actor)} died (exit code {actor.exitcode})")
         time.sleep(POLL_SECONDS)
 
 
 def actor_label(actor: Any) -> str:
-    """The process model that an operating system's process of Lava runs."""
+    """Name of the process model or runtime service that an operating system's process of Lava runs."""
     builder = actor._kwargs["builder"]
-    return type(builder).__name__ if not hasattr(builder, "proc_model") else builder.proc_model.__name__
+    return str(getattr(builder, "proc_model", type(builder)).__name__)
 
 
 def destroy(runtime: Any) -> None:
     """Kill Lava's processes and free its shared memory."""
     infrastructure = runtime._messaging_infrastructure
+    if infrastructure is None:
+        return
     for actor in infrastructure.actors:
-        actor.kill()
+        with suppress(ValueError):  # It has ended and was closed already.
+            actor.kill()
     infrastructure.stop()
 
 
@@ -112,8 +120,11 @@ def main() -> None:
     stop_when_input_ends()
     try:
         run(folder)
-    except BaseException:
-        (folder / "error.txt").write_text(traceback.format_exc())
+    except SystemExit:
+        shutil.rmtree(folder, ignore_errors=True)  # The parent may be no more.
+        status = 1
+    except BaseException as error:
+        (folder / "error.txt").write_text(f"{error}\n{traceback.format_exc()}")
         status = 1
     # Lava's runtime would wait in its finalizer for processes that are gone.
     os._exit(status)

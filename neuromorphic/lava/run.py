@@ -132,7 +132,7 @@ def run_child(folder: Path, deadline: float) -> None:
     finally:
         end(child)
     if status:
-        raise LavaRunError(f"Lava failed: {reason(folder, status)}")
+        raise failure(folder, status)
 
 
 def end(child: subprocess.Popen[bytes]) -> None:
@@ -146,11 +146,10 @@ def end(child: subprocess.Popen[bytes]) -> None:
     child.wait()
 
 
-def reason(folder: Path, status: int) -> str:
-    """The last line of what the child said."""
-    for name in ("error.txt", "stderr.txt"):
-        path = folder / name
-        lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
-        if lines:
-            return lines[-1]
-    return f"its process ended with status {status}"
+def failure(folder: Path, status: int) -> LavaRunError:
+    """The error that a failed child left: one line, with all that it said as a note."""
+    reports = [folder / name for name in ("error.txt", "stderr.txt")]
+    text = "\n".join(path.read_text(errors="replace").strip() for path in reports if path.exists()).strip()
+    error = LavaRunError(f"Lava failed: {text.splitlines()[0] if text else f'its process ended with status {status}'}")
+    error.add_note(text)
+    return error

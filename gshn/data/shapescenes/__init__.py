@@ -76,6 +76,7 @@ class ShapeScenes:
 
     def __getitem__(self, index: int) -> ImageSample:
         """Draw scene ``index``."""
+        index = range(len(self))[index]  # a negative index is no seed, and no name
         scene = self.scenes[index]
         image, segment_map = draw(scene, self.image_size, self._key(index, 2))
         names = [s.category for s in scene.stuff] + [t.shape for t in scene.things]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gshn.data.shapescenes.scene import GRID, Scene, Thing
+from gshn.data.shapescenes.scene import GRID, Scene
 
 SUPERSAMPLING = 4
 """Drawn this much larger, then averaged down: smooth outlines."""
@@ -37,24 +39,25 @@ ROUGHNESS = {"sky": 3, "grass": 16, "water": 4, "sand": 10, "snow": 3, "road": 7
 """Largest deviation of a pixel's brightness from its stuff's colour."""
 
 
-def second_tone(colour: tuple[int, int, int]) -> NDArray[np.uint8]:
+def second_tone(colour: tuple[int, int, int]) -> tuple[int, int, int]:
     """The other colour of a texture: towards white, of light colours towards black."""
-    rgb = np.array(colour)
-    towards = 255 if rgb.sum() < 480 else 0
-    return (rgb + (towards - rgb) * 6 // 10).astype(np.uint8)
+    towards = 255 if sum(colour) < 480 else 0
+    red, green, blue = (channel + (towards - channel) * 6 // 10 for channel in colour)
+    return red, green, blue
 
 
-def texture_mask(thing: Thing, side: int) -> NDArray[np.bool_]:
-    """Where a thing has its second tone, shape (side, side)."""
+@lru_cache
+def texture_mask(texture: str, side: int) -> NDArray[np.bool_]:
+    """Where things of a texture have their second tone, shape (side, side)."""
     unit = side // GRID if side >= GRID else 1
     y, x = np.ogrid[:side, :side]
     period = 6 * unit
-    if thing.texture == "striped":
+    if texture == "striped":
         return (x + y) % period >= period // 2
-    if thing.texture == "dotted":
+    if texture == "dotted":
         dx, dy = x % period - period // 2, y % period - period // 2
         return dx * dx + dy * dy <= (2 * unit) ** 2
-    if thing.texture == "checkered":
+    if texture == "checkered":
         return (x // (4 * unit) + y // (4 * unit)) % 2 == 0
     return np.zeros((side, side), dtype=bool)
 
@@ -73,17 +76,17 @@ def draw(scene: Scene, image_size: int, noise_seed: list[int]) -> tuple[NDArray[
     """
     side = image_size * SUPERSAMPLING
     segment_map = scene.segment_map(side)
-    palette = np.zeros((1 + len(scene.stuff) + len(scene.things), 3), dtype=np.uint8)
-    palette[1 : 1 + len(scene.stuff)] = [STUFF[s.category] for s in scene.stuff]
-    palette[1 + len(scene.stuff) :] = [COLOURS[t.colour] for t in scene.things]
-    canvas = palette[segment_map]
-    for i, thing in enumerate(scene.things):
+    palette = [(0, 0, 0), *(STUFF[s.category] for s in scene.stuff), *(COLOURS[t.colour] for t in scene.things)]
+    tones = segment_map.astype(np.uint8)  # indices into the palette
+    for number, thing in enumerate(scene.things, start=1 + len(scene.stuff)):
         if thing.texture != "plain":
-            where = (segment_map == 1 + len(scene.stuff) + i) & texture_mask(thing, side)
-            canvas[where] = second_tone(COLOURS[thing.colour])
-    image = np.asarray(Image.fromarray(canvas).reduce(SUPERSAMPLING)).astype(np.int16)
+            tones[(tones == number) & texture_mask(thing.texture, side)] = len(palette)
+            palette.append(second_tone(COLOURS[thing.colour]))
+    canvas = Image.fromarray(tones, "P")
+    canvas.putpalette([channel for colour in palette for channel in colour])
+    image = np.asarray(canvas.convert("RGB").reduce(SUPERSAMPLING)).astype(np.int16)
     centre = SUPERSAMPLING // 2
-    segments = segment_map[centre::SUPERSAMPLING, centre::SUPERSAMPLING]
+    segments = segment_map[centre::SUPERSAMPLING, centre::SUPERSAMPLING].astype(np.int32)
     random = np.random.default_rng(np.random.SeedSequence(noise_seed))
     noise = random.integers(-16, 17, (image_size, image_size), dtype=np.int16)
     waves = (np.arange(image_size) * GRID // image_size % 6 < 2).astype(np.int16) * 18

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,9 +150,9 @@ class Scene:
     borders: tuple[Border, ...]
     clip_to: tuple[int, ...]
 
-    def stuff_map(self, side: int) -> NDArray[np.int32]:
+    def stuff_map(self, side: int) -> NDArray[np.uint8]:
         """Index in ``stuff`` of every pixel, shape (side, side)."""
-        out = np.zeros((side, side), dtype=np.int32)
+        out = np.zeros((side, side), dtype=np.uint8)
         for k, (border, clip) in enumerate(zip(self.borders, self.clip_to, strict=True), start=1):
             beyond = border.beyond(side)
             if clip >= 0:
@@ -160,16 +160,17 @@ class Scene:
             out[beyond] = k
         return out
 
-    def segment_map(self, side: int) -> NDArray[np.int32]:
+    def segment_map(self, side: int) -> NDArray[np.uint8]:
         """Segment id of every pixel, shape (side, side): 1 + k for stuff k, 1 + len(stuff) + i for thing i."""
-        out = self.stuff_map(side) + 1
+        out = self.stuff_map(side)
+        out += 1
         for i, thing in enumerate(self.things):
             out[thing.mask(side)] = 1 + len(self.stuff) + i
         return out
 
-    @cached_property
-    def _layers(self) -> tuple[NDArray[np.int32], list[NDArray[np.bool_]]]:
-        return self.stuff_map(GRID), [thing.mask(GRID) for thing in self.things]
+    @property
+    def _layers(self) -> tuple[NDArray[np.uint8], list[NDArray[np.bool_]]]:
+        return _layers_of(self)
 
     def visible_share(self, i: int) -> float:
         """Share of thing i that no later thing hides."""
@@ -216,6 +217,12 @@ class Scene:
         things = areas[len(self.stuff) :]
         whole = [int(mask.sum()) for mask in self._layers[1]]
         return all(a >= MIN_VISIBLE_UNITS and a >= MIN_VISIBLE_SHARE * w for a, w in zip(things, whole, strict=True))
+
+
+@lru_cache(maxsize=16)  # not kept on the scenes: 6,000 of them would hold 400 MB
+def _layers_of(scene: Scene) -> tuple[NDArray[np.uint8], list[NDArray[np.bool_]]]:
+    """Stuff map and the things' whole masks at one pixel a unit, for the scenes last asked about."""
+    return scene.stuff_map(GRID), [thing.mask(GRID) for thing in scene.things]
 
 
 def _border(random: np.random.Generator, upright: bool, around: int) -> Border:

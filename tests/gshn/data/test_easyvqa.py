@@ -1,6 +1,8 @@
+import shutil
 from collections import Counter
 from pathlib import Path
 
+import easy_vqa
 import numpy as np
 import pytest
 from PIL import Image
@@ -46,6 +48,38 @@ def test_what_cannot_be_is_refused() -> None:
         EasyVQA("dev")
     with pytest.raises(ConfigError, match="limit is 0"):
         EasyVQA("train", limit=0)
+
+
+@pytest.fixture
+def copied_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the test split that can be damaged; easy-VQA reads it instead of its own."""
+    source = Path(easy_vqa.__file__).parent / "data" / "test"
+    shutil.copytree(source, tmp_path / "data" / "test")
+    monkeypatch.setattr("easy_vqa.easy_vqa.BASE_PATH", str(tmp_path))
+    return tmp_path / "data" / "test"
+
+
+def test_a_missing_image_does_not_shift_the_others(copied_data: Path) -> None:
+    (copied_data / "images" / "7.png").unlink()
+    for limit in (None, 8):
+        with pytest.raises(DataError, match=r"test image 7\.png is missing; reinstall"):
+            EasyVQA("test", limit)
+    assert len(EasyVQA("test", limit=7)) == 7
+
+
+def test_broken_files_of_the_package_are_refused(copied_data: Path) -> None:
+    image = copied_data / "images" / "3.png"
+    image.write_bytes(image.read_bytes()[:100])
+    data = EasyVQA("test", limit=5)
+    with pytest.raises(DataError, match=r"3\.png is broken .* reinstall the package"):
+        data[3]
+    questions = copied_data / "questions.json"
+    questions.write_text(questions.read_text()[:500])
+    with pytest.raises(DataError, match=r"test files are incomplete .* reinstall easy-vqa"):
+        EasyVQA("test")
+    questions.unlink()
+    with pytest.raises(DataError, match=r"questions\.json.* reinstall easy-vqa"):
+        EasyVQA("test")
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg"])

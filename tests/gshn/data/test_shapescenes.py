@@ -1,4 +1,5 @@
 import hashlib
+import pickle
 import re
 from collections import Counter
 
@@ -48,6 +49,21 @@ def test_a_scene_does_not_depend_on_how_many_there_are() -> None:
     assert few.captions == many.captions[:20]
     assert np.array_equal(few[7].image, many[7].image)
     assert ShapeScenes("train", 20, seed=1).scenes != few.scenes
+
+
+def test_index_counts_from_the_end_too() -> None:
+    scenes = ShapeScenes("test", 3)
+    assert scenes[-1].name == scenes[2].name == "shapescenes/test/2"
+    assert np.array_equal(scenes[-1].image, scenes[2].image)
+    with pytest.raises(IndexError):
+        scenes[3]
+
+
+def test_scenes_stay_small_in_memory(scenes: ShapeScenes) -> None:
+    # Masks would be 70 kB a scene; they must not stay on the scenes that have been looked at.
+    for scene in scenes.scenes:
+        scene.visible_share(0)
+    assert len(pickle.dumps(scenes.scenes)) < 2000 * len(scenes)
 
 
 def test_segments_are_exact(scenes: ShapeScenes) -> None:
@@ -153,12 +169,8 @@ def test_vaguer_captions_are_true(scenes: ShapeScenes) -> None:
         assert match is not None
         first, relation, second = match.group(1, 2), match.group(3), match.group(4, 5)
         named = [(t.colour, t.shape) for t in scene.things]
-        assert any(
-            holds(scene, relation, a, b)
-            for a in range(len(named))
-            for b in range(len(named))
-            if (named[a], named[b]) == (first, second)
-        )
+        pairs_of = [(a, b) for a in range(len(named)) for b in range(len(named))]
+        assert any(holds(scene, relation, a, b) for a, b in pairs_of if (named[a], named[b]) == (first, second))
         counts = Counter(t.shape for t in scene.things)
         for word, shape in re.findall(rf"(\w+) ({'|'.join(SHAPES)})(?:e?s)?\b", counted):
             assert counts.pop(shape) == (1 if word in ("a", "an") else NUMBERS.index(word))

@@ -10,7 +10,7 @@ from gshn.losses.contrastive import spike_contrast, symmetric_info_nce
 from gshn.losses.firing_rate import firing_rate_penalty
 from gshn.losses.masked_language import IGNORE, mask_tokens
 from gshn.losses.matching import hard_negatives
-from gshn.losses.spiked_text import SpikedTextLearning, graph_mean, traces
+from gshn.losses.spiked_text import SpikedTextLearning, graph_sum, traces
 from gshn.neurons.lif import LIFParameters, spike_function
 
 
@@ -63,10 +63,19 @@ def test_traces_by_hand() -> None:
     assert out[:, 0].tolist() == [1.0, 0.5, 1.25]
 
 
-def test_graph_mean_equals_the_loop() -> None:
+def test_graph_sum_equals_the_loop() -> None:
     x, batch = torch.randn(3, 5, 2), torch.tensor([0, 0, 1, 1, 1])
-    expected = torch.stack([x[:, :2].mean(dim=1), x[:, 2:].mean(dim=1)], dim=1)
-    torch.testing.assert_close(graph_mean(x, batch, 2), expected)
+    expected = torch.stack([x[:, :2].sum(dim=1), x[:, 2:].sum(dim=1)], dim=1)
+    torch.testing.assert_close(graph_sum(x, batch, 2), expected)
+
+
+def test_a_silent_segment_does_not_drown_the_others() -> None:
+    spikes = random_spikes(8, 6, 32)
+    spikes[:, 2] = 0
+    spikes.requires_grad_()
+    spike_contrast(spikes).backward()
+    norms = spikes.grad.norm(dim=(0, 2))
+    assert 0 < norms[2] < 10 * norms[[0, 1, 3, 4, 5]].max()
 
 
 class TestSpikedTextLearning:

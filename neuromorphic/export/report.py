@@ -1,0 +1,108 @@
+"""Exporting scene graphs' spiking paths, and running them on Lava beside PyTorch."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gshn.encoders.spiking import SpikingGraphEncoder
+from gshn.files import write_atomically
+from gshn.inference import SpikingInput
+from neuromorphic.compiler.lower import lower
+from neuromorphic.execution.spikes import Spikes, compare, save_arrays
+from neuromorphic.export.to_nir import spiking_graph_to_nir
+from neuromorphic.lava.run import LavaResult, Precision, run_on_lava
+from neuromorphic.nir_file import write_nir
+
+
+def export_nir(encoder: SpikingGraphEncoder, image: SpikingInput, out: Path) -> None:
+    """Write the spiking path of one image's scene graph, ``encoder.nir``, and its input.
+
+    ``input.npz`` holds ``input``, shape (T, N * C): with the two, any NIR simulator can repeat the run.
+    """
+    write_nir(out / "encoder.nir", spiking_graph_to_nir(encoder, image.aggregation, image.num_nodes))
+    save_arrays(out / "input.npz", {"input": constant_input(image.x, encoder.steps)})
+
+
+def run_images(encoder: SpikingGraphEncoder, images: Sequence[SpikingInput], precision: Precision) -> LavaResult:
+    """Run the spiking paths of images' scene graphs in one Lava network, compiled from their NIR graphs.
+
+    The input of neuron n * C + c is x[n, c] in every step, see :func:`spiking_graph_to_nir`.
+    """
+    # One dense NIR graph at a time: kron(A, W) of all images would take gigabytes.
+    chains = [lower(spiking_graph_to_nir(encoder, image.aggregation, image.num_nodes)) for image in images]
+    return run_on_lava(chains, [constant_input(image.x, encoder.steps) for image in images], precision)
+
+
+def constant_input(x: Tensor, steps: int) -> NDArray[np.float64]:
+    """x at every step, shape (N, C) -> (T, N * C)."""
+    row = x.detach().cpu().to(torch.float64).numpy().reshape(-1)
+    return np.broadcast_to(row, (steps, len(row)))
+
+
+def pytorch_spikes(encoder: SpikingGraphEncoder, image: SpikingInput) -> list[Spikes]:
+    """Spikes of every layer by PyTorch, shape (T, N * C), as in evaluation."""
+    assert not encoder.training
+    with torch.inference_mode():
+        layers = encoder(image.x, image.aggregation).layers
+    return [layer.cpu().numpy().reshape(len(layer), -1) > 0 for layer in layers]
+
+
+def export_lava(
+    encoder: SpikingGraphEncoder, images: Mapping[str, SpikingInput], out: Path, precision: Precision
+) -> dict[str, Any]:
+    """Run images on Lava and by PyTorch; write ``spikes.npz`` (``image/layer``) and ``report.json``.
+
+    Args:
+        encoder: The trained spiking path, in eval mode.
+        images: What it computes on, by the image's name.
+        out: Folder that is written to.
+        precision: Lava's arithmetic.
+
+    Returns:
+        The report: ``agreement`` is the fraction of the last layer's spikes' cells (neuron, step) that PyTorch gives
+        too, ``spikes`` each layer's total.
+    """
+    begun = time.perf_counter()
+    result = run_images(encoder, list(images.values()), precision)
+    names = list(result.spikes[0])
+    expected = [pytorch_spikes(encoder, image) for image in images.values()]
+    output = compare([own[names[-1]] for own in result.spikes], [layers[-1] for layers in expected])
+    every = {
+        name: compare([own[name] for own in result.spikes], [layers[k] for layers in expected])
+        for k, name in enumerate(names)
+    }
+    difference = output.first_difference
+    totals = {name: sum(int(own[name].sum()) for own in result.spikes) for name in names}
+    neurons = {name: sum(own[name].shape[1] for own in result.spikes) for name in names}
+    report: dict[str, Any] = {
+        "agreement": output.fraction,
+        "spikes": totals,
+        "steps": result.steps,
+        "images": len(images),
+        "seconds": time.perf_counter() - begun,
+        "precision": precision,
+        "neurons": neurons,
+        "firing_rate": {name: totals[name] / (neurons[name] * result.steps) for name in names},
+        "layer_agreement": {name: every[name].fraction for name in names},
+        "first_difference": difference and {**asdict(difference), "record": list(images)[difference.record]},
+        "quantization": {layer.name: layer.report() for layer in result.fixed},
+        "phases": result.seconds,
+        "versions": {"python": platform.python_version()}
+        | {p: version(p) for p in ("gshn", "nir", "lava-nc", "torch")},
+    }
+    records = {f"{image}/{name}": own[name] for image, own in zip(images, result.spikes, strict=True) for name in own}
+    save_arrays(out / "spikes.npz", records)
+    write_atomically(out / "report.json", json.dumps(report, indent=2) + "\n")
+    return report
