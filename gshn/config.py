@@ -160,7 +160,9 @@ class ModelConfig:
 
     width: int = 128
     """Channels of node tokens, spiking layers, text and fusion."""
-    dropout: float = 0.1
+    dropout: float = 0.0
+    category_dropout: float = 0.3
+    """Share of the training graphs whose segments' categories are hidden from the model."""
     gat: GATConfig = field(default_factory=GATConfig)
     spiking: SpikingConfig = field(default_factory=SpikingConfig)
     text: TextConfig = field(default_factory=TextConfig)
@@ -173,7 +175,8 @@ class ModelConfig:
             _one_of("model.spiking.aggregation", self.spiking.aggregation, "degree")
         for key, heads in (("model.gat.heads", self.gat.heads), ("model.text.heads", self.text.heads)):
             _check(self.width % heads == 0, "model.width", self.width, f"must be a multiple of {key} ({heads})")
-        _check(0 <= self.dropout < 1, "model.dropout", self.dropout, "must lie in [0, 1)")
+        for name in ("dropout", "category_dropout"):
+            _check(0 <= getattr(self, name) < 1, f"model.{name}", getattr(self, name), "must lie in [0, 1)")
         _check(self.fusion_layers >= 1, "model.fusion_layers", self.fusion_layers, "must be at least 1")
 
 
@@ -191,7 +194,7 @@ class ObjectiveConfig:
     """Spiked text learning: the segment spike code predicts the caption's words."""
     mlm: float = 0.2
     """Masked language modelling."""
-    itm: float = 0.2
+    itm: float = 1.0
     """Image-text matching with hard negatives."""
     firing_rate: float = 1.0
     """Penalty on mean firing rates above ``firing_rate_target``."""
@@ -231,24 +234,27 @@ class StageConfig:
 class PretrainConfig(StageConfig):
     """Pretraining on image-caption pairs."""
 
-    steps: int = 1000
+    steps: int = 280
 
 
 @dataclass
 class FinetuneConfig(StageConfig):
-    """Fine-tuning on questions, while the pretraining objectives go on with a smaller batch (rehearsal), so that one
-    checkpoint serves retrieval and VQA."""
+    """Fine-tuning on questions, while the pretraining objectives go on with fewer and smaller batches (rehearsal), so
+    that one checkpoint serves retrieval and VQA."""
 
     task: str = "vqa"
     """vqa or none."""
-    steps: int = 600
-    rehearsal: int = 32
-    """Pairs of the pretraining batch beside each question batch; 0 switches rehearsal off."""
+    steps: int = 400
+    rehearsal: int = 64
+    """Pairs of the pretraining batch that goes with a question batch; 0 switches rehearsal off."""
+    rehearsal_every: int = 4
+    """Question batches with a pretraining batch: every k-th."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _one_of("finetune.task", self.task, "vqa", "none")
         _check(self.rehearsal >= 0 and self.rehearsal != 1, "finetune.rehearsal", self.rehearsal, "must be 0 or > 1")
+        _check(self.rehearsal_every >= 1, "finetune.rehearsal_every", self.rehearsal_every, "must be at least 1")
 
 
 @dataclass

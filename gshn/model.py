@@ -26,6 +26,7 @@ from gshn.graphs.backbones import SmallConvNet
 from gshn.graphs.region_features import COLOUR_DIM, region_features
 from gshn.graphs.scene_graph import EDGE_GEOMETRY, GEOMETRY, SceneGraph
 from gshn.losses.spiked_text import SpikedTextLearning
+from gshn.segments.superpixels import REGION
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Vocabulary:
     """What the model's inputs and outputs are indices of.
 
     Attributes:
-        categories: Names of segment categories, over all data sets of the run.
+        categories: Names of segment categories, over all data sets of the run, that of unlabelled regions included.
         answers: Answers of the VQA head.
         words: Token ids that STL's word prediction is over: those that occur in training captions.
         feature_channels: Channels of the frozen backbone's segment features; 0 where the backbone is trained.
@@ -49,21 +50,31 @@ class NodeEmbedding(nn.Module):
     """Segment -> node embedding.
 
     h = LayerNorm(W_2 GELU(W_1 [standardised features; geometry] + category embedding)), shape (N, C).
+
+    In training, a share of the graphs has all its categories hidden, that is, replaced by that of unlabelled regions:
+    so the pictures themselves are learned from, and images whose segments no annotator or detector named are at home.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, features: int, categories: int, channels: int):
+    def __init__(self, features: int, categories: int, channels: int, unlabelled: int, dropout: float):
+        """Build; ``unlabelled`` is the category of unlabelled regions, ``dropout`` the share of hidden graphs."""
         super().__init__()
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("std", torch.ones(features))
+        self.unlabelled, self.dropout = unlabelled, dropout
         self.category = nn.Embedding(categories, channels)
+        # Small beside the features, which would have little to learn if the category said it all from the start.
+        nn.init.normal_(self.category.weight, std=0.2)
         self.inner = nn.Linear(features + len(GEOMETRY), channels)
         self.outer = nn.Sequential(nn.GELU(), nn.Linear(channels, channels), nn.LayerNorm(channels))
 
-    def forward(self, features: Tensor, category: Tensor, geometry: Tensor) -> Tensor:
-        """Embed features (N, F), category indices (N,) and geometry (N, G)."""
+    def forward(self, features: Tensor, category: Tensor, geometry: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
+        """Embed features (N, F), category indices (N,) and geometry (N, G) of B graphs; ``batch`` has shape (N,)."""
+        if self.training and self.dropout:
+            hidden = torch.rand(num_graphs, device=batch.device) < self.dropout
+            category = torch.where(hidden[batch], self.unlabelled, category)
         standardised = ((features - self.mean) / self.std).clamp(-10, 10)
         return self.outer(self.inner(torch.cat([standardised, geometry], dim=1)) + self.category(category))
 
@@ -90,13 +101,17 @@ class GSHN(nn.Module):
         m = config.model
         self.backbone = SmallConvNet() if config.graph.backbone == "small_conv" else None
         features = vocabulary.feature_channels if self.backbone is None else COLOUR_DIM + self.backbone.dim
-        self.node_embedding = NodeEmbedding(features, len(vocabulary.categories), m.width)
+        categories = vocabulary.categories
+        self.node_embedding = NodeEmbedding(
+            features, len(categories), m.width, categories.index(REGION.name), m.category_dropout
+        )
         self.encoder = HybridEncoder(m, len(EDGE_GEOMETRY))
         self.text = TextEncoder(m, len(tokenizer), pretrained_text)
         self.image_head = AlignmentHead(m.width, m.width)
         self.text_head = AlignmentHead(m.width, m.width)
         self.logit_scale = nn.Parameter(torch.tensor(2.66))  # log(1 / 0.07), as in CLIP
         self.fusion = FusionTransformer(m.width, m.text.heads, m.fusion_layers, m.dropout)
+        self.found = nn.Linear(1, m.width)
         self.matching_head = nn.Linear(m.width, 2)
         self.language_head = nn.Linear(m.width, len(tokenizer))
         self.answer_head = nn.Sequential(
@@ -119,7 +134,7 @@ class GSHN(nn.Module):
             features = region_features(self.backbone, graphs.image, graphs.node_map(), graphs.num_nodes)
         else:
             features = graphs.x
-        x = self.node_embedding(features, graphs.category, graphs.geometry)
+        x = self.node_embedding(features, graphs.category, graphs.geometry, graphs.batch, graphs.num_graphs)
         return NodeInputs(x, graphs.edge_index, graphs.edge_attr, graphs.batch, graphs.num_graphs)
 
     def encode_graphs(self, graphs: SceneGraph, spikes: SpikeTrains | None = None) -> EncodedGraphs:
@@ -146,6 +161,26 @@ class GSHN(nn.Module):
         """Inverse temperature of the contrastive loss, at most 100."""
         return self.logit_scale.clamp(max=4.6052).exp()
 
+    def fuse(self, hidden: Tensor, attention_mask: Tensor, nodes: Tensor, node_mask: Tensor) -> Tensor:
+        """Let texts look at node tokens, see :class:`FusionTransformer`; a token is told first how well it is met.
+
+        text[a] = hidden[a] + W max_s <p_a, p_s> + b, with p the parts' vectors that retrieval compares: what "red" and
+        a red segment have in common was learned there.
+
+        Args:
+            hidden: States of texts, shape (B, L, C).
+            attention_mask: Shape (B, L).
+            nodes: Node tokens of each text's graph, shape (B, S, C).
+            node_mask: Shape (B, S).
+
+        Returns:
+            Fused states, shape (B, L, C).
+        """
+        tokens = self.embed_texts(hidden, attention_mask).parts
+        segments = self.image_head(nodes[:, 0], nodes, node_mask).parts
+        met = torch.einsum("bac,bsc->bas", tokens, segments).masked_fill(~node_mask[:, None], -1.0).amax(dim=2)
+        return self.fusion(hidden + self.found(met[..., None]), attention_mask, nodes, node_mask)
+
     def answer(self, encoded: EncodedGraphs, input_ids: Tensor, attention_mask: Tensor, image: Tensor) -> Tensor:
         """Answer questions about images.
 
@@ -160,7 +195,7 @@ class GSHN(nn.Module):
         """
         nodes, mask = self.node_tokens(encoded)
         hidden = self.encode_text(input_ids, attention_mask)
-        return self.answer_head(self.fusion(hidden, attention_mask, nodes[image], mask[image])[:, 0])
+        return self.answer_head(self.fuse(hidden, attention_mask, nodes[image], mask[image])[:, 0])
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.yaml``, ``vocabulary.json``, ``tokenizer.json`` and ``model.safetensors`` to a folder."""

@@ -6,7 +6,29 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 # Nothing is downloaded, and a test that tried would hang where there is no network.
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Override that puts the graph cache where all tests share it."""
+    return f"data.cache={tmp_path_factory.mktemp('cache')}"
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, cache: str) -> Path:
+    """Folder of a finished run of a few steps."""
+    from helpers import STEPS, finish, start
+
+    out = tmp_path_factory.mktemp("run") / "whole"
+    stdout, stderr = finish(start(out, cache, *STEPS))
+    assert "next:" in stdout
+    assert "python -m neuromorphic.export --to lava" in stdout
+    assert "images/s" in stderr
+    assert "loss=" in stderr
+    return out

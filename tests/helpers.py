@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import torch
 from torch_geometric.data import Batch
 
@@ -22,7 +26,14 @@ CAPTIONS = [
     "a red star on water",
     "large dotted triangle",
 ]
-TINY = ["model.width=16", "model.dropout=0", "model.gat.heads=2", "model.text.heads=2", "objectives.fusion_stride=1"]
+STEPS = ["pretrain.steps=12", "finetune.steps=6", "checkpoint_every=4", "log_every=2"]
+TINY = [
+    "model.width=16",
+    "model.category_dropout=0",
+    "model.gat.heads=2",
+    "model.text.heads=2",
+    "objectives.fusion_stride=1",
+]
 
 
 def tiny_config(*overrides: str) -> Config:
@@ -36,7 +47,7 @@ def tiny_model(config: Config | None = None) -> GSHN:
     tokenizer = build_tokenizer("bert", CAPTIONS, 20)
     words = sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids))
     torch.manual_seed(0)
-    return GSHN(config, Vocabulary(["star", "circle", "grass"], ["no", "yes"], words, 5), tokenizer)
+    return GSHN(config, Vocabulary(["star", "circle", "grass", "region"], ["no", "yes"], words, 5), tokenizer)
 
 
 def random_graph(nodes: int, seed: int) -> SceneGraph:
@@ -85,3 +96,16 @@ def question_batch(model: GSHN, rows: range) -> QuestionBatch:
         image=torch.arange(len(rows)),
         answer=torch.tensor([i % 2 for i in rows]),
     )
+
+
+def start(out: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start training with the config ``smoke``, as a user does."""
+    command = [sys.executable, "-m", "gshn.train", "--config", "smoke", "--out", str(out), *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str], status: int = 0) -> tuple[str, str]:
+    """Wait for a process; returns what it wrote to stdout and stderr."""
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == status, err
+    return out, err

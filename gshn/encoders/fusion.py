@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from gshn.encoders.padding import in_groups_of_like_length
+
 
 class FusionTransformer(nn.Module):
     """A pre-norm transformer whose layers have self-attention over text and cross-attention to nodes."""
@@ -27,9 +29,13 @@ class FusionTransformer(nn.Module):
         Returns:
             Fused text states, shape (B, L, C).
         """
-        return self.decoder(
-            text,
-            nodes,
-            tgt_key_padding_mask=~text_mask.bool(),
-            memory_key_padding_mask=~node_mask,
-        )
+
+        def encode(rows: Tensor, length: int) -> Tensor:
+            return self.decoder(
+                text[rows, :length],
+                nodes[rows],
+                tgt_key_padding_mask=~text_mask[rows, :length].bool(),
+                memory_key_padding_mask=~node_mask[rows],
+            )
+
+        return in_groups_of_like_length(encode, text_mask)

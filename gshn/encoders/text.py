@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, BertConfig, BertModel, PreTrainedTokenizerFast
 
 from gshn.config import ModelConfig
+from gshn.encoders.padding import in_groups_of_like_length
 from gshn.errors import ConfigError
 
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -97,7 +98,12 @@ class TextEncoder(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Encode token ids of shape (B, L) to hidden states of shape (B, L, width)."""
-        return self.projection(self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state)
+
+        def encode(rows: Tensor, length: int) -> Tensor:
+            ids, mask = input_ids[rows, :length], attention_mask[rows, :length]
+            return self.projection(self.bert(input_ids=ids, attention_mask=mask).last_hidden_state)
+
+        return in_groups_of_like_length(encode, attention_mask)
 
 
 def tokenize(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> tuple[Tensor, Tensor]:

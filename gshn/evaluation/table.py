@@ -24,11 +24,11 @@ def print_figures(figures: Mapping[str, float | str], title: str) -> None:
     console = Console()
     console.print(f"[bold]{title}[/bold]", highlight=False)
     if "retrieval.t2i_r1" in figures:
-        table = Table(title="retrieval, %", title_justify="left")
-        table.add_column("caption")
+        table = Table(title="retrieval, R@K, %", title_justify="left")
+        table.add_column("caption", no_wrap=True)
         columns = [f"{way}_r{k}" for way in ("i2t", "t2i") for k in KS]
         for column in columns:
-            table.add_column(column.replace("_r", " R@"), justify="right")
+            table.add_column(column.replace("_r", "@"), justify="right")
         for prefix, label in CAPTIONS.items():
             if f"{prefix}.{columns[0]}" in figures:
                 table.add_row(label, *(f"{100 * float(figures[f'{prefix}.{column}']):.1f}" for column in columns))

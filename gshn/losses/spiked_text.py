@@ -14,9 +14,9 @@ from gshn.losses.contrastive import symmetric_info_nce, unit
 from gshn.neurons.lif import LIFParameters, Spike, lif_sequence
 
 
-def graph_sum(x: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
-    """Sum over each graph's nodes: shape (T, N, C) -> (T, B, C)."""
-    return x.new_zeros(x.shape[0], num_graphs, x.shape[2]).index_add(1, batch, x)
+def group_sum(x: Tensor, group: Tensor, num_groups: int) -> Tensor:
+    """Sum over each graph's nodes, or each text's tokens: shape (T, N, C) -> (T, B, C); ``group`` has shape (N,)."""
+    return x.new_zeros(x.shape[0], num_groups, x.shape[2]).index_add(1, group, x)
 
 
 def traces(spikes: Tensor, p: LIFParameters) -> Tensor:
@@ -52,7 +52,7 @@ class SpikedTextLearning(nn.Module):
         self.words = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, words))
 
     def text_spikes(self, hidden: Tensor) -> Tensor:
-        """Spikes of every token: hidden states of shape (B, L, C_text) -> (T, B, L, C)."""
+        """Spikes of every token: hidden states of shape (M, C_text) -> (T, M, C)."""
         current = self.current(hidden.detach().float())
         return lif_sequence(current.expand(self.steps, *current.shape), self.p, self.spike)[0]
 
@@ -68,12 +68,12 @@ class SpikedTextLearning(nn.Module):
             hidden: Text hidden states, shape (B, L, C_text).
             mask: True at tokens, shape (B, L).
         """
-        spikes = self.text_spikes(hidden)
-        text_train = torch.einsum("tblc,bl->tbc", spikes, mask.to(spikes.dtype))
-        image_train = graph_sum(image, batch, hidden.shape[0])
-        text, images = (unit(traces(train, self.p).transpose(0, 1).flatten(1)) for train in (text_train, image_train))
+        text = mask.nonzero()[:, 0]
+        text_train = group_sum(self.text_spikes(hidden[mask.bool()]), text, hidden.shape[0])
+        image_train = group_sum(image, batch, hidden.shape[0])
+        texts, images = (unit(traces(train, self.p).transpose(0, 1).flatten(1)) for train in (text_train, image_train))
         scale = self.scale.clamp(max=4.6).exp()
-        return symmetric_info_nce(scale * text @ gather(images).T, scale * images @ gather(text).T)
+        return symmetric_info_nce(scale * texts @ gather(images).T, scale * images @ gather(texts).T)
 
     def word_prediction(self, rates: Tensor, batch: Tensor, words: Tensor) -> Tensor:
         """Binary cross-entropy of the words in the caption, predicted from the segments' spike code.

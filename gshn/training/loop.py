@@ -101,11 +101,11 @@ class Trainer:
             dataloader_config=DataLoaderConfiguration(split_batches=True),
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
-        for stage in STAGES:
-            size = getattr(config, stage).batch_size
+        sizes = {f"{stage}.batch_size": getattr(config, stage).batch_size for stage in STAGES}
+        for key, size in (sizes | {"finetune.rehearsal": config.finetune.rehearsal}).items():
             if size % self.accelerator.num_processes:
                 raise ConfigError(
-                    f"config key '{stage}.batch_size' is {size}: "
+                    f"config key '{key}' is {size}: "
                     f"must be a multiple of the number of processes ({self.accelerator.num_processes})"
                 )
         write_atomically(self.out / "config.yaml", to_yaml(config))
@@ -152,14 +152,18 @@ class Trainer:
             sampler = StepSampler(len(self.corpora.pairs), settings.batch_size, steps, (*seed, 1))
             yield from zip(self.accelerator.prepare(loader(self.corpora.pairs, sampler, pairs)), repeat(None))
             return
-        rehearsal: Iterator[PairBatch | None] = repeat(None)
-        if c.finetune.rehearsal:
-            sampler = StepSampler(len(self.corpora.pairs), c.finetune.rehearsal, steps, (*seed, 1))
-            rehearsal = iter(self.accelerator.prepare(loader(self.corpora.pairs, sampler, pairs)))
-        corpus = self.corpora.questions
+        corpus, every = self.corpora.questions, c.finetune.rehearsal_every
         questions = QuestionCollator(corpus, self.model.tokenizer, self.model.vocabulary.answers)
         sampler = StepSampler(len(corpus), settings.batch_size, steps, (*seed, 2))
-        yield from zip(rehearsal, self.accelerator.prepare(loader(corpus, sampler, questions)), strict=False)
+        question_batches = self.accelerator.prepare(loader(corpus, sampler, questions))
+        if not c.finetune.rehearsal:
+            yield from zip(repeat(None), question_batches)
+            return
+        rehearsed = range(-(-first // every) * every, settings.steps, every)
+        sampler = StepSampler(len(self.corpora.pairs), c.finetune.rehearsal, rehearsed, (*seed, 1))
+        pair_batches = iter(self.accelerator.prepare(loader(self.corpora.pairs, sampler, pairs)))
+        for step, batch in zip(steps, question_batches, strict=True):
+            yield next(pair_batches) if step % every == 0 else None, batch
 
     def run_stage(self, stage: str) -> None:
         """Train a stage from where the run stands to its end."""
@@ -171,7 +175,7 @@ class Trainer:
             self.optimizer_state = None
         optimizer = self.accelerator.prepare(optimizer)
         self.objective.train()
-        sums: dict[str, Tensor] = {}
+        recent: dict[str, list[Tensor]] = {}
         logged = time.monotonic()
         with tqdm(
             total=settings.steps * settings.batch_size,
@@ -193,17 +197,17 @@ class Trainer:
                 optimizer.step()
                 optimizer.zero_grad()
                 for name, loss in losses.items():
-                    sums[name] = sums.get(name, 0.0) + loss.detach()
+                    recent.setdefault(name, []).append(loss.detach())
                 bar.update(settings.batch_size)
                 done = step + 1
                 last = done == settings.steps
                 if done % self.config.log_every == 0 or last:
                     since = done - max((done - 1) // self.config.log_every * self.config.log_every, first)
-                    means = {name: float(total) / since for name, total in sums.items()}
+                    means = {name: float(torch.stack(values).mean()) for name, values in recent.items()}
                     self._check_finite(means, stage, done)
                     now = time.monotonic()
                     speed = since * settings.batch_size / (now - logged)
-                    sums, logged = {}, now
+                    recent, logged = {}, now
                     bar.set_postfix(loss=f"{means['loss']:.3f}", refresh=False)
                     if self.accelerator.is_main_process:
                         rounded = {name: round(mean, 6) for name, mean in means.items()}

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gshn.config import ObjectiveConfig
-from gshn.distributed import gather, global_mean, row_offset
+from gshn.distributed import gather, global_mean, row_offset, world_size
 from gshn.encoders.alignment import similarity
 from gshn.encoders.hybrid import EncodedGraphs
 from gshn.losses.contrastive import spike_contrast, symmetric_info_nce
@@ -35,8 +35,13 @@ class Objective(nn.Module):
             total = total + sum(getattr(self.weights, name) * losses[name] for name in losses if name != "rate")
         if questions is not None:
             encoded = self.model.encode_graphs(questions.graphs)
+            if encoded.spikes is not None and self.weights.firing_rate:
+                penalty = firing_rate_penalty(encoded.spikes, self.weights.firing_rate_target)
+                losses["vqa_firing_rate"] = penalty
+                total = total + self.weights.firing_rate * penalty
             logits = self.model.answer(encoded, questions.input_ids, questions.attention_mask, questions.image)
-            losses["vqa"] = global_mean(F.cross_entropy(logits.float(), questions.answer, reduction="none"))
+            wrong = F.cross_entropy(logits.float(), questions.answer, reduction="none")
+            losses["vqa"] = global_mean(wrong)
             total = total + losses["vqa"]
         return {"loss": total, **losses}
 
@@ -49,7 +54,9 @@ class Objective(nn.Module):
         texts = model.embed_texts(hidden, pairs.attention_mask)
         images = model.embed_images(encoded)
         text_to_image = model.scale() * similarity(texts, images.gathered())
-        image_to_text = model.scale() * similarity(texts.gathered(), images).T
+        image_to_text = text_to_image.T
+        if world_size() > 1:
+            image_to_text = model.scale() * similarity(texts.gathered(), images).T
         if w.itc:
             losses["itc"] = symmetric_info_nce(text_to_image, image_to_text)
         if encoded.spikes is not None and model.stl is not None:
@@ -87,7 +94,7 @@ class Objective(nn.Module):
         losses: dict[str, Tensor] = {}
         if w.mlm:
             masked = model.encode_text(pairs.masked_ids[rows], mask[rows])
-            fused = model.fusion(masked, mask[rows], nodes[rows], node_mask[rows])
+            fused = model.fuse(masked, mask[rows], nodes[rows], node_mask[rows])
             labels = pairs.labels[rows]
             at = labels != IGNORE
             logits = model.language_head(fused[at]).float()
@@ -109,7 +116,7 @@ class Objective(nn.Module):
             own_node_mask = F.pad(node_mask, (0, width))[rows]
             own_hidden = F.pad(hidden, (0, 0, 0, length))[rows]
             own_mask = F.pad(mask, (0, length))[rows]
-            fused = model.fusion(
+            fused = model.fuse(
                 torch.cat([own_hidden, own_hidden, all_hidden[text]]),
                 torch.cat([own_mask, own_mask, all_mask[text]]),
                 torch.cat([own_nodes, all_nodes[image], own_nodes]),

@@ -23,7 +23,7 @@ def held_out_images(model: GSHN, count: int) -> dict[str, SpikingInput]:
     held_out = model.config.data.scenes.test
     if count > held_out:
         raise ConfigError(
-            f"--images {count} is more than the {held_out} held-out scenes of the checkpoint's config (data.scenes.test)"
+            f"--images {count} is more than the {held_out} held-out scenes of the checkpoint (data.scenes.test)"
         )
     corpora = Corpora(model.config)
     graphs = corpora.test_pairs.graphs.batch(range(count))

@@ -10,7 +10,7 @@ from gshn.losses.contrastive import spike_contrast, symmetric_info_nce
 from gshn.losses.firing_rate import firing_rate_penalty
 from gshn.losses.masked_language import IGNORE, mask_tokens
 from gshn.losses.matching import hard_negatives
-from gshn.losses.spiked_text import SpikedTextLearning, graph_sum, traces
+from gshn.losses.spiked_text import SpikedTextLearning, group_sum, traces
 from gshn.neurons.lif import LIFParameters, spike_function
 
 
@@ -63,10 +63,10 @@ def test_traces_by_hand() -> None:
     assert out[:, 0].tolist() == [1.0, 0.5, 1.25]
 
 
-def test_graph_sum_equals_the_loop() -> None:
+def test_group_sum_equals_the_loop() -> None:
     x, batch = torch.randn(3, 5, 2), torch.tensor([0, 0, 1, 1, 1])
     expected = torch.stack([x[:, :2].sum(dim=1), x[:, 2:].sum(dim=1)], dim=1)
-    torch.testing.assert_close(graph_sum(x, batch, 2), expected)
+    torch.testing.assert_close(group_sum(x, batch, 2), expected)
 
 
 def test_a_silent_segment_does_not_drown_the_others() -> None:
@@ -85,9 +85,8 @@ class TestSpikedTextLearning:
 
     def test_tokens_become_spike_trains(self) -> None:
         stl = self.make()
-        hidden = 3 * torch.randn(2, 4, 6)
-        spikes = stl.text_spikes(hidden)
-        assert spikes.shape == (5, 2, 4, 8)
+        spikes = stl.text_spikes(3 * torch.randn(7, 6))
+        assert spikes.shape == (5, 7, 8)
         assert set(spikes.unique().tolist()) == {0.0, 1.0}
 
     def test_text_teaches_and_is_not_taught(self) -> None:
@@ -103,8 +102,8 @@ class TestSpikedTextLearning:
     def test_contrast_is_least_for_matching_trains(self) -> None:
         stl, batch = self.make(), torch.arange(2)
         hidden, mask = 3 * torch.randn(2, 4, 6), torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
-        text = stl.text_spikes(hidden)
-        trains = torch.stack([text[:, 0].mean(dim=1), text[:, 1, :2].mean(dim=1)], dim=1).detach()
+        texts = [stl.text_spikes(hidden[0]), stl.text_spikes(hidden[1, :2])]
+        trains = torch.stack([text.mean(dim=1) for text in texts], dim=1).detach()
         right, wrong = (stl.contrast(image, batch, hidden, mask) for image in (trains, trains.flip(1)))
         assert right < wrong
         # Padding tokens carry nothing.

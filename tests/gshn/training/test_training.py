@@ -3,14 +3,12 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import tiny_model
+from helpers import STEPS, finish, start, tiny_model
 from safetensors.torch import load_file, save_file
 
 from gshn.config import load_config
@@ -18,35 +16,6 @@ from gshn.errors import CheckpointError
 from gshn.model import GSHN
 from gshn.training.checkpoint import FILE
 from gshn.training.loop import learning_rate
-
-STEPS = ["pretrain.steps=12", "finetune.steps=6", "checkpoint_every=4", "log_every=2"]
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"data.cache={tmp_path_factory.mktemp('cache')}"
-
-
-def start(out: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "gshn.train", "--config", "smoke", "--out", str(out), *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def finish(process: subprocess.Popen[str], status: int = 0) -> tuple[str, str]:
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == status, err
-    return out, err
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, cache: str) -> Path:
-    out = tmp_path_factory.mktemp("run") / "whole"
-    stdout, stderr = finish(start(out, cache, *STEPS))
-    assert "next:" in stdout
-    assert "python -m neuromorphic.export --to lava" in stdout
-    assert "images/s" in stderr
-    assert "loss=" in stderr
-    return out
 
 
 def test_a_run_leaves_what_it_promises(finished: Path) -> None:
@@ -118,7 +87,7 @@ def test_a_folder_that_cannot_be_used(tmp_path: Path, finished: Path, cache: str
     _, err = finish(start(finished, cache, *STEPS), status=2)
     assert "holds a run already; add --resume" in err
     _, err = finish(start(finished, "--resume", cache, *STEPS, "model.dropout=0.3"), status=2)
-    assert "model.dropout (0.1 and 0.3)" in err or "model.dropout (" in err
+    assert "model.dropout (0.0 and 0.3)" in err
 
 
 def test_checkpoints_that_do_not_fit_are_named(tmp_path: Path) -> None:

@@ -1,0 +1,64 @@
+"""NIR files: broken ones are one error, and none is left half-written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import nir
+import numpy as np
+import pytest
+from scenarios import SCENARIOS
+
+from neuromorphic.errors import NIRFileError, UnsupportedGraphError
+from neuromorphic.nir_file import read_nir, time_step, write_nir
+
+GRAPH = SCENARIOS["random_0"].graph
+
+
+def test_graphs_come_back(tmp_path: Path) -> None:
+    write_nir(tmp_path / "new" / "graph.nir", GRAPH)
+    graph = read_nir(tmp_path / "new" / "graph.nir")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["graph.nir"]
+    for name, node in GRAPH.nodes.items():
+        assert type(graph.nodes[name]) is type(node)
+        if isinstance(node, nir.LIF):
+            for field in ("tau", "r", "v_leak", "v_threshold", "v_reset"):
+                np.testing.assert_array_equal(getattr(graph.nodes[name], field), getattr(node, field))
+    assert time_step(graph) == time_step(GRAPH)
+
+
+def test_what_is_no_nir_graph_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NIRFileError, match=r"nothing\.nir does not exist"):
+        read_nir(tmp_path / "nothing.nir")
+    (tmp_path / "text.nir").write_text("no HDF5")
+    with pytest.raises(NIRFileError, match=r"text\.nir is no NIR graph"):
+        read_nir(tmp_path / "text.nir")
+    write_nir(tmp_path / "cut.nir", GRAPH)
+    whole = (tmp_path / "cut.nir").read_bytes()
+    (tmp_path / "cut.nir").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(NIRFileError, match=r"cut\.nir is no NIR graph"):
+        read_nir(tmp_path / "cut.nir")
+    with h5py.File(tmp_path / "other.nir", "w") as file:
+        file["x"] = np.zeros(3)
+    with pytest.raises(NIRFileError, match=r"other\.nir is no NIR graph"):
+        read_nir(tmp_path / "other.nir")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_nir(tmp_path / "graph.nir", GRAPH)
+    before = (tmp_path / "graph.nir").read_bytes()
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(nir, "write", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_nir(tmp_path / "graph.nir", GRAPH)
+    assert [path.name for path in tmp_path.iterdir()] == ["graph.nir"]
+    assert (tmp_path / "graph.nir").read_bytes() == before
+
+
+def test_a_time_step_that_is_none_is_refused() -> None:
+    with pytest.raises(UnsupportedGraphError, match="metadata 'dt'"):
+        time_step(nir.NIRGraph(GRAPH.nodes, GRAPH.edges))
