@@ -50,18 +50,12 @@ def watch_run(runtime: Any) -> None:
         for actor in runtime._messaging_infrastructure.actors:
             if actor.exception is not None:
                 _, report = actor.exception
-                error = RuntimeError(f"{actor_label(actor)} raised {report.strip().splitlines()[-1]}")
+                error = RuntimeError(f"{actor.name} raised {report.strip().splitlines()[-1]}")
                 error.add_note(report)
                 raise error
             if actor.exitcode is not None:
-                raise RuntimeError(f"the process of {actor_label(actor)} died (exit code {actor.exitcode})")
+                raise RuntimeError(f"the process of {actor.name} died (exit code {actor.exitcode})")
         time.sleep(POLL_SECONDS)
-
-
-def actor_label(actor: Any) -> str:
-    """Name of the process model or runtime service that an operating system's process of Lava runs."""
-    builder = actor._kwargs["builder"]
-    return str(getattr(builder, "proc_model", type(builder)).__name__)
 
 
 def destroy(runtime: Any) -> None:

@@ -103,7 +103,9 @@ def scenarios() -> list[Scenario]:
         # Neurons that start above v_reset = -1 and below v_reset = 0.75, and are first driven in step 6.
         Scenario(
             "v_reset_start",
-            chain(*relay(2), linear, lif(2, tau=8 * DT, v_leak=-0.25, v_reset=[-1.0, 0.75]), *relay(2)),
+            chain(
+                *relay(2), nir.Linear(weight=6 * eye), lif(2, tau=8 * DT, v_leak=-0.25, v_reset=[-1.0, 0.75]), *relay(2)
+            ),
             np.maximum(impulse(6, 9.0, 9.0), impulse(7, 9.0, 9.0)) + constant(0.0, 0.5),
         ),
         # Without input: any step that a bias comes too early or late moves the spikes of its layer.

@@ -89,7 +89,7 @@ def test_pixels_have_their_segments_colours(scenes: ShapeScenes) -> None:
             pixels = sample.image[inside].astype(float)
             if not len(pixels):
                 continue
-            one, other = np.array(COLOURS[thing.colour], float), second_tone(COLOURS[thing.colour]).astype(float)
+            one, other = (np.array(c, float) for c in (COLOURS[thing.colour], second_tone(COLOURS[thing.colour])))
             # Every pixel is a mixture of the thing's two tones, of one for plain things.
             share = ((pixels - one) @ (other - one) / ((other - one) ** 2).sum()).clip(0, 1)
             assert np.abs(pixels - one - share[:, None] * (other - one)).max() < 3

@@ -1,11 +1,14 @@
+import pytest
 import torch
 from helpers import CAPTIONS, tiny_model
 
+from gshn.encoders import padding
 from gshn.encoders.padding import in_groups_of_like_length
 from gshn.encoders.text import tokenize
 
 
-def test_texts_are_encoded_as_if_alone_and_come_back_in_order() -> None:
+def test_texts_are_encoded_as_if_alone_and_come_back_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(padding, "ROWS_PER_GROUP", 3)
     model = tiny_model().eval()
     ids, mask = tokenize(model.tokenizer, CAPTIONS)
     assert len(set(mask.sum(dim=1).tolist())) > 4
@@ -17,7 +20,8 @@ def test_texts_are_encoded_as_if_alone_and_come_back_in_order() -> None:
         torch.testing.assert_close(together[row, : len(alone)], alone)
 
 
-def test_groups_are_no_longer_than_they_must_be() -> None:
+def test_groups_are_no_longer_than_they_must_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(padding, "ROWS_PER_GROUP", 1)
     mask = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0]])
     seen = []
 

@@ -39,7 +39,7 @@ def test_efficientnet_gives_the_networks_own_features(efficientnet, images):
         network.extract_features((images.float() - 127) / 128)
         maps = efficientnet(images)
     for block, m in zip(efficientnet.blocks, maps[1:], strict=True):
-        torch.testing.assert_close(m, seen[block])
+        torch.testing.assert_close(m, seen[block], rtol=1e-4, atol=1e-4)  # other memory format, other order of sums
 
 
 def test_efficientnet_is_frozen(efficientnet, images):
