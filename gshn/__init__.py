@@ -2,8 +2,8 @@
 
 Data flow, which is also the import order of the folders:
 
-image -> ``segments`` -> ``graphs`` -> ``data`` (pairs) -> ``neurons`` -> ``encoders`` -> ``model`` -> ``losses``
--> ``training`` -> ``evaluation``; ``python -m gshn.train`` and ``python -m gshn.evaluate`` are the entry points.
+``data`` (images, cut into ``segments``) -> ``graphs`` -> ``encoders`` (with ``neurons``) -> ``losses`` -> ``model`` ->
+``inference`` -> ``training`` -> ``evaluation``; ``python -m gshn.train`` and ``python -m gshn.evaluate`` are the entry points.
 """
 
 __version__ = "0.1.0"

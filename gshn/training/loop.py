@@ -101,6 +101,9 @@ class Trainer:
             dataloader_config=DataLoaderConfiguration(split_batches=True),
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
+        # Adding up gradients of indexed rows is otherwise left to whichever thread comes first, and a resumed run would
+        # not end in the same weights. On a GPU it would cost speed, and cuBLAS needs a setting before it starts.
+        torch.use_deterministic_algorithms(self.accelerator.device.type == "cpu")
         sizes = {f"{stage}.batch_size": getattr(config, stage).batch_size for stage in STAGES}
         for key, size in (sizes | {"finetune.rehearsal": config.finetune.rehearsal}).items():
             if size % self.accelerator.num_processes:
