@@ -1,4 +1,4 @@
-"""NIR files, and what they say beside NIR's own fields: the time step and the reset rule."""
+"""NIR files."""
 
 from __future__ import annotations
 
@@ -9,13 +9,7 @@ from pathlib import Path
 import nir
 
 from gshn.files import make_folder
-from neuromorphic.errors import NIRFileError, UnsupportedGraphError
-
-RESET_TO_V_RESET = "zero"
-"""Value of the metadata key ``reset``: the membrane becomes v_reset in the step of the spike (not: loses v_threshold).
-
-NIR has no field for it, nor for dt: both stand in the metadata of the graph and of each LIF node.
-"""
+from neuromorphic.errors import NIRFileError
 
 
 def write_nir(path: Path, graph: nir.NIRGraph) -> None:
@@ -51,18 +45,3 @@ def read_nir(path: Path) -> nir.NIRGraph:
     if not isinstance(graph, nir.NIRGraph):
         raise NIRFileError(f"{path} holds a single {type(graph).__name__} node, not a NIR graph; export it again")
     return graph
-
-
-def time_step(graph: nir.NIRGraph) -> float:
-    """The graph's dt in seconds, from its metadata.
-
-    Raises:
-        UnsupportedGraphError: the metadata have no usable dt.
-    """
-    try:
-        dt = float(graph.metadata["dt"])
-    except (KeyError, TypeError, ValueError):
-        raise UnsupportedGraphError("the NIR graph does not say its time step: metadata 'dt' in seconds") from None
-    if not 0 < dt < float("inf"):
-        raise UnsupportedGraphError(f"the NIR graph's time step must be positive and finite, got dt={dt}")
-    return dt

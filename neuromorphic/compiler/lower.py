@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from neuromorphic.errors import UnsupportedGraphError
-from neuromorphic.nir_file import RESET_TO_V_RESET, time_step
+from neuromorphic.graph import RESET_TO_V_RESET, time_step
 
 Floats = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from gshn.encoders.spiking import Aggregation, SpikingGraphEncoder
-from neuromorphic.nir_file import RESET_TO_V_RESET
+from neuromorphic.graph import RESET_TO_V_RESET
 
 
 def spiking_graph_to_nir(encoder: SpikingGraphEncoder, aggregation: Aggregation, num_nodes: int) -> nir.NIRGraph:

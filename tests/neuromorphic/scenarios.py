@@ -12,6 +12,9 @@ import nir
 import numpy as np
 from numpy.typing import NDArray
 
+from neuromorphic.execution.reference import simulate
+from neuromorphic.graph import flatten
+
 DT = 1e-4
 STEPS = 24
 
@@ -40,6 +43,12 @@ def chain(*nir_nodes: nir.NIRNode) -> nir.NIRGraph:
         nodes |= {f"affine_{k}": synapses, f"lif_{k}": neurons}
     nodes["output"] = nir.Output({"output": np.array([size_out])})
     return nir.NIRGraph(nodes, list(pairwise(nodes)), metadata={"dt": DT, "reset": "zero", "steps": STEPS})
+
+
+def reference_spikes(graph: nir.NIRGraph, x: NDArray[np.float64]) -> dict[str, NDArray[np.bool_]]:
+    """Spikes of every neuron by the reference, shape (T, neurons), for one input of shape (T, n)."""
+    record = simulate(flatten(graph), {"input": x[None]})
+    return {name: spikes[0] for name, spikes in record.spikes.items()}
 
 
 def relay(size: int) -> tuple[nir.NIRNode, nir.NIRNode]:

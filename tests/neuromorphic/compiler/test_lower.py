@@ -5,12 +5,11 @@ from __future__ import annotations
 import nir
 import numpy as np
 import pytest
-from scenarios import SCENARIOS, Scenario, chain, lif, relay
+from scenarios import SCENARIOS, Scenario, chain, lif, reference_spikes, relay
 from scipy import sparse
 
 from neuromorphic.compiler.lower import LIFChain, block_diagonal, lower, pack
 from neuromorphic.errors import UnsupportedGraphError
-from neuromorphic.execution.reference import simulate
 
 
 def run(lowered: LIFChain, x: np.ndarray) -> list[np.ndarray]:
@@ -30,7 +29,7 @@ def run(lowered: LIFChain, x: np.ndarray) -> list[np.ndarray]:
 @pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
 def test_folded_layers_give_the_spikes_of_the_nir_graph(scenario: Scenario) -> None:
     ours = run(lower(scenario.graph), scenario.x)
-    for spikes, expected in zip(ours, simulate(scenario.graph, scenario.x).values(), strict=True):
+    for spikes, expected in zip(ours, reference_spikes(scenario.graph, scenario.x).values(), strict=True):
         np.testing.assert_array_equal(spikes, expected)
 
 

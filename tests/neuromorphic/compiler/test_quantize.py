@@ -5,12 +5,11 @@ from __future__ import annotations
 import nir
 import numpy as np
 import pytest
-from scenarios import DT, SCENARIOS, Scenario, chain, lif
+from scenarios import DT, SCENARIOS, Scenario, chain, lif, reference_spikes
 
 from neuromorphic.compiler.lower import lower, pack
 from neuromorphic.compiler.quantize import ACTIVATION_LIMIT, WEIGHT_EXPONENTS, quantize
 from neuromorphic.execution.fixed_point import simulate_fixed
-from neuromorphic.execution.reference import simulate
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
@@ -68,5 +67,5 @@ def test_most_spikes_are_those_of_float() -> None:
     for scenario in chosen:
         fixed = quantize(pack([lower(scenario.graph)]), float(np.abs(scenario.x).max()))
         ours = simulate_fixed(fixed, scenario.x)
-        for name, spikes in simulate(scenario.graph, scenario.x).items():
+        for name, spikes in reference_spikes(scenario.graph, scenario.x).items():
             assert (ours[name] == spikes).mean() > 0.95

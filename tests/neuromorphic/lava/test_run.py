@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scenarios import SCENARIOS, STEPS
+from scenarios import SCENARIOS, STEPS, reference_spikes
 
 from neuromorphic.compiler.lower import lower, pack
 from neuromorphic.compiler.quantize import quantize
 from neuromorphic.errors import LavaMissingError, LavaRunError
 from neuromorphic.execution.fixed_point import simulate_fixed
-from neuromorphic.execution.reference import simulate
 from neuromorphic.lava import compat, run
 from neuromorphic.lava.run import run_on_lava
 
@@ -41,7 +40,7 @@ def test_float_gives_the_spikes_of_the_nir_graphs() -> None:
     result = run_on_lava(CHAINS, INPUTS, "float")
     assert result.steps == STEPS
     for scenario, ours in zip(SCENARIOS.values(), result.spikes, strict=True):
-        for name, expected in simulate(scenario.graph, scenario.x).items():
+        for name, expected in reference_spikes(scenario.graph, scenario.x).items():
             np.testing.assert_array_equal(ours[name], expected, err_msg=f"{scenario.name}, {name}")
 
 
