@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from neuromorphic.compiler.network import GRADED, LIF, SUBTRACT, SUM, Network, Population
 from neuromorphic.compiler.quantize import (
@@ -85,7 +86,7 @@ def run(network: Network, inputs: Mapping[str, NDArray], potentials: Collection[
     traces: dict[str, list[NDArray]] = {name: [] for name in potentials}
     current = dict.fromkeys(cells, 0.0)
     potential = dict.fromkeys(cells, 0.0)
-    for t in range(steps):
+    for t in tqdm(range(steps), "populations", unit="step", leave=False, delay=2):
         for p in network.populations:
             a: Any = p.bias.at(t).astype(dtype) if p.bias.start else np.zeros(p.size, dtype)
             for projection in into[p.name]:
