@@ -160,7 +160,7 @@ def simulate(
         record = as_record(graph, run)
         return Simulation(record, seconds, operations(graph, network, inputs, record), run.quantization, run.overflow)
     seconds = {"all": time.perf_counter() - begun}
-    return Simulation(record, seconds, operations(graph, lower(graph), inputs, record))
+    return Simulation(record, seconds, operations(graph, lower(graph, check=False), inputs, record))
 
 
 def as_record(graph: Graph, run: SideBySide) -> Record:
