@@ -16,6 +16,9 @@ from nir.serialization import hdf2dict
 from gshn.files import make_folder
 from neuromorphic.errors import NIRFileError
 
+NODE_TYPES: Mapping[str, Any] = {
+    name: kind for name, kind in vars(nir).items() if isinstance(kind, type) and issubclass(kind, nir.NIRNode)
+}
 LATER_FIELDS = ("v_reset", "metadata")
 """Fields that some or all nodes lack in nir 1.0.4, the oldest version that we take, and have in later ones."""
 
@@ -64,8 +67,8 @@ def build(data: Mapping[str, Any]) -> nir.NIRNode:
 
     What the installed nir has no field for (:data:`LATER_FIELDS`) becomes an attribute of the node all the same.
     """
-    kind = getattr(nir, str(data["type"]), None)
-    if not isinstance(kind, type) or not issubclass(kind, nir.NIRNode):
+    kind = NODE_TYPES.get(str(data["type"]))
+    if kind is None:
         raise ValueError(f"nir {nir.version} has no node type '{data['type']}'")
     if issubclass(kind, nir.NIRGraph):
         nodes = {name: build(node) for name, node in data["nodes"].items()}
@@ -76,7 +79,10 @@ def build(data: Mapping[str, Any]) -> nir.NIRNode:
         return graph
     known = {field.name for field in fields(kind)}
     later = {key: data[key] for key in LATER_FIELDS if key in data and key not in known}
-    node = kind.from_dict({key: value for key, value in data.items() if key not in later})
+    given = {key: value for key, value in data.items() if key not in later}
+    if "input_shape" in known:
+        given.setdefault("input_shape", None)  # Convolutions need not say it, but nir needs the key.
+    node = kind.from_dict(given)
     for key, value in {"metadata": {}, **later}.items():
         if key not in known:
             setattr(node, key, value)
