@@ -51,11 +51,6 @@ class Case:
     error: str = ""
     refused: str = ""
 
-    @property
-    def differs(self) -> bool:
-        """Whether the file as it is gives other spikes than the peer."""
-        return bool(self.why) and not self.error and not self.refused
-
 
 def each(kind: type, change: Callable[[nir.NIRNode, float], nir.NIRNode | None]) -> Mend:
     """A mend of every node of a type; ``change`` may return another node in its place."""
@@ -271,7 +266,7 @@ CASES = [
         why="Conv2d and Flatten without shapes; set them before `nir.write`",
         error="TypeError: One of data, shape or dtype must be specified",
     ),
-    Case("sinabs", "recurrent", SINABS, why="not among the modules that it exports", error="."),
+    Case("sinabs", "recurrent", SINABS, why="not among the modules that it exports", error="NotImplementedError"),
     Case(
         "spikingjelly",
         "if",
@@ -302,3 +297,52 @@ CASES = [
         "spikingjelly", "recurrent", SPIKINGJELLY, why="its recurrent containers cannot be traced", error="TraceError"
     ),
 ]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A peer's importer.
+
+    Attributes:
+        peer: Its name.
+        error: What it says to our file as it is, if it refuses it.
+        mend: What must be changed in the file first.
+        words: That, for the table.
+        why: Why it refuses the file or gives other spikes.
+    """
+
+    peer: str
+    error: str = ""
+    mend: Mend | None = None
+    words: str = ""
+    why: str = ""
+
+
+def for_sinabs(graph: nir.NIRGraph, dt: float) -> None:
+    """tau in steps, so that exp(-1 / tau) is NIR's decay, and r dt / tau in the weights, for r is ignored."""
+    for source, target in graph.edges:
+        node, neurons = graph.nodes[source], graph.nodes[target]
+        if isinstance(neurons, nir.LIF):
+            gain = neurons.r * dt / neurons.tau
+            node.weight, node.bias = gain[:, None] * node.weight, gain * node.bias
+    for node in graph.nodes.values():
+        if isinstance(node, nir.LIF):
+            node.tau, node.r = -1 / np.log1p(-dt / node.tau), np.ones_like(node.tau)
+
+
+PEERS = ("snntorch", "norse", "sinabs", "spikingjelly")
+READERS = [
+    Reader("snntorch"),
+    Reader("norse"),
+    Reader("spikingjelly"),
+    Reader(
+        "sinabs",
+        error="unexpected keyword argument 'v_reset'",
+        mend=for_sinabs,
+        words="v_reset removed, tau = -1 / log(1 - dt / tau), r dt / tau in the weights; then `SingleSpike` and "
+        "`MembraneReset` set in its layers",
+        why="needs nir 1.0.4, which knows no v_reset; tau is in steps, decay is exp(-1 / tau), r is ignored, reset by "
+        "subtraction",
+    ),
+]
+"""Norse and snnTorch round weights to float32 where we compute in float64."""

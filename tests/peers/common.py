@@ -1,7 +1,8 @@
 """What the scripts of all peers share. It runs in each peer's own environment: NumPy, nir and PyTorch, nothing of ours.
 
     python in_PEER.py make FOLDER                 build networks in PEER, run them, export them to FOLDER
-    python in_PEER.py read GRAPH.nir IN.npz OUT.npz --dt SECONDS    read a graph by PEER's importer and run it
+    python in_PEER.py read GRAPH.nir IN.npz OUT.npz --dt SECONDS [--mended]
+                                                   read a graph by PEER's importer and run it
 
 ``make`` leaves, per network, ``NAME.nir`` and ``NAME.npz`` (``input`` of shape (B, T, *shape), ``spikes`` of shape
 (B, T, n)), or ``NAME.error`` where the peer's own exporter does not make a file.
@@ -77,12 +78,13 @@ def make(networks: dict[str, Network], out: Path) -> None:
         np.savez_compressed(out / f"{name}.npz", input=x.numpy(), spikes=counts.reshape(*counts.shape[:2], -1))
 
 
-def main(networks: dict[str, Network], read: Callable[[Path, torch.Tensor, float], torch.Tensor]) -> None:
+def main(networks: dict[str, Network], read: Callable[[Path, torch.Tensor, float, bool], torch.Tensor]) -> None:
     """The command line of every script.
 
     Args:
         networks: By name.
-        read: Gives the spikes, shape (B, T, n), of a graph for an input of shape (B, T, n) at a time step.
+        read: Gives the spikes, shape (B, T, n), of a graph for an input of shape (B, T, n) at a time step; the last
+            argument is for peers that need more than another file to do as NIR says.
     """
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
@@ -95,10 +97,11 @@ def main(networks: dict[str, Network], read: Callable[[Path, torch.Tensor, float
     reading.add_argument("input", type=Path)
     reading.add_argument("out", type=Path)
     reading.add_argument("--dt", type=float, required=True)
+    reading.add_argument("--mended", action="store_true")
     arguments = parser.parse_args()
     if arguments.command == "make":
         make(networks, arguments.out)
         return
     with np.load(arguments.input) as file, torch.no_grad():
-        spikes = read(arguments.graph, torch.from_numpy(file["input"]), arguments.dt)
+        spikes = read(arguments.graph, torch.from_numpy(file["input"]), arguments.dt, arguments.mended)
     np.savez_compressed(arguments.out, spikes=spikes.numpy())

@@ -99,7 +99,7 @@ NETWORKS: dict[str, Network] = {
 }
 
 
-def read(graph: Path, x: torch.Tensor, dt: float) -> torch.Tensor:
+def read(graph: Path, x: torch.Tensor, dt: float, mended: bool) -> torch.Tensor:
     """The importer rounds every parameter to float32."""
     return run(norse.from_nir(nir.read(str(graph)), dt=dt), x.to(torch.float32))
 

@@ -105,9 +105,15 @@ NETWORKS: dict[str, Network] = {
 }
 
 
-def read(graph: Path, x: torch.Tensor, dt: float) -> torch.Tensor:
-    """The importer takes time constants for numbers of steps, decays as exp(-1 / tau), and ignores r."""
+def read(graph: Path, x: torch.Tensor, dt: float, mended: bool) -> torch.Tensor:
+    """The importer takes time constants for numbers of steps, decays as exp(-1 / tau), and ignores r.
+
+    Mended: one spike a step and reset to zero, which no file can say.
+    """
     net = from_nir(nir.read(str(graph)), batch_size=x.shape[0])
+    for module in net.modules():
+        if mended and isinstance(module, sl.LIF):
+            module.spike_fn, module.reset_fn = SingleSpike, MembraneReset()
     out = net(x.to(torch.float32).flatten(0, 1))
     return (out[0] if isinstance(out, tuple) else out).unflatten(0, x.shape[:2])
 

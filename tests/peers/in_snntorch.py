@@ -129,7 +129,7 @@ NETWORKS: dict[str, Network] = {
 }
 
 
-def read(graph: Path, x: torch.Tensor, dt: float) -> torch.Tensor:
+def read(graph: Path, x: torch.Tensor, dt: float, mended: bool) -> torch.Tensor:
     """The importer has no dt: 1e-4 stands in its source. Weights become float32, or float64 by the default type."""
     assert dt == 1e-4
     net = import_from_nir(nir.read(str(graph)))

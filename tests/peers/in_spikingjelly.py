@@ -63,7 +63,7 @@ NETWORKS: dict[str, Network] = {
 }
 
 
-def read(graph: Path, x: torch.Tensor, dt: float) -> torch.Tensor:
+def read(graph: Path, x: torch.Tensor, dt: float, mended: bool) -> torch.Tensor:
     net = import_from_nir(str(graph), dt=dt, dtype=torch.float64)
     x = x.to(torch.float64)
     state, spikes = None, []
