@@ -31,13 +31,18 @@ test-slow: setup
 	$(PYTHON) -m pytest -m slow
 
 # Other frameworks, each in an environment of its own: they want versions of nir that exclude each other.
-test-peers: setup $(PEERS:%=.venv-peers/%/ready)
+test-peers: setup $(PEERS:%=.venv-peers/%/ready) .venv-peers/nir-1.0.4
 	$(PYTHON) -m pytest -m peers
 	$(PYTHON) tests/peers/table.py
 
 .venv-peers/%/ready: tests/peers/%.txt $(filter .uv/bin/uv,$(UV))
 	test -x $(@D)/bin/python || $(UV) venv --quiet --python ">=3.11,<3.13" $(@D)
 	VIRTUAL_ENV=$(abspath $(@D)) $(UV) pip install --quiet --requirement $<
+	touch $@
+
+# The oldest nir that we take, to be put before the newest on the path.
+.venv-peers/nir-1.0.4: $(VENV)/ready
+	$(UV) pip install --quiet --python $(PYTHON) --no-deps --target $@ nir==1.0.4
 	touch $@
 
 lint: setup

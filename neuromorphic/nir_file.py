@@ -11,6 +11,7 @@ from typing import Any
 
 import h5py
 import nir
+import numpy as np
 from nir.serialization import hdf2dict
 
 from gshn.files import make_folder
@@ -34,6 +35,8 @@ def write_nir(path: Path, graph: nir.NIRGraph) -> None:
     os.close(descriptor)
     try:
         nir.write(temporary, graph)
+        with h5py.File(temporary, "r+") as file:
+            add_later_fields(file["node"], graph)
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     finally:
@@ -62,8 +65,21 @@ def read_nir(path: Path) -> nir.NIRGraph:
     return graph
 
 
+def add_later_fields(group: h5py.Group, node: nir.NIRNode) -> None:
+    """Write what the installed nir does not know of, but not a v_reset of zero: nir 1.0.4 can then read the file."""
+    if isinstance(node, nir.NIRGraph):
+        for name, own in node.nodes.items():
+            add_later_fields(group["nodes"][name], own)
+        return
+    if "v_reset" not in group and np.any(getattr(node, "v_reset", 0)):
+        group["v_reset"] = node.v_reset
+    if "metadata" not in group:
+        for key, value in getattr(node, "metadata", {}).items():
+            group[f"metadata/{key}"] = value
+
+
 def build(data: Mapping[str, Any]) -> nir.NIRNode:
-    """A node from a file's fields, types of graphs not checked.
+    """A node from its fields as a file has them, ``type`` among them; types of graphs are not checked.
 
     What the installed nir has no field for (:data:`LATER_FIELDS`) becomes an attribute of the node all the same.
     """

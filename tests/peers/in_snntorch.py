@@ -123,7 +123,8 @@ NETWORKS: dict[str, Network] = {
     "cuba": feed_forward(synaptic, gain=1.5, **ZERO, **NOW),
     "recurrent": feed_forward(recurrent, **ZERO, **NOW),
     "recurrent_one_to_one": feed_forward(recurrent, all_to_all=False, **ZERO, **NOW),
-    "recurrent_cuba": feed_forward(recurrent_synaptic, gain=1.5),  # reset_delay=False fails or does nothing there
+    "recurrent_cuba": feed_forward(recurrent_synaptic, gain=1.5),
+    "recurrent_cuba_at_once": feed_forward(recurrent_synaptic, gain=1.5, **ZERO, **NOW),
     "if": feed_forward(integrate, gain=0.6),
     "conv": convolutional,
 }

@@ -34,8 +34,8 @@ def main() -> None:
     for case in CASES:
         row = measured["made"][f"{case.peer}/{case.network}"]
         plain = agreement(row, "plain") or ("no file" if case.error else "refused")
-        setting = case.exact.words if case.exact else ""
-        print_row(NAMES[case.peer], f"`{case.network}`", plain, agreement(row, "exact"), setting, case.why)
+        setting = case.best.words if case.best else ""
+        print_row(NAMES[case.peer], f"`{case.network}`", plain, agreement(row, "best"), setting, case.why)
     print()
     print_row("read by", "encoder", "cells", "as exported", "with", "setting", "why")
     print_row(*["---"] * 7)
@@ -45,7 +45,7 @@ def main() -> None:
             if row is None:
                 continue
             plain = agreement(row, "plain") or "refused"
-            cells = [f"{row['cells']:,}", plain, agreement(row, "exact"), reader.words, reader.why]
+            cells = [f"{row['cells']:,}", plain, agreement(row, "best"), reader.words, reader.why]
             print_row(NAMES[reader.peer], encoder, *cells)
 
 
