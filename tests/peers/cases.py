@@ -139,6 +139,7 @@ def r_per_step(node: nir.NIRNode, dt: float) -> None:
 
 SNNTORCH = Setting(1e-4)
 SUBTRACT = Setting(1e-4, "subtract", words="`--reset subtract`")
+DROPS = "reset one step late, and the input of that step is dropped with it; not so in Leaky"
 NORSE = Setting(1e-3)
 NORSE_DT = Setting(1e-6, words="`--dt 1e-6`")
 NORSE_TAU = "`to_nir` multiplies tau by dt, 1e-3"
@@ -177,7 +178,9 @@ CASES = [
         refused="tau has values that are not finite",
     ),
     Case("snntorch", "cuba", SNNTORCH),
+    Case("snntorch", "cuba_delayed_zero", SNNTORCH, why=DROPS),
     Case("snntorch", "recurrent", SNNTORCH),
+    Case("snntorch", "recurrent_delayed_zero", SNNTORCH, why=DROPS),
     Case("snntorch", "recurrent_one_to_one", SNNTORCH),
     Case(
         "snntorch",
