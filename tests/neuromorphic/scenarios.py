@@ -38,7 +38,7 @@ def lif(size: int, **parameters: object) -> nir.LIF:
 
 def chain(*nir_nodes: nir.NIRNode) -> nir.NIRGraph:
     """input -> nodes -> output."""
-    size_in, size_out = nir_nodes[0].weight.shape[1], len(nir_nodes[-1].tau)
+    size_in, size_out = nir_nodes[0].weight.shape[1], len(nir_nodes[-1].r)
     nodes = {"input": nir.Input({"input": np.array([size_in])})}
     for k, (synapses, neurons) in enumerate(zip(nir_nodes[::2], nir_nodes[1::2], strict=True)):
         nodes |= {f"affine_{k}": synapses, f"lif_{k}": neurons}
