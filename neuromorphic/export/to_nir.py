@@ -12,6 +12,7 @@ from torch import nn
 from gshn.encoders.spiking import Aggregation, SpikingGraphEncoder
 from neuromorphic.compiler.linear import KRON_LEFT, KRON_RIGHT
 from neuromorphic.graph import RESET_TO_V_RESET
+from neuromorphic.nir_file import build
 
 
 def spiking_graph_to_nir(encoder: SpikingGraphEncoder, aggregation: Aggregation, num_nodes: int) -> nir.NIRGraph:
@@ -44,13 +45,16 @@ def spiking_graph_to_nir(encoder: SpikingGraphEncoder, aggregation: Aggregation,
             bias=np.tile(bias, num_nodes),
             metadata={KRON_LEFT: mixing, KRON_RIGHT: weight},
         )
-        nodes[f"lif_{k}"] = nir.LIF(
-            tau=np.full(neurons, p.tau),
-            r=np.full(neurons, p.r),
-            v_leak=np.full(neurons, p.v_leak),
-            v_threshold=np.full(neurons, p.v_threshold),
-            v_reset=np.full(neurons, p.v_reset),
-            metadata=dict(dynamics),
+        nodes[f"lif_{k}"] = build(
+            {
+                "type": "LIF",
+                "tau": np.full(neurons, p.tau),
+                "r": np.full(neurons, p.r),
+                "v_leak": np.full(neurons, p.v_leak),
+                "v_threshold": np.full(neurons, p.v_threshold),
+                "v_reset": np.full(neurons, p.v_reset),
+                "metadata": dict(dynamics),
+            }
         )
         mixing = aggregation.dense(num_nodes).detach().cpu().to(torch.float64).numpy()
     first, last = nodes["affine_0"], nodes[f"lif_{len(encoder.linears) - 1}"]
