@@ -24,8 +24,8 @@ def spike_margins(network: Network, fixed: FixedNetwork, ranges: Ranges, steps: 
 
     As long as a population and all that it gets spikes as in float, and no register overflows, the potentials w of the
     two differ by at most e_w, and thresholds by e_th. So in the step in which a neuron first spikes otherwise, float
-    has |w - threshold| <= e_w + e_th. With s the scale, q = 1 / (64 s) the state's unit, hats for what fixed point has, U
-    and V the largest |u| and |w| of the float run:
+    has |w - threshold| <= e_w + e_th. With s the scale, q = 1 / (64 s) the state's unit, hats for what fixed point has,
+    U and V the largest |u| and |w| of the float run:
 
     e_a = sum_j (|w^_ij - w_ij| M_j + |w^_ij| e_m) + |bias^ - bias| + n / s
     e_u <- (1 - du^) e_u + |du^ - du| U + e_a + q
