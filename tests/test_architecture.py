@@ -62,4 +62,6 @@ def test_neuromorphic_takes_the_model_only_in_export(path: Path) -> None:
     light = {"gshn.errors", "gshn.files", "gshn.cli"}
     heavy = {name for name in imports(path) if name.split(".")[0] in ("gshn", "torch")} - light
     if heavy:
-        assert path.parent.name == "export", f"{path} imports {sorted(heavy)}; only export/ may"
+        # The PyTorch back end is imported only where it is chosen; the rest runs without PyTorch.
+        back_end = path.name == "torch_simulator.py" and heavy <= {"torch", "torch.nn.functional"}
+        assert path.parent.name == "export" or back_end, f"{path} imports {sorted(heavy)}; only export/ may"
