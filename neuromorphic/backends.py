@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from neuromorphic.compiler.lower import lower, pack
 from neuromorphic.compiler.network import Network
 from neuromorphic.compiler.quantize import FixedNetwork, quantize
+from neuromorphic.errors import UnsupportedGraphError
 from neuromorphic.execution import populations, reference
 from neuromorphic.execution.operations import synaptic_operations
 from neuromorphic.execution.record import Record, check_inputs
 from neuromorphic.graph import Graph
 from neuromorphic.lava.run import run_network
 
-Backend = Literal["reference", "lava"]
+Backend = Literal["reference", "torch", "lava"]
 Precision = Literal["float", "fixed"]
 BACKENDS, PRECISIONS = get_args(Backend), get_args(Precision)
 
@@ -138,8 +139,8 @@ def simulate(
     Args:
         graph: The graph.
         inputs: By Input node, shape (B, T, *shape).
-        backend: ``reference`` is NIR's semantics in NumPy (in fixed point: Loihi's arithmetic), ``lava`` Lava's CPU
-            simulator, the B samples side by side in one network.
+        backend: ``reference`` is NIR's semantics in NumPy (in fixed point: Loihi's arithmetic), ``torch`` the same
+            in PyTorch and faster, float only, ``lava`` Lava's CPU simulator, the B samples side by side in one network.
         precision: float64, or Loihi's integers.
         potentials: Spiking neurons whose membrane potentials are recorded.
         deadline: Seconds after which a run on Lava is stopped.
@@ -150,7 +151,13 @@ def simulate(
     """
     batch, steps = check_inputs(graph, inputs)
     begun = time.perf_counter()
-    if backend == "reference" and precision == "float":
+    if backend == "torch":
+        if precision == "fixed":
+            raise UnsupportedGraphError("the torch back end has no fixed point; use --backend reference or lava")
+        from neuromorphic.execution.torch_simulator import simulate_torch
+
+        record = simulate_torch(graph, inputs, potentials)
+    elif backend == "reference" and precision == "float":
         record = reference.simulate(graph, inputs, potentials)
     else:
         network = lower(graph)

@@ -81,6 +81,11 @@ class Node:
         return self.kind in NEURONS
 
     @property
+    def has_membrane(self) -> bool:
+        """Whether the node has a membrane potential: all neurons but Threshold have."""
+        return self.is_neuron and self.kind != "Threshold"
+
+    @property
     def is_spiking(self) -> bool:
         """Whether the output is 0 or 1."""
         return self.is_neuron and self.kind not in GRADED

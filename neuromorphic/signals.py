@@ -103,4 +103,4 @@ def output_arrays(graph: Graph, record: Record, trace: tuple[str, ...], batched:
 
 def with_membrane(graph: Graph, names: Mapping[str, object] | tuple[str, ...]) -> list[str]:
     """Those of the named neurons that spike and have a membrane potential."""
-    return [name for name in names if graph.nodes[name].is_spiking and graph.nodes[name].kind != "Threshold"]
+    return [name for name in names if graph.nodes[name].is_spiking and graph.nodes[name].has_membrane]

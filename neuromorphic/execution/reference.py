@@ -61,7 +61,9 @@ def simulate_from(
     past: dict[str, dict[int, Floats]] = {n: dict(state.past.get(n, {})) for n in (*graph.inputs, *graph.neurons)}
     recorded: dict[str, list[Floats]] = {name: [] for name in (*graph.outputs, *graph.neurons)}
     membranes: dict[str, list[Floats]] = {
-        name: [] for name in graph.neurons if name in potentials or not graph.nodes[name].is_spiking
+        name: []
+        for name in graph.neurons
+        if graph.nodes[name].has_membrane and (name in potentials or not graph.nodes[name].is_spiking)
     }
     reach = graph.max_delay() + 1
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from graphlib import TopologicalSorter
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from neuromorphic.execution.record import Record, check_inputs
 from neuromorphic.graph import RESET_BY_SUBTRACTION, Graph, Node
 
-Parameters = dict[str, "Tensor | float"]
-Step = Callable[[Tensor, Tensor], None]
+Step = Callable[[Tensor, int], None]
 
 
 def simulate_torch(
@@ -40,7 +42,8 @@ def simulate_torch(
         UnsupportedGraphError: the inputs do not fit.
     """
     batch, steps = check_inputs(graph, inputs)
-    wanted = {n for n in graph.neurons if n in potentials or not graph.nodes[n].is_spiking}
+    membranes = {n for n in graph.neurons if graph.nodes[n].has_membrane}
+    wanted = {n for n in membranes if n in potentials or not graph.nodes[n].is_spiking}
     with torch.inference_mode():
         run = _Run(graph, batch, steps, wanted, dtype, device)
         for name in graph.inputs:
@@ -53,46 +56,27 @@ def simulate_torch(
 
     return Record(
         outputs={n: array(run.total(n)).astype(np.float64, copy=False) for n in graph.outputs},
-        spikes={n: array(run.out[n] > 0) for n in graph.spiking},
+        spikes={n: array(run.sent[n]) for n in graph.spiking},
         potentials={n: array(run.v[n]).astype(np.float64, copy=False) for n in graph.neurons if n in wanted},
     )
 
 
 def components(graph: Graph) -> list[tuple[str, ...]]:
-    """Strongly connected components, each after those it reads (Tarjan's algorithm, along the sources)."""
-    index: dict[str, int] = {}
-    low: dict[str, int] = {}
-    open_: list[str] = []
-    held: set[str] = set()
-    found: list[tuple[str, ...]] = []
-    for root in graph.nodes:
-        if root in index:
-            continue
-        stack = [(root, iter(graph.sources[root]))]
-        index[root] = low[root] = len(index)
-        open_.append(root)
-        held.add(root)
-        while stack:
-            name, rest = stack[-1]
-            for source in rest:
-                if source not in index:
-                    index[source] = low[source] = len(index)
-                    open_.append(source)
-                    held.add(source)
-                    stack.append((source, iter(graph.sources[source])))
-                    break
-                if source in held:
-                    low[name] = min(low[name], index[source])
-            else:
-                stack.pop()
-                if stack:
-                    low[stack[-1][0]] = min(low[stack[-1][0]], low[name])
-                if low[name] == index[name]:
-                    at = open_.index(name)
-                    found.append(tuple(open_[at:]))
-                    held -= set(open_[at:])
-                    del open_[at:]
-    return found
+    """Strongly connected components, each after those that it reads."""
+    names = list(graph.nodes)
+    index = {name: k for k, name in enumerate(names)}
+    pairs = [(index[source], index[name]) for name in names for source in graph.sources[name]]
+    rows, columns = zip(*pairs, strict=True) if pairs else ((), ())
+    matrix = csr_matrix(([1] * len(pairs), (rows, columns)), shape=(len(names), len(names)))
+    _, labels = connected_components(matrix, connection="strong")
+    members: dict[int, list[str]] = {}
+    for name, label in zip(names, labels.tolist(), strict=True):
+        members.setdefault(label, []).append(name)
+    before: dict[int, set[int]] = {label: set() for label in members}
+    for source, target in pairs:
+        if labels[source] != labels[target]:
+            before[int(labels[target])].add(int(labels[source]))
+    return [tuple(members[label]) for label in TopologicalSorter(before).static_order()]
 
 
 class _Run:
@@ -110,6 +94,7 @@ class _Run:
         self.graph, self.batch, self.steps, self.wanted = graph, batch, steps, wanted
         self.dtype, self.device = dtype, device
         self.out: dict[str, Tensor] = {}
+        self.sent: dict[str, Tensor] = {}
         self.v: dict[str, Tensor] = {}
 
     def zeros(self, *shape: int) -> Tensor:
@@ -149,9 +134,10 @@ class _Run:
         self.out[name] = out
 
     def neuron(self, name: str) -> None:
-        out, step = self.stepper(name)
-        for x, y in zip(self.total(name).unbind(0), out.unbind(0), strict=True):
-            step(x, y)
+        step = self.stepper(name)
+        for t, x in enumerate(self.total(name).unbind(0)):
+            step(x, t)
+        self.finish(name)
 
     def loop(self, names: set[str]) -> None:
         """Step the neurons of a loop together, as :class:`~neuromorphic.graph.Graph` says."""
@@ -162,12 +148,13 @@ class _Run:
         maps = {n: self.map(graph.nodes[n]) for n in linear if n not in delays}
         masks = {n: [(int(d), self.tensor(delays[n] == d)) for d in np.unique(delays[n])] for n in delays}
         past = {n: self.zeros(self.steps, self.batch, *graph.nodes[n].shape) for n in delays}
-        steppers = {n: self.stepper(n)[1] for n in neurons}
+        steppers = {n: self.stepper(n) for n in neurons}
         newest = {n: self.zeros(self.batch, *graph.nodes[n].shape) for n in (*neurons, *linear)}
         outside = {s for n in names for s in graph.sources[n] if s not in names}
 
         def needed(target: Iterable[str]) -> list[str]:
-            seen, waiting = set(), list(target)
+            seen: set[str] = set()
+            waiting = list(target)
             while waiting:
                 for s in graph.sources[waiting.pop()]:
                     if s in linear and s not in seen:
@@ -197,59 +184,84 @@ class _Run:
 
             for n in neurons:
                 evaluate(before[n])
-                y = self.out[n][t]
-                steppers[n](total(n), y)
-                newest[n] = y
+                steppers[n](total(n), t)
+                newest[n] = self.sent[n][t].to(self.dtype)
             evaluate(after)
             for n in delays:
                 past[n][t] = total(n)
+        for n in neurons:
+            self.finish(n)
         for n in linear:  # on the final outputs: what stands outside the loop reads those
             self.linear(n)
 
-    def stepper(self, name: str) -> tuple[Tensor, Step]:
-        """Buffers of a neuron and its step: input of shape (B, *shape) to output, in reference.advance's order."""
-        node, dt = self.graph.nodes[name], self.graph.dt
+    def stepper(self, name: str) -> Step:
+        """A neuron's step: takes its input, shape (B, *shape), and the step's number; in reference.advance's order.
+
+        What it sends is row t of ``sent[name]``: spikes as bool, or potentials.
+        """
+        node, dt, q = self.graph.nodes[name], self.graph.dt, self.graph.nodes[name].parameters
         shape = (self.batch, *node.shape)
-        out = self.out[name] = self.zeros(self.steps, *shape)
-
-        def p(value: NDArray) -> Tensor | float:
-            value = np.asarray(value)
-            same = value.size > 0 and bool((value == value.flat[0]).all())
-            return float(value.flat[0]) if same else self.tensor(value)
-
-        q = node.parameters
+        spiking = node.is_spiking
+        number = torch.bool if spiking else self.dtype
+        sent = self.sent[name] = torch.zeros((self.steps, *shape), dtype=number, device=self.device)
+        rows = sent.unbind(0)
         if node.kind == "Threshold":
-            threshold = p(q["threshold"])
-            return out, lambda x, y: y.copy_(x > threshold) and None  # type: ignore[func-returns-value]
-        v, i, tmp = self.zeros(*shape), self.zeros(*shape), self.zeros(*shape)
-        r = p(q["r"])
-        a = p(dt / q["tau"]) if "tau" in q else p(dt / q["tau_mem"]) if "tau_mem" in q else None
-        leak = p(q["v_leak"]) if "v_leak" in q else 0.0
-        b, w_in = (p(dt / q["tau_syn"]), p(q["w_in"])) if "tau_syn" in q else (None, 1.0)
-        spiking, subtract = node.is_spiking, node.reset == RESET_BY_SUBTRACTION
-        threshold = p(q["v_threshold"]) if spiking else 0.0
-        v_reset = self.tensor(q["v_reset"]) if spiking else None
-        rows = iter(self.v.setdefault(name, self.zeros(self.steps, *shape))) if name in self.wanted else None
+            threshold = self.parameter(q["threshold"])
 
-        def step(x: Tensor, y: Tensor) -> None:
-            if b is not None:
-                i.add_((x * w_in).sub_(i).mul_(b))
+            def compare(x: Tensor, t: int) -> None:
+                torch.gt(x, threshold, out=rows[t])
+
+            return compare
+        v, i, change = (self.zeros(*shape) for _ in range(3))
+        r, leak = self.parameter(q["r"]), self.parameter(q.get("v_leak", np.zeros(1)))
+        tau_mem, tau_syn = q.get("tau", q.get("tau_mem")), q.get("tau_syn")
+        dv = None if tau_mem is None else self.parameter(dt / tau_mem)
+        du = None if tau_syn is None else self.parameter(dt / tau_syn)
+        w_in = self.parameter(q.get("w_in", np.ones(1)))
+        threshold = self.parameter(q.get("v_threshold", np.zeros(1)))
+        v_reset = self.parameter(q.get("v_reset", np.zeros(1)))
+        one_reset = v_reset.ndim == 0
+        subtract = node.reset == RESET_BY_SUBTRACTION
+        trace = None
+        if name in self.wanted:
+            self.v[name] = self.zeros(self.steps, *shape) if spiking else sent
+            trace = self.v[name].unbind(0)
+
+        def step(x: Tensor, t: int) -> None:
+            if du is not None:
+                torch.mul(x, w_in, out=change)
+                i.add_(change.sub_(i).mul_(du))
                 x = i
-            if a is None:
-                v.add_(x * r)
+            if dv is None:
+                v.add_(torch.mul(x, r, out=change))
             else:
-                torch.mul(x, r, out=tmp)
-                v.add_((leak - v).add_(tmp).mul_(a))
-            if spiking:
-                s = v > threshold
-                v.copy_(torch.where(s, v - threshold if subtract else v_reset, v))
-                y.copy_(s)
+                torch.sub(leak, v, out=change)
+                v.add_(change.add_(x * r).mul_(dv))
+            row = rows[t]
+            if not spiking:
+                row.copy_(v)
+                return
+            torch.gt(v, threshold, out=row)
+            if subtract:
+                v.copy_(torch.where(row, v - threshold, v))
+            elif one_reset:
+                v.masked_fill_(row, v_reset)
             else:
-                y.copy_(v)
-            if rows is not None:
-                next(rows).copy_(v)
+                torch.where(row, v_reset, v, out=v)
+            if trace is not None:
+                trace[t].copy_(v)
 
-        return out, step
+        return step
+
+    def parameter(self, values: NDArray) -> Tensor:
+        """A parameter, of no dimension where all neurons have the same."""
+        flat = np.asarray(values).reshape(-1)
+        same = flat.size > 0 and bool((flat == flat[0]).all())
+        return torch.tensor(flat[0] if same else np.ascontiguousarray(values), dtype=self.dtype, device=self.device)
+
+    def finish(self, name: str) -> None:
+        """Once all steps are done: what a neuron sent, as numbers."""
+        self.out[name] = self.sent[name].to(self.dtype)
 
     def map(self, node: Node) -> Callable[[Tensor], Tensor]:
         """A linear node's map, shape (n, *shape_in) -> (n, *shape); the equations are reference.apply's."""

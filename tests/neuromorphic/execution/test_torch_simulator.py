@@ -3,6 +3,8 @@
 import nir
 import numpy as np
 import pytest
+import torch
+from random_graphs import random_graph
 from scenarios import DT, SCENARIOS, lif
 
 from neuromorphic.errors import UnsupportedGraphError
@@ -27,11 +29,20 @@ def test_scenarios(name: str) -> None:
     same(flatten(SCENARIOS[name].graph), {"input": np.stack([x, 0.5 * x])})
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(200))
 def test_random_graphs(seed: int) -> None:
-    random_graphs = pytest.importorskip("random_graphs")
-    graph, inputs = random_graphs.random_graph(seed)
+    graph, inputs = random_graph(seed)
     same(flatten(graph), inputs)
+
+
+def test_two_calls_share_no_state_and_float32_is_an_option() -> None:
+    nir_graph, x = random_graph(3)
+    graph = flatten(nir_graph)
+    first, second = (simulate_torch(graph, x) for _ in range(2))
+    single = simulate_torch(graph, x, dtype=torch.float32)
+    for name, spikes in first.spikes.items():
+        np.testing.assert_array_equal(second.spikes[name], spikes)
+        assert (single.spikes[name] == spikes).mean() > 0.98
 
 
 @pytest.mark.parametrize("way", ["direct", "affine", "delay"])
