@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from neuromorphic.compiler.lower import lower, pack
 from neuromorphic.compiler.network import Network
 from neuromorphic.compiler.quantize import FixedNetwork, quantize
-from neuromorphic.errors import UnsupportedGraphError
 from neuromorphic.execution import populations, reference
 from neuromorphic.execution.operations import synaptic_operations
 from neuromorphic.execution.record import Record, check_inputs
@@ -139,7 +138,8 @@ def simulate(
     Args:
         graph: The graph.
         inputs: By Input node, shape (B, T, *shape).
-        backend: ``reference`` is NIR's semantics in NumPy (in fixed point: Loihi's arithmetic), ``lava`` Lava's CPU simulator, the B samples side by side in one network.
+        backend: ``reference`` is NIR's semantics in NumPy (in fixed point: Loihi's arithmetic), ``lava`` Lava's CPU
+            simulator, the B samples side by side in one network.
         precision: float64, or Loihi's integers.
         potentials: Spiking neurons whose membrane potentials are recorded.
         deadline: Seconds after which a run on Lava is stopped.
@@ -160,7 +160,7 @@ def simulate(
         record = as_record(graph, run)
         return Simulation(record, seconds, operations(graph, network, inputs, record), run.quantization, run.overflow)
     seconds = {"all": time.perf_counter() - begun}
-    return Simulation(record, seconds, operations(graph, lower(graph), inputs, record))
+    return Simulation(record, seconds, operations(graph, lower(graph, check=False), inputs, record))
 
 
 def as_record(graph: Graph, run: SideBySide) -> Record:

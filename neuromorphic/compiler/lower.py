@@ -12,7 +12,7 @@ from neuromorphic.compiler.linear import bias_of, matrix_of
 from neuromorphic.compiler.network import GRADED, LIF, SUBTRACT, SUM, Levels, Network, Population, Projection
 from neuromorphic.compiler.operators import Operator, add, block_diagonal, compose, scale_rows
 from neuromorphic.errors import UnsupportedGraphError
-from neuromorphic.graph import RESET_BY_SUBTRACTION, Floats, Graph, Node
+from neuromorphic.graph import RESET_BY_SUBTRACTION, TIME_CONSTANTS, Floats, Graph, Node
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,12 @@ class Signal:
     bias: Mapping[int, Floats]
 
 
-def lower(graph: Graph) -> Network:
+def lower(graph: Graph, check: bool = True) -> Network:
     """Fold a graph: linear nodes and delays between neurons into synapses, neurons' parameters into weights and biases.
+
+    Args:
+        graph: The graph.
+        check: Refuse what populations cannot say exactly. Unchecked, the network is good for its connections only.
 
     Raises:
         UnsupportedGraphError: what a node says cannot be said exactly by populations; the message names it.
@@ -47,6 +51,8 @@ def lower(graph: Graph) -> Network:
         for (source, delay), operator in signal.terms.items():
             key = source, 1 if source in late and delay == 0 else delay
             terms[key] = add(operator, terms[key], graph.nodes[name].size) if key in terms else operator
+        if check:
+            check_neurons(name, graph.nodes[name], graph.dt)
         population, gain = fold(name, graph.nodes[name], signal.bias, graph.dt)
         populations.append(population)
         projections += project(name, terms, gain)
@@ -122,6 +128,25 @@ def project(target: str, terms: Mapping[tuple[str, int], Operator | None], gain:
     ]
 
 
+def check_neurons(name: str, node: Node, dt: float) -> None:
+    """Check that populations can be a node's neurons.
+
+    Raises:
+        UnsupportedGraphError: a time constant below dt, or a threshold below the rest: such neurons would fire while
+            they wait for their first step.
+    """
+    p = node.parameters
+    for key in TIME_CONSTANTS:
+        if key in p and not (p[key] >= dt).all():
+            raise UnsupportedGraphError(f"node '{name}': {key} must be at least dt = {dt}, got {p[key].min()}")
+    if "v_threshold" in p:
+        subtract = node.reset == RESET_BY_SUBTRACTION
+        if (p["v_threshold"] < (0.0 if subtract else p["v_reset"])).any():
+            raise UnsupportedGraphError(
+                f"node '{name}': v_threshold must not be below {'0' if subtract else 'v_reset'}"
+            )
+
+
 def fold(name: str, node: Node, bias: Mapping[int, Floats], dt: float) -> tuple[Population, Floats]:
     """A neuron node as a population, and the gain of the weights and biases that lead to it.
 
@@ -133,17 +158,10 @@ def fold(name: str, node: Node, bias: Mapping[int, Floats], dt: float) -> tuple[
     The membrane gets dv (v_leak - v_0) in every step, and -(1 - dv) v_0 in step 0: NIR starts at v_nir = 0, populations
     have to start at v = 0, where they can wait without leaking. Both go in by the bias of a, so that they pass u: what
     is to reach the membrane once, x, enters as x and in the step after as -(1 - du) x.
-
-    Raises:
-        UnsupportedGraphError: a time constant below dt, or a threshold below the rest: such neurons would fire while
-            they wait for their first step.
     """
     p = {key: values.reshape(-1) for key, values in node.parameters.items()}
     one, zero = np.ones(node.size), np.zeros(node.size)
     tau_mem, tau_syn = p.get("tau", p.get("tau_mem")), p.get("tau_syn")
-    for key in ("tau", "tau_mem", "tau_syn"):
-        if key in p and not (p[key] >= dt).all():
-            raise UnsupportedGraphError(f"node '{name}': {key} must be at least dt = {dt}, got {p[key].min()}")
     threshold, rest = p.get("v_threshold", zero), zero
     if node.kind == "Threshold":
         kind, du, dv, gain = LIF, one, one, one
@@ -159,9 +177,6 @@ def fold(name: str, node: Node, bias: Mapping[int, Floats], dt: float) -> tuple[
         rest = p["v_reset"] if kind == LIF else zero
         leak = dv * (p.get("v_leak", rest) - rest)
     start = -(1 - dv) * rest if node.kind != "Threshold" else zero
-    if kind in (LIF, SUBTRACT) and (threshold < rest).any():
-        below = "v_reset" if kind == LIF else "0"
-        raise UnsupportedGraphError(f"node '{name}': v_threshold must not be below {below}")
     levels = bias_levels(bias, gain, [leak + start, du * leak - (1 - du) * start, du * leak])
     return Population(name, kind, node.shape, du, dv, threshold - rest, levels, rest), gain
 

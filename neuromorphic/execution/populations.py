@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from neuromorphic.compiler.network import GRADED, LIF, SUBTRACT, SUM, Network, Population
 from neuromorphic.compiler.quantize import (
@@ -50,12 +51,14 @@ class PopulationRun:
     Attributes:
         sent: Messages of every population, shape (T, M): spikes, graded values, outputs; integers in fixed point.
         potentials: Of the populations asked for, after each step, shape (T, M), in NIR's units.
+        peaks: Likewise before the reset, in the units of the network's potential; float networks only.
         ranges: What was observed.
         overflow: By population, in fixed point.
     """
 
     sent: dict[str, NDArray]
     potentials: dict[str, NDArray[np.float64]]
+    peaks: dict[str, NDArray[np.float64]]
     ranges: Ranges
     overflow: dict[str, Overflow] = field(default_factory=dict)
 
@@ -83,9 +86,10 @@ def run(network: Network, inputs: Mapping[str, NDArray], potentials: Collection[
     into = {p.name: network.into(p.name) for p in network.populations}
     overflow = {p.name: Overflow() for p in network.populations if fixed}
     traces: dict[str, list[NDArray]] = {name: [] for name in potentials}
+    peaks: dict[str, list[NDArray]] = {name: [] for name in potentials}
     current = dict.fromkeys(cells, 0.0)
     potential = dict.fromkeys(cells, 0.0)
-    for t in range(steps):
+    for t in tqdm(range(steps), "populations", unit="step", leave=False, delay=2):
         for p in network.populations:
             a: Any = p.bias.at(t).astype(dtype) if p.bias.start else np.zeros(p.size, dtype)
             for projection in into[p.name]:
@@ -103,6 +107,8 @@ def run(network: Network, inputs: Mapping[str, NDArray], potentials: Collection[
                 message, cells[p.name], w = float_step(p, a, cells[p.name])
                 current[p.name] = max(current[p.name], np.abs(cells[p.name][0]).max(initial=0.0))
                 potential[p.name] = max(potential[p.name], np.abs(w).max(initial=0.0))
+                if p.name in peaks:
+                    peaks[p.name].append(w)
             sent[p.name][t] = message
             if p.name in traces:
                 traces[p.name].append(potential_of(p, cells[p.name]))
@@ -110,6 +116,7 @@ def run(network: Network, inputs: Mapping[str, NDArray], potentials: Collection[
     return PopulationRun(
         {p.name: sent[p.name] for p in network.populations},
         {name: np.array(rows).reshape(steps, -1) for name, rows in traces.items()},
+        {name: np.array(rows).reshape(steps, -1) for name, rows in peaks.items() if rows},
         ranges,
         overflow,
     )
