@@ -32,7 +32,7 @@ test-slow: setup
 
 # Other frameworks, each in an environment of its own: they want versions of nir that exclude each other.
 test-peers: setup $(PEERS:%=.venv-peers/%/ready) .venv-peers/nir-1.0.4
-	$(PYTHON) -m pytest -m peers
+	$(PYTHON) -m pytest tests/peers -m peers
 	$(PYTHON) tests/peers/table.py
 
 .venv-peers/%/ready: tests/peers/%.txt $(filter .uv/bin/uv,$(UV))

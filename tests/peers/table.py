@@ -19,7 +19,7 @@ def agreement(row: dict[str, Any], key: str) -> str:
     """The share of equal cells; 100 % is said only of all."""
     if key not in row:
         return ""
-    wrong, cells = row[key], row["cells"]
+    wrong, cells = row[key], row["lava_cells" if key == "lava" else "cells"]
     return "100 %" if wrong == 0 else f"{min(100 * (1 - wrong / cells), 99.99):.2f} %"
 
 
@@ -29,13 +29,14 @@ def print_row(*cells: str) -> None:
 
 def main() -> None:
     measured = json.loads(MEASURED.read_text())
-    print_row("from", "network", "as exported", "with", "setting", "why")
-    print_row(*["---"] * 6)
+    print_row("from", "network", "as exported", "with", "on Lava", "setting", "why")
+    print_row(*["---"] * 7)
     for case in CASES:
         row = measured["made"][f"{case.peer}/{case.network}"]
         plain = agreement(row, "plain") or ("no file" if case.error else "refused")
         setting = case.best.words if case.best else ""
-        print_row(NAMES[case.peer], f"`{case.network}`", plain, agreement(row, "best"), setting, case.why)
+        figures = [plain, agreement(row, "best"), agreement(row, "lava")]
+        print_row(NAMES[case.peer], f"`{case.network}`", *figures, setting, case.why)
     print()
     print_row("read by", "encoder", "cells", "as exported", "with", "setting", "why")
     print_row(*["---"] * 7)

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import pytest
 from cases import CASES, PEERS, READERS, Case, Reader, Setting
 from numpy.typing import NDArray
 
+from neuromorphic.backends import simulate as run_backend
 from neuromorphic.errors import UnsupportedGraphError
 from neuromorphic.execution.reference import simulate
 from neuromorphic.graph import flatten
@@ -66,16 +68,20 @@ def measured() -> Iterator[dict[str, Any]]:
     (ENVIRONMENTS / "agreement.json").write_text(json.dumps(rows, indent=1) + "\n")
 
 
-def differing(case: Case, setting: Setting, folder: Path) -> tuple[int, int]:
+def differing(
+    case: Case, setting: Setting, folder: Path, lava: bool = False, samples: int | None = None
+) -> tuple[int, int]:
     """Cells (sample, step, output neuron) in which our spikes differ from the peer's, and all."""
     graph = read_nir(folder / f"{case.network}.nir")
     if setting.mend is not None:
         setting.mend(graph, setting.dt)
     flat = flatten(graph, setting.dt, setting.reset)
     with np.load(folder / f"{case.network}.npz") as file:
-        x, spikes = file["input"], file["spikes"]
+        x, spikes = file["input"][:samples], file["spikes"][:samples]
     assert 0.02 < spikes.mean() < 0.9, "the network does next to nothing"
-    (output,) = simulate(flat, {flat.inputs[0]: x}).outputs.values()
+    inputs = {flat.inputs[0]: x}
+    record = run_backend(flat, inputs, "lava").record if lava else simulate(flat, inputs)
+    (output,) = record.outputs.values()
     return int((output.reshape(spikes.shape) != spikes).sum()), spikes.size
 
 
@@ -99,6 +105,19 @@ def test_spikes_of_a_graph_that_a_peer_exported(case: Case, made: dict[str, Path
     if case.best is not None:
         row["best"], row["cells"] = differing(case, case.best, folder)
         assert (row["best"] > 0) == case.inexact
+
+
+@pytest.mark.skipif(find_spec("lava") is None, reason="lava-nc is not installed: make setup")
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if not case.error], ids=lambda case: f"{case.peer}-{case.network}"
+)
+def test_spikes_of_a_graph_that_a_peer_exported_on_lava(
+    case: Case, made: dict[str, Path], measured: dict[str, Any]
+) -> None:
+    """One sample; what is exact in our reference simulator is exact on Lava."""
+    row = measured["made"].setdefault(f"{case.peer}/{case.network}", {})
+    row["lava"], row["lava_cells"] = differing(case, case.best or case.plain, made[case.peer], lava=True, samples=1)
+    assert (row["lava"] > 0) == (case.inexact or (bool(case.why) and case.best is None))
 
 
 def test_all_networks_of_the_peers_are_compared(made: dict[str, Path]) -> None:
