@@ -23,14 +23,19 @@ RESETS = (RESET_TO_V_RESET, RESET_BY_SUBTRACTION)
 NIR has no field for it, nor for dt: both stand in the metadata of the graph or of its nodes.
 """
 
+NEURONS: dict[str, tuple[str, ...]] = {
+    "I": ("r",),
+    "LI": ("tau", "r", "v_leak"),
+    "CubaLI": ("tau_syn", "tau_mem", "r", "v_leak", "w_in"),
+    "IF": ("r", "v_threshold", "v_reset"),
+    "LIF": ("tau", "r", "v_leak", "v_threshold", "v_reset"),
+    "CubaLIF": ("tau_syn", "tau_mem", "r", "v_leak", "v_threshold", "v_reset", "w_in"),
+    "Threshold": ("threshold",),
+}
 PARAMETERS: dict[type, tuple[str, ...]] = {
-    nir.I: ("r",),
-    nir.LI: ("tau", "r", "v_leak"),
-    nir.CubaLI: ("tau_syn", "tau_mem", "r", "v_leak", "w_in"),
-    nir.IF: ("r", "v_threshold", "v_reset"),
-    nir.LIF: ("tau", "r", "v_leak", "v_threshold", "v_reset"),
-    nir.CubaLIF: ("tau_syn", "tau_mem", "r", "v_leak", "v_threshold", "v_reset", "w_in"),
-    nir.Threshold: ("threshold",),
+    getattr(nir, name): parameters
+    for name, parameters in NEURONS.items()
+    if hasattr(nir, name)  # nir 1.0.4 has no CubaLI.
 }
 """Neurons, that is, all that can close a loop, with their parameters, one value per neuron."""
 GRADED = {"I", "LI", "CubaLI"}
@@ -73,7 +78,7 @@ class Node:
     @property
     def is_neuron(self) -> bool:
         """Whether the node can close a loop: a neuron, with or without membrane."""
-        return self.kind in {kind.__name__ for kind in PARAMETERS}
+        return self.kind in NEURONS
 
     @property
     def is_spiking(self) -> bool:
@@ -172,7 +177,7 @@ def time_step(nir_graph: nir.NIRGraph) -> float:
     """
     if "dt" in nir_graph.metadata:
         return checked_time_step(nir_graph.metadata["dt"])
-    found = {name: node.metadata["dt"] for name, node in walk(nir_graph) if "dt" in node.metadata}
+    found = {name: metadata_of(node)["dt"] for name, node in walk(nir_graph) if "dt" in metadata_of(node)}
     if not found:
         raise UnsupportedGraphError(
             "the NIR graph does not say its time step: give --dt SECONDS, or write metadata 'dt'"
@@ -223,7 +228,7 @@ def unnest(
         elif f"{prefix}{name}" in flat:
             raise UnsupportedGraphError(f"two nodes are named '{prefix}{name}' once nested graphs are flattened")
         else:
-            flat[f"{prefix}{name}"] = node, text(node.metadata.get("reset", reset))
+            flat[f"{prefix}{name}"] = node, text(metadata_of(node).get("reset", reset))
 
     def port(name: str, kind: type) -> str:
         """The node that an edge from or to ``name`` means."""
@@ -245,6 +250,11 @@ def unnest(
             raise UnsupportedGraphError(f"the edge from '{source}' to '{target}' stands twice")
         known.add((source, target))
         edges.append((source, target))
+
+
+def metadata_of(node: nir.NIRNode) -> Mapping[str, Any]:
+    """A node's metadata; in nir 1.0.4 not every type has any."""
+    return getattr(node, "metadata", {})
 
 
 def text(value: object) -> str | None:
@@ -458,7 +468,7 @@ def window(name: str, node: nir.NIRNode) -> dict[str, Any]:
 def check_node(name: str, node: nir.NIRNode, shape_in: Shape, shape: Shape, dt: float, reset: str | None) -> Node:
     """Check a node's parameters and spread them over its shape."""
     kind = type(node).__name__
-    metadata = dict(node.metadata)
+    metadata = dict(metadata_of(node))
     if isinstance(node, nir.Affine | nir.Linear):
         p: dict[str, Any] = {"weight": numbers(name, "weight", node.weight)}
         if isinstance(node, nir.Affine):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import h5py
 import numpy as np
@@ -29,7 +30,7 @@ OTHER_FILTERS = (h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32)
 MAX_TEXT = 2**16
 """Longest single text, bytes."""
 
-Member = h5py.Group | h5py.Dataset
+Member: TypeAlias = h5py.Group | h5py.Dataset
 
 
 class CheckedFile:
@@ -135,8 +136,8 @@ class CheckedFile:
         if size > self.left:
             raise self.error(
                 where,
-                f"claims {in_words(size)}; {in_words(self.left)} are left of the {in_words(self.budget)} that a file may"
-                f" take here ({MEMORY_SHARE:.0%} of the available memory)",
+                f"claims {in_words(size)}; {in_words(self.left)} are left of the {in_words(self.budget)} that a file"
+                f" may take here ({MEMORY_SHARE:.0%} of the available memory)",
             )
         self.left -= size
 

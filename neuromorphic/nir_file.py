@@ -21,7 +21,7 @@ from neuromorphic.errors import NIRFileError, UnsupportedGraphError
 from neuromorphic.graph import PARAMETERS
 from neuromorphic.hdf5 import CheckedFile, Member, reason, shown
 
-KINDS: dict[str, type] = {
+NODE_TYPES: Mapping[str, Any] = {
     name: kind
     for name, kind in vars(nir.ir).items()
     if isinstance(kind, type) and issubclass(kind, nir.NIRNode) and kind is not nir.NIRNode
@@ -29,6 +29,8 @@ KINDS: dict[str, type] = {
 """NIR's primitives by the name that a file has for them."""
 DERIVED = {"input_type", "output_type", "metadata"}
 """Fields of all nodes that are no parameters."""
+LATER_FIELDS = ("v_reset", "metadata")
+"""Fields that some or all nodes lack in nir 1.0.4, the oldest version that we take, and have in later ones."""
 SHAPES = {"Input": "input_type", "Output": "output_type"}
 """Nodes whose shape stands in a file as ``shape``, with the field that it becomes."""
 MAY_BE_MISSING = {"input_shape", "input_type"}
@@ -51,10 +53,25 @@ def write_nir(path: Path, graph: nir.NIRGraph) -> None:
     os.close(descriptor)
     try:
         nir.write(temporary, Content(content))
+        with h5py.File(temporary, "r+") as file:
+            add_later_fields(file["node"], graph)
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def add_later_fields(group: h5py.Group, node: nir.NIRNode) -> None:
+    """Write what the installed nir does not know of, but not a v_reset of zero: nir 1.0.4 can then read the file."""
+    if isinstance(node, nir.NIRGraph):
+        for name, own in node.nodes.items():
+            add_later_fields(group["nodes"][name], own)
+        return
+    if "v_reset" not in group and np.any(getattr(node, "v_reset", 0)):
+        group["v_reset"] = node.v_reset
+    if "metadata" not in group:
+        for key, value in storable(getattr(node, "metadata", {}), "metadata").items():
+            group[f"metadata/{key}"] = value
 
 
 class Content:
@@ -94,6 +111,33 @@ def storable(content: Mapping[str, Any], where: str) -> dict[str, Any]:
     return out
 
 
+def build(data: Mapping[str, Any]) -> nir.NIRNode:
+    """A node from its fields as a file has them, ``type`` among them; types of graphs are not checked.
+
+    What the installed nir has no field for (:data:`LATER_FIELDS`) becomes an attribute of the node all the same.
+    """
+    kind = NODE_TYPES.get(str(data["type"]))
+    if kind is None:
+        raise ValueError(f"nir {nir.version} has no node type '{data['type']}'")
+    if issubclass(kind, nir.NIRGraph):
+        nodes = {name: build(node) for name, node in data["nodes"].items()}
+        edges = [(source.decode(), target.decode()) for source, target in data["edges"]]
+        graph = kind.__new__(kind)  # The constructor of 1.0.4 checks nothing, that of 1.0.8 unless told not to.
+        graph.nodes, graph.edges, graph.metadata = nodes, edges, dict(data.get("metadata", {}))
+        graph.__post_init__()
+        return graph
+    known = {field.name for field in fields(kind)}
+    later = {key: data[key] for key in LATER_FIELDS if key in data and key not in known}
+    given = {key: value for key, value in data.items() if key not in later}
+    if "input_shape" in known:
+        given.setdefault("input_shape", None)  # Convolutions need not say it, but nir needs the key.
+    node = kind.from_dict(given)
+    for key, value in {"metadata": {}, **later}.items():
+        if key not in known:
+            setattr(node, key, value)
+    return node
+
+
 def read_nir(path: Path) -> nir.NIRGraph:
     """Read a graph, from a file that nobody vouches for.
 
@@ -126,6 +170,8 @@ def check_path(path: Path) -> None:
         with path.open("rb") as file:
             if not file.read(1):
                 raise NIRFileError(f"NIR file {path} is empty; export it again")
+    except NIRFileError:
+        raise
     except (OSError, ValueError) as error:
         raise NIRFileError(f"NIR file {shown(str(path))} cannot be read ({reason(error)})") from None
 
@@ -140,7 +186,7 @@ class GraphReader:
         """The graph of the file."""
         members = self.file.members(self.file.file, "the file")
         if "node" not in members:
-            raise self.file.error("the file", "is no NIR graph: it has no group 'node'; export it again")
+            raise NIRFileError(f"{self.file.path} is no NIR graph: it has no group 'node'; export it again")
         graph = self.node(members["node"], "", 0)
         if not isinstance(graph, nir.NIRGraph):
             raise self.file.error("the file", f"holds a single {type(graph).__name__} node, no graph; export a graph")
@@ -155,19 +201,26 @@ class GraphReader:
         if "type" not in members:
             raise self.file.error(where, "has no 'type'; export it again (NIR names hold no slashes)")
         kind = self.file.text(members.pop("type"), f"{where}: type")
-        if kind not in KINDS:
-            raise self.file.error(where, f"is of type '{shown(kind)}', which is unknown; NIR has {', '.join(KINDS)}")
+        if kind not in NODE_TYPES:
+            raise self.file.error(
+                where,
+                f"is unknown: nir {version('nir')} has no node type '{shown(kind)}', only {', '.join(NODE_TYPES)}",
+            )
         metadata = self.metadata(members.pop("metadata", None), where)
-        if KINDS[kind] is nir.NIRGraph:
+        if NODE_TYPES[kind] is nir.NIRGraph:
             return self.graph(members, metadata, name, where, depth)
-        known = {field.name: field.default is MISSING for field in fields(KINDS[kind]) if field.name not in DERIVED}
+        known = {
+            field.name: field.default is MISSING for field in fields(NODE_TYPES[kind]) if field.name not in DERIVED
+        }
         if kind in SHAPES:
             known = {"shape": kind == "Input"}
         if kind == "Flatten":
             known["input_type"] = False
+        if "v_threshold" in known:
+            known["v_reset"] = False
         self.check_fields(members, {key: known[key] and key not in MAY_BE_MISSING for key in known}, kind, where)
         values: dict[str, Any] = {key: self.value(key, member, where) for key, member in members.items()}
-        if KINDS[kind] in PARAMETERS:
+        if NODE_TYPES[kind] in PARAMETERS:
             values = self.spread(values, where)
         return self.build(kind, values, metadata, where)
 
@@ -224,11 +277,17 @@ class GraphReader:
         elif kind == "Flatten":
             later = {"input_type": {"input": values.get("input_type")}}
             values["input_type"] = {"input": None}
-        elif "input_shape" in {field.name for field in fields(KINDS[kind])}:
+        elif "input_shape" in {field.name for field in fields(NODE_TYPES[kind])}:
             later = {"input_shape": values.get("input_shape")}
             values["input_shape"] = None
+        has = {field.name for field in fields(NODE_TYPES[kind])}
+        later |= {key: values.pop(key) for key in LATER_FIELDS if key in values and key not in has}
+        if "metadata" in has:
+            values["metadata"] = metadata
+        else:
+            later["metadata"] = metadata
         try:
-            node = KINDS[kind](**values, metadata=metadata)
+            node = NODE_TYPES[kind](**values)
         except Exception as error:  # AssertionError, IndexError, ..., as it happens.
             raise self.file.error(where, f"is no {kind} ({reason(error)}); export it again") from error
         for key, value in later.items():
@@ -286,7 +345,7 @@ class GraphReader:
         }
         edges = self.edges(members["edges"], nodes, where)
         try:
-            arguments = {"nodes": nodes, "edges": edges, "metadata": metadata}
+            arguments: dict[str, Any] = {"nodes": nodes, "edges": edges, "metadata": metadata}
             if "type_check" in inspect.signature(nir.NIRGraph).parameters:  # Since nir 1.0.5.
                 arguments["type_check"] = False
             return nir.NIRGraph(**arguments)

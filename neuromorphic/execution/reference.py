@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from neuromorphic.execution.record import Record, check_inputs
 from neuromorphic.graph import RESET_BY_SUBTRACTION, Floats, Graph, Node
@@ -64,7 +65,7 @@ def simulate_from(
     }
     reach = graph.max_delay() + 1
 
-    for t in range(state.step, state.step + steps):
+    for t in tqdm(range(state.step, state.step + steps), "reference", unit="step", leave=False, delay=2):
         for name in graph.inputs:
             past[name][t] = np.asarray(inputs[name][:, t - state.step], np.float64)
         for name in graph.neurons:

@@ -14,9 +14,11 @@ from scenarios import reference_spikes
 from gshn.encoders.spiking import SpikingGraphEncoder, degree_normalized
 from gshn.inference import SpikingInput
 from gshn.neurons.lif import LIFParameters, spike_function
+from neuromorphic.compiler.linear import KRON_LEFT, KRON_RIGHT
 from neuromorphic.compiler.lower import lower
 from neuromorphic.export.report import constant_input, pytorch_spikes
 from neuromorphic.export.to_nir import spiking_graph_to_nir
+from neuromorphic.graph import flatten
 from neuromorphic.nir_file import read_nir, write_nir
 
 NODES, CHANNELS, STEPS = 5, 6, 12
@@ -67,4 +69,5 @@ def test_the_file_is_plain_nir(tmp_path: Path) -> None:
     assert graph.metadata["dt"] == encoder.p.dt and graph.metadata["steps"] == STEPS
     assert graph.nodes["lif_0"].metadata["reset"] == "zero"
     assert graph.nodes["affine_1"].weight.dtype == np.float64
-    lower(graph)
+    assert graph.nodes["affine_1"].metadata.keys() == {KRON_LEFT, KRON_RIGHT}
+    lower(flatten(graph))
