@@ -2,67 +2,63 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import h5py
 import nir
 import numpy as np
-from nir.serialization import hdf2dict
+from numpy.typing import NDArray
 
 from gshn.files import make_folder
-from neuromorphic.errors import NIRFileError
+from neuromorphic.errors import NIRFileError, UnsupportedGraphError
+from neuromorphic.graph import PARAMETERS
+from neuromorphic.hdf5 import CheckedFile, Member, reason, shown
 
 NODE_TYPES: Mapping[str, Any] = {
-    name: kind for name, kind in vars(nir).items() if isinstance(kind, type) and issubclass(kind, nir.NIRNode)
+    name: kind
+    for name, kind in vars(nir.ir).items()
+    if isinstance(kind, type) and issubclass(kind, nir.NIRNode) and kind is not nir.NIRNode
 }
+"""NIR's primitives by the name that a file has for them."""
+DERIVED = {"input_type", "output_type", "metadata"}
+"""Fields of all nodes that are no parameters."""
 LATER_FIELDS = ("v_reset", "metadata")
 """Fields that some or all nodes lack in nir 1.0.4, the oldest version that we take, and have in later ones."""
+SHAPES = {"Input": "input_type", "Output": "output_type"}
+"""Nodes whose shape stands in a file as ``shape``, with the field that it becomes."""
+MAY_BE_MISSING = {"input_shape", "input_type"}
+"""Fields that :func:`neuromorphic.graph.flatten` finds along the edges where a file does not have them."""
+TEXTS = {"padding"}
+"""Fields that may be a word."""
+MAX_DEPTH = 32
+"""Graphs within graphs, or metadata within metadata."""
 
 
 def write_nir(path: Path, graph: nir.NIRGraph) -> None:
     """Write a graph under a temporary name, then rename it: readers never see a part of it.
 
     Raises:
-        GSHNError: the folder cannot be written to.
+        GSHNError: the folder cannot be written to, or the graph has what a NIR file cannot hold.
     """
     make_folder(path.parent)
+    content = storable(graph.to_dict(), "the graph")
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(descriptor)
     try:
-        nir.write(temporary, graph)
+        nir.write(temporary, Content(content))
         with h5py.File(temporary, "r+") as file:
             add_later_fields(file["node"], graph)
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     finally:
         Path(temporary).unlink(missing_ok=True)
-
-
-def read_nir(path: Path) -> nir.NIRGraph:
-    """Read a graph, by whichever version of nir it was written.
-
-    Not by ``nir.read``: nir 1.0.4 refuses files of later versions, and nir 1.0.8 checks nested graphs' types even when
-    told not to, which it infers wrongly for grouped convolutions and kernels that are not square.
-
-    Raises:
-        NIRFileError: there is no such file, or it is no NIR graph.
-    """
-    if not path.is_file():
-        raise NIRFileError(f"NIR file {path} does not exist")
-    try:
-        with h5py.File(path, "r") as file:
-            graph = build(hdf2dict(file["node"]))
-    except Exception as error:  # h5py and nir raise nearly everything, AssertionError included, on broken files.
-        reason = " ".join(str(error).split())[:200]
-        raise NIRFileError(f"{path} is no NIR graph ({type(error).__name__}: {reason}); export it again") from error
-    if not isinstance(graph, nir.NIRGraph):
-        raise NIRFileError(f"{path} holds a single {type(graph).__name__} node, not a NIR graph; export it again")
-    return graph
 
 
 def add_later_fields(group: h5py.Group, node: nir.NIRNode) -> None:
@@ -74,8 +70,45 @@ def add_later_fields(group: h5py.Group, node: nir.NIRNode) -> None:
     if "v_reset" not in group and np.any(getattr(node, "v_reset", 0)):
         group["v_reset"] = node.v_reset
     if "metadata" not in group:
-        for key, value in getattr(node, "metadata", {}).items():
+        for key, value in storable(getattr(node, "metadata", {}), "metadata").items():
             group[f"metadata/{key}"] = value
+
+
+class Content:
+    """What ``nir.write`` asks a graph for."""
+
+    def __init__(self, content: dict[str, Any]):
+        self.content = content
+
+    def to_dict(self) -> dict[str, Any]:
+        """The graph as nested dictionaries."""
+        return self.content
+
+
+def storable(content: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A node's dictionary without what ``nir.write`` stumbles over: None, arrays of no dimension, NumPy's texts.
+
+    Raises:
+        UnsupportedGraphError: a value or name that a file cannot hold.
+    """
+    out: dict[str, Any] = {}
+    for key, value in content.items():
+        own = f"{where}: '{shown(str(key))}'"
+        if not str(key) or "/" in str(key) or str(key) in (".", ".."):
+            raise UnsupportedGraphError(f"{own} is no name that a NIR file can hold; rename it, without slashes")
+        if isinstance(value, Mapping):
+            out[str(key)] = storable(value, own)
+            continue
+        if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and (value.ndim == 0 or value.size == 0)):
+            value = value.tolist() if np.size(value) else np.asarray(value).tolist()
+        if isinstance(value, np.ndarray) and value.dtype.kind == "U":
+            value = value.tolist()
+        if value is None:
+            continue
+        if not isinstance(value, str) and np.asarray(value).dtype.kind not in "fiubUS":
+            raise UnsupportedGraphError(f"{own} is a {type(value).__name__}; numbers and texts can be written")
+        out[str(key)] = value
+    return out
 
 
 def build(data: Mapping[str, Any]) -> nir.NIRNode:
@@ -103,3 +136,244 @@ def build(data: Mapping[str, Any]) -> nir.NIRNode:
         if key not in known:
             setattr(node, key, value)
     return node
+
+
+def read_nir(path: Path) -> nir.NIRGraph:
+    """Read a graph, from a file that nobody vouches for.
+
+    The file is checked before NIR's classes see it: see :mod:`neuromorphic.hdf5` for what it may claim. NIR's own
+    inference of shapes is left out, since it errs on groups and on kernels that are not square, and adds nodes;
+    :func:`neuromorphic.graph.flatten` does it.
+
+    Raises:
+        NIRFileError: there is no such file, or it is no NIR graph; the message names the node and the field.
+    """
+    check_path(path)
+    try:
+        with h5py.File(path, "r") as file:
+            return GraphReader(CheckedFile(path, file)).root()
+    except NIRFileError:
+        raise
+    except MemoryError:
+        raise NIRFileError(f"{path} needs more memory than there is; free some, or export a smaller graph") from None
+    except Exception as error:  # h5py raises nearly everything on broken files.
+        raise NIRFileError(f"{path} is no NIR graph ({reason(error)[:200]}); export it again") from error
+
+
+def check_path(path: Path) -> None:
+    """Check that there is a file that can be read."""
+    try:
+        if path.is_dir():
+            raise NIRFileError(f"{path} is a folder; give the NIR file in it")
+        if not path.is_file():
+            raise NIRFileError(f"NIR file {path} does not exist; export it, or correct the path")
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise NIRFileError(f"NIR file {path} is empty; export it again")
+    except NIRFileError:
+        raise
+    except (OSError, ValueError) as error:
+        raise NIRFileError(f"NIR file {shown(str(path))} cannot be read ({reason(error)})") from None
+
+
+class GraphReader:
+    """Builds NIR's nodes from a checked file."""
+
+    def __init__(self, file: CheckedFile):
+        self.file = file
+
+    def root(self) -> nir.NIRGraph:
+        """The graph of the file."""
+        members = self.file.members(self.file.file, "the file")
+        if "node" not in members:
+            raise NIRFileError(f"{self.file.path} is no NIR graph: it has no group 'node'; export it again")
+        graph = self.node(members["node"], "", 0)
+        if not isinstance(graph, nir.NIRGraph):
+            raise self.file.error("the file", f"holds a single {type(graph).__name__} node, no graph; export a graph")
+        return graph
+
+    def node(self, group: Member, name: str, depth: int) -> nir.NIRNode:
+        """A node; ``name`` is its flat one, empty for the graph of the file."""
+        where = f"node '{name}'" if name else "the graph"
+        if not isinstance(group, h5py.Group):
+            raise self.file.error(where, "is an array; a group with a 'type' is needed")
+        members = self.file.members(group, where)
+        if "type" not in members:
+            raise self.file.error(where, "has no 'type'; export it again (NIR names hold no slashes)")
+        kind = self.file.text(members.pop("type"), f"{where}: type")
+        if kind not in NODE_TYPES:
+            raise self.file.error(
+                where,
+                f"is unknown: nir {version('nir')} has no node type '{shown(kind)}', only {', '.join(NODE_TYPES)}",
+            )
+        metadata = self.metadata(members.pop("metadata", None), where)
+        if NODE_TYPES[kind] is nir.NIRGraph:
+            return self.graph(members, metadata, name, where, depth)
+        known = {
+            field.name: field.default is MISSING for field in fields(NODE_TYPES[kind]) if field.name not in DERIVED
+        }
+        if kind in SHAPES:
+            known = {"shape": kind == "Input"}
+        if kind == "Flatten":
+            known["input_type"] = False
+        if "v_threshold" in known:
+            known["v_reset"] = False
+        self.check_fields(members, {key: known[key] and key not in MAY_BE_MISSING for key in known}, kind, where)
+        values: dict[str, Any] = {key: self.value(key, member, where) for key, member in members.items()}
+        if NODE_TYPES[kind] in PARAMETERS:
+            values = self.spread(values, where)
+        return self.build(kind, values, metadata, where)
+
+    def check_fields(self, members: Mapping[str, Member], known: Mapping[str, bool], kind: str, where: str) -> None:
+        """Check that a node has what its type has; ``known`` says which fields have to be there."""
+        for key, needed in known.items():
+            if needed and key not in members:
+                raise self.file.error(where, f"({kind}) has no '{key}'; export it again with it")
+        for key in members:
+            if key not in known:
+                raise self.file.error(
+                    where, f"({kind}) has '{shown(key)}', which nir {version('nir')} does not know there; remove it"
+                )
+
+    def value(self, key: str, member: Member, where: str) -> NDArray | str:
+        """A parameter."""
+        own = f"{where}: {key}"
+        if key in TEXTS and self.file.is_text(member):
+            return self.file.text(member, own)
+        array = self.file.numbers(member, own)
+        self.check_finite(array, own)
+        return array
+
+    def check_finite(self, array: NDArray, where: str) -> None:
+        """Check that there is no NaN and no infinity."""
+        finite = np.isfinite(array)
+        if not finite.all():
+            first = tuple(int(i) for i in np.argwhere(~np.atleast_1d(finite))[0])
+            place = f" at {list(first)}" if np.ndim(array) else ""
+            value = np.atleast_1d(array)[first]
+            raise self.file.error(where, f"is {value}{place}; it must be finite")
+
+    def spread(self, values: dict[str, Any], where: str) -> dict[str, Any]:
+        """Parameters of neurons in one shape, as NIR's classes want them; a single value stands for all neurons."""
+        shape = max((np.shape(value) for value in values.values()), key=lambda shape: (np.prod(shape), len(shape)))
+        for key, value in values.items():
+            if np.shape(value) == shape:
+                continue
+            if np.size(value) != 1:
+                raise self.file.error(where, f"{key} has shape {np.shape(value)}, but other parameters {shape}")
+            self.file.take(int(np.prod(shape)) * value.itemsize, f"{where}: {key}")
+            values[key] = np.full(shape, value)
+        return values
+
+    def build(self, kind: str, values: dict[str, Any], metadata: dict[str, Any], where: str) -> nir.NIRNode:
+        """A node from its values.
+
+        The shape of Conv and Flatten nodes' input is set afterwards: given to NIR's classes they would infer more
+        from it, and fall over a stride of 0, say, without a word on the node.
+        """
+        later: dict[str, Any] = {}
+        if kind in SHAPES:
+            values = {SHAPES[kind]: {SHAPES[kind].removesuffix("_type"): values.get("shape")}}
+        elif kind == "Flatten":
+            later = {"input_type": {"input": values.get("input_type")}}
+            values["input_type"] = {"input": None}
+        elif "input_shape" in {field.name for field in fields(NODE_TYPES[kind])}:
+            later = {"input_shape": values.get("input_shape")}
+            values["input_shape"] = None
+        has = {field.name for field in fields(NODE_TYPES[kind])}
+        later |= {key: values.pop(key) for key in LATER_FIELDS if key in values and key not in has}
+        if "metadata" in has:
+            values["metadata"] = metadata
+        else:
+            later["metadata"] = metadata
+        try:
+            node = NODE_TYPES[kind](**values)
+        except Exception as error:  # AssertionError, IndexError, ..., as it happens.
+            raise self.file.error(where, f"is no {kind} ({reason(error)}); export it again") from error
+        for key, value in later.items():
+            setattr(node, key, value)
+        return node
+
+    def metadata(self, group: Member | None, where: str, depth: int = 0) -> dict[str, Any]:
+        """Metadata: numbers, texts, arrays of both, and groups of them."""
+        if group is None:
+            return {}
+        own = f"{where}: metadata"
+        if not isinstance(group, h5py.Group):
+            raise self.file.error(own, "is an array; a group is needed")
+        if depth > MAX_DEPTH:
+            raise self.file.error(own, f"is nested more than {MAX_DEPTH} deep")
+        out: dict[str, Any] = {}
+        for key, member in self.file.members(group, own).items():
+            place = f"{own} '{shown(key)}'"
+            if isinstance(member, h5py.Group):
+                out[key] = self.metadata(member, place, depth + 1)
+            elif not self.file.is_text(member):
+                out[key] = self.file.numbers(member, place)
+            elif member.shape == ():
+                out[key] = self.file.text(member, place)
+            else:
+                texts: list[NDArray] = []
+                for block in self.file.texts(member, place):
+                    self.file.take(sum(len(text) for text in block.flat), place)
+                    texts.append(block)
+                out[key] = np.concatenate(texts) if texts else np.zeros(member.shape, object)
+        if not depth and "dt" in out:
+            self.check_time_step(out["dt"], f"{own} 'dt'")
+        return out
+
+    def check_time_step(self, value: Any, where: str) -> None:
+        """Check that a time step is a positive, finite number."""
+        if np.size(value) != 1 or np.asarray(value).dtype.kind not in "fiu":
+            raise self.file.error(where, "is no number; it must be the time step in seconds")
+        if not 0 < float(np.reshape(value, ())) < float("inf"):
+            raise self.file.error(where, f"is {value}; it must be the time step in seconds, positive and finite")
+
+    def graph(
+        self, members: dict[str, Member], metadata: dict[str, Any], name: str, where: str, depth: int
+    ) -> nir.NIRGraph:
+        """A graph from its members but type and metadata."""
+        if depth > MAX_DEPTH:
+            raise self.file.error(where, f"is nested more than {MAX_DEPTH} graphs deep; flatten it")
+        self.check_fields(members, {"nodes": True, "edges": True}, "NIRGraph", where)
+        if not isinstance(members["nodes"], h5py.Group):
+            raise self.file.error(f"{where}: nodes", "is an array; a group is needed")
+        prefix = f"{name}." if name else ""
+        nodes = {
+            key: self.node(member, f"{prefix}{shown(key)}", depth + 1)
+            for key, member in self.file.members(members["nodes"], f"{where}: nodes").items()
+        }
+        edges = self.edges(members["edges"], nodes, where)
+        try:
+            arguments: dict[str, Any] = {"nodes": nodes, "edges": edges, "metadata": metadata}
+            if "type_check" in inspect.signature(nir.NIRGraph).parameters:  # Since nir 1.0.5.
+                arguments["type_check"] = False
+            return nir.NIRGraph(**arguments)
+        except Exception as error:
+            raise self.file.error(where, f"is no graph ({reason(error)}); export it again") from error
+
+    def edges(self, dataset: Member, nodes: Mapping[str, nir.NIRNode], where: str) -> list[tuple[str, str]]:
+        """Edges between nodes that there are, each of them once."""
+        own = f"{where}: edges"
+        if isinstance(dataset, h5py.Dataset) and dataset.shape == (0,):  # An empty list, of no type.
+            return []
+        if not isinstance(dataset, h5py.Dataset) or len(dataset.shape or ()) != 2 or dataset.shape[1] != 2:
+            raise self.file.error(own, "is no list of pairs; export it again")
+        edges: dict[tuple[str, str], None] = {}
+        names = {key: key for key in nodes}
+        for block in self.file.texts(dataset, own):
+            for pair in block.tolist():
+                for end in pair:
+                    if end not in names:
+                        raise self.file.error(
+                            where,
+                            f"has an edge to or from '{shown(end)}', which it does not have; its nodes are "
+                            f"{', '.join(shown(key) for key in list(nodes)[:8])}{', ...' if len(nodes) > 8 else ''}",
+                        )
+                edge = (names[pair[0]], names[pair[1]])
+                if edge in edges:
+                    raise self.file.error(
+                        where, f"has the edge from '{shown(edge[0])}' to '{shown(edge[1])}' twice; remove one"
+                    )
+                edges[edge] = None
+        return list(edges)
