@@ -7,7 +7,11 @@ groups that contain themselves. Nothing of that is needed for parameters, so all
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import os
+import signal
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -30,7 +34,39 @@ OTHER_FILTERS = (h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32)
 MAX_TEXT = 2**16
 """Longest single text, bytes."""
 
+CPU_SECONDS, BYTES_PER_SECOND = 5, 20 * 2**20
+"""Seconds in which a file is read, at least, and with what speed."""
+
 Member: TypeAlias = h5py.Group | h5py.Dataset
+
+
+def try_in_a_fork(path: Path, read: Callable[[], object]) -> None:
+    """Read a file in a copy of this process first: damage can hang or crash HDF5's C library, and no signal helps.
+
+    Errors that ``read`` raises are left to the next reading. Where processes cannot be copied nothing is tried.
+
+    Raises:
+        NIRFileError: the reading did not come to an end, or crashed.
+    """
+    if resource is None or not hasattr(os, "fork"):
+        return
+    with warnings.catch_warnings():
+        # Python 3.12 warns of threads; the copy reads the file, and calls nothing that they could hold a lock of.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        limit = CPU_SECONDS + path.stat().st_size // BYTES_PER_SECOND
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 1))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        with suppress(BaseException):
+            read()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        raise NIRFileError(
+            f"{path} is damaged: HDF5 does not survive reading it ({signal.Signals(os.WTERMSIG(status)).name}); "
+            "export it again"
+        )
 
 
 class CheckedFile:

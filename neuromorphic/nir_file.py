@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from gshn.files import make_folder
 from neuromorphic.errors import NIRFileError, UnsupportedGraphError
 from neuromorphic.graph import PARAMETERS
-from neuromorphic.hdf5 import CheckedFile, Member, reason, shown
+from neuromorphic.hdf5 import CheckedFile, Member, reason, shown, try_in_a_fork
 
 NODE_TYPES: Mapping[str, Any] = {
     name: kind
@@ -149,6 +149,12 @@ def read_nir(path: Path) -> nir.NIRGraph:
         NIRFileError: there is no such file, or it is no NIR graph; the message names the node and the field.
     """
     check_path(path)
+    try_in_a_fork(path, lambda: read_checked(path))
+    return read_checked(path)
+
+
+def read_checked(path: Path) -> nir.NIRGraph:
+    """Read a graph, see :func:`read_nir`, which also survives damage that HDF5's library does not."""
     try:
         with h5py.File(path, "r") as file:
             return GraphReader(CheckedFile(path, file)).root()

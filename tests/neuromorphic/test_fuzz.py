@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import h5py
+import nir
 import numpy as np
 import pytest
+from random_graphs import random_graph
 from scenarios import SCENARIOS
 
 from gshn.errors import GSHNError
+from neuromorphic import hdf5
+from neuromorphic.errors import NIRFileError, UnsupportedGraphError
 from neuromorphic.graph import flatten
 from neuromorphic.nir_file import read_nir, write_nir
 
@@ -106,3 +113,165 @@ def test_a_cut_file_is_refused(file: Path, share: float) -> None:
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(GSHNError, match="is a folder"):
         read_nir(tmp_path)
+
+
+def everything(tmp_path: Path) -> Path:
+    """Files with every primitive that NIR has between them."""
+    folder = tmp_path / "all"
+    for seed in range(40):
+        write_nir(folder / f"{seed}.nir", random_graph(seed)[0])
+    return folder
+
+
+def arrays(opened: h5py.File) -> list[str]:
+    """Paths of all numeric arrays of nodes."""
+    found: list[str] = []
+
+    def visit(name: str, member: object) -> None:
+        if name.startswith(NODES) and isinstance(member, h5py.Dataset) and member.dtype.kind in "fi":
+            found.append(name)
+
+    opened.visititems(visit)
+    return found
+
+
+def refused_or_read(path: Path) -> str:
+    """The refusal of a file, a single line; empty where it is read and flattened."""
+    try:
+        flatten(read_nir(path))
+    except GSHNError as error:
+        assert "\n" not in str(error) and str(error)
+        return str(error)
+    return ""
+
+
+def test_a_value_that_is_not_finite_is_named_in_every_field_of_every_primitive(tmp_path: Path) -> None:
+    seen = set()
+    for path in sorted(everything(tmp_path).iterdir()):
+        with h5py.File(path) as opened:
+            fields = {
+                name: (bytes(opened[name].parent["type"][()]).decode(), opened[name][()]) for name in arrays(opened)
+            }
+        for name, (kind, values) in fields.items():
+            key = name.rsplit("/", 1)[1]
+            if (kind, key) in seen or values.dtype.kind != "f" or "metadata" in name:
+                continue
+            seen.add((kind, key))
+            copy = tmp_path / "copy.nir"
+            copy.write_bytes(path.read_bytes())
+            spoilt = np.array(values)
+            spoilt.reshape(-1)[-1] = np.nan
+            with h5py.File(copy, "r+") as opened:
+                replace(name, data=spoilt)(opened)
+            message = refused_or_read(copy)
+            node = name[len(NODES) :].rsplit("/", 1)[0].replace("/nodes/", ".")
+            assert node in message and key in message, f"{name}: {message}"
+    assert {kind for kind, _ in seen} >= {
+        "Affine",
+        "Linear",
+        "Scale",
+        "Delay",
+        "I",
+        "IF",
+        "LI",
+        "LIF",
+        "CubaLI",
+        "CubaLIF",
+    }
+
+
+def damage(path: Path, random: np.random.Generator) -> str:
+    """Change one thing in a file as HDF5 has it: a field's shape, type or value, or an edge."""
+    with h5py.File(path, "r+") as opened:
+        name = str(random.choice(arrays(opened)))
+        values = opened[name][()]
+        way = int(random.integers(6))
+        changed = [
+            lambda: np.concatenate([np.ravel(values), np.ravel(values)[:1]]),
+            lambda: np.zeros((0,), values.dtype),
+            lambda: -np.abs(values) - 1,
+            lambda: np.array("text", h5py.string_dtype()),
+            lambda: values[None] if np.ndim(values) else np.full((2, 2), values),
+            lambda: values * 1e30,
+        ][way]()
+        replace(name, data=changed)(opened)
+    return f"{name}, way {way}"
+
+
+def fuzz(tmp_path: Path, seeds: range) -> None:
+    source = sorted(everything(tmp_path).iterdir())
+    for seed in seeds:
+        random = np.random.default_rng(seed)
+        path = tmp_path / "fuzzed.nir"
+        path.write_bytes(source[int(random.integers(len(source)))].read_bytes())
+        what = damage(path, random)
+        try:
+            refused_or_read(path)
+        except Exception as error:
+            raise AssertionError(f"seed {seed}, {what}: {type(error).__name__}: {error}") from error
+
+
+def flip(tmp_path: Path, seeds: range) -> None:
+    """Change up to four bytes anywhere."""
+    whole = next(everything(tmp_path).iterdir()).read_bytes()
+    for seed in seeds:
+        random = np.random.default_rng(seed)
+        changed = bytearray(whole)
+        for place in random.integers(0, len(whole), int(random.integers(1, 5))):
+            changed[place] ^= int(random.integers(1, 256))
+        path = tmp_path / "flipped.nir"
+        path.write_bytes(changed)
+        try:
+            refused_or_read(path)
+        except Exception as error:
+            raise AssertionError(f"seed {seed}: {type(error).__name__}: {error}") from error
+
+
+def test_damaged_fields(tmp_path: Path) -> None:
+    fuzz(tmp_path, range(150))
+
+
+def test_flipped_bytes(tmp_path: Path) -> None:
+    flip(tmp_path, range(100))
+
+
+@pytest.mark.slow
+def test_more_damage(tmp_path: Path) -> None:
+    fuzz(tmp_path, range(1000, 4000))
+    flip(tmp_path, range(1000, 3000))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be copied here")
+def test_a_reading_that_hangs_or_crashes_is_one_error(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hdf5, "CPU_SECONDS", 1)
+
+    def hang() -> None:
+        while True:
+            pass
+
+    with pytest.raises(NIRFileError, match=r"graph\.nir is damaged.*SIGXCPU"):
+        hdf5.try_in_a_fork(file, hang)
+    with pytest.raises(NIRFileError, match=r"graph\.nir is damaged.*SIGSEGV"):
+        hdf5.try_in_a_fork(file, lambda: os.kill(os.getpid(), signal.SIGSEGV))
+
+
+SMALL = nir.Input(np.array([1]))
+HUGE = {
+    "Input": ({"input": nir.Input(np.array([10**9]))}, nir.Threshold(np.ones(()))),
+    "Conv1d": ({}, nir.Conv1d(10**9, np.ones((1, 1, 3)), 1, 0, 1, 1, np.zeros(1))),
+    "Conv2d": ({"input": nir.Input(np.array([1, 20000, 20000]))}, nir.Conv2d((20000, 20000), np.ones((1, 1, 3, 3)), 1, 0, 1, 1, np.zeros(1))),
+    "delay": ({}, nir.Delay(np.array([1e9]))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HUGE)
+def test_sizes_that_no_memory_holds_are_refused_by_name(case: str) -> None:
+    nodes, node = HUGE[case]
+    nodes = {"input": SMALL, **nodes, "node": node, "output": nir.Output(None)}
+    tracemalloc.start()
+    try:
+        with pytest.raises(UnsupportedGraphError, match="'node'|'input'"):
+            flatten(nir.NIRGraph(nodes, [("input", "node"), ("node", "output")], type_check=False), dt=1e-4)
+        assert tracemalloc.get_traced_memory()[1] < 500e6
+    finally:
+        tracemalloc.stop()
