@@ -1,0 +1,326 @@
+"""Synapses as linear maps that are cheaper than their matrix: a graph's kron(A, W) with A and W kept apart.
+
+Lava's ``Sparse`` and neuromorphic chips hold every synapse, E M K for E edges of a graph and a weight of (M, K);
+:meth:`Kron.expand` and :meth:`FixedKron.expand` give that matrix. A CPU need not: messages are transformed once a node
+and passed once an edge, with E + M K numbers in memory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int32]
+
+EXACT_IN_FLOAT32, EXACT_IN_FLOAT64 = 2**24, 2**53
+"""Sums of integers below are exact, in any order. NumPy multiplies matrices of floats far faster than of integers."""
+MAX_CLASSES = 64
+"""Distinct values of A up to which a quantised kron(A, W) is kept apart."""
+
+
+@dataclass(frozen=True, eq=False)
+class Kron:
+    """The linear map kron(left, right): y[n', m] = sum_n left[n', n] sum_k right[m, k] x[n, k].
+
+    Element n K + k of a vector is channel k of node n.
+
+    Attributes:
+        left: Which node hears which, and how much, shape (N', N), each pair at most once.
+        right: How channels are mixed, float64, shape (M, K).
+    """
+
+    left: sparse.csr_matrix
+    right: Floats
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the matrix, (N' M, N K)."""
+        return self.left.shape[0] * self.right.shape[0], self.left.shape[1] * self.right.shape[1]
+
+    @property
+    def nnz(self) -> int:
+        """Synapses of the matrix: its entries other than 0."""
+        return int(np.count_nonzero(self.left.data)) * int(np.count_nonzero(self.right))
+
+    @cached_property
+    def _passes_first(self) -> bool:
+        """Whether passing messages before transforming them takes fewer multiplications than after."""
+        (targets, sources), (m, k) = self.left.shape, self.right.shape
+        return self.left.nnz * k + targets * m * k < self.left.nnz * m + sources * m * k
+
+    @cached_property
+    def _is_identity(self) -> bool:
+        targets, sources = self.left.shape
+        return (
+            targets == sources == self.left.nnz
+            and bool((self.left.data == 1).all())
+            and np.array_equal(self.left.indices, np.arange(targets))
+            and np.array_equal(self.left.indptr, np.arange(targets + 1))
+        )
+
+    def dot(self, x: NDArray) -> Floats:
+        """The product with a vector of any number type, shape (N K,) -> (N' M,)."""
+        right = self.right.T
+        messages = np.asarray(x, np.float64).reshape(self.left.shape[1], len(right))
+        if self._is_identity:
+            y = messages @ right
+        elif self._passes_first:
+            y = (self.left @ messages) @ right
+        else:
+            y = self.left @ (messages @ right)
+        return y.reshape(-1)
+
+    __matmul__ = dot
+
+    def expand(self) -> sparse.csr_matrix:
+        """The matrix, with an entry for every synapse."""
+        return _expand(self.left, self.left.data[:, None, None] * self.right)
+
+    def scale_rows(self, gain: Floats) -> Kron | sparse.csr_matrix:
+        """The map whose output is multiplied by ``gain``, shape (N' M,).
+
+        A ``Kron`` where the gain is the same for all nodes, or for all channels of each node; otherwise the matrix.
+        """
+        by_node = gain.reshape(self.left.shape[0], self.right.shape[0])
+        if (by_node == by_node[:1]).all():
+            return Kron(self.left, self.right * by_node[:1].T) if len(by_node) else self
+        if (by_node == by_node[:, :1]).all():
+            return Kron(_scaled(self.left, by_node[:, 0]), self.right)
+        return _scaled(self.expand(), gain)
+
+    def signed_row_sums(self) -> tuple[Floats, Floats]:
+        """Sums of the positive and of the negative entries in each row, shape (N' M,) each."""
+        left_positive, left_negative = signed_row_sums(self.left)
+        right_positive, right_negative = np.maximum(self.right, 0).sum(axis=1), np.minimum(self.right, 0).sum(axis=1)
+        positive: Floats = np.outer(left_positive, right_positive) + np.outer(left_negative, right_negative)
+        negative: Floats = np.outer(left_positive, right_negative) + np.outer(left_negative, right_positive)
+        return positive.reshape(-1), negative.reshape(-1)
+
+    def largest(self) -> float:
+        """Largest absolute value of an entry."""
+        return float(np.abs(self.left.data).max(initial=0.0) * np.abs(self.right).max(initial=0.0))
+
+
+@dataclass(frozen=True, eq=False)
+class FixedKron:
+    """An integer matrix of blocks: block (n', n) is one of C integer matrices, that of the pair's class, or 0.
+
+    What a kron(left, right) becomes when each of its entries is rounded: sum over the distinct values a_c of left of
+    kron(left == a_c, rounded a_c right). It equals the rounded matrix entry by entry, which (rounded left) x
+    (rounded right) would not.
+
+    Attributes:
+        classes: The class of each pair of nodes, shape (N', N); class 0 is stored too, as an explicit zero.
+        weights: The classes' matrices, int32, shape (C, M, K).
+    """
+
+    classes: sparse.csr_matrix
+    weights: Ints
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the matrix, (N' M, N K)."""
+        return self.classes.shape[0] * self.weights.shape[1], self.classes.shape[1] * self.weights.shape[2]
+
+    @property
+    def nnz(self) -> int:
+        """Synapses of the matrix: its entries other than 0."""
+        pairs = np.bincount(self.classes.data, minlength=len(self.weights))
+        return int(pairs @ np.count_nonzero(self.weights, axis=(1, 2)))
+
+    def expand(self) -> sparse.csr_matrix:
+        """The matrix, with an entry for every synapse."""
+        return _expand(self.classes, self.weights[self.classes.data])
+
+    def absolute_row_sums(self) -> NDArray[np.int64]:
+        """Sums of the absolute values in each row, shape (N' M,)."""
+        by_class = np.abs(self.weights.astype(np.int64)).sum(axis=2)
+        targets = np.repeat(np.arange(self.classes.shape[0]), np.diff(self.classes.indptr))
+        sums = np.zeros((self.classes.shape[0], self.weights.shape[1]), np.int64)
+        np.add.at(sums, targets, by_class[self.classes.data])
+        return sums.reshape(-1)
+
+    @cached_property
+    def _largest_row_sum(self) -> int:
+        return int(self.absolute_row_sums().max(initial=0))
+
+    @cached_property
+    def _plans(self) -> dict[type, _Plan]:
+        return {}
+
+    def dot(self, x: NDArray) -> NDArray:
+        """The product with a vector of integers or spikes, shape (N K,) -> (N' M,), exactly."""
+        x = np.asarray(x)
+        result_type = np.result_type(x.dtype, np.int32)
+        bound = self._largest_row_sum * max(int(x.max(initial=0)), -int(x.min(initial=0)))
+        if bound < EXACT_IN_FLOAT32:
+            number: type = np.float32
+        elif bound < EXACT_IN_FLOAT64:
+            number = np.float64
+        else:
+            number = np.int64
+        if number not in self._plans:
+            self._plans[number] = _plan(self, number)
+        y = self._plans[number].run(x.astype(number).reshape(self.classes.shape[1], -1))
+        return y.astype(result_type).reshape(-1)
+
+    __matmul__ = dot
+
+
+Operator: TypeAlias = "Kron | FixedKron | sparse.csr_matrix"
+"""All have ``shape``, ``nnz`` and ``dot``; :func:`expand` gives any of them as a matrix."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """How a :class:`FixedKron` is computed: gather rows, one stack for each class; transform each stack; scatter.
+
+    A class whose pairs have fewer targets than sources sums over the sources first, which is then its gather, otherwise
+    after its transform, in its scatter: the weights are applied to as few rows as possible.
+    """
+
+    gather: sparse.csr_matrix
+    weights: list[tuple[slice, NDArray]]
+    scatter: sparse.csr_matrix
+
+    def run(self, x: NDArray) -> NDArray:
+        rows = self.gather @ x
+        out = np.empty((len(rows), self.weights[0][1].shape[1]) if self.weights else (0, 0), rows.dtype)
+        for own, weight in self.weights:
+            np.matmul(rows[own], weight, out=out[own])
+        return self.scatter @ out
+
+
+def _plan(fixed: FixedKron, number: type) -> _Plan:
+    """Choose each class's side, in arithmetic of type ``number``."""
+    gathers, scatters, weights, begin = [], [], [], 0
+    targets, sources = fixed.classes.shape
+    pairs = fixed.classes.tocoo()
+    for index, weight in enumerate(fixed.weights):
+        own = pairs.data == index
+        row, column = pairs.row[own], pairs.col[own]
+        rows, row_number = np.unique(row, return_inverse=True)
+        columns, column_number = np.unique(column, return_inverse=True)
+        ones: NDArray = np.ones(len(row), number)
+        if len(rows) <= len(columns):
+            size = len(rows)
+            gathers.append(sparse.csr_matrix((ones, (row_number, column)), (size, sources)))
+            scatters.append(sparse.csr_matrix((ones[:size], (rows, np.arange(size))), (targets, size)))
+        else:
+            size = len(columns)
+            gathers.append(sparse.csr_matrix((ones[:size], (np.arange(size), columns)), (size, sources)))
+            scatters.append(sparse.csr_matrix((ones, (row, column_number)), (targets, size)))
+        weights.append((slice(begin, begin + size), np.ascontiguousarray(weight.T.astype(number))))
+        begin += size
+    return _Plan(sparse.vstack(gathers, "csr"), weights, sparse.hstack(scatters, "csr"))
+
+
+def _expand(left: sparse.csr_matrix, blocks: NDArray) -> sparse.csr_matrix:
+    """A matrix from the block of each entry of ``left``, shape (E, M, K)."""
+    (targets, sources), (_, m, k) = left.shape, blocks.shape
+    matrix = sparse.bsr_matrix((blocks, left.indices, left.indptr), shape=(targets * m, sources * k)).tocsr()
+    matrix.eliminate_zeros()
+    matrix.sort_indices()
+    return matrix
+
+
+def _scaled(matrix: sparse.csr_matrix, gain: NDArray) -> sparse.csr_matrix:
+    """Rows multiplied by ``gain``."""
+    data = matrix.data * np.repeat(gain, np.diff(matrix.indptr))
+    return sparse.csr_matrix((data, matrix.indices, matrix.indptr), shape=matrix.shape)
+
+
+def expand(operator: Operator) -> sparse.csr_matrix:
+    """An operator as a matrix."""
+    return operator.expand() if isinstance(operator, Kron | FixedKron) else operator
+
+
+def signed_row_sums(operator: Kron | sparse.csr_matrix) -> tuple[Floats, Floats]:
+    """Sums of the positive and of the negative entries in each row, shape (M,) each."""
+    if isinstance(operator, Kron):
+        return operator.signed_row_sums()
+    positive, negative = (
+        np.asarray(part.sum(axis=1)).reshape(-1) for part in (operator.maximum(0), operator.minimum(0))
+    )
+    return positive, negative
+
+
+def block_diagonal(operators: Sequence[Kron]) -> Kron:
+    """Graphs side by side, as one.
+
+    Raises:
+        ValueError: their ``right`` differ.
+    """
+    right = operators[0].right
+    if not all(operator.right is right or np.array_equal(operator.right, right) for operator in operators):
+        raise ValueError("graphs that are put side by side need the same weights")
+    return Kron(sparse.block_diag([operator.left for operator in operators], format="csr"), right)
+
+
+def even_integers(values: Floats, unit: float) -> Ints:
+    """``unit`` times values, rounded to even integers: an 8-bit weight of mixed sign is even."""
+    return (2 * np.round(values * (unit / 2))).astype(np.int32)
+
+
+def quantize_kron(kron: Kron, unit: float) -> FixedKron | None:
+    """Round each entry of the matrix to an even integer, ``unit`` units per 1.
+
+    Returns:
+        None if ``left`` has more than :data:`MAX_CLASSES` distinct values, each of which needs a matrix of its own.
+    """
+    values, number = np.unique(kron.left.data, return_inverse=True)
+    if len(values) > MAX_CLASSES:
+        return None
+    if not len(values):
+        values = np.zeros(1)  # No pairs, of one class.
+    rounded = even_integers(values[:, None, None] * kron.right, unit)
+    weights, merged = np.unique(rounded, axis=0, return_inverse=True)
+    classes = merged.reshape(-1)[number].astype(np.int32)
+    return FixedKron(sparse.csr_matrix((classes, kron.left.indices, kron.left.indptr), shape=kron.left.shape), weights)
+
+
+def rounding_error(kron: Kron, fixed: FixedKron, unit: float) -> float:
+    """Largest |rounded - unit exact| of an entry; ``fixed`` comes from :func:`quantize_kron`."""
+    values, first = np.unique(kron.left.data, return_index=True)
+    error = fixed.weights[fixed.classes.data[first]] - unit * (values[:, None, None] * kron.right)
+    return float(np.abs(error).max(initial=0.0))
+
+
+CSR_PARTS = ("data", "indices", "indptr")
+MATRIX_OF, ARRAY_OF = {Kron: "left", FixedKron: "classes"}, {Kron: "right", FixedKron: "weights"}
+KINDS = {"Kron": Kron, "FixedKron": FixedKron}
+
+
+def save_operator(folder: Path, prefix: str, operator: Operator) -> None:
+    """Write an operator as ``PREFIX.json`` and one ``.npy`` an array."""
+    kind = type(operator)
+    matrix = operator
+    if isinstance(operator, Kron | FixedKron):
+        matrix = getattr(operator, MATRIX_OF[kind])
+        np.save(folder / f"{prefix}.array.npy", getattr(operator, ARRAY_OF[kind]))
+    for part in CSR_PARTS:
+        np.save(folder / f"{prefix}.{part}.npy", getattr(matrix, part))
+    header = {"kind": kind.__name__, "shape": [int(size) for size in matrix.shape]}
+    (folder / f"{prefix}.json").write_text(json.dumps(header))
+
+
+def load_operator(folder: Path, prefix: str) -> Operator:
+    """Read what :func:`save_operator` wrote; the arrays stay on disk until they are used."""
+
+    def load(part: str) -> NDArray:
+        # As plain arrays: np.memmap itself makes each operation slower.
+        return np.asarray(np.load(folder / f"{prefix}.{part}.npy", mmap_mode="r"))
+
+    header = json.loads((folder / f"{prefix}.json").read_text())
+    matrix = sparse.csr_matrix(tuple(load(part) for part in CSR_PARTS), shape=header["shape"])
+    kind: Any = KINDS.get(header["kind"])
+    return kind(matrix, load("array")) if kind else matrix

@@ -1,0 +1,157 @@
+"""Operators against the matrices they stand for: numpy.kron, rounded entry by entry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import sparse
+
+from neuromorphic.compiler.operators import (
+    FixedKron,
+    Kron,
+    Operator,
+    block_diagonal,
+    even_integers,
+    expand,
+    load_operator,
+    quantize_kron,
+    rounding_error,
+    save_operator,
+    signed_row_sums,
+)
+
+RANDOM = np.random.default_rng(0)
+
+
+def kron(targets: int, sources: int, m: int, k: int, values: int = 4, density: float = 0.4) -> Kron:
+    """A graph whose pairs have one of a few values, as aggregation by degree has, and weights of both signs."""
+    left = RANDOM.choice(RANDOM.normal(size=values), (targets, sources))
+    left[RANDOM.random(left.shape) > density] = 0
+    return Kron(sparse.csr_matrix(left), RANDOM.normal(size=(m, k)))
+
+
+def dense(operator: Kron) -> NDArray[np.float64]:
+    return np.kron(operator.left.toarray(), operator.right)
+
+
+KRONS = {
+    "square": kron(7, 7, 5, 5),
+    "widens": kron(6, 6, 9, 2),
+    "narrows": kron(6, 6, 2, 9),
+    "pools": kron(1, 12, 4, 4),  # messages are passed first
+    "spreads": kron(12, 1, 4, 4),
+    "identity": Kron(sparse.csr_matrix(np.eye(6)), RANDOM.normal(size=(3, 5))),
+    "permutation": Kron(sparse.csr_matrix(np.eye(6)[::-1]), RANDOM.normal(size=(3, 5))),
+    "no_pairs": Kron(sparse.csr_matrix((4, 5)), RANDOM.normal(size=(3, 2))),
+    "zeros_in_right": Kron(sparse.csr_matrix(np.ones((2, 3))), np.array([[0.0, 1.5], [-2.0, 0.0]])),
+}
+EVERY = pytest.mark.parametrize("operator", KRONS.values(), ids=KRONS)
+
+
+@EVERY
+def test_dot_and_expansion_are_those_of_the_kronecker_product(operator: Kron) -> None:
+    expected = dense(operator)
+    assert operator.shape == expected.shape
+    assert operator.nnz == np.count_nonzero(expected)
+    matrix = operator.expand()
+    assert isinstance(matrix, sparse.csr_matrix) and matrix.nnz == operator.nnz
+    np.testing.assert_array_equal(matrix.toarray(), expected)
+    x = RANDOM.normal(size=expected.shape[1])
+    spikes = RANDOM.random(expected.shape[1]) < 0.5
+    np.testing.assert_allclose(operator.dot(x), expected @ x, atol=1e-12)
+    np.testing.assert_allclose(operator @ spikes, expected @ spikes, atol=1e-12)
+    np.testing.assert_allclose(operator @ spikes.astype(np.int32), expected @ spikes, atol=1e-12)
+
+
+@EVERY
+def test_sums_and_the_largest_entry_need_no_expansion(operator: Kron) -> None:
+    expected = dense(operator)
+    parts = (np.maximum(expected, 0).sum(axis=1), np.minimum(expected, 0).sum(axis=1))
+    for ours, of_matrix, part in zip(signed_row_sums(operator), signed_row_sums(operator.expand()), parts, strict=True):
+        np.testing.assert_allclose(ours, part, atol=1e-12)
+        np.testing.assert_allclose(of_matrix, part, atol=1e-12)
+    np.testing.assert_allclose(operator.largest(), np.abs(expected).max(), atol=1e-15)
+
+
+@EVERY
+def test_rows_are_scaled_without_expansion_where_the_gain_allows(operator: Kron) -> None:
+    nodes, channels = operator.left.shape[0], operator.right.shape[0]
+    by_channel, by_node = RANDOM.uniform(0.5, 2, channels), RANDOM.uniform(0.5, 2, nodes)
+    for gain, kept in (
+        (np.tile(by_channel, nodes), True),
+        (np.repeat(by_node, channels), True),
+        (RANDOM.uniform(0.5, 2, nodes * channels), nodes == 1),
+    ):
+        scaled = operator.scale_rows(gain)
+        assert isinstance(scaled, Kron) == kept
+        np.testing.assert_allclose(expand(scaled).toarray(), gain[:, None] * dense(operator), atol=1e-14)
+
+
+def test_graphs_side_by_side() -> None:
+    first, second = KRONS["square"], Kron(kron(3, 4, 1, 1).left, KRONS["square"].right)
+    both = block_diagonal([first, second])
+    np.testing.assert_array_equal(both.expand().toarray(), sparse.block_diag([dense(first), dense(second)]).toarray())
+    with pytest.raises(ValueError, match="the same weights"):
+        block_diagonal([first, kron(3, 3, 5, 5)])
+
+
+@EVERY
+def test_rounded_operators_are_the_rounded_matrix(operator: Kron) -> None:
+    unit = 254 / operator.largest() if operator.largest() else 1.0
+    fixed = quantize_kron(operator, unit)
+    assert fixed is not None and fixed.weights.dtype == np.int32
+    expected = 2 * np.round(dense(operator) * (unit / 2)).astype(np.int64)
+    assert fixed.shape == expected.shape
+    assert fixed.nnz == np.count_nonzero(expected)
+    assert fixed.expand().dtype == np.int32
+    np.testing.assert_array_equal(fixed.expand().toarray(), expected)
+    np.testing.assert_array_equal(fixed.expand().toarray(), even_integers(dense(operator), unit))
+    np.testing.assert_array_equal(fixed.absolute_row_sums(), np.abs(expected).sum(axis=1))
+    assert rounding_error(operator, fixed, unit) == np.abs(expected - unit * dense(operator)).max()
+    spikes = RANDOM.random(expected.shape[1]) < 0.5
+    # Sums that need 24 bits, 53 bits, and more.
+    for x in (spikes, spikes.astype(np.int32), *(RANDOM.integers(-(2**b), 2**b, len(spikes)) for b in (15, 40, 50))):
+        y = fixed.dot(x)
+        assert y.dtype == np.result_type(x.dtype, np.int32)
+        np.testing.assert_array_equal(y, expected @ x)
+
+
+def test_values_that_round_alike_share_a_class() -> None:
+    left = sparse.csr_matrix(np.array([[1 / 3, 1 - 2 / 3], [0.0, 1.0]]))
+    fixed = quantize_kron(Kron(left, np.array([[1.0, -0.5]])), 254.0)
+    assert fixed is not None
+    assert len(fixed.weights) == 2
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_sums_of_float32_are_exact(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    classes = sparse.csr_matrix(np.ones((8, 8), np.int32))
+    fixed = FixedKron(classes, random.choice([-254, 254, 252], (2, 16, 64)).astype(np.int32))
+    x = random.integers(0, 2**6, 8 * 64).astype(np.int32)
+    np.testing.assert_array_equal(fixed.dot(x), fixed.expand().astype(np.int64) @ x.astype(np.int64))
+
+
+def test_too_many_distinct_values_are_left_to_the_caller() -> None:
+    left = sparse.csr_matrix(RANDOM.normal(size=(9, 9)))
+    assert quantize_kron(Kron(left, np.ones((2, 2))), 100.0) is None
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [KRONS["square"], quantize_kron(KRONS["square"], 100.0), KRONS["narrows"].expand()],
+    ids=["Kron", "FixedKron", "matrix"],
+)
+def test_operators_survive_the_folder(tmp_path: Path, operator: Operator) -> None:
+    save_operator(tmp_path, "0.weight", operator)
+    loaded = load_operator(tmp_path, "0.weight")
+    assert type(loaded) is type(operator)
+    assert loaded.shape == operator.shape and loaded.nnz == operator.nnz
+    np.testing.assert_array_equal(expand(loaded).toarray(), expand(operator).toarray())
+    x = np.arange(operator.shape[1], dtype=np.int32)
+    np.testing.assert_array_equal(loaded.dot(x), operator.dot(x))
