@@ -101,8 +101,9 @@ class Kron:
         """Sums of the positive and of the negative entries in each row, shape (N' M,) each."""
         left_positive, left_negative = signed_row_sums(self.left)
         right_positive, right_negative = np.maximum(self.right, 0).sum(axis=1), np.minimum(self.right, 0).sum(axis=1)
-        positive: Floats = np.outer(left_positive, right_positive) + np.outer(left_negative, right_negative)
-        negative: Floats = np.outer(left_positive, right_negative) + np.outer(left_negative, right_positive)
+        left_positive, left_negative = left_positive[:, None], left_negative[:, None]
+        positive = left_positive * right_positive + left_negative * right_negative
+        negative = left_positive * right_negative + left_negative * right_positive
         return positive.reshape(-1), negative.reshape(-1)
 
     def largest(self) -> float:
@@ -179,6 +180,9 @@ class FixedKron:
 Operator: TypeAlias = "Kron | FixedKron | sparse.csr_matrix"
 """All have ``shape``, ``nnz`` and ``dot``; :func:`expand` gives any of them as a matrix."""
 
+Taps: TypeAlias = "Sequence[tuple[int, Operator]]"
+"""Operators, each with the steps by which it delays its messages beyond what all synapses take."""
+
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
@@ -242,6 +246,22 @@ def _scaled(matrix: sparse.csr_matrix, gain: NDArray) -> sparse.csr_matrix:
 def expand(operator: Operator) -> sparse.csr_matrix:
     """An operator as a matrix."""
     return operator.expand() if isinstance(operator, Kron | FixedKron) else operator
+
+
+def check_taps(taps: Taps) -> tuple[int, int]:
+    """The shape of all taps.
+
+    Raises:
+        ValueError: they have several shapes, or a delay is negative or occurs twice (two operators of one delay are
+            summed before the weight exponent is applied in hardware, so they have to be one operator).
+    """
+    shapes = {tuple(operator.shape) for _, operator in taps}
+    if len(shapes) != 1:
+        raise ValueError(f"taps need one shape, got {sorted(shapes)}")
+    delays = [delay for delay, _ in taps]
+    if min(delays) < 0 or len(set(delays)) < len(delays):
+        raise ValueError(f"taps need different delays, of 0 or more steps, got {delays}")
+    return taps[0][1].shape
 
 
 def signed_row_sums(operator: Kron | sparse.csr_matrix) -> tuple[Floats, Floats]:

@@ -16,17 +16,15 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from lava.proc.sparse.process import DelaySparse, Sparse
 from lava.utils.weightutils import SignMode
 from numpy.typing import NDArray
+from scipy import sparse
 
-from neuromorphic.compiler.operators import Operator, expand
+from neuromorphic.compiler.operators import Operator, Taps, check_taps, expand
 from neuromorphic.lava.program import FIXED, FLOAT
 
 GRADED = 24
 """Bits of a graded message. ``Sparse`` takes messages as 0 or 1 where it is told 0; otherwise the number is not used.
 Spikes too are sent so: the product with all of the weights is faster than that with the columns of those that spiked,
 which ``Sparse`` would copy from a row-major matrix in every step."""
-
-Taps = Sequence[tuple[int, Operator]]
-"""Operators, each with the steps by which it delays beyond the one step that all synapses take."""
 
 
 class GraphSynapses(AbstractProcess):
@@ -42,14 +40,8 @@ class GraphSynapses(AbstractProcess):
     """
 
     def __init__(self, *, taps: Taps, weight_exp: int = 0, name: str | None = None) -> None:
-        shapes = {operator.shape for _, operator in taps}
-        if len(shapes) != 1:
-            raise ValueError(f"taps need one shape, got {sorted(shapes)}")
-        delays = [delay for delay, _ in taps]
-        if min(delays) < 0 or len(set(delays)) < len(delays):
-            raise ValueError(f"taps need different delays, of 0 or more steps, got {delays}")
         super().__init__(taps=list(taps), weight_exp=weight_exp, name=name)
-        (targets, sources) = taps[0][1].shape
+        targets, sources = check_taps(taps)
         self.s_in = InPort(shape=(sources,))
         self.a_out = OutPort(shape=(targets,))
 
@@ -127,7 +119,8 @@ def stock_synapses(taps: Taps, weight_exp: int = 0, name: str | None = None) -> 
         }
         if delay:
             # One delay for all would be made dense by Lava.
-            delays = weights._with_data(np.full(weights.nnz, delay, np.int64))
+            data = np.full(weights.nnz, delay, np.int64)
+            delays = sparse.csr_matrix((data, weights.indices, weights.indptr), shape=weights.shape)
             processes.append(DelaySparse(delays=delays, **arguments))
         else:
             processes.append(Sparse(**arguments))

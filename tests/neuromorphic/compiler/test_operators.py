@@ -16,6 +16,7 @@ from neuromorphic.compiler.operators import (
     Kron,
     Operator,
     block_diagonal,
+    check_taps,
     even_integers,
     expand,
     load_operator,
@@ -155,3 +156,13 @@ def test_operators_survive_the_folder(tmp_path: Path, operator: Operator) -> Non
     np.testing.assert_array_equal(expand(loaded).toarray(), expand(operator).toarray())
     x = np.arange(operator.shape[1], dtype=np.int32)
     np.testing.assert_array_equal(loaded.dot(x), operator.dot(x))
+
+
+def test_taps_that_cannot_be_are_refused() -> None:
+    one, other = sparse.csr_matrix(np.eye(2)), sparse.csr_matrix(np.eye(3))
+    assert check_taps([(0, one), (2, one)]) == (2, 2)
+    with pytest.raises(ValueError, match="one shape"):
+        check_taps([(0, one), (1, other)])
+    for delays in ((1, 1), (-1, 0)):
+        with pytest.raises(ValueError, match="different delays"):
+            check_taps([(delay, one) for delay in delays])
