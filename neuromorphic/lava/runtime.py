@@ -27,6 +27,9 @@ SLOTS = 2
 over as many pieces of fresh memory, each of which costs page faults and cache misses. No more than one message waits
 in a channel, since all processes end a step before any begins the next, and one may still be read."""
 
+SMALL = 4096
+"""Bytes of a message up to which it is copied."""
+
 
 def ring(memory: Memory, shape: tuple[int, ...], dtype: Any, nbytes: int, size: int) -> list[NDArray]:
     """Arrays that share a channel's memory, one a slot."""
@@ -63,8 +66,8 @@ class SendPort(CspSendPort):
 class ReceivePort(CspRecvPort):
     """Where messages leave a channel.
 
-    A message stays in shared memory and is valid until the next is asked for: Lava's input ports add messages up, which
-    makes the one copy that is needed.
+    A large message stays in shared memory and is valid until the next is asked for: Lava's input ports add messages up,
+    which makes the one copy that is needed. Small ones are copied; among them are commands, which Lava keeps.
     """
 
     _idx: int
@@ -98,9 +101,12 @@ class ReceivePort(CspRecvPort):
         if self._reading:
             self._ack.release()
         self._req.acquire()
-        self._reading = True
         message = self._array[self._idx]
         self._idx = (self._idx + 1) % self._size
+        self._reading = self._nbytes > SMALL
+        if not self._reading:
+            message = message.copy()
+            self._ack.release()
         return message
 
     def join(self) -> None:

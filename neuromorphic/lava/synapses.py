@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.model import PyLoihiProcessModel
-from lava.magma.core.model.py.ports import PyInPort, PyOutPort
+from lava.magma.core.model.py.ports import IdentityTransformer, PyInPort, PyInPortVectorDense, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
@@ -46,63 +47,123 @@ class GraphSynapses(AbstractProcess):
         self.a_out = OutPort(shape=(targets,))
 
 
-class AbstractGraphSynapsesModel(PyLoihiProcessModel):
-    """What both models share: sums wait in a ring, row ``_next`` of which is sent next."""
+class FedSynapses(AbstractProcess):
+    """:class:`GraphSynapses` whose messages are an array: it takes the place of a source, which would send them.
 
-    a_out: PyOutPort
-    s_in: PyInPort
+    What Lava's ``RingBuffer`` sends as s_in[t] is row t, and after the last row 0: the latency is the same.
 
-    def __init__(self, proc_params: dict[str, object]) -> None:
+    Args:
+        rows: Messages, shape (T, n).
+        taps, weight_exp, name: As in :class:`GraphSynapses`.
+    """
+
+    def __init__(self, *, rows: NDArray, taps: Taps, weight_exp: int = 0, name: str | None = None) -> None:
+        super().__init__(rows=rows, taps=list(taps), weight_exp=weight_exp, name=name)
+        targets, sources = check_taps(taps)
+        if rows.shape[1] != sources:
+            raise ValueError(f"the synapses take {sources} messages, the rows have {rows.shape[1]}")
+        self.a_out = OutPort(shape=(targets,))
+
+
+class DirectInPort(PyInPortVectorDense):
+    """An input port that does not copy what a single sender sends: it may be valid only until the next is received."""
+
+    def recv(self) -> NDArray:
+        """Receive from all senders, and add up."""
+        if len(self.csp_ports) == 1 and isinstance(self._transformer, IdentityTransformer):
+            return self.csp_ports[0].recv()
+        return super().recv()
+
+
+class SynapsesModel(PyLoihiProcessModel):
+    """What all models share: sums wait in a ring, of which the row ``_next`` is sent next."""
+
+    def __init__(self, proc_params: dict[str, Any]) -> None:
         super().__init__(proc_params)
-        self._taps: Taps = proc_params["taps"]  # type: ignore[assignment]
-        self._weight_exp: int = proc_params["weight_exp"]  # type: ignore[assignment]
-        rows = 1 + max(delay for delay, _ in self._taps)
-        self._ring: list[NDArray | None] = [None] * rows
+        self._taps: Taps = proc_params["taps"]
+        self._ring: list[NDArray | None] = [None] * (1 + max(delay for delay, _ in self._taps))
         self._next = 0
 
     def run_spk(self) -> None:
         """Send what is due, then receive: in this order, or networks with loops would wait for themselves."""
         due = self._ring[self._next]
-        self.a_out.send(np.zeros(self.a_out.shape, self.a_out._d_type) if due is None else due)
+        self.a_out.send(np.zeros(self.a_out.shape) if due is None else due)
         self._ring[self._next] = None
         self._next = (self._next + 1) % len(self._ring)
-        messages = self.s_in.recv()
+        messages = self._receive()
+        if messages is None:
+            return
         for delay, operator in self._taps:
             slot = (self._next + delay) % len(self._ring)
             activation = self._activation(operator, messages)
             waiting = self._ring[slot]
             self._ring[slot] = activation if waiting is None else waiting + activation
 
+    def _receive(self) -> NDArray | None:
+        """The messages of this step; None if there are none."""
+        return self.s_in.recv()
+
     def _activation(self, operator: Operator, messages: NDArray) -> NDArray:
-        raise NotImplementedError
+        """What an operator makes of messages, in float64."""
+        return operator.dot(messages)
+
+
+class FixedSynapsesModel(SynapsesModel):
+    """In Loihi's integers, bit for bit what ``Sparse`` computes from the same weights."""
+
+    def _activation(self, operator: Operator, messages: NDArray) -> NDArray:
+        total = operator.dot(messages.astype(np.int32, copy=False))
+        shift: int = self.proc_params["weight_exp"]
+        return np.left_shift(total, shift) if shift > 0 else np.right_shift(total, -shift)
+
+
+class FromRows:
+    """Takes messages from the rows of an array, one a step."""
+
+    proc_params: Any
+    time_step: int
+
+    def _receive(self) -> NDArray | None:
+        rows: NDArray = self.proc_params["rows"]
+        return rows[self.time_step - 1] if self.time_step <= len(rows) else None
 
 
 @implements(proc=GraphSynapses, protocol=LoihiProtocol)
 @requires(CPU)
 @tag(FLOAT)
-class PyGraphSynapsesModelFloat(AbstractGraphSynapsesModel):
-    """In float64."""
+class PyGraphSynapsesModelFloat(SynapsesModel):
+    """The model of :class:`GraphSynapses` in float64."""
 
-    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, float)
+    s_in: PyInPort = LavaPyType(DirectInPort, float)
     a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, float)
-
-    def _activation(self, operator: Operator, messages: NDArray) -> NDArray:
-        return operator.dot(messages)
 
 
 @implements(proc=GraphSynapses, protocol=LoihiProtocol)
 @requires(CPU)
 @tag(FIXED)
-class PyGraphSynapsesModelFixed(AbstractGraphSynapsesModel):
-    """In Loihi's integers, bit for bit what ``Sparse`` computes from the same weights."""
+class PyGraphSynapsesModelFixed(FixedSynapsesModel):
+    """The model of :class:`GraphSynapses` in integers."""
 
-    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
+    s_in: PyInPort = LavaPyType(DirectInPort, np.int32, precision=24)
     a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=16)
 
-    def _activation(self, operator: Operator, messages: NDArray) -> NDArray:
-        total = operator.dot(messages.astype(np.int32, copy=False))
-        shift = self._weight_exp
-        return np.left_shift(total, shift) if shift > 0 else np.right_shift(total, -shift)
+
+@implements(proc=FedSynapses, protocol=LoihiProtocol)
+@requires(CPU)
+@tag(FLOAT)
+class PyFedSynapsesModelFloat(FromRows, SynapsesModel):
+    """The model of :class:`FedSynapses` in float64."""
+
+    a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, float)
+
+
+@implements(proc=FedSynapses, protocol=LoihiProtocol)
+@requires(CPU)
+@tag(FIXED)
+class PyFedSynapsesModelFixed(FromRows, FixedSynapsesModel):
+    """The model of :class:`FedSynapses` in integers."""
+
+    a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=16)
 
 
 def stock_synapses(taps: Taps, weight_exp: int = 0, name: str | None = None) -> list[Sparse]:

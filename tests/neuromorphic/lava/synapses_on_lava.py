@@ -1,4 +1,4 @@
-"""Run by test_synapses.py as ``python synapses_on_lava.py TAG FILE``: every case, as ours and as Lava's own synapses.
+"""Run by test_synapses.py as ``python synapses_on_lava.py TAG RUNTIME FILE``: every case, by ours and by Lava's.
 
 In a process of its own because Lava's multiprocessing and its hangs do not belong into pytest's.
 """
@@ -15,7 +15,7 @@ from scipy import sparse
 
 from neuromorphic.compiler.operators import Kron, Operator, expand, quantize_kron
 from neuromorphic.lava.compat import mend_lava
-from neuromorphic.lava.program import FIXED, FLOAT
+from neuromorphic.lava.program import FIXED
 
 NODES, CHANNELS, STEPS = 6, 4, 12
 
@@ -39,13 +39,13 @@ def cases(tag: str) -> Iterator[tuple[str, list[tuple[int, Operator]], int]]:
     taps = {
         "operator": [(0, first)],
         "matrix": [(0, as_matrix)],
-        "wide": [(0, wide)],
-        "late": [(3, first)],
+        "late": [(3, wide)],
         "taps": [(0, first), (2, as_matrix)],
         "late_taps": [(1, wide_matrix), (4, wide)],
     }
+    exponents = {"operator": (-3, 0), "taps": (-2, 2), "late_taps": (-5,)} if tag == FIXED else {}
     for name, own in taps.items():
-        for exponent in (-3, 0, 2) if tag == FIXED else (0,):
+        for exponent in exponents.get(name, (0,)):
             yield f"{name}_{exponent}", own, exponent
 
 
@@ -71,14 +71,18 @@ def expected(taps: list[tuple[int, Operator]], exponent: int, x: NDArray) -> NDA
 
 
 def main() -> None:
-    tag, path = sys.argv[1:]
+    tag, runtime_name, path = sys.argv[1:]
     mend_lava()
+    from lava.magma.compiler.compiler import Compiler
     from lava.magma.core.run_conditions import RunSteps
     from lava.magma.core.run_configs import Loihi2SimCfg
+    from lava.magma.runtime.message_infrastructure.factory import ActorType
+    from lava.magma.runtime.runtime import Runtime
     from lava.proc.io.sink import RingBuffer as Sink
     from lava.proc.io.source import RingBuffer as Source
 
-    from neuromorphic.lava.synapses import connect
+    from neuromorphic.lava.runtime import SLOTS, LeanRuntime
+    from neuromorphic.lava.synapses import FedSynapses, connect
 
     source = Source(data=messages(tag).T)
     sinks = {}
@@ -87,10 +91,18 @@ def main() -> None:
             sink = Sink(shape=(taps[0][1].shape[0],), buffer=STEPS)
             connect(source.s_out, sink.a_in, taps, weight_exp=exponent, stock=stock, name=f"{name}_{stock}")
             sinks[f"{name}/{'stock' if stock else 'ours'}"] = sink
-    assert tag in (FLOAT, FIXED)
-    source.run(RunSteps(STEPS), Loihi2SimCfg(select_tag=tag))
+        fed = FedSynapses(rows=messages(tag)[: STEPS // 2], taps=taps, weight_exp=exponent)
+        sinks[f"{name}/fed"] = Sink(shape=(taps[0][1].shape[0],), buffer=STEPS)
+        fed.a_out.connect(sinks[f"{name}/fed"].a_in)
+        # Lava runs what is connected with the first process.
+        connect(source.s_out, sinks[f"{name}/fed"].a_in, [(0, 0 * expand(taps[0][1]))])
+    executable = Compiler({"pypy_channel_size": SLOTS}).compile(source, Loihi2SimCfg(select_tag=tag))
+    runtime = {"lean": LeanRuntime, "lava": Runtime}[runtime_name](executable, ActorType.MultiProcessing)
+    executable.assign_runtime_to_all_processes(runtime)
+    runtime.initialize()
+    runtime.start(RunSteps(STEPS))
     np.savez(path, **{name: sink.data.get().T for name, sink in sinks.items()})
-    source.stop()
+    runtime.stop()
     os._exit(0)
 
 

@@ -15,10 +15,11 @@ from neuromorphic.lava.program import FIXED, FLOAT
 pytestmark = pytest.mark.lava
 
 
+@pytest.mark.parametrize("runtime", ["lean", "lava"])
 @pytest.mark.parametrize("tag", [FLOAT, FIXED])
-def test_ours_and_lavas_synapses_send_the_same(tag: str, tmp_path: Path) -> None:
+def test_ours_and_lavas_synapses_send_the_same(tag: str, runtime: str, tmp_path: Path) -> None:
     path = tmp_path / "sent.npz"
-    subprocess.run([sys.executable, synapses_on_lava.__file__, tag, str(path)], check=True, timeout=300)
+    subprocess.run([sys.executable, synapses_on_lava.__file__, tag, runtime, str(path)], check=True, timeout=300)
     sent = np.load(path)
     x = synapses_on_lava.messages(tag)
     for name, taps, exponent in synapses_on_lava.cases(tag):
@@ -26,3 +27,6 @@ def test_ours_and_lavas_synapses_send_the_same(tag: str, tmp_path: Path) -> None
         assert expected.any()
         for who in ("ours", "stock"):
             np.testing.assert_array_equal(sent[f"{name}/{who}"], expected, err_msg=f"{name}, {who}")
+        first_half = np.where(np.arange(len(x))[:, None] < len(x) // 2, x, 0)
+        fed = synapses_on_lava.expected(taps, exponent, first_half)
+        np.testing.assert_array_equal(sent[f"{name}/fed"], fed, err_msg=f"{name}, fed")
