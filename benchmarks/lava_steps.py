@@ -9,6 +9,8 @@ bare: the same arithmetic in one process: y = A (x W^T), then LIF.
 ours: Lava with ``GraphSynapses``; neurons are Lava's ``LIF``, whose model also writes its spikes to a file.
 stock: Lava as it comes: ``RingBuffer`` -> ``Sparse`` -> ``LIF`` -> ``Sparse`` -> ``LIF`` -> ``RingBuffer``, spikes read
     by ``RingBuffer.data.get()``.
+graded: The same, but ``Sparse`` is told that spikes are graded messages, with which it multiplies by the whole matrix
+    instead of copying the columns of those that spiked; and spikes are kept as in ours. For the steps only.
 
 ``steps`` is the time from ``runtime.start`` to the end of the last step, ``whole`` all from the operators in the parent
 process to the output spikes in the parent process, with the child's start, imports, compilation and end. The last
@@ -32,6 +34,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +97,10 @@ def lava_child(route: str, folder: Path) -> dict[str, float]:
     operators = [load_operator(folder, str(k)) for k in range(2)]
     x = np.load(folder / "x.npy", mmap_mode="r")
     ours = route == "ours"
-    process, config, output = (build_ours if ours else build_stock)(operators, x, folder)
+    if ours:
+        process, config, output = build_ours(operators, x, folder)
+    else:
+        process, config, output = build_stock(operators, x, folder, graded=route == "graded")
     marks.append(("compile", time.perf_counter()))
     executable = Compiler({"pypy_channel_size": SLOTS} if ours else None).compile(process, config)
     runtime: Any = (LeanRuntime if ours else Runtime)(executable, ActorType.MultiProcessing)
@@ -109,14 +115,32 @@ def lava_child(route: str, folder: Path) -> dict[str, float]:
     marks.append(("stop", time.perf_counter()))
     runtime.stop()
     marks.append(("", time.perf_counter()))
-    return {name: end - begin for (name, begin), (_, end) in zip(marks, marks[1:], strict=False)}
+    return {name: end - begin for (name, begin), (_, end) in pairwise(marks)}
+
+
+def keeping_lif(folder: Path, latency: int, steps: int) -> type:
+    """A model of Lava's neurons that also keeps their spikes, and does not copy what it receives."""
+    from lava.magma.core.model.py.type import LavaPyType
+    from lava.proc.lif.models import PyLifModelFloat
+
+    from neuromorphic.lava.synapses import DirectInPort
+
+    class KeepingLIF(PyLifModelFloat):
+        a_in = LavaPyType(DirectInPort, float)
+
+        def run_spk(self) -> None:
+            super().run_spk()
+            if self.proc_params["keep"] and 0 <= (row := self.time_step - 1 - latency) < steps:
+                if row == 0:
+                    self.rows = np.load(folder / "spikes.npy", mmap_mode="r+")
+                self.rows[row] = self.s_out_buff
+
+    return KeepingLIF
 
 
 def build_ours(operators: list[Any], x: NDArray, folder: Path) -> tuple[Any, Any, Any]:
     """Our processes, and the models of all: Lava would search files for them, for each process again."""
     from lava.magma.core.run_configs import Loihi2SimCfg
-    from lava.proc.lif.models import PyLifModelFloat
-    from lava.proc.lif.process import LIF
 
     from neuromorphic.lava.synapses import (
         FedSynapses,
@@ -125,39 +149,21 @@ def build_ours(operators: list[Any], x: NDArray, folder: Path) -> tuple[Any, Any
         PyGraphSynapsesModelFloat,
     )
 
-    class KeepingLIF(PyLifModelFloat):  # type: ignore[misc]
-        """Lava's model, which also keeps its spikes."""
-
-        def __init__(self, proc_params: Any) -> None:
-            super().__init__(proc_params)
-            self.rows = np.load(folder / "spikes.npy", mmap_mode="r+") if proc_params["keep"] else []
-
-        def run_spk(self) -> None:
-            super().run_spk()
-            row = self.time_step - 1 - len(operators)
-            if 0 <= row < len(self.rows):
-                self.rows[row] = self.s_out_buff
-
-    neurons: Any = None
-    first: Any = None
-    models: dict[Any, type] = {}
     np.save(folder / "spikes.npy", np.zeros((len(x), operators[-1].shape[0]), bool))
-    for k, operator in enumerate(operators):
-        before = neurons
-        neurons = lif(operator.shape[0], keep=k == len(operators) - 1)
-        if k == 0:
-            first = synapses = FedSynapses(rows=x, taps=[(0, operator)])
-        else:
-            synapses = GraphSynapses(taps=[(0, operator)])
-            before.s_out.connect(synapses.s_in)
-        synapses.a_out.connect(neurons.a_in)
-        models[synapses] = PyGraphSynapsesModelFloat if k else PyFedSynapsesModelFloat
-        models[neurons] = KeepingLIF
-    assert isinstance(neurons, LIF)
+    first, second = (
+        FedSynapses(rows=x, taps=[(0, operators[0])]),
+        GraphSynapses(taps=[(0, operators[1])]),
+    )
+    hidden, last = lif(operators[0].shape[0]), lif(operators[1].shape[0], keep=True)
+    first.a_out.connect(hidden.a_in)
+    hidden.s_out.connect(second.s_in)
+    second.a_out.connect(last.a_in)
+    model = keeping_lif(folder, len(operators), len(x))
+    models = {first: PyFedSynapsesModelFloat, second: PyGraphSynapsesModelFloat, hidden: model, last: model}
     return first, Loihi2SimCfg(select_tag="floating_pt", exception_proc_model_map=models), None
 
 
-def build_stock(operators: list[Any], x: NDArray, folder: Path) -> tuple[Any, Any, Any]:
+def build_stock(operators: list[Any], x: NDArray, folder: Path, graded: bool = False) -> tuple[Any, Any, Any]:
     """Lava's processes, each with the model that Lava finds."""
     from lava.magma.core.run_configs import Loihi2SimCfg
     from lava.proc.io.sink import RingBuffer as Sink
@@ -165,20 +171,24 @@ def build_stock(operators: list[Any], x: NDArray, folder: Path) -> tuple[Any, An
     from lava.proc.sparse.process import Sparse
 
     source = Source(data=np.pad(x, ((0, len(operators)), (0, 0))).T)
-    before = source.s_out
-    for operator in operators:
-        # With graded messages Sparse is faster: it does not copy the columns of those that spiked in every step.
-        synapses = Sparse(weights=operator.expand(), num_message_bits=24)
-        neurons = lif(operator.shape[0], keep=False)
-        before.connect(synapses.s_in)
-        synapses.a_out.connect(neurons.a_in)
-        before = neurons.s_out
-    sink = Sink(shape=before.shape, buffer=len(x) + len(operators))
-    before.connect(sink.a_in)
+    # The input is graded whatever Sparse is told about spikes.
+    first = Sparse(weights=operators[0].expand(), num_message_bits=24)
+    second = Sparse(weights=operators[1].expand(), num_message_bits=24 if graded else 0)
+    hidden, last = lif(operators[0].shape[0]), lif(operators[1].shape[0], keep=graded)
+    source.s_out.connect(first.s_in)
+    first.a_out.connect(hidden.a_in)
+    hidden.s_out.connect(second.s_in)
+    second.a_out.connect(last.a_in)
+    if graded:
+        np.save(folder / "spikes.npy", np.zeros((len(x), operators[-1].shape[0]), bool))
+        models = {last: keeping_lif(folder, len(operators), len(x))}
+        return source, Loihi2SimCfg(select_tag="floating_pt", exception_proc_model_map=models), None
+    sink = Sink(shape=last.s_out.shape, buffer=len(x) + len(operators))
+    last.s_out.connect(sink.a_in)
     return source, Loihi2SimCfg(select_tag="floating_pt"), sink
 
 
-def lif(size: int, keep: bool) -> Any:
+def lif(size: int, keep: bool = False) -> Any:
     """Lava's neurons."""
     from lava.proc.lif.process import LIF
 
@@ -236,7 +246,7 @@ def measure(rounds: int, images: int) -> list[dict[str, Any]]:
     expected = bare(operators, x)
     seconds: dict[tuple[str, str], list[float]] = {}
     for number in range(rounds):
-        for subject in ("bare", "ours", "stock"):
+        for subject in ("bare", "ours", "graded", "stock"):
             if subject == "bare":
                 runs = []
                 for _ in range(7):
@@ -248,6 +258,8 @@ def measure(rounds: int, images: int) -> list[dict[str, Any]]:
                 spikes, phases = run_route(subject, operators, x)
                 if not np.array_equal(spikes, expected):
                     raise SystemExit(f"the spikes of the {subject} route are others")
+            if subject == "graded":
+                phases = {"steps": phases["steps"]}
             for benchmark, value in phases.items():
                 seconds.setdefault((benchmark, subject), []).append(value)
             print(f"round {number}, {subject}: " + ", ".join(f"{k} {v:.3f}" for k, v in phases.items()), flush=True)
@@ -255,6 +267,8 @@ def measure(rounds: int, images: int) -> list[dict[str, Any]]:
 
     rows = []
     for (benchmark, subject), values in seconds.items():
+        if benchmark not in ("steps", "whole"):
+            continue
         ours = seconds[benchmark, "ours"]
         ratios = [value / own for value, own in zip(values, ours, strict=True)]
         rows.append(row(benchmark, subject, float(np.median(values)), float(np.median(ratios)), ratios))

@@ -9,8 +9,10 @@ name, so that nothing of it can be left behind.
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import Semaphore
 from typing import Any
 
@@ -29,10 +31,15 @@ in a channel, since all processes end a step before any begins the next, and one
 
 SMALL = 4096
 """Bytes of a message up to which it is copied."""
+MADV_POPULATE_WRITE = 23
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+HEAP = 8 * 2**20
+"""Bytes that each process begins with. NumPy asks for huge pages for arrays of this size."""
 
 
 def ring(memory: Memory, shape: tuple[int, ...], dtype: Any, nbytes: int, size: int) -> list[NDArray]:
     """Arrays that share a channel's memory, one a slot."""
+    memory.populate()
     return [np.ndarray(shape, dtype, memory.buf[nbytes * i : nbytes * (i + 1)]) for i in range(size)]
 
 
@@ -159,7 +166,14 @@ class Memory:
     """Memory that processes share from the moment on at which they part, as Lava's do: it starts them by forking."""
 
     def __init__(self, size: int) -> None:
-        self.buf = memoryview(mmap.mmap(-1, max(size, 1)))
+        self._map = mmap.mmap(-1, max(size, 1))
+        self.buf = memoryview(self._map)
+
+    def populate(self) -> None:
+        """Have all of it at hand in this process, where the system can: a page fault in the run costs microseconds."""
+        if len(self.buf) > SMALL:
+            with suppress(OSError, ValueError):  # Linux before 5.14, or another system.
+                self._map.madvise(MADV_POPULATE_WRITE)
 
 
 class Memories:
@@ -173,8 +187,30 @@ class Memories:
         """Memory without a name is freed with the last process that has it."""
 
 
+def keep_memory() -> None:
+    """Let this process's allocator keep what is freed, and give it enough to begin with.
+
+    Models allocate arrays of the same sizes in every step. glibc would return them to the system at first, and each
+    page that comes back costs a page fault. Elsewhere this does nothing useful, and no harm.
+    """
+    with suppress(OSError, AttributeError, TypeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, 2**30)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**30)
+    np.ones(HEAP, np.uint8)
+
+
 class LeanMultiProcessing(MultiProcessing):
-    """Lava's messaging between processes, but for the channels."""
+    """Lava's messaging between processes, but for the channels and the memory."""
+
+    def build_actor(self, target_fn: Callable[..., None], builder: Any, exception_q: Any = None) -> Any:
+        """Start a process."""
+
+        def target(**arguments: Any) -> None:
+            keep_memory()
+            target_fn(**arguments)
+
+        return super().build_actor(target, builder, exception_q)
 
     def start(self) -> None:
         """Prepare to hand out memory."""
