@@ -77,15 +77,15 @@ def run(folder: Path) -> None:
     from lava.magma.core.run_conditions import RunSteps
     from lava.magma.core.run_configs import Loihi2SimCfg
     from lava.magma.runtime.message_infrastructure.factory import ActorType
-    from lava.magma.runtime.runtime import Runtime
 
     from neuromorphic.lava.network import build
+    from neuromorphic.lava.runtime import SLOTS, LeanRuntime
 
     program = load_program(folder)
     process = build(program, folder)
     imported = time.perf_counter()
-    executable = Compiler().compile(process, Loihi2SimCfg(select_tag=program.tag))
-    runtime = Runtime(executable, ActorType.MultiProcessing)
+    executable = Compiler({"pypy_channel_size": SLOTS}).compile(process, Loihi2SimCfg(select_tag=program.tag))
+    runtime = LeanRuntime(executable, ActorType.MultiProcessing)
     executable.assign_runtime_to_all_processes(runtime)
     try:
         runtime.initialize()

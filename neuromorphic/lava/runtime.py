@@ -17,6 +17,7 @@ from multiprocessing import Semaphore
 from typing import Any
 
 import numpy as np
+from lava.magma.compiler.builders.py_builder import PyProcessBuilder
 from lava.magma.compiler.channels.interfaces import Channel, ChannelType
 from lava.magma.compiler.channels.pypychannel import CspRecvPort, CspSendPort, Proto, PyPyChannel
 from lava.magma.compiler.channels.watchdog import NoOPWatchdog
@@ -33,8 +34,8 @@ SMALL = 4096
 """Bytes of a message up to which it is copied."""
 MADV_POPULATE_WRITE = 23
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-HEAP = 8 * 2**20
-"""Bytes that each process begins with. NumPy asks for huge pages for arrays of this size."""
+HEAP = 4 * 2**20
+"""Bytes that each process model begins with: the smallest array for which NumPy asks for huge pages."""
 
 
 def ring(memory: Memory, shape: tuple[int, ...], dtype: Any, nbytes: int, size: int) -> list[NDArray]:
@@ -210,7 +211,8 @@ class LeanMultiProcessing(MultiProcessing):
             keep_memory()
             target_fn(**arguments)
 
-        return super().build_actor(target, builder, exception_q)
+        is_model = isinstance(builder, PyProcessBuilder)
+        return super().build_actor(target if is_model else target_fn, builder, exception_q)
 
     def start(self) -> None:
         """Prepare to hand out memory."""

@@ -19,7 +19,7 @@ from lava.utils.weightutils import SignMode
 from numpy.typing import NDArray
 from scipy import sparse
 
-from neuromorphic.compiler.operators import Operator, Taps, check_taps, expand
+from neuromorphic.compiler.operators import Columns, Operator, Taps, check_taps, expand, for_spikes
 from neuromorphic.lava.program import FIXED, FLOAT
 
 GRADED = 24
@@ -80,7 +80,7 @@ class SynapsesModel(PyLoihiProcessModel):
 
     def __init__(self, proc_params: dict[str, Any]) -> None:
         super().__init__(proc_params)
-        self._taps: Taps = proc_params["taps"]
+        self._taps = [(delay, for_spikes(operator)) for delay, operator in proc_params["taps"]]
         self._ring: list[NDArray | None] = [None] * (1 + max(delay for delay, _ in self._taps))
         self._next = 0
 
@@ -103,7 +103,7 @@ class SynapsesModel(PyLoihiProcessModel):
         """The messages of this step; None if there are none."""
         return self.s_in.recv()
 
-    def _activation(self, operator: Operator, messages: NDArray) -> NDArray:
+    def _activation(self, operator: Operator | Columns, messages: NDArray) -> NDArray:
         """What an operator makes of messages, in float64."""
         return operator.dot(messages)
 
@@ -111,7 +111,7 @@ class SynapsesModel(PyLoihiProcessModel):
 class FixedSynapsesModel(SynapsesModel):
     """In Loihi's integers, bit for bit what ``Sparse`` computes from the same weights."""
 
-    def _activation(self, operator: Operator, messages: NDArray) -> NDArray:
+    def _activation(self, operator: Operator | Columns, messages: NDArray) -> NDArray:
         total = operator.dot(messages.astype(np.int32, copy=False))
         shift: int = self.proc_params["weight_exp"]
         return np.left_shift(total, shift) if shift > 0 else np.right_shift(total, -shift)

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from neuromorphic.compiler.operators import (
+    LARGE,
+    Columns,
     FixedKron,
     Kron,
     Operator,
@@ -19,6 +21,7 @@ from neuromorphic.compiler.operators import (
     check_taps,
     even_integers,
     expand,
+    for_spikes,
     load_operator,
     quantize_kron,
     rounding_error,
@@ -166,3 +169,24 @@ def test_taps_that_cannot_be_are_refused() -> None:
     for delays in ((1, 1), (-1, 0)):
         with pytest.raises(ValueError, match="different delays"):
             check_taps([(delay, one) for delay in delays])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int32])
+def test_few_spikes_take_only_their_columns(dtype: type) -> None:
+    matrix = sparse.random(600, 500, 0.4, format="csr", random_state=0)
+    matrix.data = (1000 * RANDOM.normal(size=matrix.nnz)).astype(dtype)
+    assert matrix.nnz > LARGE
+    by_column = for_spikes(matrix)
+    assert isinstance(by_column, Columns)
+    for rate in (0.0, 0.01, 0.15, 0.5, 1.0):
+        x = (RANDOM.random(500) < rate).astype(dtype)
+        for messages in (x, 3 * x):
+            y = by_column.dot(messages)
+            assert y.dtype == dtype
+            np.testing.assert_array_equal(y, matrix.dot(messages))
+
+
+def test_small_matrices_and_kronecker_products_stay() -> None:
+    matrix = KRONS["square"].expand()
+    assert for_spikes(matrix) is matrix
+    assert for_spikes(KRONS["square"]) is KRONS["square"]
