@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -190,3 +191,27 @@ def test_small_matrices_and_kronecker_products_stay() -> None:
     matrix = KRONS["square"].expand()
     assert for_spikes(matrix) is matrix
     assert for_spikes(KRONS["square"]) is KRONS["square"]
+
+
+def test_memory_is_linear_in_pairs_and_weights() -> None:
+    nodes, pairs, channels = 4000, 20_000, 128
+    left = sparse.csr_matrix(
+        (RANDOM.choice([0.5, 0.25], pairs), RANDOM.integers(0, nodes, (2, pairs))), shape=(nodes, nodes)
+    )
+    big = Kron(left, RANDOM.normal(size=(channels, channels)))
+    spikes = RANDOM.random(nodes * channels) < 0.3
+    vector = spikes.astype(np.float64).nbytes  # of nodes x channels
+    tracemalloc.start()
+    try:
+        big.dot(spikes)
+        signed_row_sums(big)
+        fixed = quantize_kron(big, 100.0)
+        assert fixed is not None
+        fixed.dot(spikes)
+        fixed.absolute_row_sums()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # The matrix has 330 million entries.
+    assert big.nnz > 3e8
+    assert peak < 30 * vector
