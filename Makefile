@@ -1,7 +1,8 @@
 # Everything runs in .venv, which `make setup` fills.
-.PHONY: setup train test test-slow lint format clean
+.PHONY: setup train test test-slow test-peers lint format clean
 
 VENV := .venv
+PEERS := snntorch norse sinabs spikingjelly
 PYTHON := $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 # uv does not read pip's settings: where pip is given a folder of wheels, uv takes them too.
@@ -24,10 +25,25 @@ train: setup
 	$(PYTHON) -m gshn.train --resume
 
 test: setup
-	$(PYTHON) -m pytest -m "not slow"
+	$(PYTHON) -m pytest -m "not slow and not peers"
 
 test-slow: setup
 	$(PYTHON) -m pytest -m slow
+
+# Other frameworks, each in an environment of its own: they want versions of nir that exclude each other.
+test-peers: setup $(PEERS:%=.venv-peers/%/ready) .venv-peers/nir-1.0.4
+	$(PYTHON) -m pytest -m peers
+	$(PYTHON) tests/peers/table.py
+
+.venv-peers/%/ready: tests/peers/%.txt $(filter .uv/bin/uv,$(UV))
+	test -x $(@D)/bin/python || $(UV) venv --quiet --python ">=3.11,<3.13" $(@D)
+	VIRTUAL_ENV=$(abspath $(@D)) $(UV) pip install --quiet --requirement $<
+	touch $@
+
+# The oldest nir that we take, to be put before the newest on the path.
+.venv-peers/nir-1.0.4: $(VENV)/ready
+	$(UV) pip install --quiet --python $(PYTHON) --no-deps --target $@ nir==1.0.4
+	touch $@
 
 lint: setup
 	$(VENV)/bin/ruff format --check .
@@ -39,4 +55,4 @@ format: setup
 	$(VENV)/bin/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .uv cache
+	rm -rf $(VENV) .venv-peers .uv cache

@@ -6,7 +6,7 @@ One network, three ways, in turn in every round: 64 scene graphs side by side (1
 with the weights kron(I, W_0), layer 1 with kron(A, W_1).
 
 bare: the same arithmetic in one process: y = A (x W^T), then LIF.
-ours: Lava with ``GraphSynapses``; neurons are Lava's ``LIF``, whose model also writes its spikes to a file.
+ours: Lava with our ``Synapses``; neurons are Lava's ``LIF``, whose model also writes its spikes to a file.
 stock: Lava as it comes: ``RingBuffer`` -> ``Sparse`` -> ``LIF`` -> ``Sparse`` -> ``LIF`` -> ``RingBuffer``, spikes read
     by ``RingBuffer.data.get()``.
 graded: The same, but ``Sparse`` is told that spikes are graded messages, with which it multiplies by the whole matrix
@@ -42,7 +42,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from neuromorphic.compiler.operators import Kron, load_operator, save_operator
+from neuromorphic.compiler.operators import Kron
+from neuromorphic.lava.folder import load, save
 
 IMAGES, NODES, CHANNELS, STEPS = 64, 12, 64, 16
 DECAY, THRESHOLD = 0.5, 0.3
@@ -94,8 +95,8 @@ def lava_child(route: str, folder: Path) -> dict[str, float]:
     from neuromorphic.lava.runtime import SLOTS, LeanRuntime
 
     marks.append(("build", time.perf_counter()))
-    operators = [load_operator(folder, str(k)) for k in range(2)]
-    x = np.load(folder / "x.npy", mmap_mode="r")
+    program = load(folder)
+    operators, x = program["operators"], program["x"]
     ours = route == "ours"
     if ours:
         process, config, output = build_ours(operators, x, folder)
@@ -118,49 +119,31 @@ def lava_child(route: str, folder: Path) -> dict[str, float]:
     return {name: end - begin for (name, begin), (_, end) in pairwise(marks)}
 
 
-def keeping_lif(folder: Path, latency: int, steps: int) -> type:
-    """A model of Lava's neurons that also keeps their spikes, and does not copy what it receives."""
-    from lava.magma.core.model.py.type import LavaPyType
-    from lava.proc.lif.models import PyLifModelFloat
-
-    from neuromorphic.lava.synapses import DirectInPort
-
-    class KeepingLIF(PyLifModelFloat):
-        a_in = LavaPyType(DirectInPort, float)
-
-        def run_spk(self) -> None:
-            super().run_spk()
-            if self.proc_params["keep"] and 0 <= (row := self.time_step - 1 - latency) < steps:
-                if row == 0:
-                    self.rows = np.load(folder / "spikes.npy", mmap_mode="r+")
-                self.rows[row] = self.s_out_buff
-
-    return KeepingLIF
-
-
 def build_ours(operators: list[Any], x: NDArray, folder: Path) -> tuple[Any, Any, Any]:
     """Our processes, and the models of all: Lava would search files for them, for each process again."""
     from lava.magma.core.run_configs import Loihi2SimCfg
 
-    from neuromorphic.lava.synapses import (
-        FedSynapses,
-        GraphSynapses,
-        PyFedSynapsesModelFloat,
-        PyGraphSynapsesModelFloat,
-    )
+    from neuromorphic.lava.processes.models import FLOAT, MODELS
+    from neuromorphic.lava.processes.process import Source, Synapses
 
-    np.save(folder / "spikes.npy", np.zeros((len(x), operators[-1].shape[0]), bool))
-    first, second = (
-        FedSynapses(rows=x, taps=[(0, operators[0])]),
-        GraphSynapses(taps=[(0, operators[1])]),
-    )
-    hidden, last = lif(operators[0].shape[0]), lif(operators[1].shape[0], keep=True)
+    source = Source(rows=x, name="input")
+    first, second = (Synapses(taps={0: operator}, name=f"synapses {k}") for k, operator in enumerate(operators))
+    hidden, last = lif(operators[0].shape[0]), lif(operators[1].shape[0])
+    source.s_out.connect(first.s_in)
     first.a_out.connect(hidden.a_in)
     hidden.s_out.connect(second.s_in)
     second.a_out.connect(last.a_in)
-    model = keeping_lif(folder, len(operators), len(x))
-    models = {first: PyFedSynapsesModelFloat, second: PyGraphSynapsesModelFloat, hidden: model, last: model}
-    return first, Loihi2SimCfg(select_tag="floating_pt", exception_proc_model_map=models), None
+    keep(last, operators, x, folder)
+    models = {process: MODELS[FLOAT][type(process)] for process in (source, first, hidden, second, last)}
+    return source, Loihi2SimCfg(select_tag=FLOAT, exception_proc_model_map=models), None
+
+
+def keep(neurons: Any, operators: list[Any], x: NDArray, folder: Path) -> None:
+    """Have our model of Lava's neurons write their spikes to a file."""
+    path = folder / "spikes.npy"
+    np.save(path, np.zeros((len(x), operators[-1].shape[0]), bool))
+    neurons.proc_params.overwrite("messages", str(path))
+    neurons.proc_params.overwrite("lag", len(operators))
 
 
 def build_stock(operators: list[Any], x: NDArray, folder: Path, graded: bool = False) -> tuple[Any, Any, Any]:
@@ -170,30 +153,32 @@ def build_stock(operators: list[Any], x: NDArray, folder: Path, graded: bool = F
     from lava.proc.io.source import RingBuffer as Source
     from lava.proc.sparse.process import Sparse
 
+    from neuromorphic.lava.processes.models import FLOAT, MODELS
+
     source = Source(data=np.pad(x, ((0, len(operators)), (0, 0))).T)
     # The input is graded whatever Sparse is told about spikes.
     first = Sparse(weights=operators[0].expand(), num_message_bits=24)
     second = Sparse(weights=operators[1].expand(), num_message_bits=24 if graded else 0)
-    hidden, last = lif(operators[0].shape[0]), lif(operators[1].shape[0], keep=graded)
+    hidden, last = lif(operators[0].shape[0]), lif(operators[1].shape[0])
     source.s_out.connect(first.s_in)
     first.a_out.connect(hidden.a_in)
     hidden.s_out.connect(second.s_in)
     second.a_out.connect(last.a_in)
     if graded:
-        np.save(folder / "spikes.npy", np.zeros((len(x), operators[-1].shape[0]), bool))
-        models = {last: keeping_lif(folder, len(operators), len(x))}
-        return source, Loihi2SimCfg(select_tag="floating_pt", exception_proc_model_map=models), None
+        keep(last, operators, x, folder)
+        models = {last: MODELS[FLOAT][type(last)]}
+        return source, Loihi2SimCfg(select_tag=FLOAT, exception_proc_model_map=models), None
     sink = Sink(shape=last.s_out.shape, buffer=len(x) + len(operators))
     last.s_out.connect(sink.a_in)
-    return source, Loihi2SimCfg(select_tag="floating_pt"), sink
+    return source, Loihi2SimCfg(select_tag=FLOAT), sink
 
 
-def lif(size: int, keep: bool = False) -> Any:
+def lif(size: int) -> Any:
     """Lava's neurons."""
     from lava.proc.lif.process import LIF
 
     one = np.ones(size)
-    return LIF(shape=(size,), du=one, dv=DECAY * one, vth=THRESHOLD * one, keep=keep)
+    return LIF(shape=(size,), du=one, dv=DECAY * one, vth=THRESHOLD * one)
 
 
 def run_route(
@@ -203,9 +188,7 @@ def run_route(
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="lava-steps-") as name:
         folder = Path(name)
-        np.save(folder / "x.npy", x)
-        for k, operator in enumerate(operators):
-            save_operator(folder, str(k), operator)
+        save(folder, {"operators": operators, "x": x})
         command = [sys.executable, "-W", "ignore", "-m", "benchmarks.lava_steps", "--child", route, str(folder)]
         child = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
         if watch:

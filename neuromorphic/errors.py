@@ -19,3 +19,7 @@ class LavaMissingError(GSHNError, ImportError):
 
 class LavaRunError(GSHNError, RuntimeError):
     """A run on Lava failed or did not end in time."""
+
+
+class SignalFileError(GSHNError, ValueError):
+    """A file of inputs cannot be used."""

@@ -1,21 +1,27 @@
-"""NIR files, and what they say beside NIR's own fields: the time step and the reset rule."""
+"""NIR files."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
+import h5py
 import nir
+import numpy as np
+from nir.serialization import hdf2dict
 
 from gshn.files import make_folder
-from neuromorphic.errors import NIRFileError, UnsupportedGraphError
+from neuromorphic.errors import NIRFileError
 
-RESET_TO_V_RESET = "zero"
-"""Value of the metadata key ``reset``: the membrane becomes v_reset in the step of the spike (not: loses v_threshold).
-
-NIR has no field for it, nor for dt: both stand in the metadata of the graph and of each LIF node.
-"""
+NODE_TYPES: Mapping[str, Any] = {
+    name: kind for name, kind in vars(nir).items() if isinstance(kind, type) and issubclass(kind, nir.NIRNode)
+}
+LATER_FIELDS = ("v_reset", "metadata")
+"""Fields that some or all nodes lack in nir 1.0.4, the oldest version that we take, and have in later ones."""
 
 
 def write_nir(path: Path, graph: nir.NIRGraph) -> None:
@@ -29,6 +35,8 @@ def write_nir(path: Path, graph: nir.NIRGraph) -> None:
     os.close(descriptor)
     try:
         nir.write(temporary, graph)
+        with h5py.File(temporary, "r+") as file:
+            add_later_fields(file["node"], graph)
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     finally:
@@ -36,7 +44,10 @@ def write_nir(path: Path, graph: nir.NIRGraph) -> None:
 
 
 def read_nir(path: Path) -> nir.NIRGraph:
-    """Read a graph.
+    """Read a graph, by whichever version of nir it was written.
+
+    Not by ``nir.read``: nir 1.0.4 refuses files of later versions, and nir 1.0.8 checks nested graphs' types even when
+    told not to, which it infers wrongly for grouped convolutions and kernels that are not square.
 
     Raises:
         NIRFileError: there is no such file, or it is no NIR graph.
@@ -44,7 +55,8 @@ def read_nir(path: Path) -> nir.NIRGraph:
     if not path.is_file():
         raise NIRFileError(f"NIR file {path} does not exist")
     try:
-        graph = nir.read(str(path))
+        with h5py.File(path, "r") as file:
+            graph = build(hdf2dict(file["node"]))
     except Exception as error:  # h5py and nir raise nearly everything, AssertionError included, on broken files.
         reason = " ".join(str(error).split())[:200]
         raise NIRFileError(f"{path} is no NIR graph ({type(error).__name__}: {reason}); export it again") from error
@@ -53,16 +65,41 @@ def read_nir(path: Path) -> nir.NIRGraph:
     return graph
 
 
-def time_step(graph: nir.NIRGraph) -> float:
-    """The graph's dt in seconds, from its metadata.
+def add_later_fields(group: h5py.Group, node: nir.NIRNode) -> None:
+    """Write what the installed nir does not know of, but not a v_reset of zero: nir 1.0.4 can then read the file."""
+    if isinstance(node, nir.NIRGraph):
+        for name, own in node.nodes.items():
+            add_later_fields(group["nodes"][name], own)
+        return
+    if "v_reset" not in group and np.any(getattr(node, "v_reset", 0)):
+        group["v_reset"] = node.v_reset
+    if "metadata" not in group:
+        for key, value in getattr(node, "metadata", {}).items():
+            group[f"metadata/{key}"] = value
 
-    Raises:
-        UnsupportedGraphError: the metadata have no usable dt.
+
+def build(data: Mapping[str, Any]) -> nir.NIRNode:
+    """A node from its fields as a file has them, ``type`` among them; types of graphs are not checked.
+
+    What the installed nir has no field for (:data:`LATER_FIELDS`) becomes an attribute of the node all the same.
     """
-    try:
-        dt = float(graph.metadata["dt"])
-    except (KeyError, TypeError, ValueError):
-        raise UnsupportedGraphError("the NIR graph does not say its time step: metadata 'dt' in seconds") from None
-    if not 0 < dt < float("inf"):
-        raise UnsupportedGraphError(f"the NIR graph's time step must be positive and finite, got dt={dt}")
-    return dt
+    kind = NODE_TYPES.get(str(data["type"]))
+    if kind is None:
+        raise ValueError(f"nir {nir.version} has no node type '{data['type']}'")
+    if issubclass(kind, nir.NIRGraph):
+        nodes = {name: build(node) for name, node in data["nodes"].items()}
+        edges = [(source.decode(), target.decode()) for source, target in data["edges"]]
+        graph = kind.__new__(kind)  # The constructor of 1.0.4 checks nothing, that of 1.0.8 unless told not to.
+        graph.nodes, graph.edges, graph.metadata = nodes, edges, dict(data.get("metadata", {}))
+        graph.__post_init__()
+        return graph
+    known = {field.name for field in fields(kind)}
+    later = {key: data[key] for key in LATER_FIELDS if key in data and key not in known}
+    given = {key: value for key, value in data.items() if key not in later}
+    if "input_shape" in known:
+        given.setdefault("input_shape", None)  # Convolutions need not say it, but nir needs the key.
+    node = kind.from_dict(given)
+    for key, value in {"metadata": {}, **later}.items():
+        if key not in known:
+            setattr(node, key, value)
+    return node

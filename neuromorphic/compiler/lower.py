@@ -1,176 +1,239 @@
-"""NIR graphs as chains of LIF layers whose parameters are folded into what neuromorphic chips have."""
+"""NIR graphs as networks of populations, with all parameters folded into what neuromorphic chips have."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-import nir
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
+from neuromorphic.compiler.linear import bias_of, matrix_of
+from neuromorphic.compiler.network import GRADED, LIF, SUBTRACT, SUM, Levels, Network, Population, Projection
+from neuromorphic.compiler.operators import Operator, add, block_diagonal, compose, scale_rows
 from neuromorphic.errors import UnsupportedGraphError
-from neuromorphic.nir_file import RESET_TO_V_RESET, time_step
-
-Floats = NDArray[np.float64]
+from neuromorphic.graph import RESET_BY_SUBTRACTION, TIME_CONSTANTS, Floats, Graph, Node
 
 
 @dataclass(frozen=True)
-class LIFLayer:
-    """M LIF neurons and the synapses into them, with the potential measured from v_reset: v = v_nir - v_reset.
-
-    w = (1 - decay) v + weight m + bias (+ onset at step 0);  s = 1 if w > threshold else 0;  v' = 0 if s else w
-
-    from v = 0, with m the messages (spikes, or graded input) of this step. It is forward Euler of ``nir.LIF``:
-
-    decay = dt / tau;  weight = decay r W;  bias = decay (r b + v_leak - v_reset);  threshold = v_threshold - v_reset
-
-    NIR starts at v_nir = 0, that is v = -v_reset. Lava's neurons have to start at v = 0, where they can wait for their
-    first input without leaking, so step 0 gets what is left of the start: onset = -(1 - decay) v_reset.
+class Signal:
+    """What reaches a node over linear nodes and delays: sum over (source, d) of operator source[t - d], plus biases.
 
     Attributes:
-        name: Name of the LIF node.
-        weight: Shape (M, K).
-        bias: Shape (M,).
-        onset: Shape (M,).
-        decay: In (0, 1], shape (M,).
-        threshold: Above 0, shape (M,).
+        terms: By source (a neuron or an input) and delay in steps; None is the identity.
+        bias: What is added from step d on, by d, shape (size,).
     """
 
-    name: str
-    weight: sparse.csr_matrix
-    bias: Floats
-    onset: Floats
-    decay: Floats
-    threshold: Floats
+    terms: Mapping[tuple[str, int], Operator | None]
+    bias: Mapping[int, Floats]
 
 
-@dataclass(frozen=True)
-class LIFChain:
-    """LIF layers, each driven by the one before, the first by the input."""
+def lower(graph: Graph, check: bool = True) -> Network:
+    """Fold a graph: linear nodes and delays between neurons into synapses, neurons' parameters into weights and biases.
 
-    layers: tuple[LIFLayer, ...]
-
-    @property
-    def sizes(self) -> list[int]:
-        """Input size, then the neurons of every layer."""
-        return [self.layers[0].weight.shape[1]] + [layer.weight.shape[0] for layer in self.layers]
-
-
-def lower(graph: nir.NIRGraph) -> LIFChain:
-    """Fold a chain Input -> (Affine or Linear -> LIF) x L -> Output.
+    Args:
+        graph: The graph.
+        check: Refuse what populations cannot say exactly. Unchecked, the network is good for its connections only.
 
     Raises:
-        UnsupportedGraphError: another topology or node, parameters out of range, or another reset rule.
+        UnsupportedGraphError: what a node says cannot be said exactly by populations; the message names it.
     """
-    dt = time_step(graph)
-    names = chain_of_nodes(graph)
-    if len(names) < 2 or len(names) % 2:
-        raise UnsupportedGraphError(f"a chain of Affine or Linear, LIF pairs is needed, got nodes {', '.join(names)}")
-    return LIFChain(
-        tuple(lower_layer(graph, a, b, dt) for a, b in zip(names[::2], names[1::2], strict=True)),
-    )
+    signals: dict[str, Signal] = {name: Signal({(name, 0): None}, {}) for name in (*graph.inputs, *graph.neurons)}
+    for name in graph.linear:
+        signals[name] = through(graph.nodes[name], gather(graph, name, signals))
+    populations: list[Population] = []
+    projections: list[Projection] = []
+    for number, name in enumerate(graph.neurons):
+        signal = gather(graph, name, signals)
+        # A neuron that is updated later, or this one itself, is read as it was in the step before.
+        late = set(graph.neurons[number:])
+        terms: dict[tuple[str, int], Operator | None] = {}
+        for (source, delay), operator in signal.terms.items():
+            key = source, 1 if source in late and delay == 0 else delay
+            terms[key] = add(operator, terms[key], graph.nodes[name].size) if key in terms else operator
+        if check:
+            check_neurons(name, graph.nodes[name], graph.dt)
+        population, gain = fold(name, graph.nodes[name], signal.bias, graph.dt)
+        populations.append(population)
+        projections += project(name, terms, gain)
+    for name in graph.outputs:
+        signal = signals[name]
+        size = graph.nodes[name].size
+        none, still = np.zeros(size), np.ones(size)
+        levels = bias_levels(signal.bias, still, [none])
+        populations.append(Population(name, SUM, graph.nodes[name].shape, still, still, none, levels, none))
+        projections += project(name, signal.terms, still)
+    inputs = {name: graph.nodes[name].shape for name in graph.inputs}
+    return Network(inputs, tuple(populations), tuple(projections), graph.dt)
 
 
-def chain_of_nodes(graph: nir.NIRGraph) -> list[str]:
-    """Names between Input and Output of a graph that is one chain."""
-    following: dict[str, str] = {}
-    for source, target in graph.edges:
-        if source in following:
-            raise UnsupportedGraphError(f"node '{source}' has several outgoing edges; only chains are supported")
-        following[source] = target
-    inputs = [name for name, node in graph.nodes.items() if isinstance(node, nir.Input)]
-    if len(inputs) != 1:
-        raise UnsupportedGraphError(f"one Input node is needed, got {len(inputs)}")
-    names = inputs
-    while names[-1] in following:
-        if following[names[-1]] in names:
-            raise UnsupportedGraphError(f"node '{following[names[-1]]}' is part of a loop; only chains are supported")
-        names.append(following[names[-1]])
-    if not isinstance(graph.nodes[names[-1]], nir.Output):
-        raise UnsupportedGraphError(f"node '{names[-1]}' leads nowhere; the chain must end in an Output node")
-    if left_out := sorted(set(graph.nodes) - set(names)):
-        raise UnsupportedGraphError(f"node '{left_out[0]}' is not on the chain from Input to Output")
-    return names[1:-1]
+def gather(graph: Graph, name: str, signals: Mapping[str, Signal]) -> Signal:
+    """The sum of a node's sources."""
+    size = int(np.prod(graph.nodes[name].shape_in, dtype=np.int64))
+    terms: dict[tuple[str, int], Operator | None] = {}
+    bias: dict[int, Floats] = {}
+    for source in graph.sources[name]:
+        for key, operator in signals[source].terms.items():
+            terms[key] = add(operator, terms[key], size) if key in terms else operator
+        for delay, values in signals[source].bias.items():
+            bias[delay] = bias[delay] + values if delay in bias else values
+    return Signal(terms, bias)
 
 
-def lower_layer(graph: nir.NIRGraph, linear: str, neurons: str, dt: float) -> LIFLayer:
-    """Fold one Affine or Linear node and the LIF node after it."""
-    synapses, lif = graph.nodes[linear], graph.nodes[neurons]
-    if not isinstance(synapses, nir.Affine | nir.Linear):
-        raise UnsupportedGraphError(f"node '{linear}' is a {type(synapses).__name__}; Affine or Linear is needed there")
-    if not isinstance(lif, nir.LIF):
-        raise UnsupportedGraphError(f"node '{neurons}' is a {type(lif).__name__}; LIF is needed there")
-    reset = lif.metadata.get("reset", RESET_TO_V_RESET)
-    if reset != RESET_TO_V_RESET:
-        raise UnsupportedGraphError(f"node '{neurons}': reset rule '{reset}' is not supported")
+def through(node: Node, signal: Signal) -> Signal:
+    """A signal after a linear node or a delay."""
+    if node.kind == "Delay":
+        return delayed(node, signal)
+    matrix = matrix_of(node)
+    terms, bias = signal.terms, dict(signal.bias)
+    if matrix is not None:
+        terms = {key: compose(matrix, operator) for key, operator in terms.items()}
+        bias = {delay: matrix.dot(values) for delay, values in bias.items()}
+    if (own := bias_of(node)) is not None:
+        bias[0] = bias[0] + own if 0 in bias else own
+    return Signal(terms, bias)
 
-    size = synapses.weight.shape[0]
-    b = synapses.bias if isinstance(synapses, nir.Affine) else 0.0
-    try:
-        tau, r, v_leak, v_threshold, v_reset, b = (
-            np.broadcast_to(np.asarray(value, np.float64), size)
-            for value in (lif.tau, lif.r, lif.v_leak, lif.v_threshold, lif.v_reset, b)
+
+def delayed(node: Node, signal: Signal) -> Signal:
+    """A signal whose elements are each delayed by a number of steps of their own."""
+    delays = node.parameters["delay"].reshape(-1).astype(int)
+    terms: dict[tuple[str, int], Operator | None] = {}
+    bias: dict[int, Floats] = {}
+    for steps in np.unique(delays).tolist():
+        chosen = (delays == steps).astype(float)
+        keep = None if chosen.all() else sparse.diags(chosen, format="csr")
+        for (source, delay), operator in signal.terms.items():
+            term = operator if keep is None else compose(keep, operator)
+            key = source, delay + steps
+            terms[key] = add(term, terms[key], node.size) if key in terms else term
+        for delay, values in signal.bias.items():
+            bias[delay + steps] = bias.get(delay + steps, 0.0) + chosen * values
+    return Signal(terms, bias)
+
+
+def project(target: str, terms: Mapping[tuple[str, int], Operator | None], gain: Floats) -> list[Projection]:
+    """Projections into one population, the weights of its neurons times their gains."""
+    taps: dict[str, dict[int, Operator | None]] = {}
+    for (source, delay), operator in terms.items():
+        taps.setdefault(source, {})[delay] = operator
+    unity = bool((gain == 1.0).all())
+    return [
+        Projection(
+            source,
+            target,
+            {delay: scale_rows(operator, gain) for delay, operator in sorted(own.items())},
+            identity=unity and own.keys() == {0} and own[0] is None,
         )
-    except ValueError:
-        raise UnsupportedGraphError(f"nodes '{linear}' and '{neurons}' differ in size ({size} outputs)") from None
-    for key, values in (("weight", synapses.weight), ("bias", b), ("r", r), ("v_leak", v_leak), ("v_reset", v_reset)):
-        if not np.isfinite(values).all():
-            raise UnsupportedGraphError(f"nodes '{linear}' and '{neurons}': {key} has values that are not finite")
-    if not (tau >= dt).all():
-        raise UnsupportedGraphError(f"node '{neurons}': tau must be at least dt = {dt}, got {tau.min()}")
-    if not (v_threshold > v_reset).all():
-        raise UnsupportedGraphError(f"node '{neurons}': v_threshold must be above v_reset")
-    decay = dt / tau
-    weight = sparse.csr_matrix(synapses.weight, dtype=np.float64)
-    weight.data *= np.repeat(decay * r, np.diff(weight.indptr))
-    return LIFLayer(
-        name=neurons,
-        weight=weight,
-        bias=decay * (r * b + v_leak - v_reset),
-        onset=-(1 - decay) * v_reset,
-        decay=decay,
-        threshold=v_threshold - v_reset,
-    )
+        for source, own in taps.items()
+    ]
 
 
-def pack(chains: Sequence[LIFChain]) -> LIFChain:
-    """Put chains side by side, as one chain with block-diagonal weights: one network, one run.
+def check_neurons(name: str, node: Node, dt: float) -> None:
+    """Check that populations can be a node's neurons.
 
     Raises:
-        UnsupportedGraphError: the chains differ in their layers' names.
+        UnsupportedGraphError: a time constant below dt, or a threshold below the rest: such neurons would fire while
+            they wait for their first step.
     """
-    names = {tuple(layer.name for layer in chain.layers) for chain in chains}
-    if len(names) != 1:
-        raise UnsupportedGraphError(f"graphs packed into one run need the same layers, got {len(names)} kinds of chain")
-    packed = []
-    for parts in zip(*(chain.layers for chain in chains), strict=True):
-        packed.append(
-            LIFLayer(
-                name=parts[0].name,
-                weight=block_diagonal([part.weight for part in parts]),
-                bias=np.concatenate([part.bias for part in parts]),
-                onset=np.concatenate([part.onset for part in parts]),
-                decay=np.concatenate([part.decay for part in parts]),
-                threshold=np.concatenate([part.threshold for part in parts]),
+    p = node.parameters
+    for key in TIME_CONSTANTS:
+        if key in p and not (p[key] >= dt).all():
+            raise UnsupportedGraphError(f"node '{name}': {key} must be at least dt = {dt}, got {p[key].min()}")
+    if "v_threshold" in p:
+        subtract = node.reset == RESET_BY_SUBTRACTION
+        if (p["v_threshold"] < (0.0 if subtract else p["v_reset"])).any():
+            raise UnsupportedGraphError(
+                f"node '{name}': v_threshold must not be below {'0' if subtract else 'v_reset'}"
             )
-        )
-    return LIFChain(tuple(packed))
 
 
-def block_diagonal(blocks: Sequence[sparse.csr_matrix]) -> sparse.csr_matrix:
-    """``scipy.sparse.block_diag`` for CSR blocks, without its detour over the several times larger COO format."""
-    rows, columns = (sum(block.shape[axis] for block in blocks) for axis in (0, 1))
-    entries = sum(block.nnz for block in blocks)
-    index = np.int32 if max(entries, columns) < 2**31 else np.int64
-    data, indices = np.empty(entries), np.empty(entries, index)
-    indptr = np.zeros(rows + 1, index)
-    row = column = entry = 0
-    for block in blocks:
-        stop = entry + block.nnz
-        data[entry:stop] = block.data
-        np.add(block.indices, column, out=indices[entry:stop], casting="same_kind")
-        indptr[row + 1 : row + 1 + block.shape[0]] = block.indptr[1:].astype(index) + entry
-        row, column, entry = row + block.shape[0], column + block.shape[1], stop
-    return sparse.csr_matrix((data, indices, indptr), shape=(rows, columns))
+def fold(name: str, node: Node, bias: Mapping[int, Floats], dt: float) -> tuple[Population, Floats]:
+    """A neuron node as a population, and the gain of the weights and biases that lead to it.
+
+    With offset v_0 = v_reset (reset to v_reset), 0 (by subtraction, graded) or min(threshold, 0) (Threshold):
+
+    dv = dt / tau, 0 for I and IF, 1 for Threshold;  du = dt / tau_syn, 1 where there is no synaptic current
+    gain = dv r, r for I and IF, du w_in dv r for CubaLI and CubaLIF, 1 for Threshold;  threshold = v_threshold - v_0
+
+    The membrane gets dv (v_leak - v_0) in every step, and -(1 - dv) v_0 in step 0: NIR starts at v_nir = 0, populations
+    have to start at v = 0, where they can wait without leaking. Both go in by the bias of a, so that they pass u: what
+    is to reach the membrane once, x, enters as x and in the step after as -(1 - du) x.
+    """
+    p = {key: values.reshape(-1) for key, values in node.parameters.items()}
+    one, zero = np.ones(node.size), np.zeros(node.size)
+    tau_mem, tau_syn = p.get("tau", p.get("tau_mem")), p.get("tau_syn")
+    threshold, rest = p.get("v_threshold", zero), zero
+    if node.kind == "Threshold":
+        kind, du, dv, gain = LIF, one, one, one
+        threshold, rest = p["threshold"], np.minimum(p["threshold"], 0.0)
+        leak = -rest
+    else:
+        dv = zero if tau_mem is None else dt / tau_mem
+        du = one if tau_syn is None else dt / tau_syn
+        gain = p["r"] if tau_mem is None else dv * p["r"]
+        if tau_syn is not None:
+            gain = du * p["w_in"] * gain
+        kind = GRADED if not node.is_spiking else SUBTRACT if node.reset == RESET_BY_SUBTRACTION else LIF
+        rest = p["v_reset"] if kind == LIF else zero
+        leak = dv * (p.get("v_leak", rest) - rest)
+    start = -(1 - dv) * rest if node.kind != "Threshold" else zero
+    levels = bias_levels(bias, gain, [leak + start, du * leak - (1 - du) * start, du * leak])
+    return Population(name, kind, node.shape, du, dv, threshold - rest, levels, rest), gain
+
+
+def bias_levels(bias: Mapping[int, Floats], gain: Floats, own: Sequence[Floats]) -> Levels:
+    """A population's bias: gain times what reaches it, and ``own`` in steps 0, 1, ..., of which the last stays."""
+    starts = sorted({*range(len(own)), *bias})
+    values: list[Floats] = []
+    kept: list[int] = []
+    for t in starts:
+        level = own[min(t, len(own) - 1)] + sum((gain * b for delay, b in bias.items() if delay <= t), np.zeros(1))
+        if np.any(level) if not values else not np.array_equal(level, values[-1]):
+            values.append(level)
+            kept.append(t)
+    return Levels(tuple(kept), np.stack(values) if values else np.zeros((0, len(gain))))
+
+
+def pack(networks: Sequence[Network]) -> Network:
+    """Put networks side by side as one: populations with the same name become one, weights block-diagonal.
+
+    Raises:
+        UnsupportedGraphError: the networks differ in their populations or in what connects them.
+    """
+    first = networks[0]
+    layout = ([(p.name, p.kind) for p in first.populations], [connection(p) for p in first.projections])
+    for other in networks[1:]:
+        if layout != ([(p.name, p.kind) for p in other.populations], [connection(p) for p in other.projections]):
+            raise UnsupportedGraphError("networks packed into one run need the same populations and connections")
+    populations = tuple(
+        side_by_side([network.populations[k] for network in networks]) for k in range(len(first.populations))
+    )
+    projections = []
+    for k, projection in enumerate(first.projections):
+        taps = {
+            delay: block_diagonal([network.projections[k].taps[delay] for network in networks])
+            for delay in projection.taps
+        }
+        projections.append(replace(projection, taps=taps))
+    inputs = {name: (sum(network.size(name) for network in networks),) for name in first.inputs}
+    return Network(inputs, populations, tuple(projections), first.dt)
+
+
+def connection(projection: Projection) -> tuple[str, str, tuple[int, ...], bool]:
+    """What makes two projections the same but for their weights."""
+    return projection.source, projection.target, tuple(projection.taps), projection.identity
+
+
+def side_by_side(parts: Sequence[Population]) -> Population:
+    """Populations as one, their neurons one after the other."""
+    starts = sorted({t for part in parts for t in part.bias.start})
+    levels = Levels(
+        tuple(starts),
+        np.stack([np.concatenate([part.bias.at(t) for part in parts]) for t in starts])
+        if starts
+        else np.zeros((0, sum(part.size for part in parts))),
+    )
+    arrays = {
+        key: np.concatenate([getattr(part, key) for part in parts]) for key in ("du", "dv", "threshold", "offset")
+    }
+    return Population(parts[0].name, parts[0].kind, (len(arrays["du"]),), bias=levels, **arrays)

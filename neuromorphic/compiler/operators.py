@@ -7,12 +7,10 @@ and passed once an edge, with E + M K numbers in memory.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -178,10 +176,7 @@ class FixedKron:
 
 
 Operator: TypeAlias = "Kron | FixedKron | sparse.csr_matrix"
-"""All have ``shape``, ``nnz`` and ``dot``; :func:`expand` gives any of them as a matrix."""
-
-Taps: TypeAlias = "Sequence[tuple[int, Operator]]"
-"""Operators, each with the steps by which it delays its messages beyond what all synapses take."""
+"""All have ``shape``, ``nnz`` and ``dot``; :func:`expanded` gives any of them as a matrix."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,11 +238,6 @@ def _scaled(matrix: sparse.csr_matrix, gain: NDArray) -> sparse.csr_matrix:
     return sparse.csr_matrix((data, matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
-def expand(operator: Operator) -> sparse.csr_matrix:
-    """An operator as a matrix."""
-    return operator.expand() if isinstance(operator, Kron | FixedKron) else operator
-
-
 @dataclass(frozen=True, eq=False)
 class Columns:
     """A matrix by columns, of which a product with few messages other than 0 takes only those that it needs.
@@ -278,20 +268,56 @@ def for_spikes(operator: Operator) -> Operator | Columns:
     return Columns(operator.tocsc())
 
 
-def check_taps(taps: Taps) -> tuple[int, int]:
-    """The shape of all taps.
+def expanded(operator: Operator | None, size: int) -> sparse.csr_matrix:
+    """An operator as a matrix; None is the identity on ``size`` elements."""
+    if operator is None:
+        return sparse.identity(size, format="csr")
+    return operator.expand() if isinstance(operator, Kron | FixedKron) else operator
 
-    Raises:
-        ValueError: they have several shapes, or a delay is negative or occurs twice (two operators of one delay are
-            summed before the weight exponent is applied in hardware, so they have to be one operator).
+
+def add(a: Operator | None, b: Operator | None, size: int) -> sparse.csr_matrix:
+    """a + b, with ``size`` rows."""
+    return (expanded(a, size) + expanded(b, size)).tocsr()
+
+
+def compose(a: Operator, b: Operator | None) -> Operator:
+    """a b."""
+    if b is None:
+        return a
+    return (expanded(a, 0) @ expanded(b, 0)).tocsr()
+
+
+def scale_rows(operator: Operator | None, gain: Floats) -> Operator:
+    """diag(gain) operator."""
+    if operator is None:
+        return sparse.diags(gain, format="csr")
+    return operator.scale_rows(gain) if isinstance(operator, Kron) else _scaled(expanded(operator, 0), gain)
+
+
+def block_diagonal(blocks: Sequence[Operator]) -> Operator:
+    """``scipy.sparse.block_diag`` without its detour over the several times larger COO format.
+
+    Kronecker products with the same right factor stay one: their left factors become block-diagonal.
     """
-    shapes = {tuple(operator.shape) for _, operator in taps}
-    if len(shapes) != 1:
-        raise ValueError(f"taps need one shape, got {sorted(shapes)}")
-    delays = [delay for delay, _ in taps]
-    if min(delays) < 0 or len(set(delays)) < len(delays):
-        raise ValueError(f"taps need different delays, of 0 or more steps, got {delays}")
-    return taps[0][1].shape
+    first = blocks[0]
+    if isinstance(first, Kron):
+        same = [b.left for b in blocks if isinstance(b, Kron) and np.array_equal(b.right, first.right)]
+        if len(same) == len(blocks):
+            return Kron(expanded(block_diagonal(same), 0), first.right)
+    matrices = [expanded(block, 0) for block in blocks]
+    rows, columns = (sum(block.shape[axis] for block in matrices) for axis in (0, 1))
+    entries = sum(block.nnz for block in matrices)
+    index = np.int32 if max(entries, columns) < 2**31 else np.int64
+    data, indices = np.empty(entries, matrices[0].dtype), np.empty(entries, index)
+    indptr = np.zeros(rows + 1, index)
+    row = column = entry = 0
+    for block in matrices:
+        stop = entry + block.nnz
+        data[entry:stop] = block.data
+        np.add(block.indices, column, out=indices[entry:stop], casting="same_kind")
+        indptr[row + 1 : row + 1 + block.shape[0]] = block.indptr[1:].astype(index) + entry
+        row, column, entry = row + block.shape[0], column + block.shape[1], stop
+    return sparse.csr_matrix((data, indices, indptr), shape=(rows, columns))
 
 
 def signed_row_sums(operator: Kron | sparse.csr_matrix) -> tuple[Floats, Floats]:
@@ -302,18 +328,6 @@ def signed_row_sums(operator: Kron | sparse.csr_matrix) -> tuple[Floats, Floats]
         np.asarray(part.sum(axis=1)).reshape(-1) for part in (operator.maximum(0), operator.minimum(0))
     )
     return positive, negative
-
-
-def block_diagonal(operators: Sequence[Kron]) -> Kron:
-    """Graphs side by side, as one.
-
-    Raises:
-        ValueError: their ``right`` differ.
-    """
-    right = operators[0].right
-    if not all(operator.right is right or np.array_equal(operator.right, right) for operator in operators):
-        raise ValueError("graphs that are put side by side need the same weights")
-    return Kron(sparse.block_diag([operator.left for operator in operators], format="csr"), right)
 
 
 def even_integers(values: Floats, unit: float) -> Ints:
@@ -343,34 +357,3 @@ def rounding_error(kron: Kron, fixed: FixedKron, unit: float) -> float:
     values, first = np.unique(kron.left.data, return_index=True)
     error = fixed.weights[fixed.classes.data[first]] - unit * (values[:, None, None] * kron.right)
     return float(np.abs(error).max(initial=0.0))
-
-
-CSR_PARTS = ("data", "indices", "indptr")
-MATRIX_OF, ARRAY_OF = {Kron: "left", FixedKron: "classes"}, {Kron: "right", FixedKron: "weights"}
-KINDS = {"Kron": Kron, "FixedKron": FixedKron}
-
-
-def save_operator(folder: Path, prefix: str, operator: Operator) -> None:
-    """Write an operator as ``PREFIX.json`` and one ``.npy`` an array."""
-    kind = type(operator)
-    matrix = operator
-    if isinstance(operator, Kron | FixedKron):
-        matrix = getattr(operator, MATRIX_OF[kind])
-        np.save(folder / f"{prefix}.array.npy", getattr(operator, ARRAY_OF[kind]))
-    for part in CSR_PARTS:
-        np.save(folder / f"{prefix}.{part}.npy", getattr(matrix, part))
-    header = {"kind": kind.__name__, "shape": [int(size) for size in matrix.shape]}
-    (folder / f"{prefix}.json").write_text(json.dumps(header))
-
-
-def load_operator(folder: Path, prefix: str) -> Operator:
-    """Read what :func:`save_operator` wrote; the arrays stay on disk until they are used."""
-
-    def load(part: str) -> NDArray:
-        # As plain arrays: np.memmap itself makes each operation slower.
-        return np.asarray(np.load(folder / f"{prefix}.{part}.npy", mmap_mode="r"))
-
-    header = json.loads((folder / f"{prefix}.json").read_text())
-    matrix = sparse.csr_matrix(tuple(load(part) for part in CSR_PARTS), shape=header["shape"])
-    kind: Any = KINDS.get(header["kind"])
-    return kind(matrix, load("array")) if kind else matrix

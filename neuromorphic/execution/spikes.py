@@ -6,6 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,3 +77,19 @@ def compare(ours: Sequence[Spikes], theirs: Sequence[Spikes]) -> Agreement:
             if first is None or step < first.step:
                 first = Difference(step, record, int(different[step].argmax()))
     return Agreement(equal, cells, first)
+
+
+def compare_nodes(ours: Mapping[str, Spikes], theirs: Mapping[str, Spikes]) -> tuple[Agreement, dict[str, Any] | None]:
+    """Compare spikes by node, shape (B, T, *shape) each.
+
+    Returns:
+        The agreement, and node, sample, step and neuron of the first difference; None where there is none.
+    """
+    places = [(name, sample) for name, spikes in ours.items() for sample in range(len(spikes))]
+    rows = [[own[name][b].reshape(own[name].shape[1], -1) for name, b in places] for own in (ours, theirs)]
+    agreement = compare(*rows)
+    difference = agreement.first_difference
+    if difference is None:
+        return agreement, None
+    node, sample = places[difference.record]
+    return agreement, {"node": node, "sample": sample, "step": difference.step, "neuron": difference.neuron}

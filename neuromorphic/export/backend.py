@@ -9,9 +9,9 @@ import torch
 
 from gshn.encoders.spiking import SpikeTrains, SpikingGraphEncoder
 from gshn.inference import SpikingInput
+from neuromorphic.backends import Precision
 from neuromorphic.export.report import run_images
 from neuromorphic.lava.compat import require_lava
-from neuromorphic.lava.run import Precision
 
 
 class LavaBackend:
@@ -33,7 +33,7 @@ class LavaBackend:
         """Spike trains of the graphs, their nodes one graph after the other."""
         result = run_images(self.encoder, graphs, self.precision)
         layers = []
-        for name in result.spikes[0]:
+        for name in result.names:
             per_graph = [
                 own[name].reshape(result.steps, graph.num_nodes, -1)
                 for own, graph in zip(result.spikes, graphs, strict=True)

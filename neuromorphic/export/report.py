@@ -6,7 +6,7 @@ import json
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,11 @@ from torch import Tensor
 from gshn.encoders.spiking import SpikingGraphEncoder
 from gshn.files import write_atomically
 from gshn.inference import SpikingInput
+from neuromorphic.backends import Precision, run_side_by_side
 from neuromorphic.compiler.lower import lower
 from neuromorphic.execution.spikes import Spikes, compare, save_arrays
 from neuromorphic.export.to_nir import spiking_graph_to_nir
-from neuromorphic.lava.run import LavaResult, Precision, run_on_lava
+from neuromorphic.graph import flatten
 from neuromorphic.nir_file import write_nir
 
 
@@ -35,14 +36,38 @@ def export_nir(encoder: SpikingGraphEncoder, image: SpikingInput, out: Path) -> 
     save_arrays(out / "input.npz", {"input": constant_input(image.x, encoder.steps)})
 
 
-def run_images(encoder: SpikingGraphEncoder, images: Sequence[SpikingInput], precision: Precision) -> LavaResult:
+@dataclass(frozen=True)
+class EncoderRun:
+    """Spikes of the encoder for several images.
+
+    Attributes:
+        names: The LIF layers.
+        spikes: For each image the spikes of each layer by name, shape (T, N * C).
+        steps: T.
+        seconds, quantization, overflow: See :class:`~neuromorphic.backends.SideBySide`.
+    """
+
+    names: list[str]
+    spikes: list[dict[str, Spikes]]
+    steps: int
+    seconds: dict[str, float]
+    quantization: dict[str, dict[str, Any]]
+    overflow: dict[str, dict[str, int]]
+
+
+def run_images(encoder: SpikingGraphEncoder, images: Sequence[SpikingInput], precision: Precision) -> EncoderRun:
     """Run the spiking paths of images' scene graphs in one Lava network, compiled from their NIR graphs.
 
     The input of neuron n * C + c is x[n, c] in every step, see :func:`spiking_graph_to_nir`.
     """
     # One dense NIR graph at a time: kron(A, W) of all images would take gigabytes.
-    chains = [lower(spiking_graph_to_nir(encoder, image.aggregation, image.num_nodes)) for image in images]
-    return run_on_lava(chains, [constant_input(image.x, encoder.steps) for image in images], precision)
+    graphs = (flatten(spiking_graph_to_nir(encoder, image.aggregation, image.num_nodes)) for image in images)
+    networks = [lower(graph) for graph in graphs]
+    names = [population.name for population in networks[0].populations if population.spikes]
+    inputs = [{"input": constant_input(image.x, encoder.steps)} for image in images]
+    run = run_side_by_side(networks, inputs, "lava", precision)
+    spikes = [{name: own[name] for name in names} for own in run.sent]
+    return EncoderRun(names, spikes, encoder.steps, run.seconds, run.quantization, run.overflow)
 
 
 def constant_input(x: Tensor, steps: int) -> NDArray[np.float64]:
@@ -76,7 +101,7 @@ def export_lava(
     """
     begun = time.perf_counter()
     result = run_images(encoder, list(images.values()), precision)
-    names = list(result.spikes[0])
+    names = result.names
     expected = [pytorch_spikes(encoder, image) for image in images.values()]
     output = compare([own[names[-1]] for own in result.spikes], [layers[-1] for layers in expected])
     every = {
@@ -97,7 +122,8 @@ def export_lava(
         "firing_rate": {name: totals[name] / (neurons[name] * result.steps) for name in names},
         "layer_agreement": {name: every[name].fraction for name in names},
         "first_difference": difference and {**asdict(difference), "record": list(images)[difference.record]},
-        "quantization": {layer.name: layer.report() for layer in result.fixed},
+        "quantization": result.quantization,
+        "overflow": result.overflow,
         "phases": result.seconds,
         "versions": {"python": platform.python_version()}
         | {p: version(p) for p in ("gshn", "nir", "lava-nc", "torch")},

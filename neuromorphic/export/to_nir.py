@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from gshn.encoders.spiking import Aggregation, SpikingGraphEncoder
-from neuromorphic.nir_file import RESET_TO_V_RESET
+from neuromorphic.compiler.linear import KRON_LEFT, KRON_RIGHT
+from neuromorphic.graph import RESET_TO_V_RESET
+from neuromorphic.nir_file import build
 
 
 def spiking_graph_to_nir(encoder: SpikingGraphEncoder, aggregation: Aggregation, num_nodes: int) -> nir.NIRGraph:
@@ -22,7 +24,8 @@ def spiking_graph_to_nir(encoder: SpikingGraphEncoder, aggregation: Aggregation,
 
     The input is x, constant over ``metadata["steps"]`` steps. Weights are float64, as in the encoder's eval mode:
     kron(A, W) rounded to float32 would change spikes. Metadata of the graph and of each LIF node: ``dt`` (seconds)
-    and ``reset``, see :mod:`neuromorphic.nir_file`.
+    and ``reset``, see :mod:`neuromorphic.graph`; of each affine node the two factors of its weight, for compilers that
+    can keep them apart.
 
     Args:
         encoder: The trained spiking path.
@@ -37,14 +40,21 @@ def spiking_graph_to_nir(encoder: SpikingGraphEncoder, aggregation: Aggregation,
         assert isinstance(linear, nn.Linear)
         weight, bias = (t.detach().cpu().to(torch.float64).numpy() for t in (linear.weight, linear.bias))
         neurons = num_nodes * linear.out_features
-        nodes[f"affine_{k}"] = nir.Affine(weight=np.kron(mixing, weight), bias=np.tile(bias, num_nodes))
-        nodes[f"lif_{k}"] = nir.LIF(
-            tau=np.full(neurons, p.tau),
-            r=np.full(neurons, p.r),
-            v_leak=np.full(neurons, p.v_leak),
-            v_threshold=np.full(neurons, p.v_threshold),
-            v_reset=np.full(neurons, p.v_reset),
-            metadata=dict(dynamics),
+        nodes[f"affine_{k}"] = nir.Affine(
+            weight=np.kron(mixing, weight),
+            bias=np.tile(bias, num_nodes),
+            metadata={KRON_LEFT: mixing, KRON_RIGHT: weight},
+        )
+        nodes[f"lif_{k}"] = build(
+            {
+                "type": "LIF",
+                "tau": np.full(neurons, p.tau),
+                "r": np.full(neurons, p.r),
+                "v_leak": np.full(neurons, p.v_leak),
+                "v_threshold": np.full(neurons, p.v_threshold),
+                "v_reset": np.full(neurons, p.v_reset),
+                "metadata": dict(dynamics),
+            }
         )
         mixing = aggregation.dense(num_nodes).detach().cpu().to(torch.float64).numpy()
     first, last = nodes["affine_0"], nodes[f"lif_{len(encoder.linears) - 1}"]

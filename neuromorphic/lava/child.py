@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from neuromorphic.lava.compat import mend_lava
-from neuromorphic.lava.program import load_program
+from neuromorphic.lava.folder import load
 
 POLL_SECONDS = 1e-3
 
@@ -70,27 +70,31 @@ def destroy(runtime: Any) -> None:
 
 
 def run(folder: Path) -> None:
-    """Run the program in ``folder`` and leave spikes and timings there."""
+    """Run the program in ``folder`` (see :func:`neuromorphic.lava.run.run_network`) and leave timings there."""
     started = time.perf_counter()
     mend_lava()
     from lava.magma.compiler.compiler import Compiler
     from lava.magma.core.run_conditions import RunSteps
-    from lava.magma.core.run_configs import Loihi2SimCfg
     from lava.magma.runtime.message_infrastructure.factory import ActorType
 
-    from neuromorphic.lava.network import build
+    from neuromorphic.lava.network import build, feed, run_config, tie
     from neuromorphic.lava.runtime import SLOTS, LeanRuntime
 
-    program = load_program(folder)
-    process = build(program, folder)
+    program = load(folder)
+    network, plan = program["network"], program["plan"]
+    keep = {name: {key: folder / file for key, file in files.items()} for name, files in program["keep"].items()}
+    parts = build(network, plan, keep, program["stock"])
+    steps = program["steps"] + plan.longest
+    feed(parts, network, program["messages"], steps)
+    tie(parts, network)
     imported = time.perf_counter()
-    executable = Compiler({"pypy_channel_size": SLOTS}).compile(process, Loihi2SimCfg(select_tag=program.tag))
+    executable = Compiler({"pypy_channel_size": SLOTS}).compile(parts.processes[0], run_config(network, parts))
     runtime = LeanRuntime(executable, ActorType.MultiProcessing)
     executable.assign_runtime_to_all_processes(runtime)
     try:
         runtime.initialize()
         begun = time.perf_counter()
-        runtime.start(RunSteps(program.lava_steps, blocking=False))
+        runtime.start(RunSteps(steps, blocking=False))
         watch_run(runtime)
         runtime.wait()
         ended = time.perf_counter()

@@ -1,97 +1,236 @@
-"""A program as Lava processes. Import :mod:`neuromorphic.lava.compat` and call ``mend_lava`` first."""
+"""A folded network as Lava processes. Import :mod:`neuromorphic.lava.compat` and call ``mend_lava`` first."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from lava.magma.core.decorator import implements, requires, tag
-from lava.magma.core.model.py.model import PyLoihiProcessModel
-from lava.magma.core.model.py.ports import PyInPort
-from lava.magma.core.model.py.type import LavaPyType
-from lava.magma.core.process.ports.ports import InPort
+from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
-from lava.magma.core.resources import CPU
-from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
-from lava.proc.io.source import RingBuffer
+from lava.magma.core.run_configs import Loihi2SimCfg
+from lava.proc.atrlif.process import ATRLIF
 from lava.proc.lif.process import LIF
-from lava.proc.sparse.process import Sparse
+from lava.proc.sparse.process import DelaySparse, Sparse
 from lava.utils.weightutils import SignMode
+from scipy import sparse
 
-from neuromorphic.lava.program import FIXED, FLOAT, Program
+from neuromorphic.compiler import network as kinds
+from neuromorphic.compiler.network import Network, Population, Projection
+from neuromorphic.compiler.operators import Operator, expanded
+from neuromorphic.compiler.quantize import DECAY_UNITY, THETA_EXPONENTS, FixedNetwork, FixedPopulation, FixedProjection
+from neuromorphic.compiler.schedule import Schedule
+from neuromorphic.lava.processes.models import FIXED, FLOAT, MODELS
+from neuromorphic.lava.processes.process import Bias, Graded, Recorder, Source, Sum, Synapses, Tie
 
-GRADED = 24
+GRADED_BITS = 24
 """Bits of a graded message. ``Sparse`` takes messages as 0 or 1 where it is told 0; otherwise the number is not used.
 Spikes too are sent so: the product with all of the weights is faster than that with the columns of those that spiked,
 which ``Sparse`` would copy from a row-major matrix in every step."""
 
 
-class SpikeFile(AbstractProcess):
-    """Writes spikes to an array on disk: reading them back through Lava (``Var.get``) takes 13 us for each element.
+@dataclass
+class Parts:
+    """The processes of a network, connected.
+
+    Attributes:
+        processes: All of them.
+        inputs: Per input of the network, the ports that want its messages.
+        outputs: Per output, the port that sends it.
+        sent: Per population and fed input, the port that sends its messages.
+    """
+
+    processes: list[AbstractProcess] = field(default_factory=list)
+    inputs: dict[str, list[InPort]] = field(default_factory=dict)
+    outputs: dict[str, OutPort] = field(default_factory=dict)
+    sent: dict[str, OutPort] = field(default_factory=dict)
+
+
+def build(
+    network: Network, plan: Schedule, keep: Mapping[str, Mapping[str, Path]] | None = None, stock: bool = False
+) -> Parts:
+    """Build and connect the processes of a network.
 
     Args:
-        path: A ``.npy`` file of shape (T, size) that exists.
-        size: Neurons.
-        delay: Lava's step, counted from 0, in which the first row arrives.
+        network: Float or fixed.
+        plan: Its schedule.
+        keep: Files that a population's ``messages`` and ``potentials`` are written to, by its name.
+        stock: Synapses as Lava's own ``Sparse`` and ``DelaySparse``, which hardware has, instead of ours.
     """
+    keep = keep or {}
+    parts = Parts(inputs={name: [] for name in network.inputs})
+    a_in: dict[str, InPort] = {}
+    s_out = parts.sent
+    for p in network.populations:
+        if p.kind == kinds.SUM and any((q.source, p.name) in plan.direct for q in network.into(p.name)):
+            continue
+        process = neurons(p)
+        for key, path in keep.get(p.name, {}).items():
+            process.proc_params.overwrite(key, str(path))
+        process.proc_params.overwrite("lag", plan.lags[p.name])
+        parts.processes.append(process)
+        a_in[p.name], s_out[p.name] = process.a_in, process.s_out
+        if p.bias.start:
+            bias = Bias(levels=p.bias, lag=plan.lags[p.name], name=f"bias of {p.name}")
+            bias.a_out.connect(process.a_in)
+            parts.processes.append(bias)
+    for projection in network.projections:
+        ends = projection.source, projection.target
+        if ends in plan.direct:
+            link_output(network, plan, parts, projection, s_out, keep)
+            continue
+        waits = {plan.waits[ends][delay]: operator for delay, operator in projection.taps.items()}
+        for process in synapses(projection, waits, ends in plan.instant, stock):
+            parts.processes.append(process)
+            process.a_out.connect(a_in[projection.target])
+            if projection.source in network.inputs:
+                parts.inputs[projection.source].append(process.s_in)
+            else:
+                s_out[projection.source].connect(process.s_in)
+    for p in network.populations:
+        if p.kind == kinds.SUM and p.name in s_out:
+            parts.outputs[p.name] = s_out[p.name]
+    return parts
 
-    def __init__(self, *, path: Path, size: int, delay: int) -> None:
-        super().__init__(path=str(path), delay=delay)
-        self.s_in = InPort(shape=(size,))
+
+def link_output(
+    network: Network,
+    plan: Schedule,
+    parts: Parts,
+    projection: Projection,
+    s_out: Mapping[str, OutPort],
+    keep: Mapping[str, Mapping[str, Path]],
+) -> None:
+    """Connect an output that is just what one population or input sends."""
+    size = network.size(projection.target)
+    if (path := keep.get(projection.target, {}).get("messages")) is None:
+        if projection.source not in network.inputs:
+            parts.outputs[projection.target] = s_out[projection.source]
+            return
+        end = Sum(size=size, name=projection.target)
+        parts.processes.append(end)
+        parts.inputs[projection.source].append(end.a_in)
+        parts.outputs[projection.target] = end.s_out
+        return
+    recorder = Recorder(rows=path, size=size, lag=plan.lags[projection.target], name=projection.target)
+    parts.processes.append(recorder)
+    if projection.source in network.inputs:
+        parts.inputs[projection.source].append(recorder.s_in)
+    else:
+        s_out[projection.source].connect(recorder.s_in)
+        parts.outputs[projection.target] = s_out[projection.source]
 
 
-@implements(proc=SpikeFile, protocol=LoihiProtocol)
-@requires(CPU)
-@tag(FLOAT, FIXED)
-class PySpikeFileModel(PyLoihiProcessModel):
-    """The process model of :class:`SpikeFile`."""
+def neurons(p: Population) -> AbstractProcess:
+    """A population's process.
 
-    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, bool, precision=1)
-
-    def __init__(self, proc_params: dict[str, object]) -> None:
-        super().__init__(proc_params)
-        self.rows = np.load(str(proc_params["path"]), mmap_mode="r+")
-        self.delay = int(str(proc_params["delay"]))
-
-    def run_spk(self) -> None:
-        """Receive and write one step."""
-        spikes = self.s_in.recv()
-        row = self.time_step - 1 - self.delay
-        if 0 <= row < len(self.rows):
-            self.rows[row] = spikes
-
-
-def build(program: Program, folder: Path) -> AbstractProcess:
-    """Build and connect the processes; layer k's spikes go to ``folder / f"{k}.spikes.npy"``.
-
-    Returns:
-        One of the processes; Lava finds the others through their connections.
+    Reset by subtraction is ATRLIF with v measured from -theta, theta being half of the threshold: r, what spikes have
+    added up to, decays as v does, and v - r >= theta says that the potential is at least the threshold. The float
+    threshold is the next number above it, as NIR's comparison is strict.
     """
-    source = RingBuffer(data=program.input_schedule())
-    before = source.s_out
-    for k, population in enumerate(program.populations):
-        size = len(population.vth)
-        synapses = Sparse(
-            weights=population.weight,
-            weight_exp=population.weight_exp,
-            sign_mode=SignMode.MIXED,
-            num_message_bits=GRADED,
-            name=f"synapses_{k}",
+    shape = (p.size,)
+    if p.kind == kinds.SUM:
+        return Sum(size=p.size, name=p.name)
+    fixed = isinstance(p, FixedPopulation)
+    du, dv = (np.array(values) for values in (p.du, p.dv))
+    if fixed:
+        du = du - 1  # Lava takes the register plus one.
+    if p.kind == kinds.GRADED:
+        return Graded(du=du, dv=dv, name=p.name)
+    threshold: Any = np.array(p.threshold)
+    if p.kind == kinds.LIF:
+        return LIF(shape=shape, du=du, dv=dv, vth=threshold, name=p.name)
+    if not fixed:
+        theta = threshold / 2
+        above = np.nextafter(theta, np.inf)
+        return ATRLIF(
+            shape=shape,
+            v=-theta,
+            theta=above,
+            theta_0=above,
+            theta_step=0.0,
+            delta_i=du,
+            delta_v=dv,
+            delta_r=dv,
+            delta_theta=0.0,
+            bias_mant=-dv * theta,
+            name=p.name,
         )
-        bias = RingBuffer(data=program.bias_schedule(k))
-        bias_synapses = Sparse(
-            weights=population.bias_weight,
-            weight_exp=population.bias_weight_exp,
-            sign_mode=SignMode.MIXED,
-            num_message_bits=GRADED,
-            name=f"bias_synapses_{k}",
-        )
-        neurons = LIF(shape=(size,), du=population.du, dv=population.dv, vth=population.vth, name=f"lif_{k}")
-        sink = SpikeFile(path=folder / f"{k}.spikes.npy", size=size, delay=k + 1)
-        before.connect(synapses.s_in)
-        bias.s_out.connect(bias_synapses.s_in)
-        synapses.a_out.connect(neurons.a_in)
-        bias_synapses.a_out.connect(neurons.a_in)
-        neurons.s_out.connect(sink.s_in)
-        before = neurons.s_out
-    return source
+    theta = threshold // 2
+    exponent = int(np.log2(theta.max(initial=1)))
+    return ATRLIF(
+        shape=shape,
+        v=-(theta << 6),
+        theta=theta,
+        theta_0=theta,
+        theta_step=0,
+        delta_i=du / DECAY_UNITY,
+        delta_v=dv / DECAY_UNITY,
+        delta_r=dv / DECAY_UNITY,
+        delta_theta=0.0,
+        bias_mant=-dv,
+        bias_exp=np.full(shape, exponent - THETA_EXPONENTS.start),
+        name=p.name,
+    )
+
+
+def synapses(
+    projection: Projection, waits: Mapping[int, Operator], instant: bool, stock: bool
+) -> list[AbstractProcess]:
+    """The processes of a projection, by the steps that messages wait beside the latency."""
+    exponent = projection.weight_exp if isinstance(projection, FixedProjection) else 0
+    name = f"{projection.source} to {projection.target}"
+    if not stock or instant:
+        return [Synapses(taps=waits, latency=0 if instant else 1, weight_exp=exponent, name=name)]
+    common: dict[str, Any] = {
+        "weight_exp": exponent, "sign_mode": SignMode.MIXED, "num_message_bits": GRADED_BITS, "name": name
+    }  # fmt: skip
+    out: list[AbstractProcess] = []
+    for wait, operator in waits.items():
+        weights = expanded(operator, 0)
+        if wait == 0:
+            out.append(Sparse(weights=weights, **common))
+        else:
+            delays = sparse.csr_matrix(
+                (np.full(weights.nnz, wait), weights.indices, weights.indptr), shape=weights.shape
+            )
+            out.append(DelaySparse(weights=weights, delays=delays, max_delay=wait, **common))
+    return out
+
+
+def feed(parts: Parts, network: Network, messages: Mapping[str, np.ndarray], steps: int) -> None:
+    """Connect sources that send the inputs, shape (T, n), one a step and then nothing."""
+    for name, ports in parts.inputs.items():
+        source = Source(rows=messages[name], name=f"input {name}")
+        parts.processes.append(source)
+        parts.sent[name] = source.s_out
+        for port in ports:
+            source.s_out.connect(port)
+
+
+def tie(parts: Parts, network: Network) -> None:
+    """Tie together what the network does not connect: Lava runs only what it finds along connections."""
+    first: dict[int, OutPort] = {}
+    groups = network.components()
+    for name, port in parts.sent.items():
+        first.setdefault(groups[name], port)
+    ports = list(first.values())
+    for a, b in pairwise(ports):
+        knot = Tie(sizes=(a.shape[0], b.shape[0]))
+        a.connect(knot.a)
+        b.connect(knot.b)
+        parts.processes.append(knot)
+
+
+def run_config(network: Network, parts: Parts) -> Loihi2SimCfg:
+    """The run configuration of Lava's CPU simulator for a float or a fixed-point network.
+
+    Models are named process by process: Lava would otherwise execute every file beside a process's own to find some,
+    for each process again, which takes longer than most runs.
+    """
+    tag = FIXED if isinstance(network, FixedNetwork) else FLOAT
+    models = {process: MODELS[tag][type(process)] for process in parts.processes}
+    return Loihi2SimCfg(select_tag=tag, exception_proc_model_map=models)

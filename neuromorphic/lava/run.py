@@ -1,4 +1,4 @@
-"""Running compiled chains on the Lava simulator, in a child process with a deadline."""
+"""Running folded networks on the Lava simulator, in a child process with a deadline."""
 
 from __future__ import annotations
 
@@ -9,110 +9,111 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neuromorphic.compiler.lower import LIFChain, pack
-from neuromorphic.compiler.quantize import FixedLayer, quantize
+from neuromorphic.compiler.network import SUBTRACT, Network, Population
+from neuromorphic.compiler.quantize import ALIGNMENT, FixedNetwork, FixedPopulation
+from neuromorphic.compiler.schedule import schedule
 from neuromorphic.errors import LavaRunError
-from neuromorphic.execution.spikes import Spikes
+from neuromorphic.execution.populations import theta
 from neuromorphic.lava.compat import require_lava
-from neuromorphic.lava.program import Program, fixed_program, float_program, save_program
+from neuromorphic.lava.folder import save
 
-Precision = Literal["float", "fixed"]
 GRACE_SECONDS = 5.0
 """Time in which the child may end by itself and free Lava's shared memory, before it is killed."""
 
 
 @dataclass(frozen=True)
-class LavaResult:
-    """What a run gave.
+class LavaRun:
+    """What a run on Lava gave.
 
     Attributes:
-        spikes: For each chain the spikes of each layer by name, shape (T, neurons).
-        steps: T.
-        seconds: Wall time of the phases: compile, build, start, run, stop, read.
-        fixed: How the layers were quantised; empty in float.
+        sent: Messages of every population, shape (T, M): spikes, graded values, outputs; integers in fixed point.
+        potentials: Of the populations asked for, after each step, shape (T, M), in NIR's units.
+        seconds: Wall time of the phases: hand over, build, start, run, stop, read.
     """
 
-    spikes: list[dict[str, Spikes]]
-    steps: int
+    sent: dict[str, NDArray]
+    potentials: dict[str, NDArray[np.float64]]
     seconds: dict[str, float]
-    fixed: tuple[FixedLayer, ...]
 
 
-def run_on_lava(
-    chains: Sequence[LIFChain],
-    inputs: Sequence[NDArray[np.float64]],
-    precision: Precision = "float",
+def run_network(
+    network: Network,
+    inputs: Mapping[str, NDArray],
+    potentials: Collection[str] = (),
+    stock: bool = False,
     deadline: float = 600.0,
-) -> LavaResult:
-    """Run chains side by side in one Lava network.
+) -> LavaRun:
+    """Run a network from rest, like :func:`neuromorphic.execution.populations.run`.
 
     Args:
-        chains: With the same layers, of any sizes.
-        inputs: Input of each chain, shape (T, n), T the same for all.
-        precision: ``float`` computes in float64; ``fixed`` in Loihi's integers, with scales chosen over all chains.
+        network: Float, computed in float64, or fixed, in Loihi's integers.
+        inputs: By name, shape (T, n); in fixed point the values before they become messages.
+        potentials: Populations whose potentials are recorded.
+        stock: Synapses as Lava's own processes, see :func:`neuromorphic.lava.network.build`.
         deadline: Seconds after which the run is stopped.
 
     Raises:
         LavaMissingError: Lava is not installed.
         LavaRunError: the run failed or did not end in time; nothing of it is left behind.
-        UnsupportedGraphError: the chains cannot be packed.
     """
     require_lava()
     begun = time.perf_counter()
-    chain = pack(chains)
-    x = np.concatenate(inputs, axis=1)
-    if x.shape[1] != chain.sizes[0]:
-        raise ValueError(f"the chains take {chain.sizes[0]} inputs, got {x.shape[1]}")
-    fixed: tuple[FixedLayer, ...] = ()
-    if precision == "fixed":
-        fixed_chain = quantize(chain, input_limit=float(np.abs(x).max(initial=0.0)))
-        fixed = fixed_chain.layers
-        program = fixed_program(fixed_chain, x)
-    else:
-        program = float_program(chain, x)
-    compiled = time.perf_counter()
-
-    layers, seconds = run_program(program, deadline)
-    spikes: list[dict[str, Spikes]] = [{} for _ in chains]
-    for k, (layer, record) in enumerate(zip(chain.layers, layers, strict=True)):
-        ends = np.cumsum([part.sizes[k + 1] for part in chains])
-        for own, columns in zip(spikes, np.split(record, ends[:-1], axis=1), strict=True):
-            own[layer.name] = columns
-    return LavaResult(spikes, len(x), {"compile": compiled - begun, **seconds}, fixed)
-
-
-def run_program(program: Program, deadline: float) -> tuple[list[Spikes], dict[str, float]]:
-    """Run a program in a child process.
-
-    Returns:
-        Spikes of every layer, shape (T, neurons), and the seconds of each phase.
-
-    Raises:
-        LavaRunError: see :func:`run_on_lava`.
-    """
+    steps = len(next(iter(inputs.values())))
+    flat = {name: np.asarray(x, np.float64).reshape(steps, -1) for name, x in inputs.items()}
+    fixed = isinstance(network, FixedNetwork)
+    messages = (
+        {name: network.messages(name, x) for name, x in flat.items()} if isinstance(network, FixedNetwork) else flat
+    )
     with tempfile.TemporaryDirectory(prefix="gshn-lava-") as name:
         folder = Path(name)
-        begun = time.perf_counter()
-        save_program(folder, program)
-        for k, population in enumerate(program.populations):
-            np.save(folder / f"{k}.spikes.npy", np.zeros((len(program.messages), len(population.vth)), bool))
+        keep: dict[str, dict[str, str]] = {}
+        for number, p in enumerate(network.populations):
+            keep[p.name] = {"messages": f"{number}.messages.npy"}
+            if p.name in potentials:
+                keep[p.name]["potentials"] = f"{number}.potentials.npy"
+            for key, file in keep[p.name].items():
+                integer = bool if key == "messages" and p.spikes else np.int32 if fixed else np.float64
+                np.save(folder / file, np.zeros((steps, p.size), integer))
+        program = {
+            "network": network,
+            "plan": schedule(network),
+            "messages": messages,
+            "steps": steps,
+            "keep": keep,
+            "stock": stock,
+        }
+        save(folder, program)
         saved = time.perf_counter()
         run_child(folder, deadline)
         ended = time.perf_counter()
         seconds = json.loads((folder / "timings.json").read_text())
         seconds["hand over"] = saved - begun + (ended - saved - sum(seconds.values()))
-        layers = [np.load(folder / f"{k}.spikes.npy") for k in range(len(program.populations))]
+        sent = {p.name: np.load(folder / keep[p.name]["messages"]) for p in network.populations}
+        traces = {
+            p.name: potentials_of(p, np.load(folder / keep[p.name]["potentials"]))
+            for p in network.populations
+            if p.name in potentials
+        }
         seconds["read"] = time.perf_counter() - ended
-        return layers, seconds
+        return LavaRun(sent, traces, seconds)
+
+
+def potentials_of(p: Population, rows: NDArray) -> NDArray[np.float64]:
+    """Potentials in NIR's units, from what Lava's neurons have: v, of ATRLIF v - r, which rests at -theta."""
+    if p.kind == SUBTRACT:
+        rest = theta(p) if isinstance(p, FixedPopulation) else p.threshold / 2
+        rows = rows + rest
+    if isinstance(p, FixedPopulation):
+        rows = rows / 2.0**ALIGNMENT / p.scale
+    return rows + p.offset
 
 
 def run_child(folder: Path, deadline: float) -> None:

@@ -12,6 +12,10 @@ import nir
 import numpy as np
 from numpy.typing import NDArray
 
+from neuromorphic.execution.reference import simulate
+from neuromorphic.graph import flatten
+from neuromorphic.nir_file import build
+
 DT = 1e-4
 STEPS = 24
 
@@ -29,17 +33,23 @@ def lif(size: int, **parameters: object) -> nir.LIF:
     """LIF neurons; by default those of the encoder."""
     values = {"tau": 2 * DT, "r": 1.0, "v_leak": 0.0, "v_threshold": 1.0, "v_reset": 0.0} | parameters
     arrays = {key: np.broadcast_to(np.asarray(value, np.float64), size).copy() for key, value in values.items()}
-    return nir.LIF(**arrays, metadata={"dt": DT, "reset": "zero"})
+    return build({"type": "LIF", **arrays, "metadata": {"dt": DT, "reset": "zero"}})
 
 
 def chain(*nir_nodes: nir.NIRNode) -> nir.NIRGraph:
     """input -> nodes -> output."""
-    size_in, size_out = nir_nodes[0].weight.shape[1], len(nir_nodes[-1].tau)
+    size_in, size_out = nir_nodes[0].weight.shape[1], len(nir_nodes[-1].r)
     nodes = {"input": nir.Input({"input": np.array([size_in])})}
     for k, (synapses, neurons) in enumerate(zip(nir_nodes[::2], nir_nodes[1::2], strict=True)):
         nodes |= {f"affine_{k}": synapses, f"lif_{k}": neurons}
     nodes["output"] = nir.Output({"output": np.array([size_out])})
     return nir.NIRGraph(nodes, list(pairwise(nodes)), metadata={"dt": DT, "reset": "zero", "steps": STEPS})
+
+
+def reference_spikes(graph: nir.NIRGraph, x: NDArray[np.float64]) -> dict[str, NDArray[np.bool_]]:
+    """Spikes of every neuron by the reference, shape (T, neurons), for one input of shape (T, n)."""
+    record = simulate(flatten(graph), {"input": x[None]})
+    return {name: spikes[0] for name, spikes in record.spikes.items()}
 
 
 def relay(size: int) -> tuple[nir.NIRNode, nir.NIRNode]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,16 +16,11 @@ from neuromorphic.compiler.operators import (
     Columns,
     FixedKron,
     Kron,
-    Operator,
-    block_diagonal,
-    check_taps,
     even_integers,
-    expand,
+    expanded,
     for_spikes,
-    load_operator,
     quantize_kron,
     rounding_error,
-    save_operator,
     signed_row_sums,
 )
 
@@ -94,15 +88,7 @@ def test_rows_are_scaled_without_expansion_where_the_gain_allows(operator: Kron)
     ):
         scaled = operator.scale_rows(gain)
         assert isinstance(scaled, Kron) == kept
-        np.testing.assert_allclose(expand(scaled).toarray(), gain[:, None] * dense(operator), atol=1e-14)
-
-
-def test_graphs_side_by_side() -> None:
-    first, second = KRONS["square"], Kron(kron(3, 4, 1, 1).left, KRONS["square"].right)
-    both = block_diagonal([first, second])
-    np.testing.assert_array_equal(both.expand().toarray(), sparse.block_diag([dense(first), dense(second)]).toarray())
-    with pytest.raises(ValueError, match="the same weights"):
-        block_diagonal([first, kron(3, 3, 5, 5)])
+        np.testing.assert_allclose(expanded(scaled, 0).toarray(), gain[:, None] * dense(operator), atol=1e-14)
 
 
 @EVERY
@@ -145,31 +131,6 @@ def test_sums_of_float32_are_exact(seed: int) -> None:
 def test_too_many_distinct_values_are_left_to_the_caller() -> None:
     left = sparse.csr_matrix(RANDOM.normal(size=(9, 9)))
     assert quantize_kron(Kron(left, np.ones((2, 2))), 100.0) is None
-
-
-@pytest.mark.parametrize(
-    "operator",
-    [KRONS["square"], quantize_kron(KRONS["square"], 100.0), KRONS["narrows"].expand()],
-    ids=["Kron", "FixedKron", "matrix"],
-)
-def test_operators_survive_the_folder(tmp_path: Path, operator: Operator) -> None:
-    save_operator(tmp_path, "0.weight", operator)
-    loaded = load_operator(tmp_path, "0.weight")
-    assert type(loaded) is type(operator)
-    assert loaded.shape == operator.shape and loaded.nnz == operator.nnz
-    np.testing.assert_array_equal(expand(loaded).toarray(), expand(operator).toarray())
-    x = np.arange(operator.shape[1], dtype=np.int32)
-    np.testing.assert_array_equal(loaded.dot(x), operator.dot(x))
-
-
-def test_taps_that_cannot_be_are_refused() -> None:
-    one, other = sparse.csr_matrix(np.eye(2)), sparse.csr_matrix(np.eye(3))
-    assert check_taps([(0, one), (2, one)]) == (2, 2)
-    with pytest.raises(ValueError, match="one shape"):
-        check_taps([(0, one), (1, other)])
-    for delays in ((1, 1), (-1, 0)):
-        with pytest.raises(ValueError, match="different delays"):
-            check_taps([(delay, one) for delay in delays])
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.int32])

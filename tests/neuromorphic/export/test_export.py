@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scenarios import reference_spikes
 
 from gshn import evaluate
 from gshn.errors import CheckpointError, ConfigError, GSHNError
 from gshn.model import GSHN
 from neuromorphic.errors import LavaMissingError
-from neuromorphic.execution.reference import simulate
 from neuromorphic.export import __main__ as export
 from neuromorphic.export.backend import LavaBackend
 from neuromorphic.export.images import held_out_images
@@ -33,7 +33,7 @@ def test_nir_export_holds_all_that_a_simulator_needs(
     run(monkeypatch, export, "--to", "nir", "--checkpoint", finished, "--out", tmp_path / "new")
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["encoder.nir", "input.npz"]
     with np.load(tmp_path / "new" / "input.npz") as file:
-        spikes = simulate(read_nir(tmp_path / "new" / "encoder.nir"), file["input"])
+        spikes = reference_spikes(read_nir(tmp_path / "new" / "encoder.nir"), file["input"])
     model = GSHN.from_pretrained(finished)
     (image,) = held_out_images(model, 1).values()
     for ours, theirs in zip(spikes.values(), pytorch_spikes(model.encoder.spiking, image), strict=True):

@@ -9,14 +9,16 @@ import nir
 import numpy as np
 import pytest
 import torch
+from scenarios import reference_spikes
 
 from gshn.encoders.spiking import SpikingGraphEncoder, degree_normalized
 from gshn.inference import SpikingInput
 from gshn.neurons.lif import LIFParameters, spike_function
+from neuromorphic.compiler.linear import KRON_LEFT, KRON_RIGHT
 from neuromorphic.compiler.lower import lower
-from neuromorphic.execution.reference import simulate
 from neuromorphic.export.report import constant_input, pytorch_spikes
 from neuromorphic.export.to_nir import spiking_graph_to_nir
+from neuromorphic.graph import flatten
 from neuromorphic.nir_file import read_nir, write_nir
 
 NODES, CHANNELS, STEPS = 5, 6, 12
@@ -41,7 +43,7 @@ def test_the_graph_gives_the_encoders_spikes(tmp_path: Path, p: LIFParameters) -
     encoder, image = make(p)
     write_nir(tmp_path / "encoder.nir", spiking_graph_to_nir(encoder, image.aggregation, NODES))
     graph = read_nir(tmp_path / "encoder.nir")
-    ours = simulate(graph, constant_input(image.x, STEPS))
+    ours = reference_spikes(graph, constant_input(image.x, STEPS))
     expected = pytorch_spikes(encoder, image)
     for k, layer in enumerate(expected):
         assert layer.any() and not layer.all()
@@ -52,7 +54,7 @@ def test_a_transposed_adjacency_gives_other_spikes() -> None:
     encoder, image = make()
     turned = degree_normalized(EDGES, NODES, 0.3)
     turned = type(turned)(turned.edge_index.flip(0), turned.weight)
-    ours = simulate(spiking_graph_to_nir(encoder, turned, NODES), constant_input(image.x, STEPS))
+    ours = reference_spikes(spiking_graph_to_nir(encoder, turned, NODES), constant_input(image.x, STEPS))
     assert (ours["lif_2"] != pytorch_spikes(encoder, image)[-1]).any()
 
 
@@ -67,4 +69,5 @@ def test_the_file_is_plain_nir(tmp_path: Path) -> None:
     assert graph.metadata["dt"] == encoder.p.dt and graph.metadata["steps"] == STEPS
     assert graph.nodes["lif_0"].metadata["reset"] == "zero"
     assert graph.nodes["affine_1"].weight.dtype == np.float64
-    lower(graph)
+    assert graph.nodes["affine_1"].metadata.keys() == {KRON_LEFT, KRON_RIGHT}
+    lower(flatten(graph))

@@ -12,19 +12,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scenarios import SCENARIOS, STEPS
+from random_graphs import random_graph, unite
+from scenarios import SCENARIOS, reference_spikes
 
 from neuromorphic.compiler.lower import lower, pack
 from neuromorphic.compiler.quantize import quantize
 from neuromorphic.errors import LavaMissingError, LavaRunError
-from neuromorphic.execution.fixed_point import simulate_fixed
-from neuromorphic.execution.reference import simulate
+from neuromorphic.execution import populations, reference
+from neuromorphic.graph import flatten
 from neuromorphic.lava import compat, run
-from neuromorphic.lava.run import run_on_lava
+from neuromorphic.lava.run import run_network
 
 pytestmark = pytest.mark.lava
-CHAINS = [lower(scenario.graph) for scenario in SCENARIOS.values()]
-INPUTS = [scenario.x for scenario in SCENARIOS.values()]
+NETWORK = pack([lower(flatten(scenario.graph)) for scenario in SCENARIOS.values()])
+X = {"input": np.concatenate([scenario.x for scenario in SCENARIOS.values()], axis=1)}
+ONE = SCENARIOS["random_0"]
+SMALL = lower(flatten(ONE.graph))
 
 
 def lava_processes() -> set[str]:
@@ -37,33 +40,77 @@ def shared_memory() -> set[str]:
     return {path.name for path in Path("/dev/shm").iterdir()}
 
 
-def test_float_gives_the_spikes_of_the_nir_graphs() -> None:
-    result = run_on_lava(CHAINS, INPUTS, "float")
-    assert result.steps == STEPS
-    for scenario, ours in zip(SCENARIOS.values(), result.spikes, strict=True):
-        for name, expected in simulate(scenario.graph, scenario.x).items():
-            np.testing.assert_array_equal(ours[name], expected, err_msg=f"{scenario.name}, {name}")
+@pytest.mark.parametrize("stock", [False, True], ids=["ours", "stock"])
+def test_float_gives_the_spikes_of_the_nir_graphs(stock: bool) -> None:
+    sent = run_network(NETWORK, X, stock=stock).sent
+    for layer in ("lif_0", "lif_1", "lif_2"):
+        expected = [reference_spikes(s.graph, s.x)[layer] for s in SCENARIOS.values()]
+        np.testing.assert_array_equal(sent[layer], np.concatenate(expected, axis=1))
 
 
-def test_fixed_point_gives_the_spikes_of_the_integer_simulator() -> None:
-    result = run_on_lava(CHAINS, INPUTS, "fixed")
-    chain, x = pack(CHAINS), np.concatenate(INPUTS, axis=1)
-    expected = simulate_fixed(quantize(chain, float(np.abs(x).max())), x)
-    for name, spikes in expected.items():
-        np.testing.assert_array_equal(np.concatenate([own[name] for own in result.spikes], axis=1), spikes)
-    assert [layer.name for layer in result.fixed] == list(expected)
+@pytest.mark.parametrize("stock", [False, True], ids=["ours", "stock"])
+def test_fixed_point_gives_the_spikes_and_potentials_of_the_integer_simulator(stock: bool) -> None:
+    fixed = quantize(NETWORK, populations.run(NETWORK, X).ranges)
+    layers = ("lif_0", "lif_1", "lif_2")
+    ours, expected = run_network(fixed, X, layers, stock=stock), populations.run(fixed, X, layers)
+    for name in expected.sent:
+        np.testing.assert_array_equal(ours.sent[name], expected.sent[name])
+    for name in layers:
+        np.testing.assert_array_equal(ours.potentials[name], expected.potentials[name])
+
+
+def check_random_graphs(seeds: range, stock: bool = False) -> None:
+    """All graphs in one run: float against the reference, fixed against the integer simulator."""
+    graphs, x, networks = {}, {}, {}
+    for seed in seeds:
+        nir_graph, own = random_graph(seed)
+        graphs[str(seed)] = flatten(nir_graph)
+        networks[str(seed)] = lower(graphs[str(seed)])
+        x |= {f"{seed}/{name}": values[0] for name, values in own.items()}
+    network = unite(networks)
+    exact = populations.run(network, x)
+    ours = run_network(network, x, stock=stock).sent
+    for number, graph in graphs.items():
+        own = {name: x[f"{number}/{name}"][None] for name in graph.inputs}
+        expected = reference.simulate(graph, own)
+        for name, spikes in expected.spikes.items():
+            record = ours[f"{number}/{name}"].reshape(spikes[0].shape)
+            np.testing.assert_array_equal(record, spikes[0], err_msg=f"seed {number}, {name}")
+        for name, values in (expected.outputs | expected.potentials).items():
+            record = ours[f"{number}/{name}"].reshape(values[0].shape)
+            np.testing.assert_allclose(record, values[0], rtol=1e-9, atol=1e-9, err_msg=f"seed {number}, {name}")
+    fixed = quantize(network, exact.ranges)
+    integers = populations.run(fixed, x)
+    on_lava = run_network(fixed, x, stock=stock).sent
+    for name in integers.sent:
+        if not integers.overflow[name].accumulated:
+            np.testing.assert_array_equal(on_lava[name], integers.sent[name], err_msg=name)
+
+
+def test_random_graphs() -> None:
+    check_random_graphs(range(20))
+
+
+def test_random_graphs_on_stock_synapses() -> None:
+    check_random_graphs(range(20, 26), stock=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(1000, 1500, 20))
+def test_500_random_graphs(first: int) -> None:
+    check_random_graphs(range(first, first + 20))
 
 
 def test_a_run_past_its_deadline_is_one_error_and_leaves_nothing() -> None:
     before = lava_processes(), shared_memory()
     with pytest.raises(LavaRunError, match=r"did not end within 0\.5 s"):
-        run_on_lava(CHAINS[:1], INPUTS[:1], deadline=0.5)
+        run_network(SMALL, {"input": ONE.x}, deadline=0.5)
     assert (lava_processes(), shared_memory()) == before
 
 
 def test_a_process_that_dies_in_the_run_is_one_error_and_leaves_nothing() -> None:
     before = lava_processes(), shared_memory()
-    long = np.zeros((200_000, INPUTS[0].shape[1]))
+    long = np.zeros((200_000, ONE.x.shape[1]))
 
     def kill_a_process_model() -> None:
         child: set[str] = set()
@@ -80,20 +127,15 @@ def test_a_process_that_dies_in_the_run_is_one_error_and_leaves_nothing() -> Non
     killer = threading.Thread(target=kill_a_process_model, daemon=True)
     killer.start()
     with pytest.raises(LavaRunError, match=r"Lava failed: the process of .* died"):
-        run_on_lava(CHAINS[:1], [long], deadline=120)
+        run_network(SMALL, {"input": long}, deadline=120)
     killer.join()
     assert (lava_processes(), shared_memory()) == before
-
-
-def test_an_input_of_another_size_is_refused() -> None:
-    with pytest.raises(ValueError, match="take 2 inputs, got 3"):
-        run_on_lava(CHAINS[:1], [np.zeros((STEPS, 3))])
 
 
 def test_without_lava_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compat, "find_spec", lambda name: None)
     with pytest.raises(LavaMissingError, match=r"make setup.*\.\[lava\]"):
-        run.run_on_lava(CHAINS[:1], INPUTS[:1])
+        run.run_network(SMALL, {"input": ONE.x})
 
 
 def test_the_mend_for_python_3_11_is_undone() -> None:

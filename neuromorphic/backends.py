@@ -1,0 +1,185 @@
+"""One way to run a graph on every back end, and many graphs side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuromorphic.compiler.lower import lower, pack
+from neuromorphic.compiler.network import Network
+from neuromorphic.compiler.quantize import FixedNetwork, quantize
+from neuromorphic.execution import populations, reference
+from neuromorphic.execution.operations import synaptic_operations
+from neuromorphic.execution.record import Record, check_inputs
+from neuromorphic.graph import Graph
+from neuromorphic.lava.run import run_network
+
+Backend = Literal["reference", "lava"]
+Precision = Literal["float", "fixed"]
+BACKENDS, PRECISIONS = get_args(Backend), get_args(Precision)
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """What a run of several networks as one gave.
+
+    Attributes:
+        sent: For each network the messages of each population by name, shape (T, M): spikes as bool, all else in NIR's
+            units.
+        potentials: Likewise, of the populations asked for.
+        seconds: Wall time of the phases.
+        quantization: Per population how it was quantised; empty in float.
+        overflow: Per population how often a register's range was left; only populations where it was.
+    """
+
+    sent: list[dict[str, NDArray]]
+    potentials: list[dict[str, NDArray[np.float64]]]
+    seconds: dict[str, float]
+    quantization: dict[str, dict[str, Any]] = field(default_factory=dict)
+    overflow: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+def run_side_by_side(
+    networks: Sequence[Network],
+    inputs: Sequence[Mapping[str, NDArray]],
+    backend: Literal["reference", "lava"],
+    precision: Precision = "float",
+    potentials: Collection[str] = (),
+    deadline: float = 600.0,
+) -> SideBySide:
+    """Run folded networks from rest, packed into one.
+
+    Args:
+        networks: With the same populations and connections, of any sizes.
+        inputs: Of each network, by name, shape (T, n), T the same for all.
+        backend: ``reference`` computes in NumPy, ``lava`` on Lava.
+        precision: ``float`` computes in float64; ``fixed`` in Loihi's integers, with scales chosen over all networks.
+        potentials: Populations whose potentials are recorded.
+        deadline: Seconds after which a run on Lava is stopped.
+
+    Raises:
+        UnsupportedGraphError: the networks cannot be packed or quantised.
+        LavaMissingError, LavaRunError: see :func:`neuromorphic.lava.run.run_network`.
+    """
+    begun = time.perf_counter()
+    network = pack(networks) if len(networks) > 1 else networks[0]
+    x = {name: np.concatenate([own[name] for own in inputs], axis=1) for name in network.inputs}
+    fixed: FixedNetwork | None = None
+    overflow: dict[str, dict[str, int]] = {}
+    if precision == "fixed":
+        fixed = quantize(network, populations.run(network, x).ranges)
+    compiled = time.perf_counter()
+    seconds: dict[str, float] = {}
+    if fixed is not None or backend == "reference":
+        own = populations.run(fixed or network, x, potentials)
+        # Lava's models do not say when a register overflows; the same arithmetic in NumPy does.
+        overflow = {name: vars(count) for name, count in own.overflow.items() if count.any}
+        sent, traces = own.sent, own.potentials
+        seconds["numpy"] = time.perf_counter() - compiled
+    if backend == "lava":
+        run = run_network(fixed or network, x, potentials, deadline=deadline)
+        sent, traces = run.sent, run.potentials
+        seconds |= run.seconds
+    if fixed is not None:
+        sent = {name: fixed.values(name, messages) for name, messages in sent.items()}
+    sent = {p.name: sent[p.name].astype(bool) if p.spikes else sent[p.name] for p in network.populations}
+    return SideBySide(
+        sent=split(sent, networks),
+        potentials=split(traces, networks),
+        seconds={"compile": compiled - begun, **seconds},
+        quantization=fixed.report() if fixed is not None else {},
+        overflow=overflow,
+    )
+
+
+def split(packed: Mapping[str, NDArray], networks: Sequence[Network]) -> list[dict[str, NDArray]]:
+    """Take records of packed networks apart, along their last axis."""
+    out: list[dict[str, NDArray]] = [{} for _ in networks]
+    for name, values in packed.items():
+        ends = np.cumsum([network.size(name) for network in networks])
+        for own, part in zip(out, np.split(values, ends[:-1], axis=-1), strict=True):
+            own[name] = part
+    return out
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A graph's run.
+
+    Attributes:
+        record: Its signals.
+        seconds: Wall time, of all and of phases.
+        synaptic_operations: By the neuron node or output that the synapses lead to.
+        quantization, overflow: See :class:`SideBySide`.
+    """
+
+    record: Record
+    seconds: dict[str, float]
+    synaptic_operations: dict[str, int]
+    quantization: dict[str, dict[str, Any]] = field(default_factory=dict)
+    overflow: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+def simulate(
+    graph: Graph,
+    inputs: Mapping[str, NDArray],
+    backend: Backend = "reference",
+    precision: Precision = "float",
+    potentials: Collection[str] = (),
+    deadline: float = 600.0,
+) -> Simulation:
+    """Run a graph from rest.
+
+    Args:
+        graph: The graph.
+        inputs: By Input node, shape (B, T, *shape).
+        backend: ``reference`` is NIR's semantics in NumPy (in fixed point: Loihi's arithmetic), ``lava`` Lava's CPU
+            simulator, the B samples side by side in one network.
+        precision: float64, or Loihi's integers.
+        potentials: Spiking neurons whose membrane potentials are recorded.
+        deadline: Seconds after which a run on Lava is stopped.
+
+    Raises:
+        UnsupportedGraphError: the inputs do not fit, or the back end cannot run the graph exactly.
+        LavaMissingError, LavaRunError: see :func:`neuromorphic.lava.run.run_network`.
+    """
+    batch, steps = check_inputs(graph, inputs)
+    begun = time.perf_counter()
+    if backend == "reference" and precision == "float":
+        record = reference.simulate(graph, inputs, potentials)
+    else:
+        network = lower(graph)
+        samples = [{name: x[b].reshape(steps, -1) for name, x in inputs.items()} for b in range(batch)]
+        run = run_side_by_side([network] * batch, samples, backend, precision, potentials, deadline)
+        seconds = {"all": time.perf_counter() - begun, **run.seconds}
+        record = as_record(graph, run)
+        return Simulation(record, seconds, operations(graph, network, inputs, record), run.quantization, run.overflow)
+    seconds = {"all": time.perf_counter() - begun}
+    return Simulation(record, seconds, operations(graph, lower(graph, check=False), inputs, record))
+
+
+def as_record(graph: Graph, run: SideBySide) -> Record:
+    """Samples that were run side by side as one record."""
+
+    def stack(parts: Sequence[Mapping[str, NDArray]], name: str) -> NDArray:
+        rows = np.stack([own[name] for own in parts])
+        return rows.reshape(*rows.shape[:2], *graph.nodes[name].shape)
+
+    graded = [name for name in graph.neurons if not graph.nodes[name].is_spiking]
+    return Record(
+        outputs={name: stack(run.sent, name).astype(np.float64) for name in graph.outputs},
+        spikes={name: stack(run.sent, name) for name in graph.spiking},
+        potentials={name: stack(run.sent, name) for name in graded}
+        | {name: stack(run.potentials, name) for name in run.potentials[0]},
+    )
+
+
+def operations(graph: Graph, network: Network, inputs: Mapping[str, NDArray], record: Record) -> dict[str, int]:
+    """Synaptic operations of a run."""
+    sent = {**inputs, **record.outputs, **record.potentials, **record.spikes}
+    return synaptic_operations(network, {name: x.reshape(*x.shape[:2], -1) for name, x in sent.items()})

@@ -1,0 +1,139 @@
+"""What a NIR graph becomes: populations of neurons that chips have, and the synapses between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
+
+from neuromorphic.compiler.operators import Operator
+from neuromorphic.graph import Floats, Shape
+
+LIF, SUBTRACT, GRADED, SUM = "lif", "subtract", "graded", "sum"
+"""Kinds of :class:`Population`."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """A bias that is constant but for a few steps: from step ``start[k]`` on it is ``values[k]``, before that 0.
+
+    Attributes:
+        start: Ascending steps, from 0.
+        values: Shape (len(start), M).
+    """
+
+    start: tuple[int, ...]
+    values: Floats
+
+    def at(self, t: int) -> Floats:
+        """The bias in step t, shape (M,)."""
+        index = int(np.searchsorted(self.start, t, side="right")) - 1
+        return self.values[index] if index >= 0 else np.zeros(self.values.shape[1], self.values.dtype)
+
+
+@dataclass(frozen=True)
+class Population:
+    """M neurons with the dynamics of Lava's processes, with the potential measured from ``offset``: v = v_nir - offset.
+
+    u' = (1 - du) u + a + bias;  w = (1 - dv) v + u'
+
+    with a the sum of what the synapses bring, from u = v = 0, and by ``kind``
+
+    lif:       s = 1 if w > threshold else 0;  v' = 0 if s else w            (``lava.proc.lif.LIF``)
+    subtract:  s = 1 if w > threshold else 0;  v' = w - threshold s          (``lava.proc.atrlif.ATRLIF``)
+    graded:    v' = w, and the output is v
+    sum:       no dynamics: the output is a + bias; an Output node of the NIR graph
+
+    Neurons at rest stay at rest for as long as nothing comes: so a population may wait for its first step.
+
+    Attributes:
+        name: Name of the NIR node.
+        kind: One of lif, subtract, graded and sum.
+        shape: Shape of the NIR node; neurons are in C order.
+        du, dv: In [0, 1], shape (M,).
+        threshold: At least 0, shape (M,); of graded and sum populations without meaning.
+        bias: What is added to a.
+        offset: NIR's potential at v = 0, shape (M,).
+    """
+
+    name: str
+    kind: str
+    shape: Shape
+    du: Floats
+    dv: Floats
+    threshold: Floats
+    bias: Levels
+    offset: Floats
+
+    @property
+    def size(self) -> int:
+        """M."""
+        return len(self.du)
+
+    @property
+    def spikes(self) -> bool:
+        """Whether the output is 0 or 1."""
+        return self.kind in (LIF, SUBTRACT)
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Synapses from one population or input to one population, with delays: a[t] = sum_d taps[d] m[t - d].
+
+    m are the messages that the source sends: spikes, graded values or the input.
+    """
+
+    source: str
+    target: str
+    taps: Mapping[int, Operator]
+    identity: bool = False
+    """Whether the target gets just what the source sends, in the same step."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """Populations, in the order of their updates, and what connects them.
+
+    Attributes:
+        inputs: Shape of each input.
+        populations: Neurons, then one ``sum`` population per output.
+        projections: At most one for each pair of source and target.
+        dt: Seconds per step.
+    """
+
+    inputs: Mapping[str, Shape]
+    populations: tuple[Population, ...]
+    projections: tuple[Projection, ...]
+    dt: float
+
+    def population(self, name: str) -> Population:
+        """The population of that name."""
+        return next(population for population in self.populations if population.name == name)
+
+    def into(self, name: str) -> list[Projection]:
+        """Projections with that target."""
+        return [projection for projection in self.projections if projection.target == name]
+
+    def is_direct(self, projection: Projection) -> bool:
+        """Whether a projection is no synapses but an output that is just what one population or input sends."""
+        target = self.population(projection.target)
+        alone = len(self.into(target.name)) == 1 and not target.bias.start
+        return projection.identity and target.kind == SUM and alone
+
+    def components(self, strong: bool = False) -> dict[str, int]:
+        """Number of each population's and input's connected component, strongly connected if asked."""
+        names = [*self.inputs, *(population.name for population in self.populations)]
+        index = {name: k for k, name in enumerate(names)}
+        rows, columns = ([index[getattr(p, end)] for p in self.projections] for end in ("source", "target"))
+        matrix = csr_matrix(([1] * len(rows), (rows, columns)), shape=(len(names), len(names)))
+        _, labels = connected_components(matrix, connection="strong" if strong else "weak")
+        return {name: int(labels[k]) for name, k in index.items()}
+
+    def size(self, name: str) -> int:
+        """How many values a population or input sends."""
+        if name in self.inputs:
+            return int(np.prod(self.inputs[name], dtype=np.int64))
+        return self.population(name).size

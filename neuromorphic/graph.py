@@ -1,0 +1,564 @@
+"""NIR graphs made flat, shaped and checked: what every simulator and the compiler start from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+import nir
+import numpy as np
+from numpy.typing import NDArray
+
+from neuromorphic.errors import UnsupportedGraphError
+
+Floats = NDArray[np.float64]
+Shape = tuple[int, ...]
+
+RESET_TO_V_RESET, RESET_BY_SUBTRACTION = "zero", "subtract"
+RESETS = (RESET_TO_V_RESET, RESET_BY_SUBTRACTION)
+"""Values of the metadata key ``reset``. In the step of the spike the membrane becomes v_reset, or loses v_threshold.
+
+NIR has no field for it, nor for dt: both stand in the metadata of the graph or of its nodes.
+"""
+
+NEURONS: dict[str, tuple[str, ...]] = {
+    "I": ("r",),
+    "LI": ("tau", "r", "v_leak"),
+    "CubaLI": ("tau_syn", "tau_mem", "r", "v_leak", "w_in"),
+    "IF": ("r", "v_threshold", "v_reset"),
+    "LIF": ("tau", "r", "v_leak", "v_threshold", "v_reset"),
+    "CubaLIF": ("tau_syn", "tau_mem", "r", "v_leak", "v_threshold", "v_reset", "w_in"),
+    "Threshold": ("threshold",),
+}
+PARAMETERS: dict[type, tuple[str, ...]] = {
+    getattr(nir, name): parameters
+    for name, parameters in NEURONS.items()
+    if hasattr(nir, name)  # nir 1.0.4 has no CubaLI.
+}
+"""Neurons, that is, all that can close a loop, with their parameters, one value per neuron."""
+GRADED = {"I", "LI", "CubaLI"}
+"""Neurons whose output is the membrane potential; the others' are spikes."""
+LINEAR = (nir.Affine, nir.Linear, nir.Scale, nir.Conv1d, nir.Conv2d, nir.SumPool2d, nir.AvgPool2d, nir.Flatten)
+TIME_CONSTANTS = ("tau", "tau_syn", "tau_mem")
+MAX_ELEMENTS = 2**27
+"""Elements of a node's input or output; a file that claims more is refused before memory is."""
+MAX_SYNAPSES = 2**28
+"""Synapses of a convolution or pooling node once it is unrolled."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A primitive with checked parameters.
+
+    Attributes:
+        kind: Name of the NIR class.
+        shape_in: Shape of its input.
+        shape: Shape of its output.
+        parameters: By NIR's names. Neurons', delays (in steps) and scales are float64 of the node's shape. Convolution
+            and pooling have ``weight`` (Conv), ``bias``, ``groups``, ``kernel_size`` (pooling), and per axis
+            ``stride``, ``dilation`` and ``padding`` (before, after); Conv1d has a leading axis of one.
+        reset: Reset rule of spiking neurons with a membrane.
+        metadata: NIR's.
+    """
+
+    kind: str
+    shape_in: Shape
+    shape: Shape
+    parameters: Mapping[str, Any]
+    reset: str | None = None
+    metadata: Mapping[str, Any] | None = None
+
+    @property
+    def size(self) -> int:
+        """Elements of the output."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def is_neuron(self) -> bool:
+        """Whether the node can close a loop: a neuron, with or without membrane."""
+        return self.kind in NEURONS
+
+    @property
+    def is_spiking(self) -> bool:
+        """Whether the output is 0 or 1."""
+        return self.is_neuron and self.kind not in GRADED
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A flat NIR graph.
+
+    Nodes of a nested graph are named ``graph.node``; its Input and Output nodes pass on what they get.
+
+    What a loop means: neurons are updated one after the other in each step, in the order of ``neurons``, and every one
+    reads the newest outputs there are: those of this step from neurons before it, those of the step before from itself
+    and from neurons after it. The linear nodes between are evaluated on what is read, so a recurrent Affine's bias
+    counts from step 0. Before step 0 all is zero. A path with a Delay of a step or more reads what that says.
+
+    Attributes:
+        nodes: In the file's order.
+        sources: Per node, the nodes whose outputs are summed to its input.
+        inputs: Names of the graph's Input nodes.
+        outputs: Names of the graph's Output nodes.
+        neurons: Names of the neurons, in the order of their updates.
+        linear: Names of all other nodes but inputs, each after its sources.
+        dt: Time step, seconds.
+    """
+
+    nodes: Mapping[str, Node]
+    sources: Mapping[str, tuple[str, ...]]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    neurons: tuple[str, ...]
+    linear: tuple[str, ...]
+    dt: float
+
+    @property
+    def spiking(self) -> tuple[str, ...]:
+        """Names of the neurons that spike."""
+        return tuple(name for name in self.neurons if self.nodes[name].is_spiking)
+
+    def max_delay(self) -> int:
+        """Steps that the longest chain of Delay nodes reaches back, at most."""
+        delays = [node.parameters["delay"] for node in self.nodes.values() if node.kind == "Delay"]
+        return int(sum(delay.max(initial=0) for delay in delays))
+
+
+def flatten(nir_graph: nir.NIRGraph, dt: float | None = None, reset: str | None = None) -> Graph:
+    """Flatten, shape and check a NIR graph.
+
+    Args:
+        nir_graph: As read from a file, types not checked.
+        dt: Time step in seconds; by default the metadata's.
+        reset: Reset rule of all neurons, one of :data:`RESETS`; by default each node's or its graph's metadata's, else
+            to v_reset, as NIR's equations have it.
+
+    Raises:
+        UnsupportedGraphError: no dt, a node of an unknown type, parameters or shapes that do not fit, a loop without a
+            neuron, ...; the message names the node.
+    """
+    if reset is not None and reset not in RESETS:
+        raise UnsupportedGraphError(f"reset rule '{reset}' is unknown; choose one of {', '.join(RESETS)}")
+    dt = checked_time_step(dt) if dt is not None else time_step(nir_graph)
+    flat: dict[str, tuple[nir.NIRNode, str | None]] = {}
+    edges: list[tuple[str, str]] = []
+    unnest(nir_graph, "", None, flat, edges)
+    nodes = {name: node for name, (node, _) in flat.items()}
+
+    sources: dict[str, list[str]] = {name: [] for name in nodes}
+    for source, target in edges:
+        sources[target].append(source)
+    outer = [name for name in nir_graph.nodes if name in nodes]
+    inputs = tuple(name for name in outer if isinstance(nodes[name], nir.Input))
+    outputs = tuple(name for name in outer if isinstance(nodes[name], nir.Output))
+    if not inputs or not outputs:
+        raise UnsupportedGraphError(f"the NIR graph has no {'Output' if inputs else 'Input'} node")
+    for name in nodes:
+        if name in inputs and sources[name]:
+            raise UnsupportedGraphError(f"node '{name}' is an Input node with an incoming edge")
+        if name not in inputs and not sources[name]:
+            raise UnsupportedGraphError(f"node '{name}' has no incoming edge; connect it or remove it")
+
+    shapes = infer_shapes(nodes, sources)
+    checked = {name: check_node(name, node, *shapes[name], dt, reset or flat[name][1]) for name, node in nodes.items()}
+    graph_sources = {name: tuple(own) for name, own in sources.items()}
+    linear = order_linear(checked, graph_sources, inputs)
+    neurons = order_neurons(checked, edges, inputs)
+    return Graph(checked, graph_sources, inputs, outputs, neurons, linear, dt)
+
+
+def time_step(nir_graph: nir.NIRGraph) -> float:
+    """The dt of a graph in seconds, from its metadata or, where it has none, from its nodes'.
+
+    Raises:
+        UnsupportedGraphError: there is none, it is not positive and finite, or nodes differ.
+    """
+    if "dt" in nir_graph.metadata:
+        return checked_time_step(nir_graph.metadata["dt"])
+    found = {name: metadata_of(node)["dt"] for name, node in walk(nir_graph) if "dt" in metadata_of(node)}
+    if not found:
+        raise UnsupportedGraphError(
+            "the NIR graph does not say its time step: give --dt SECONDS, or write metadata 'dt'"
+        )
+    steps = {name: checked_time_step(value) for name, value in found.items()}
+    (first, dt), *others = steps.items()
+    for name, other in others:
+        if other != dt:
+            raise UnsupportedGraphError(f"nodes '{first}' and '{name}' differ in metadata 'dt': {dt} and {other}")
+    return dt
+
+
+def checked_time_step(value: object) -> float:
+    """A time step that is one.
+
+    Raises:
+        UnsupportedGraphError: it is not a positive, finite number.
+    """
+    try:
+        dt = float(np.asarray(value, np.float64).reshape(()))
+    except (TypeError, ValueError):
+        raise UnsupportedGraphError(f"the time step must be a number of seconds, got {value!r}") from None
+    if not 0 < dt < float("inf"):
+        raise UnsupportedGraphError(f"the time step must be positive and finite, got dt={dt}")
+    return dt
+
+
+def walk(nir_graph: nir.NIRGraph, prefix: str = "") -> Iterator[tuple[str, nir.NIRNode]]:
+    """All nodes of a graph and of the graphs in it, with their flat names."""
+    for name, node in nir_graph.nodes.items():
+        yield f"{prefix}{name}", node
+        if isinstance(node, nir.NIRGraph):
+            yield from walk(node, f"{prefix}{name}.")
+
+
+def unnest(
+    nir_graph: nir.NIRGraph,
+    prefix: str,
+    reset: str | None,
+    flat: dict[str, tuple[nir.NIRNode, str | None]],
+    edges: list[tuple[str, str]],
+) -> None:
+    """Add a graph's nodes, each with its reset rule, and edges under their flat names."""
+    reset = text(nir_graph.metadata.get("reset", reset))
+    for name, node in nir_graph.nodes.items():
+        if isinstance(node, nir.NIRGraph):
+            unnest(node, f"{prefix}{name}.", reset, flat, edges)
+        elif f"{prefix}{name}" in flat:
+            raise UnsupportedGraphError(f"two nodes are named '{prefix}{name}' once nested graphs are flattened")
+        else:
+            flat[f"{prefix}{name}"] = node, text(metadata_of(node).get("reset", reset))
+
+    def port(name: str, kind: type) -> str:
+        """The node that an edge from or to ``name`` means."""
+        node = nir_graph.nodes.get(name)
+        if node is None:
+            raise UnsupportedGraphError(f"an edge names the node '{prefix}{name}', which the graph does not have")
+        if not isinstance(node, nir.NIRGraph):
+            return f"{prefix}{name}"
+        ports = [inner for inner, n in node.nodes.items() if isinstance(n, kind)]
+        if len(ports) != 1:
+            raise UnsupportedGraphError(
+                f"node '{prefix}{name}' is a graph with {len(ports)} {kind.__name__} nodes; an edge needs exactly one"
+            )
+        return f"{prefix}{name}.{ports[0]}"
+
+    known = set(edges)
+    for source, target in ((port(source, nir.Output), port(target, nir.Input)) for source, target in nir_graph.edges):
+        if (source, target) in known:
+            raise UnsupportedGraphError(f"the edge from '{source}' to '{target}' stands twice")
+        known.add((source, target))
+        edges.append((source, target))
+
+
+def metadata_of(node: nir.NIRNode) -> Mapping[str, Any]:
+    """A node's metadata; in nir 1.0.4 not every type has any."""
+    return getattr(node, "metadata", {})
+
+
+def text(value: object) -> str | None:
+    """A metadata value as text."""
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return None if value is None else str(value)
+
+
+def infer_shapes(
+    nodes: Mapping[str, nir.NIRNode], sources: Mapping[str, Iterable[str]]
+) -> dict[str, tuple[Shape, Shape]]:
+    """Shapes of every node's input and output, from the nodes' own parameters and along the edges.
+
+    Raises:
+        UnsupportedGraphError: a shape cannot be found, or those along an edge differ.
+    """
+    shapes_in: dict[str, Shape] = {}
+    shapes: dict[str, Shape] = {}
+    for name, node in nodes.items():
+        own = own_input_shape(name, node)
+        if own is not None:
+            shapes_in[name] = own
+            shapes[name] = output_shape(name, node, own)
+    waiting = [name for name in nodes if name not in shapes]
+    while waiting:
+        left = []
+        for name in waiting:
+            known = next((shapes[source] for source in sources[name] if source in shapes), None)
+            if known is None:
+                left.append(name)
+            else:
+                shapes_in[name], shapes[name] = known, output_shape(name, nodes[name], known)
+        if len(left) == len(waiting):
+            raise UnsupportedGraphError(
+                f"the shape of node '{left[0]}' can be found neither from it nor from its sources"
+            )
+        waiting = left
+    for name, shape in shapes_in.items():
+        for source in sources[name]:
+            if shapes[source] != shape:
+                raise UnsupportedGraphError(
+                    f"the edge from '{source}' to '{name}': shapes {shapes[source]} and {shape} differ"
+                )
+    for name in nodes:
+        if max(np.prod(shapes_in[name], dtype=float), np.prod(shapes[name], dtype=float)) > MAX_ELEMENTS:
+            raise UnsupportedGraphError(
+                f"node '{name}' has shapes {shapes_in[name]} -> {shapes[name]}, more than {MAX_ELEMENTS} elements"
+            )
+    return {name: (shapes_in[name], shapes[name]) for name in nodes}
+
+
+def own_input_shape(name: str, node: nir.NIRNode) -> Shape | None:
+    """Input shape that a node's own parameters say; None where they do not."""
+    if isinstance(node, nir.Input):
+        return shape_of(name, node.input_type.get("input"))
+    if isinstance(node, nir.Output):
+        return optional_shape(name, node.output_type.get("output"))
+    if isinstance(node, nir.Flatten):
+        return optional_shape(name, (node.input_type or {}).get("input"))
+    if isinstance(node, nir.Affine | nir.Linear):
+        weight = numbers(name, "weight", node.weight)
+        if weight.ndim < 2:
+            raise UnsupportedGraphError(f"node '{name}': weight needs two dimensions, got shape {weight.shape}")
+        return (*weight.shape[:-2], weight.shape[-1])
+    if isinstance(node, nir.Conv1d | nir.Conv2d):
+        if node.input_shape is None or np.size(node.input_shape) == 0:
+            return None
+        weight = numbers(name, "weight", node.weight)
+        check_axes(name, "weight", weight, 3 if isinstance(node, nir.Conv1d) else 4)
+        channels = weight.shape[1] * integers(name, "groups", node.groups, 1, 1)[0]
+        return (channels, *integers(name, "input_shape", node.input_shape, weight.ndim - 2, 1))
+    if isinstance(node, nir.Scale):
+        shape = numbers(name, "scale", node.scale).shape
+    elif isinstance(node, nir.Delay):
+        shape = numbers(name, "delay", node.delay).shape
+    elif type(node) in PARAMETERS:
+        shape = max((numbers(name, p, getattr(node, p, 0.0)).shape for p in PARAMETERS[type(node)]), key=np.prod)
+    elif isinstance(node, nir.SumPool2d | nir.AvgPool2d):
+        return None
+    else:
+        raise UnsupportedGraphError(f"node '{name}' is a {type(node).__name__}, which is no primitive of NIR 1.0")
+    return shape if int(np.prod(shape)) > 1 else None
+
+
+def output_shape(name: str, node: nir.NIRNode, shape_in: Shape) -> Shape:
+    """Output shape of a node, given its input's."""
+    if isinstance(node, nir.Affine | nir.Linear):
+        weight = np.asarray(node.weight)
+        return (*weight.shape[:-2], weight.shape[-2])
+    if isinstance(node, nir.Flatten):
+        axes = len(shape_in)
+        start, end = (integers(name, key, getattr(node, key), 1, None)[0] for key in ("start_dim", "end_dim"))
+        start, end = (axis + axes if axis < 0 else axis for axis in (start, end))
+        if not 0 <= start <= end < axes:
+            raise UnsupportedGraphError(
+                f"node '{name}': start_dim={node.start_dim}, end_dim={node.end_dim} do not fit the shape {shape_in}"
+            )
+        return (*shape_in[:start], int(np.prod(shape_in[start : end + 1])), *shape_in[end + 1 :])
+    if isinstance(node, nir.Conv1d | nir.Conv2d | nir.SumPool2d | nir.AvgPool2d):
+        p = window(name, node)
+        kernel = p["weight"].shape if "weight" in p else (1, 1, *p["kernel_size"])
+        axes = 1 if isinstance(node, nir.Conv1d) else 2
+        if len(shape_in) != axes + 1:
+            raise UnsupportedGraphError(f"node '{name}' needs an input of {axes + 1} dimensions, got shape {shape_in}")
+        groups = p.get("groups", 1)
+        if "weight" in p and shape_in[0] != kernel[1] * groups:
+            raise UnsupportedGraphError(
+                f"node '{name}': {shape_in[0]} input channels, but weight and groups say {kernel[1] * groups}"
+            )
+        spatial = []
+        for size, k, stride, dilation, (before, after) in zip(
+            (1, *shape_in[1:])[-2:], kernel[2:], p["stride"], p["dilation"], p["padding"], strict=True
+        ):
+            room = size + before + after - dilation * (k - 1) - 1
+            if room < 0:
+                raise UnsupportedGraphError(f"node '{name}': its kernel is larger than its padded input {shape_in}")
+            spatial.append(room // stride + 1)
+        channels = kernel[0] if "weight" in p else shape_in[0]
+        shape = (channels, *spatial[-axes:])
+        if np.prod(shape, dtype=float) * np.prod(kernel[1:], dtype=float) > MAX_SYNAPSES:
+            raise UnsupportedGraphError(f"node '{name}' has more than {MAX_SYNAPSES} synapses")
+        return shape
+    return shape_in
+
+
+def shape_of(name: str, value: object) -> Shape:
+    """A shape, from what a file has for it."""
+    if value is None:
+        raise UnsupportedGraphError(f"node '{name}' does not say its shape")
+    return integers(name, "shape", value, None, 1)
+
+
+def optional_shape(name: str, value: object) -> Shape | None:
+    """A shape that need not be given."""
+    return None if value is None else shape_of(name, value)
+
+
+def numbers(name: str, key: str, value: object) -> Floats:
+    """A parameter as float64, finite.
+
+    Raises:
+        UnsupportedGraphError: it is no array of finite numbers.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise UnsupportedGraphError(f"node '{name}': {key} must be real numbers, got {array.dtype}")
+    array = array.astype(np.float64, copy=False)
+    if not np.isfinite(array).all():
+        raise UnsupportedGraphError(f"node '{name}': {key} has values that are not finite")
+    return array
+
+
+def integers(name: str, key: str, value: object, count: int | None, low: int | None) -> tuple[int, ...]:
+    """A parameter as ``count`` integers, each at least ``low``; a single one stands for all."""
+    array = numbers(name, key, value).reshape(-1)
+    if (array != np.round(array)).any() or (low is not None and (array < low).any()) or (abs(array) > 2**40).any():
+        at_least = "" if low is None else f" of at least {low}"
+        raise UnsupportedGraphError(f"node '{name}': {key} must be integers{at_least}, got {array.tolist()}")
+    if count is not None and len(array) == 1:
+        array = np.repeat(array, count)
+    if count is not None and len(array) != count:
+        raise UnsupportedGraphError(f"node '{name}': {key} must be {count} integers, got {array.tolist()}")
+    return tuple(int(entry) for entry in array)
+
+
+def check_axes(name: str, key: str, array: NDArray, axes: int) -> None:
+    """Check how many dimensions an array has."""
+    if array.ndim != axes:
+        raise UnsupportedGraphError(f"node '{name}': {key} needs {axes} dimensions, got shape {array.shape}")
+
+
+def window(name: str, node: nir.NIRNode) -> dict[str, Any]:
+    """Parameters of convolution and pooling, see :class:`Node`; those of Conv1d with a leading axis of one."""
+    pooling = isinstance(node, nir.SumPool2d | nir.AvgPool2d)
+    axes = 1 if isinstance(node, nir.Conv1d) else 2
+    lead = (1,) * (2 - axes)
+    p: dict[str, Any] = {}
+    if pooling:
+        kernel = p["kernel_size"] = integers(name, "kernel_size", node.kernel_size, axes, 1)
+    else:
+        weight = numbers(name, "weight", node.weight)
+        check_axes(name, "weight", weight, axes + 2)
+        p["weight"] = weight.reshape(*weight.shape[:2], *lead, *weight.shape[2:])
+        kernel = p["weight"].shape[2:]
+        (p["groups"],) = integers(name, "groups", node.groups, 1, 1)
+        if weight.shape[0] % p["groups"]:
+            raise UnsupportedGraphError(
+                f"node '{name}': {weight.shape[0]} output channels cannot be split into groups={p['groups']}"
+            )
+        bias = numbers(name, "bias", 0.0 if node.bias is None else node.bias)
+        if bias.size not in (1, weight.shape[0]):
+            raise UnsupportedGraphError(f"node '{name}': bias must have {weight.shape[0]} values, got {bias.size}")
+        p["bias"] = np.broadcast_to(bias.reshape(-1), weight.shape[0])
+    p["stride"] = lead + integers(name, "stride", node.stride, axes, 1)
+    p["dilation"] = lead + ((1, 1) if pooling else integers(name, "dilation", node.dilation, axes, 1))
+    padding = node.padding
+    if isinstance(padding, bytes | str) or np.asarray(padding).dtype.kind in "SUO":
+        word = text(np.asarray(padding).reshape(-1)[0] if not isinstance(padding, bytes | str) else padding)
+        if word == "same" and set(p["stride"]) != {1}:
+            raise UnsupportedGraphError(f"node '{name}': padding 'same' needs a stride of 1, got {node.stride}")
+        if word not in ("same", "valid"):
+            raise UnsupportedGraphError(f"node '{name}': padding '{word}' is neither 'same', 'valid' nor a number")
+        total = [d * (k - 1) if word == "same" else 0 for d, k in zip(p["dilation"], kernel, strict=True)]
+        p["padding"] = tuple((extra // 2, extra - extra // 2) for extra in total)
+    else:
+        p["padding"] = tuple((n, n) for n in (0,) * len(lead) + integers(name, "padding", padding, axes, 0))
+    return p
+
+
+def check_node(name: str, node: nir.NIRNode, shape_in: Shape, shape: Shape, dt: float, reset: str | None) -> Node:
+    """Check a node's parameters and spread them over its shape."""
+    kind = type(node).__name__
+    metadata = dict(metadata_of(node))
+    if isinstance(node, nir.Affine | nir.Linear):
+        p: dict[str, Any] = {"weight": numbers(name, "weight", node.weight)}
+        if isinstance(node, nir.Affine):
+            p["bias"] = spread(name, "bias", node.bias, shape)
+    elif isinstance(node, nir.Conv1d | nir.Conv2d | nir.SumPool2d | nir.AvgPool2d):
+        p = window(name, node)
+    elif isinstance(node, nir.Scale):
+        p = {"scale": spread(name, "scale", node.scale, shape)}
+    elif isinstance(node, nir.Delay):
+        p = {"delay": steps_of_delay(name, spread(name, "delay", node.delay, shape), dt)}
+    elif type(node) in PARAMETERS:
+        p = {key: spread(name, key, getattr(node, key, None), shape) for key in PARAMETERS[type(node)]}
+        for key in TIME_CONSTANTS:
+            if key in p and not (p[key] > 0).all():
+                raise UnsupportedGraphError(f"node '{name}': {key} must be positive, got {p[key].min()}")
+        if "v_reset" in p:
+            reset = reset or RESET_TO_V_RESET
+            if reset not in RESETS:
+                raise UnsupportedGraphError(
+                    f"node '{name}': reset rule '{reset}' is unknown; it must be one of {', '.join(RESETS)}"
+                )
+            return Node(kind, shape_in, shape, p, reset, metadata)
+    else:
+        p = {}
+    return Node(kind, shape_in, shape, p, None, metadata)
+
+
+def spread(name: str, key: str, value: object, shape: Shape) -> Floats:
+    """A parameter spread over a node's shape; v_reset, which NIR 1.0.4 does not have, is 0 where it is missing."""
+    array = numbers(name, key, 0.0 if value is None else value)
+    if array.size == 1:
+        array = array.reshape(())
+    elif array.shape != shape:
+        raise UnsupportedGraphError(f"node '{name}': {key} has shape {array.shape}, the node's shape is {shape}")
+    return np.broadcast_to(array, shape)
+
+
+def steps_of_delay(name: str, seconds: Floats, dt: float) -> Floats:
+    """Delays in whole steps."""
+    steps = np.round(seconds / dt)
+    if (steps < 0).any() or (abs(seconds / dt - steps) > 1e-6).any():
+        raise UnsupportedGraphError(f"node '{name}': delays must be whole multiples of dt = {dt}, none negative")
+    if steps.max(initial=0) > 2**20:
+        raise UnsupportedGraphError(f"node '{name}': a delay of {int(steps.max())} steps is too long")
+    return steps
+
+
+def order_linear(
+    nodes: Mapping[str, Node], sources: Mapping[str, tuple[str, ...]], inputs: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Nodes that are neither neurons nor inputs, each after its sources.
+
+    Raises:
+        UnsupportedGraphError: they form a loop.
+    """
+    names = [name for name, node in nodes.items() if not node.is_neuron and name not in inputs]
+    among = set(names)
+    try:
+        return tuple(TopologicalSorter({n: [s for s in sources[n] if s in among] for n in names}).static_order())
+    except CycleError as error:
+        raise UnsupportedGraphError(f"nodes {', '.join(error.args[1])} form a loop without a neuron") from None
+
+
+def order_neurons(
+    nodes: Mapping[str, Node], edges: Iterable[tuple[str, str]], inputs: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Neurons in the order in which they are updated: that of the signal's way through the graph.
+
+    Reverse postorder of a depth-first walk from the inputs, in the file's order of nodes and edges: without loops a
+    topological order, and a loop is entered where the walk comes upon it. A Delay of a step or more ends a way.
+    """
+    following: dict[str, list[str]] = {name: [] for name in nodes}
+    for source, target in edges:
+        node = nodes[source]
+        if node.kind != "Delay" or node.parameters["delay"].min(initial=1) < 1:
+            following[source].append(target)
+    seen: set[str] = set()
+    finished: list[str] = []
+    for root in (*inputs, *nodes):
+        if root in seen:
+            continue
+        seen.add(root)
+        stack = [(root, iter(following[root]))]
+        while stack:
+            name, rest = stack[-1]
+            unseen = next((target for target in rest if target not in seen), None)
+            if unseen is None:
+                finished.append(name)
+                stack.pop()
+            else:
+                seen.add(unseen)
+                stack.append((unseen, iter(following[unseen])))
+    return tuple(name for name in reversed(finished) if nodes[name].is_neuron)

@@ -1,0 +1,1 @@
+"""Our own Lava processes and their models; as Lava wants it, a folder with nothing else in it."""

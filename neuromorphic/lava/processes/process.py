@@ -1,0 +1,102 @@
+"""Our own Lava processes. Import :mod:`neuromorphic.lava.compat` and call ``mend_lava`` first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from lava.magma.core.process.ports.ports import InPort, OutPort
+from lava.magma.core.process.process import AbstractProcess
+from numpy.typing import NDArray
+
+from neuromorphic.compiler.network import Levels
+from neuromorphic.compiler.operators import Operator
+
+
+class Synapses(AbstractProcess):
+    """Synapses with delays, in one of two latencies: a_out[t] = sum_d operator_d s_in[t - latency - wait_d].
+
+    Args:
+        taps: Operators by wait, in steps.
+        latency: 1 as of ``lava.proc.sparse.Sparse``, or 0, which no chip has.
+        weight_exp: Fixed point: each product is shifted left by so many bits, right where negative.
+    """
+
+    def __init__(self, *, taps: Mapping[int, Operator], latency: int = 1, weight_exp: int = 0, name: str) -> None:
+        super().__init__(taps=dict(taps), latency=latency, weight_exp=weight_exp, name=name)
+        rows, columns = next(iter(taps.values())).shape
+        self.s_in = InPort(shape=(columns,))
+        self.a_out = OutPort(shape=(rows,))
+
+
+class Source(AbstractProcess):
+    """Sends the rows of an array, one a step, and then zeros. Lava's ``RingBuffer`` would gather each from its columns.
+
+    Args:
+        rows: Shape (T, size).
+    """
+
+    def __init__(self, *, rows: NDArray, name: str) -> None:
+        super().__init__(rows=rows, name=name)
+        self.s_out = OutPort(shape=rows.shape[1:])
+
+
+class Bias(AbstractProcess):
+    """Sends a bias, from the step on in which its population does step 0.
+
+    A bias given to Lava's LIF acts from Lava's first step on, before the population's own first step.
+
+    Args:
+        levels: The bias.
+        lag: Lava's step, counted from 0, in which the population does its step 0.
+    """
+
+    def __init__(self, *, levels: Levels, lag: int, name: str) -> None:
+        super().__init__(levels=levels, lag=lag, name=name)
+        self.a_out = OutPort(shape=(levels.values.shape[1],))
+
+
+class Recorder(AbstractProcess):
+    """Writes what it gets to an array on disk: reading it back through Lava (``Var.get``) takes 13 us an element.
+
+    Args:
+        rows: A ``.npy`` file of shape (T, size) that exists.
+        lag: Lava's step, counted from 0, in which the first row arrives.
+    """
+
+    def __init__(self, *, rows: Path, size: int, lag: int, name: str) -> None:
+        super().__init__(rows=str(rows), lag=lag, name=name)
+        self.s_in = InPort(shape=(size,))
+
+
+class Graded(AbstractProcess):
+    """LI, I and CubaLI: Lava's LIF without threshold, that sends its potential. Lava has no such process.
+
+    u' = (1 - du) u + a_in;  v' = (1 - dv) v + u';  s_out = v'  (fixed point: v' 2^-8, rounded down)
+
+    Args:
+        du, dv: Shape (M,); in fixed point du is the register, that is, one less than what u loses of 4096.
+        trace: Where the potentials are written to.
+    """
+
+    def __init__(self, *, du: NDArray, dv: NDArray, name: str) -> None:
+        super().__init__(du=du, dv=dv, name=name)
+        self.a_in = InPort(shape=du.shape)
+        self.s_out = OutPort(shape=du.shape)
+
+
+class Sum(AbstractProcess):
+    """An output of the graph: passes on the sum of what it gets."""
+
+    def __init__(self, *, size: int, name: str) -> None:
+        super().__init__(name=name)
+        self.a_in = InPort(shape=(size,))
+        self.s_out = OutPort(shape=(size,))
+
+
+class Tie(AbstractProcess):
+    """Takes what two processes send, and does nothing: it connects parts that have nothing to do with each other."""
+
+    def __init__(self, *, sizes: tuple[int, int]) -> None:
+        super().__init__()
+        self.a, self.b = (InPort(shape=(size,)) for size in sizes)

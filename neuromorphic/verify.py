@@ -1,0 +1,158 @@
+"""``python -m neuromorphic.verify``: the same input to two back ends, and where they part.
+
+Exit status 0 where all spikes are equal (and graded outputs, to rounding), 1 where not, 2 for bad input.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from gshn.cli import CommandParser, run_command
+from gshn.files import write_atomically
+from neuromorphic.backends import BACKENDS, PRECISIONS, simulate
+from neuromorphic.execution.record import Record
+from neuromorphic.execution.spikes import compare_nodes
+from neuromorphic.graph import Graph
+from neuromorphic.run import add_graph_arguments, load_graph
+from neuromorphic.signals import load_inputs, with_membrane
+
+TOLERANCE = 1e-9
+"""Graded values of float back ends may differ by so much, relative to the largest: sums are done in another order."""
+
+
+@dataclass(frozen=True)
+class Parting:
+    """The first difference, in time and then in the order of updates.
+
+    Attributes:
+        node: Neuron node.
+        sample, step, neuron: Where; ``neuron`` counts in C order over the node's shape.
+        spikes: The neuron's spike in this step, by back end.
+        before, after: Its membrane potential before the step and after it, by back end; None for a Threshold, which
+            has none.
+    """
+
+    node: str
+    sample: int
+    step: int
+    neuron: int
+    spikes: tuple[bool, bool]
+    before: tuple[float, float] | None
+    after: tuple[float, float] | None
+
+
+def parting(graph: Graph, ours: Record, theirs: Record) -> Parting | None:
+    """Where two records' spikes differ first."""
+    _, first = compare_nodes(ours.spikes, theirs.spikes)
+    if first is None:
+        return None
+    node, sample, step, neuron = first["node"], first["sample"], first["step"], first["neuron"]
+
+    def value(values: NDArray, t: int) -> float:
+        return float(values[sample, t].reshape(-1)[neuron])
+
+    before = after = None
+    if node in ours.potentials:
+        records = (ours.potentials[node], theirs.potentials[node])
+        before = (0.0, 0.0) if step == 0 else tuple(value(record, step - 1) for record in records)
+        after = tuple(value(record, step) for record in records)
+    spikes = tuple(bool(value(record.spikes[node], step)) for record in (ours, theirs))
+    return Parting(node, sample, step, neuron, spikes, before, after)  # type: ignore[arg-type]
+
+
+def deviation(ours: Record, theirs: Record) -> dict[str, float]:
+    """Largest difference of graded values, relative to the largest value, by neuron node and output."""
+    out = {}
+    for name, values in {**theirs.outputs, **theirs.potentials}.items():
+        own = {**ours.outputs, **ours.potentials}[name]
+        largest = max(float(np.abs(values).max(initial=0.0)), 1e-300)
+        out[name] = float(np.abs(own - values).max(initial=0.0)) / largest
+    return out
+
+
+def random_inputs(graph: Graph, batch: int, steps: int, seed: int) -> dict[str, NDArray]:
+    """Normally distributed input of mean 0.5 for every Input node."""
+    random = np.random.default_rng(seed)
+    return {name: random.normal(0.5, 1.0, (batch, steps, *graph.nodes[name].shape)) for name in graph.inputs}
+
+
+def print_parting(graph: Graph, found: Parting, labels: tuple[str, str]) -> None:
+    """Print the first difference as a table."""
+    where = f"sample {found.sample}, step {found.step}, node '{found.node}', neuron {found.neuron}"
+    table = Table("back end", title=f"first difference: {where}", title_justify="left")
+    for column in ("spike", "potential before", "potential after"):
+        table.add_column(column, justify="right")
+    for k, label in enumerate(labels):
+        cells = ["-" if pair is None else f"{pair[k]:.9g}" for pair in (found.before, found.after)]
+        table.add_row(label, "yes" if found.spikes[k] else "no", *cells)
+    Console().print(table)
+    threshold = graph.nodes[found.node].parameters.get(
+        "v_threshold", graph.nodes[found.node].parameters.get("threshold")
+    )
+    assert threshold is not None
+    Console().print(f"threshold {threshold.reshape(-1)[found.neuron]:.9g}", highlight=False)
+
+
+def main() -> None:
+    """Parse the arguments, run both back ends, print where they part."""
+    parser = CommandParser(prog="python -m neuromorphic.verify", description=__doc__)
+    add_graph_arguments(parser)
+    parser.add_argument("--against", choices=BACKENDS, required=True, help="back end that is verified")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float", help="of --against")
+    parser.add_argument("--backend", choices=BACKENDS, default="reference", help="what it is held to")
+    parser.add_argument("--backend-precision", choices=PRECISIONS, default="float", help="of --backend")
+    parser.add_argument("--input", type=Path, metavar="IN.npz", help="default: random input")
+    parser.add_argument("--steps", type=int, metavar="T", help="steps (default: the input's; 32 of random input)")
+    parser.add_argument("--seed", type=int, default=0, help="of random input")
+    parser.add_argument("--json", type=Path, help="write the result here too")
+    arguments = parser.parse_args()
+    if arguments.steps is not None and arguments.steps < 1:
+        parser.error("--steps must be at least 1")
+
+    graph = load_graph(arguments)
+    if arguments.input is not None:
+        inputs = load_inputs(arguments.input, graph, arguments.steps).inputs
+    else:
+        inputs = random_inputs(graph, 1, arguments.steps or 32, arguments.seed)
+    membranes = with_membrane(graph, graph.neurons)
+    theirs = simulate(graph, inputs, arguments.backend, arguments.backend_precision, membranes)
+    ours = simulate(graph, inputs, arguments.against, arguments.precision, membranes)
+    agreement, _ = compare_nodes(ours.record.spikes, theirs.record.spikes)
+    found = parting(graph, ours.record, theirs.record)
+    deviations = deviation(ours.record, theirs.record)
+    both_float = arguments.precision == arguments.backend_precision == "float"
+    apart = [name for name, value in deviations.items() if both_float and value > TOLERANCE]
+    label = f"{arguments.against} ({arguments.precision})"
+    other = f"{arguments.backend} ({arguments.backend_precision})"
+    result: dict[str, Any] = {
+        "nir": str(arguments.nir),
+        "against": label,
+        "backend": other,
+        "agreement": agreement.fraction,
+        "first_difference": found and asdict(found),
+        "deviation": deviations,
+        "overflow": ours.overflow,
+    }
+    if arguments.json is not None:
+        write_atomically(arguments.json, json.dumps(result, indent=2) + "\n")
+    console = Console()
+    summary = f"{agreement.equal:,} of {agreement.cells:,} cells (neuron, step)"
+    console.print(f"{label} against {other}: spikes equal in {summary}", highlight=False)
+    if found is not None:
+        print_parting(graph, found, (label, other))
+    for name in apart:
+        console.print(f"values of '{name}' differ by {deviations[name]:.3g} of the largest", highlight=False)
+    if found is not None or apart:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    run_command(main)
