@@ -238,6 +238,36 @@ def _scaled(matrix: sparse.csr_matrix, gain: NDArray) -> sparse.csr_matrix:
     return sparse.csr_matrix((data, matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """A matrix by columns, of which a product with few messages other than 0 takes only those that it needs.
+
+    The sums have the same terms in the same order as those of the matrix by rows: they are the same bit for bit.
+    """
+
+    matrix: sparse.csc_matrix
+
+    def dot(self, x: NDArray) -> NDArray:
+        """The product with a vector."""
+        active = np.flatnonzero(x)
+        if len(active) > FEW * len(x):
+            return self.matrix.dot(x)
+        return self.matrix[:, active].dot(x[active])
+
+
+FEW = 0.2
+"""Share of messages other than 0 up to which copying their columns is faster than multiplying by all of the matrix."""
+LARGE = 100_000
+"""Entries from which on it is worth the trouble."""
+
+
+def for_spikes(operator: Operator) -> Operator | Columns:
+    """The operator in the form that multiplies spikes fastest; a large matrix is copied."""
+    if isinstance(operator, Kron | FixedKron) or operator.nnz < LARGE:
+        return operator
+    return Columns(operator.tocsc())
+
+
 def expanded(operator: Operator | None, size: int) -> sparse.csr_matrix:
     """An operator as a matrix; None is the identity on ``size`` elements."""
     if operator is None:

@@ -76,9 +76,9 @@ def run(folder: Path) -> None:
     from lava.magma.compiler.compiler import Compiler
     from lava.magma.core.run_conditions import RunSteps
     from lava.magma.runtime.message_infrastructure.factory import ActorType
-    from lava.magma.runtime.runtime import Runtime
 
     from neuromorphic.lava.network import build, feed, run_config, tie
+    from neuromorphic.lava.runtime import SLOTS, LeanRuntime
 
     program = load(folder)
     network, plan = program["network"], program["plan"]
@@ -88,8 +88,8 @@ def run(folder: Path) -> None:
     feed(parts, network, program["messages"], steps)
     tie(parts, network)
     imported = time.perf_counter()
-    executable = Compiler().compile(parts.processes[0], run_config(network, parts))
-    runtime = Runtime(executable, ActorType.MultiProcessing)
+    executable = Compiler({"pypy_channel_size": SLOTS}).compile(parts.processes[0], run_config(network, parts))
+    runtime = LeanRuntime(executable, ActorType.MultiProcessing)
     executable.assign_runtime_to_all_processes(runtime)
     try:
         runtime.initialize()

@@ -13,7 +13,6 @@ from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.run_configs import Loihi2SimCfg
 from lava.proc.atrlif.process import ATRLIF
-from lava.proc.io.source import RingBuffer
 from lava.proc.lif.process import LIF
 from lava.proc.sparse.process import DelaySparse, Sparse
 from lava.utils.weightutils import SignMode
@@ -25,7 +24,7 @@ from neuromorphic.compiler.operators import Operator, expanded
 from neuromorphic.compiler.quantize import DECAY_UNITY, THETA_EXPONENTS, FixedNetwork, FixedPopulation, FixedProjection
 from neuromorphic.compiler.schedule import Schedule
 from neuromorphic.lava.processes.models import FIXED, FLOAT, MODELS
-from neuromorphic.lava.processes.process import Bias, Graded, Recorder, Sum, Synapses, Tie
+from neuromorphic.lava.processes.process import Bias, Graded, Recorder, Source, Sum, Synapses, Tie
 
 GRADED_BITS = 24
 """Bits of a graded message. ``Sparse`` takes messages as 0 or 1 where it is told 0; otherwise the number is not used.
@@ -205,9 +204,7 @@ def synapses(
 def feed(parts: Parts, network: Network, messages: Mapping[str, np.ndarray], steps: int) -> None:
     """Connect sources that send the inputs, shape (T, n), one a step and then nothing."""
     for name, ports in parts.inputs.items():
-        x = messages[name]
-        source = RingBuffer(data=np.pad(x, ((0, steps - len(x)), (0, 0))).T)
-        source.name = f"input {name}"
+        source = Source(rows=messages[name], name=f"input {name}")
         parts.processes.append(source)
         parts.sent[name] = source.s_out
         for port in ports:

@@ -125,6 +125,8 @@ def run_child(folder: Path, deadline: float) -> None:
             stdout=stderr,
             stderr=stderr,
             start_new_session=True,
+            # Lava's processes share the cores already; threads of BLAS beside them only wait for each other.
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
         )
     try:
         status = child.wait(deadline)

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.model import PyLoihiProcessModel
-from lava.magma.core.model.py.ports import PyInPort, PyOutPort
+from lava.magma.core.model.py.ports import IdentityTransformer, PyInPort, PyInPortVectorDense, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from lava.proc.atrlif.models import PyATRLIFModelFixed, PyATRLIFModelFloat
 from lava.proc.atrlif.process import ATRLIF
-from lava.proc.io.source import PySendModelFixed, PySendModelFloat, RingBuffer
 from lava.proc.lif.models import PyLifModelBitAcc, PyLifModelFloat
 from lava.proc.lif.process import LIF
 from lava.proc.sparse.models import (
@@ -29,42 +28,86 @@ from lava.proc.sparse.process import DelaySparse, Sparse
 from numpy.typing import NDArray
 
 from neuromorphic.compiler.network import Levels
-from neuromorphic.compiler.operators import Operator
+from neuromorphic.compiler.operators import Columns, Operator, for_spikes
 from neuromorphic.compiler.quantize import GRADED_SHIFT
-from neuromorphic.lava.processes.process import Bias, Graded, Recorder, Sum, Synapses, Tie
+from neuromorphic.lava.processes.process import Bias, Graded, Recorder, Source, Sum, Synapses, Tie
 
 FLOAT, FIXED = "floating_pt", "fixed_pt"
 """Lava's tags of its models."""
 
 
+class DirectInPort(PyInPortVectorDense):
+    """An input port that does not copy what a single sender sends: it is valid until the next is received, and not to
+    be written to (:class:`neuromorphic.lava.runtime.ReceivePort`)."""
+
+    def recv(self) -> NDArray:
+        """Receive from all senders, and add up."""
+        if len(self.csp_ports) == 1 and isinstance(self._transformer, IdentityTransformer):
+            return self.csp_ports[0].recv()
+        return super().recv()
+
+
+class SourceModel(PyLoihiProcessModel):
+    """What the models of :class:`Source` share."""
+
+    def run_spk(self) -> None:
+        """One step."""
+        rows: NDArray = self.proc_params["rows"]
+        row = self.time_step - 1
+        self.s_out.send(rows[row] if row < len(rows) else np.zeros(rows.shape[1:], rows.dtype))
+
+
+@implements(proc=Source, protocol=LoihiProtocol)
+@requires(CPU)
+@tag(FLOAT)
+class PySourceFloat(SourceModel):
+    """In float64."""
+
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, float)
+
+
+@implements(proc=Source, protocol=LoihiProtocol)
+@requires(CPU)
+@tag(FIXED)
+class PySourceFixed(SourceModel):
+    """In 32-bit integers."""
+
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+
+
 class SynapsesModel(PyLoihiProcessModel):
     """What the models of :class:`Synapses` share."""
 
-    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, float)
-    dtype: type = float
+    s_in: PyInPort = LavaPyType(DirectInPort, float)
 
     def __init__(self, proc_params: Mapping[str, Any]) -> None:
         super().__init__(proc_params)
-        self.taps: dict[int, Operator] = proc_params["taps"]
+        self.taps = {wait: for_spikes(operator) for wait, operator in proc_params["taps"].items()}
         self.latency: int = proc_params["latency"]
-        size = next(iter(self.taps.values())).shape[0]
-        self.waiting: deque[NDArray] = deque(np.zeros(size, self.dtype) for _ in range(max(self.taps) + self.latency))
+        # Sums that wait; None where there is nothing yet, which saves an addition to zeros.
+        self.waiting: deque[NDArray | None] = deque([None] * (max(self.taps) + self.latency))
 
-    def product(self, operator: Operator, s: NDArray) -> NDArray:
+    def product(self, operator: Operator | Columns, s: NDArray) -> NDArray:
         """What an operator makes of messages."""
         return operator.dot(s)
+
+    def send(self) -> None:
+        """Send what has waited long enough."""
+        total = self.waiting.popleft()
+        self.a_out.send(np.zeros(self.a_out.shape) if total is None else total)
 
     def run_spk(self) -> None:
         """One step."""
         if self.latency:
             # Sent before anything is received, so that loops of populations do not wait for each other.
-            self.a_out.send(self.waiting.popleft())
+            self.send()
         s = self.s_in.recv()
-        self.waiting.append(np.zeros(self.a_out.shape, self.dtype))
+        self.waiting.append(None)
         for wait, operator in self.taps.items():
-            self.waiting[wait] = self.waiting[wait] + self.product(operator, s)
+            total, product = self.waiting[wait], self.product(operator, s)
+            self.waiting[wait] = product if total is None else total + product
         if not self.latency:
-            self.a_out.send(self.waiting.popleft())
+            self.send()
 
 
 @implements(proc=Synapses, protocol=LoihiProtocol)
@@ -83,11 +126,10 @@ class PySynapsesFixed(SynapsesModel):
     """In 32-bit integers, as ``lava.proc.sparse.models.PySparseModelBitAcc``."""
 
     a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
-    dtype = np.int32
 
-    def product(self, operator: Operator, s: NDArray) -> NDArray:
+    def product(self, operator: Operator | Columns, s: NDArray) -> NDArray:
         exponent = self.proc_params["weight_exp"]
-        total = operator.dot(s.astype(np.int32))
+        total = operator.dot(s.astype(np.int32, copy=False))
         return np.left_shift(total, exponent) if exponent > 0 else np.right_shift(total, -exponent)
 
 
@@ -276,6 +318,8 @@ def keeping(model: type, potential: str) -> type:
     """A model of one of Lava's neurons that keeps what it computes; its arithmetic is Lava's."""
 
     class KeepingModel(model):
+        a_in = LavaPyType(DirectInPort, model.a_in.d_type)  # type: ignore[attr-defined]
+
         def __init__(self, proc_params: Mapping[str, Any]) -> None:
             super().__init__(proc_params)
             self.keeper = Keeper(proc_params)
@@ -299,7 +343,7 @@ MODELS: dict[str, dict[type[AbstractProcess], type]] = {
         Bias: PyBiasFloat,
         Recorder: PyRecorder,
         Tie: PyTie,
-        RingBuffer: PySendModelFloat,
+        Source: PySourceFloat,
         Sparse: PySparseModelFloat,
         DelaySparse: PyDelaySparseModelFloat,
     },
@@ -312,7 +356,7 @@ MODELS: dict[str, dict[type[AbstractProcess], type]] = {
         Bias: PyBiasFixed,
         Recorder: PyRecorder,
         Tie: PyTie,
-        RingBuffer: PySendModelFixed,
+        Source: PySourceFixed,
         Sparse: PySparseModelBitAcc,
         DelaySparse: PyDelaySparseModelBitAcc,
     },

@@ -29,6 +29,18 @@ class Synapses(AbstractProcess):
         self.a_out = OutPort(shape=(rows,))
 
 
+class Source(AbstractProcess):
+    """Sends the rows of an array, one a step, and then zeros. Lava's ``RingBuffer`` would gather each from its columns.
+
+    Args:
+        rows: Shape (T, size).
+    """
+
+    def __init__(self, *, rows: NDArray, name: str) -> None:
+        super().__init__(rows=rows, name=name)
+        self.s_out = OutPort(shape=rows.shape[1:])
+
+
 class Bias(AbstractProcess):
     """Sends a bias, from the step on in which its population does step 0.
 

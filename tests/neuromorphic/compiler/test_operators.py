@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,10 +12,13 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from neuromorphic.compiler.operators import (
+    LARGE,
+    Columns,
     FixedKron,
     Kron,
     even_integers,
     expanded,
+    for_spikes,
     quantize_kron,
     rounding_error,
     signed_row_sums,
@@ -126,3 +131,48 @@ def test_sums_of_float32_are_exact(seed: int) -> None:
 def test_too_many_distinct_values_are_left_to_the_caller() -> None:
     left = sparse.csr_matrix(RANDOM.normal(size=(9, 9)))
     assert quantize_kron(Kron(left, np.ones((2, 2))), 100.0) is None
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int32])
+def test_few_spikes_take_only_their_columns(dtype: type) -> None:
+    matrix = sparse.random(600, 500, 0.4, format="csr", random_state=0)
+    matrix.data = (1000 * RANDOM.normal(size=matrix.nnz)).astype(dtype)
+    assert matrix.nnz > LARGE
+    by_column = for_spikes(matrix)
+    assert isinstance(by_column, Columns)
+    for rate in (0.0, 0.01, 0.15, 0.5, 1.0):
+        x = (RANDOM.random(500) < rate).astype(dtype)
+        for messages in (x, 3 * x):
+            y = by_column.dot(messages)
+            assert y.dtype == dtype
+            np.testing.assert_array_equal(y, matrix.dot(messages))
+
+
+def test_small_matrices_and_kronecker_products_stay() -> None:
+    matrix = KRONS["square"].expand()
+    assert for_spikes(matrix) is matrix
+    assert for_spikes(KRONS["square"]) is KRONS["square"]
+
+
+def test_memory_is_linear_in_pairs_and_weights() -> None:
+    nodes, pairs, channels = 4000, 20_000, 128
+    left = sparse.csr_matrix(
+        (RANDOM.choice([0.5, 0.25], pairs), RANDOM.integers(0, nodes, (2, pairs))), shape=(nodes, nodes)
+    )
+    big = Kron(left, RANDOM.normal(size=(channels, channels)))
+    spikes = RANDOM.random(nodes * channels) < 0.3
+    vector = spikes.astype(np.float64).nbytes  # of nodes x channels
+    tracemalloc.start()
+    try:
+        big.dot(spikes)
+        signed_row_sums(big)
+        fixed = quantize_kron(big, 100.0)
+        assert fixed is not None
+        fixed.dot(spikes)
+        fixed.absolute_row_sums()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # The matrix has 330 million entries.
+    assert big.nnz > 3e8
+    assert peak < 30 * vector
