@@ -6,6 +6,7 @@ groups that contain themselves. Nothing of that is needed for parameters, so all
 
 from __future__ import annotations
 
+import faulthandler
 import math
 import os
 import signal
@@ -55,6 +56,7 @@ def try_in_a_fork(path: Path, read: Callable[[], object]) -> None:
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
+        faulthandler.disable()  # A crash of the copy is no news for whoever reads the terminal.
         limit = CPU_SECONDS + path.stat().st_size // BYTES_PER_SECOND
         resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 1))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -228,15 +228,17 @@ def flip(tmp_path: Path, seeds: range) -> None:
 
 
 def test_damaged_fields(tmp_path: Path) -> None:
-    fuzz(tmp_path, range(150))
+    fuzz(tmp_path, range(80))
 
 
-def test_flipped_bytes(tmp_path: Path) -> None:
-    flip(tmp_path, range(100))
+def test_flipped_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hdf5, "CPU_SECONDS", 1)  # Some hang HDF5.
+    flip(tmp_path, range(60))
 
 
 @pytest.mark.slow
-def test_more_damage(tmp_path: Path) -> None:
+def test_more_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hdf5, "CPU_SECONDS", 1)
     fuzz(tmp_path, range(1000, 4000))
     flip(tmp_path, range(1000, 3000))
 
@@ -259,7 +261,10 @@ SMALL = nir.Input(np.array([1]))
 HUGE = {
     "Input": ({"input": nir.Input(np.array([10**9]))}, nir.Threshold(np.ones(()))),
     "Conv1d": ({}, nir.Conv1d(10**9, np.ones((1, 1, 3)), 1, 0, 1, 1, np.zeros(1))),
-    "Conv2d": ({"input": nir.Input(np.array([1, 20000, 20000]))}, nir.Conv2d((20000, 20000), np.ones((1, 1, 3, 3)), 1, 0, 1, 1, np.zeros(1))),
+    "Conv2d": (
+        {"input": nir.Input(np.array([1, 20000, 20000]))},
+        nir.Conv2d((20000, 20000), np.ones((1, 1, 3, 3)), 1, 0, 1, 1, np.zeros(1)),
+    ),
     "delay": ({}, nir.Delay(np.array([1e9]))),
 }  # fmt: skip
 
@@ -270,7 +275,7 @@ def test_sizes_that_no_memory_holds_are_refused_by_name(case: str) -> None:
     nodes = {"input": SMALL, **nodes, "node": node, "output": nir.Output(None)}
     tracemalloc.start()
     try:
-        with pytest.raises(UnsupportedGraphError, match="'node'|'input'"):
+        with pytest.raises(UnsupportedGraphError, match=r"'node'|'input'"):
             flatten(nir.NIRGraph(nodes, [("input", "node"), ("node", "output")], type_check=False), dt=1e-4)
         assert tracemalloc.get_traced_memory()[1] < 500e6
     finally:
