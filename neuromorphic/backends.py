@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from neuromorphic.compiler.lower import lower, pack
 from neuromorphic.compiler.network import Network
-from neuromorphic.compiler.quantize import FixedNetwork, quantize
-from neuromorphic.errors import UnsupportedGraphError
+from neuromorphic.compiler.quantize import FixedNetwork, Ranges, quantize
 from neuromorphic.execution import populations, reference
 from neuromorphic.execution.operations import synaptic_operations
 from neuromorphic.execution.record import Record, check_inputs
@@ -52,6 +51,7 @@ def run_side_by_side(
     precision: Precision = "float",
     potentials: Collection[str] = (),
     deadline: float = 600.0,
+    ranges: Ranges | None = None,
 ) -> SideBySide:
     """Run folded networks from rest, packed into one.
 
@@ -62,6 +62,7 @@ def run_side_by_side(
         precision: ``float`` computes in float64; ``fixed`` in Loihi's integers, with scales chosen over all networks.
         potentials: Populations whose potentials are recorded.
         deadline: Seconds after which a run on Lava is stopped.
+        ranges: Of signals, which fixed-point scales are chosen for; by default those of these inputs.
 
     Raises:
         UnsupportedGraphError: the networks cannot be packed or quantised.
@@ -73,7 +74,7 @@ def run_side_by_side(
     fixed: FixedNetwork | None = None
     overflow: dict[str, dict[str, int]] = {}
     if precision == "fixed":
-        fixed = quantize(network, populations.run(network, x).ranges)
+        fixed = quantize(network, ranges or populations.run(network, x).ranges)
     compiled = time.perf_counter()
     seconds: dict[str, float] = {}
     if fixed is not None or backend == "reference":
@@ -133,16 +134,19 @@ def simulate(
     precision: Precision = "float",
     potentials: Collection[str] = (),
     deadline: float = 600.0,
+    ranges: Ranges | None = None,
 ) -> Simulation:
     """Run a graph from rest.
 
     Args:
         graph: The graph.
         inputs: By Input node, shape (B, T, *shape).
-        backend: ``reference`` is NIR's semantics in NumPy (in fixed point: Loihi's arithmetic), ``lava`` Lava's CPU simulator, the B samples side by side in one network.
+        backend: ``reference`` is NIR's semantics in NumPy (in fixed point: Loihi's arithmetic), ``lava`` Lava's CPU
+            simulator, the B samples side by side in one network.
         precision: float64, or Loihi's integers.
         potentials: Spiking neurons whose membrane potentials are recorded.
         deadline: Seconds after which a run on Lava is stopped.
+        ranges: See :func:`run_side_by_side`.
 
     Raises:
         UnsupportedGraphError: the inputs do not fit, or the back end cannot run the graph exactly.
@@ -155,7 +159,7 @@ def simulate(
     else:
         network = lower(graph)
         samples = [{name: x[b].reshape(steps, -1) for name, x in inputs.items()} for b in range(batch)]
-        run = run_side_by_side([network] * batch, samples, backend, precision, potentials, deadline)
+        run = run_side_by_side([network] * batch, samples, backend, precision, potentials, deadline, ranges)
         seconds = {"all": time.perf_counter() - begun, **run.seconds}
         record = as_record(graph, run)
         return Simulation(record, seconds, operations(graph, network, inputs, record), run.quantization, run.overflow)
