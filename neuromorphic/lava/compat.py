@@ -7,6 +7,7 @@ import functools
 import importlib
 import multiprocessing
 from importlib.util import find_spec
+from typing import Any, cast
 
 from neuromorphic.errors import LavaMissingError
 
@@ -33,13 +34,14 @@ def mend_lava() -> None:
     once a queue or process was made, even where they are forked anyway.
     """
     require_lava()
-    original, choose = dataclasses.dataclass, multiprocessing.set_start_method
+    original, context = dataclasses.dataclass, cast(Any, multiprocessing)
+    choose = context.set_start_method
     dataclasses.dataclass = functools.partial(original, unsafe_hash=True)
     if multiprocessing.get_start_method(allow_none=True) == "fork":
-        multiprocessing.set_start_method = lambda *_, **__: None  # type: ignore[misc, assignment]
+        context.set_start_method = lambda *_: None
     try:
         importlib.import_module("lava.magma.compiler.var_model")
         importlib.import_module("lava.magma.runtime.message_infrastructure.multiprocessing")
     finally:
         dataclasses.dataclass = original
-        multiprocessing.set_start_method = choose
+        context.set_start_method = choose

@@ -21,6 +21,7 @@ from neuromorphic.compiler.network import Levels
 from neuromorphic.errors import LavaRunError
 from neuromorphic.graph import flatten
 from neuromorphic.lava import run
+from neuromorphic.lava.progress import COMPUTING, PID, RECEIVING, STARTING, STATE, STEP, WAITING, Progress, describe
 from neuromorphic.lava.run import run_network
 
 pytestmark = pytest.mark.lava
@@ -73,8 +74,6 @@ def shared_memory_of(folder: Path) -> list[str]:
 
 def pid_of(folder: Path, name: str) -> int:
     """Id of the process of a Lava process in the run that is under way, once it has made some steps."""
-    from neuromorphic.lava.progress import PID, STEP, Progress
-
     found: list[int] = []
 
     def look() -> bool:
@@ -94,8 +93,9 @@ def test_a_process_model_that_raises_is_named(tmp_path: Path) -> None:
     broken = replace(SMALL.populations[1], bias=Levels((0,), np.ones((1, SMALL.populations[1].size))))
     broken = replace(broken, dv=np.ones(broken.size - 1) / 2)
     network = replace(SMALL, populations=(SMALL.populations[0], broken, *SMALL.populations[2:]))
-    with pytest.raises(LavaRunError, match=r"^Lava failed: 'lif_1' raised ValueError: operands [^\n]*$") as caught:
+    with pytest.raises(LavaRunError, match=r"^Lava failed: 'lif_1' raised ValueError: operands .*") as caught:
         run_network(network, {"input": ONE.x}, deadline=60)
+    assert "\n" not in str(caught.value)
     assert "Traceback" in "".join(caught.value.__notes__)
     assert nothing_left(tmp_path)
 
@@ -116,7 +116,7 @@ def test_a_slow_run_is_told_from_one_that_hangs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM])
 def test_a_process_that_dies_is_named(tmp_path: Path, kind: signal.Signals) -> None:
     threading.Thread(target=lambda: os.kill(pid_of(tmp_path, "lif_1"), kind), daemon=True).start()
-    with pytest.raises(LavaRunError, match=rf"Lava failed: the process of 'lif_1' died by signal {int(kind)}$"):
+    with pytest.raises(LavaRunError, match=rf"Lava failed: the process of 'lif_1' died by signal {int(kind)}\n"):
         run_network(SMALL, {"input": LONG}, deadline=120)
     assert nothing_left(tmp_path)
 
@@ -153,6 +153,18 @@ def test_runs_at_the_same_time_do_not_disturb_each_other(tmp_path: Path) -> None
     assert nothing_left(tmp_path)
 
 
+def test_what_hangs_is_named(tmp_path: Path) -> None:
+    """A process that computes and does not get on, others that wait for its message or their next step."""
+    progress = Progress(tmp_path, ["service", "a", "b", "c"])
+    progress.rows[1, STATE], progress.rows[2, STATE], progress.rows[3, STATE] = COMPUTING, RECEIVING, WAITING
+    progress.rows[0, STATE] = WAITING
+    for row in (1, 2, 3):
+        progress.rows[row, STEP] = 7
+    assert describe(tmp_path, os.getpid(), 20) == "'a' hangs in step 7 of 20"
+    progress.rows[2, STATE] = STARTING
+    assert describe(tmp_path, os.getpid(), 20) == "'b' has not started"
+
+
 def resident() -> int:
     """Bytes of memory that this process has."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -162,12 +174,12 @@ def check_runs(count: int, folder: Path) -> tuple[int, int]:
     """Runs in a row: same spikes, same descriptors, no process, folder or named memory; resident memory within 8 MB."""
     expected = reference_spikes(ONE.graph, ONE.x)["lif_2"]
     run_network(SMALL, {"input": ONE.x}, deadline=120)
-    descriptors, before = len(os.listdir("/proc/self/fd")), resident()
+    descriptors, before = len(list(Path("/proc/self/fd").iterdir())), resident()
     for _ in range(count):
         sent = run_network(SMALL, {"input": ONE.x}, deadline=120).sent["lif_2"]
         np.testing.assert_array_equal(sent, expected)
         assert nothing_left(folder)
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
     print(f"{count} runs: {descriptors} descriptors, {before / 1e6:.1f} MB before, {resident() / 1e6:.1f} MB after")
     assert resident() - before < 8e6
     return before, resident()
