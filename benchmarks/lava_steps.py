@@ -32,18 +32,20 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 from scipy import sparse
 
+from neuromorphic.compiler.network import Levels, Network, Population, Projection
 from neuromorphic.compiler.operators import Kron
 from neuromorphic.lava.folder import load, save
+from neuromorphic.lava.run import run_network
 
 IMAGES, NODES, CHANNELS, STEPS = 64, 12, 64, 16
 DECAY, THRESHOLD = 0.5, 0.3
@@ -81,8 +83,27 @@ def bare(operators: list[Kron], x: NDArray[np.float64]) -> NDArray[np.bool_]:
     return spikes
 
 
+def ours(operators: list[Kron], x: NDArray[np.float64]) -> tuple[NDArray[np.bool_], dict[str, float]]:
+    """Spikes of the last layer by the project's own route, and the seconds of the steps and of the whole."""
+    begun = time.perf_counter()
+    populations, projections = [], []
+    source = "input"
+    for k, operator in enumerate(operators):
+        size = operator.shape[0]
+        still = np.zeros(size)
+        no_bias = Levels((), np.zeros((0, size)))
+        populations.append(
+            Population(f"lif_{k}", "lif", (size,), np.ones(size), still + DECAY, still + THRESHOLD, no_bias, still)
+        )
+        projections.append(Projection(source, f"lif_{k}", {0: operator}))
+        source = f"lif_{k}"
+    folded = Network({"input": (x.shape[1],)}, tuple(populations), tuple(projections), dt=1e-4)
+    run = run_network(folded, {"input": x})
+    return run.sent[source], {"steps": run.seconds["run"], "whole": time.perf_counter() - begun}
+
+
 def lava_child(route: str, folder: Path) -> dict[str, float]:
-    """Run a route in this process; leaves ``spikes.npy`` in the folder and returns the seconds of each phase."""
+    """Run stock Lava in this process; leaves ``spikes.npy`` in the folder and returns the seconds of each phase."""
     marks = [("import", time.perf_counter())]
     from neuromorphic.lava.compat import mend_lava
 
@@ -92,19 +113,13 @@ def lava_child(route: str, folder: Path) -> dict[str, float]:
     from lava.magma.runtime.message_infrastructure.factory import ActorType
     from lava.magma.runtime.runtime import Runtime
 
-    from neuromorphic.lava.runtime import SLOTS, LeanRuntime
-
     marks.append(("build", time.perf_counter()))
-    program = load(folder)
-    operators, x = program["operators"], program["x"]
-    ours = route == "ours"
-    if ours:
-        process, config, output = build_ours(operators, x, folder)
-    else:
-        process, config, output = build_stock(operators, x, folder, graded=route == "graded")
+    operators = load(folder, "operators")
+    x = np.load(folder / "x.npy", mmap_mode="r")
+    process, config, output = build_stock(operators, x, folder, graded=route == "graded")
     marks.append(("compile", time.perf_counter()))
-    executable = Compiler({"pypy_channel_size": SLOTS} if ours else None).compile(process, config)
-    runtime: Any = (LeanRuntime if ours else Runtime)(executable, ActorType.MultiProcessing)
+    executable = Compiler().compile(process, config)
+    runtime = Runtime(executable, ActorType.MultiProcessing)
     executable.assign_runtime_to_all_processes(runtime)
     marks.append(("start", time.perf_counter()))
     runtime.initialize()
@@ -117,33 +132,6 @@ def lava_child(route: str, folder: Path) -> dict[str, float]:
     runtime.stop()
     marks.append(("", time.perf_counter()))
     return {name: end - begin for (name, begin), (_, end) in pairwise(marks)}
-
-
-def build_ours(operators: list[Any], x: NDArray, folder: Path) -> tuple[Any, Any, Any]:
-    """Our processes, and the models of all: Lava would search files for them, for each process again."""
-    from lava.magma.core.run_configs import Loihi2SimCfg
-
-    from neuromorphic.lava.processes.models import FLOAT, MODELS
-    from neuromorphic.lava.processes.process import Source, Synapses
-
-    source = Source(rows=x, name="input")
-    first, second = (Synapses(taps={0: operator}, name=f"synapses {k}") for k, operator in enumerate(operators))
-    hidden, last = lif(operators[0].shape[0]), lif(operators[1].shape[0])
-    source.s_out.connect(first.s_in)
-    first.a_out.connect(hidden.a_in)
-    hidden.s_out.connect(second.s_in)
-    second.a_out.connect(last.a_in)
-    keep(last, operators, x, folder)
-    models = {process: MODELS[FLOAT][type(process)] for process in (source, first, hidden, second, last)}
-    return source, Loihi2SimCfg(select_tag=FLOAT, exception_proc_model_map=models), None
-
-
-def keep(neurons: Any, operators: list[Any], x: NDArray, folder: Path) -> None:
-    """Have our model of Lava's neurons write their spikes to a file."""
-    path = folder / "spikes.npy"
-    np.save(path, np.zeros((len(x), operators[-1].shape[0]), bool))
-    neurons.proc_params.overwrite("messages", str(path))
-    neurons.proc_params.overwrite("lag", len(operators))
 
 
 def build_stock(operators: list[Any], x: NDArray, folder: Path, graded: bool = False) -> tuple[Any, Any, Any]:
@@ -165,7 +153,9 @@ def build_stock(operators: list[Any], x: NDArray, folder: Path, graded: bool = F
     hidden.s_out.connect(second.s_in)
     second.a_out.connect(last.a_in)
     if graded:
-        keep(last, operators, x, folder)
+        np.save(folder / "spikes.npy", np.zeros((len(x), last.s_out.shape[0]), bool))
+        last.proc_params.overwrite("messages", str(folder / "spikes.npy"))
+        last.proc_params.overwrite("lag", len(operators))
         models = {last: MODELS[FLOAT][type(last)]}
         return source, Loihi2SimCfg(select_tag=FLOAT, exception_proc_model_map=models), None
     sink = Sink(shape=last.s_out.shape, buffer=len(x) + len(operators))
@@ -181,45 +171,41 @@ def lif(size: int) -> Any:
     return LIF(shape=(size,), du=one, dv=DECAY * one, vth=THRESHOLD * one)
 
 
-def run_route(
-    route: str, operators: list[Kron], x: NDArray, watch: Callable[[int], None] | None = None
-) -> tuple[NDArray[np.bool_], dict[str, float]]:
+def run_route(route: str, operators: list[Kron], x: NDArray) -> tuple[NDArray[np.bool_], dict[str, float]]:
     """Spikes of a run in a child process, and the seconds of its phases and of the whole."""
+    if route == "ours":
+        return ours(operators, x)
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="lava-steps-") as name:
         folder = Path(name)
-        save(folder, {"operators": operators, "x": x})
+        np.save(folder / "x.npy", x)
+        save(folder, operators, "operators")
         command = [sys.executable, "-W", "ignore", "-m", "benchmarks.lava_steps", "--child", route, str(folder)]
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
-        if watch:
-            watch(child.pid)
-        out, _ = child.communicate()
-        if child.returncode:
-            raise SystemExit(f"the {route} route failed")
+        child = subprocess.run(command, stdout=subprocess.PIPE, start_new_session=True, check=True)
         spikes = np.load(folder / "spikes.npy")
         whole = time.perf_counter() - begun
-    return spikes, json.loads(out) | {"whole": whole}
+    return spikes, json.loads(child.stdout) | {"whole": whole}
 
 
 def memory(route: str, operators: list[Kron], x: NDArray) -> float:
-    """Peak memory of the child and of all processes that it starts, in MB; pages that they share count once."""
-    peak = 0
+    """Peak memory of all processes that a run starts, in MB; pages that they share count once."""
+    peak, over = 0, threading.Event()
 
-    def sample(leader: int) -> None:
+    def sample() -> None:
         nonlocal peak
-        while Path(f"/proc/{leader}").exists():
+        while not over.wait(0.01):
             total = 0
-            for folder in Path("/proc").glob("[0-9]*"):
-                with suppress(OSError, IndexError, ValueError):
-                    if int((folder / "stat").read_text().rsplit(")", 1)[1].split()[3]) != leader:
-                        continue
-                    lines = (folder / "smaps_rollup").read_text().splitlines()
-                    total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):
+                    total += process.memory_full_info().pss
             peak = max(peak, total)
-            time.sleep(0.01)
 
-    run_route(route, operators, x, lambda pid: threading.Thread(target=sample, args=(pid,), daemon=True).start())
-    return peak / 1000
+    watcher = threading.Thread(target=sample, daemon=True)
+    watcher.start()
+    run_route(route, operators, x)
+    over.set()
+    watcher.join()
+    return peak / 1e6
 
 
 def measure(rounds: int, images: int) -> list[dict[str, Any]]:

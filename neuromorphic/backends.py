@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from neuromorphic.compiler.lower import lower, pack
 from neuromorphic.compiler.network import Network
-from neuromorphic.compiler.quantize import FixedNetwork, quantize
+from neuromorphic.compiler.quantize import FixedNetwork, Ranges, quantize
 from neuromorphic.errors import UnsupportedGraphError
 from neuromorphic.execution import populations, reference
 from neuromorphic.execution.operations import synaptic_operations
@@ -52,6 +52,7 @@ def run_side_by_side(
     precision: Precision = "float",
     potentials: Collection[str] = (),
     deadline: float = 600.0,
+    ranges: Ranges | None = None,
 ) -> SideBySide:
     """Run folded networks from rest, packed into one.
 
@@ -62,6 +63,7 @@ def run_side_by_side(
         precision: ``float`` computes in float64; ``fixed`` in Loihi's integers, with scales chosen over all networks.
         potentials: Populations whose potentials are recorded.
         deadline: Seconds after which a run on Lava is stopped.
+        ranges: Of signals, which fixed-point scales are chosen for; by default those of these inputs.
 
     Raises:
         UnsupportedGraphError: the networks cannot be packed or quantised.
@@ -73,7 +75,7 @@ def run_side_by_side(
     fixed: FixedNetwork | None = None
     overflow: dict[str, dict[str, int]] = {}
     if precision == "fixed":
-        fixed = quantize(network, populations.run(network, x).ranges)
+        fixed = quantize(network, ranges or populations.run(network, x).ranges)
     compiled = time.perf_counter()
     seconds: dict[str, float] = {}
     if fixed is not None or backend == "reference":
@@ -133,6 +135,7 @@ def simulate(
     precision: Precision = "float",
     potentials: Collection[str] = (),
     deadline: float = 600.0,
+    ranges: Ranges | None = None,
 ) -> Simulation:
     """Run a graph from rest.
 
@@ -144,6 +147,7 @@ def simulate(
         precision: float64, or Loihi's integers.
         potentials: Spiking neurons whose membrane potentials are recorded.
         deadline: Seconds after which a run on Lava is stopped.
+        ranges: See :func:`run_side_by_side`.
 
     Raises:
         UnsupportedGraphError: the inputs do not fit, or the back end cannot run the graph exactly.
@@ -162,7 +166,7 @@ def simulate(
     else:
         network = lower(graph)
         samples = [{name: x[b].reshape(steps, -1) for name, x in inputs.items()} for b in range(batch)]
-        run = run_side_by_side([network] * batch, samples, backend, precision, potentials, deadline)
+        run = run_side_by_side([network] * batch, samples, backend, precision, potentials, deadline, ranges)
         seconds = {"all": time.perf_counter() - begun, **run.seconds}
         record = as_record(graph, run)
         return Simulation(record, seconds, operations(graph, network, inputs, record), run.quantization, run.overflow)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import connected_components
 
-from neuromorphic.compiler.operators import Operator
-from neuromorphic.graph import Floats, Shape
+from neuromorphic.compiler.operators import Floats, Operator
+
+if TYPE_CHECKING:  # The process that runs Lava needs this module, but no nir: every import there delays every run.
+    from neuromorphic.graph import Shape
 
 LIF, SUBTRACT, GRADED, SUM = "lif", "subtract", "graded", "sum"
 """Kinds of :class:`Population`."""
@@ -126,10 +128,19 @@ class Network:
     def components(self, strong: bool = False) -> dict[str, int]:
         """Number of each population's and input's connected component, strongly connected if asked."""
         names = [*self.inputs, *(population.name for population in self.populations)]
+        if not strong:
+            group = {name: k for k, name in enumerate(names)}
+            for p in self.projections:
+                old, new = group[p.source], group[p.target]
+                if old != new:
+                    group = {name: new if number == old else number for name, number in group.items()}
+            return group
+        from scipy.sparse.csgraph import connected_components  # Slow to import, and not needed on Lava.
+
         index = {name: k for k, name in enumerate(names)}
         rows, columns = ([index[getattr(p, end)] for p in self.projections] for end in ("source", "target"))
         matrix = csr_matrix(([1] * len(rows), (rows, columns)), shape=(len(names), len(names)))
-        _, labels = connected_components(matrix, connection="strong" if strong else "weak")
+        _, labels = connected_components(matrix, connection="strong")
         return {name: int(labels[k]) for name, k in index.items()}
 
     def size(self, name: str) -> int:

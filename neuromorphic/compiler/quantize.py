@@ -13,6 +13,7 @@ from scipy import sparse
 from neuromorphic.compiler.network import GRADED, SUBTRACT, SUM, Levels, Network, Population, Projection
 from neuromorphic.compiler.operators import (
     FixedKron,
+    Floats,
     Kron,
     Operator,
     even_integers,
@@ -22,7 +23,6 @@ from neuromorphic.compiler.operators import (
     signed_row_sums,
 )
 from neuromorphic.errors import UnsupportedGraphError
-from neuromorphic.graph import Floats
 
 Ints = NDArray[np.int32]
 

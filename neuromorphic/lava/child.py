@@ -1,132 +1,107 @@
-"""The child process that runs Lava: ``python -m neuromorphic.lava.child FOLDER``; see :mod:`neuromorphic.lava.run`.
+"""The child process that runs Lava; see :mod:`neuromorphic.lava.run`, which starts it.
 
-Lava hangs when a process model raises or dies, in the run or in the stop after it. So the run is not waited for but
-watched; when anything goes wrong, Lava's processes are killed and its shared memory is freed. The child stops in the
-same way when its standard input ends, that is, when the parent says so or is no more.
+It stops, with all that it started, when its standard input ends or its parent is no more.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
-import signal
 import sys
 import threading
 import time
 import traceback
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from neuromorphic.lava.compat import mend_lava
 from neuromorphic.lava.folder import load
 
-POLL_SECONDS = 1e-3
+LOOK_SECONDS = 1.0
+"""How often the child looks whether its parent lives: another process may hold the pipe that is its standard input."""
 
 
-def stop_when_input_ends() -> None:
-    """Raise ``SystemExit`` in the main thread as soon as standard input ends."""
+class Run:
+    """A run of the program in a folder.
 
-    def watch() -> None:
-        while os.read(0, 1):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    def stop(*_: object) -> None:
-        raise SystemExit("the parent process stopped the run")
-
-    signal.signal(signal.SIGTERM, stop)
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def watch_run(runtime: Any) -> None:
-    """Wait until Lava has run all steps.
-
-    Raises:
-        RuntimeError: one of Lava's processes raised or died.
+    Args:
+        folder: See :func:`neuromorphic.lava.run.run_network`; ``timings.json`` or ``error.txt`` is left there.
     """
-    while not all(port.probe() for port in runtime.service_to_runtime):
-        for actor in runtime._messaging_infrastructure.actors:
-            if actor.exception is not None:
-                _, report = actor.exception
-                error = RuntimeError(f"{actor.name} raised {report.strip().splitlines()[-1]}")
-                error.add_note(report)
-                raise error
-            if actor.exitcode is not None:
-                raise RuntimeError(f"the process of {actor.name} died (exit code {actor.exitcode})")
-        time.sleep(POLL_SECONDS)
 
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.runtime: Any = None
 
-def destroy(runtime: Any) -> None:
-    """Kill Lava's processes and free its shared memory."""
-    infrastructure = runtime._messaging_infrastructure
-    if infrastructure is None:
-        return
-    for actor in infrastructure.actors:
-        with suppress(ValueError):  # It has ended and was closed already.
-            actor.kill()
-    infrastructure.stop()
+    def run(self) -> None:
+        """Do it."""
+        started = time.perf_counter()
+        mend_lava()
+        from lava.magma.compiler.compiler import Compiler
 
+        from neuromorphic.lava.channels import SLOTS
+        from neuromorphic.lava.network import build, feed, run_config, tie
+        from neuromorphic.lava.runtime import WatchedRuntime
 
-def run(folder: Path) -> None:
-    """Run the program in ``folder`` (see :func:`neuromorphic.lava.run.run_network`) and leave timings there."""
-    started = time.perf_counter()
-    mend_lava()
-    from lava.magma.compiler.compiler import Compiler
-    from lava.magma.core.run_conditions import RunSteps
-    from lava.magma.runtime.message_infrastructure.factory import ActorType
-
-    from neuromorphic.lava.network import build, feed, run_config, tie
-    from neuromorphic.lava.runtime import SLOTS, LeanRuntime
-
-    program = load(folder)
-    network, plan = program["network"], program["plan"]
-    keep = {name: {key: folder / file for key, file in files.items()} for name, files in program["keep"].items()}
-    parts = build(network, plan, keep, program["stock"])
-    steps = program["steps"] + plan.longest
-    feed(parts, network, program["messages"], steps)
-    tie(parts, network)
-    imported = time.perf_counter()
-    executable = Compiler({"pypy_channel_size": SLOTS}).compile(parts.processes[0], run_config(network, parts))
-    runtime = LeanRuntime(executable, ActorType.MultiProcessing)
-    executable.assign_runtime_to_all_processes(runtime)
-    try:
-        runtime.initialize()
+        imported = time.perf_counter()
+        program = load(self.folder)
+        network, plan = program["network"], program["plan"]
+        keep = {
+            name: {key: self.folder / file for key, file in files.items()} for name, files in program["keep"].items()
+        }
+        parts = build(network, plan, keep, program["stock"])
+        steps = program["steps"] + plan.longest
+        feed(parts, network, program["messages"], steps)
+        tie(parts, network)
+        executable = Compiler({"pypy_channel_size": SLOTS}).compile(parts.processes[0], run_config(network, parts))
+        built = time.perf_counter()
+        self.runtime = WatchedRuntime(executable, self.folder)
+        self.runtime.initialize()
         begun = time.perf_counter()
-        runtime.start(RunSteps(steps, blocking=False))
-        watch_run(runtime)
-        runtime.wait()
+        self.runtime.run(steps)
         ended = time.perf_counter()
-        runtime.stop()
-    except BaseException:
-        destroy(runtime)
-        raise
-    timings = {
-        "build": imported - started,
-        "start": begun - imported,
-        "run": ended - begun,
-        "stop": time.perf_counter() - ended,
-    }
-    (folder / "timings.json").write_text(json.dumps(timings))
+        self.stop()
+        timings = {
+            "import": imported - started,
+            "build": built - imported,
+            "start": begun - built,
+            "run": ended - begun,
+            "stop": time.perf_counter() - ended,
+        }
+        (self.folder / "timings.json").write_text(json.dumps(timings))
+
+    def stop(self) -> None:
+        """End Lava's processes. Killing is as good as a stop: what they recorded is in files that they have mapped."""
+        if self.runtime is not None:
+            self.runtime.kill()
+
+    def stop_when_alone(self, parent: int) -> None:
+        """Stop all of it as soon as standard input ends or the parent does, whatever the main thread is about."""
+        while os.getppid() == parent:
+            readable, _, _ = select.select([0], [], [], LOOK_SECONDS)
+            if readable and not os.read(0, 1):
+                break
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os._exit(1)
 
 
 def main() -> None:
-    """Run; on failure leave the reason in ``FOLDER/error.txt`` and exit with status 1."""
-    folder = Path(sys.argv[1])
+    """Run the program in the folder that is the first argument, for the parent process that is the second.
+
+    On failure leave the reason in ``FOLDER/error.txt``, on its first line, and exit with status 1.
+    """
+    run = Run(Path(sys.argv[1]))
+    threading.Thread(target=run.stop_when_alone, args=(int(sys.argv[2]),), daemon=True).start()
     status = 0
-    stop_when_input_ends()
     try:
-        run(folder)
-    except SystemExit:
-        shutil.rmtree(folder, ignore_errors=True)  # The parent may be no more.
-        status = 1
+        run.run()
     except BaseException as error:
-        (folder / "error.txt").write_text(f"{error}\n{traceback.format_exc()}")
+        kind = "" if type(error) is RuntimeError else f"{type(error).__name__}: "
+        reason = " ".join(f"{kind}{error}".split())
+        (run.folder / "error.txt").write_text(f"{reason}\n{traceback.format_exc()}")
+        run.stop()
         status = 1
     # Lava's runtime would wait in its finalizer for processes that are gone.
     os._exit(status)
-
-
-if __name__ == "__main__":
-    main()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+import multiprocessing
 from importlib.util import find_spec
+from typing import Any, cast
 
 from neuromorphic.errors import LavaMissingError
 
@@ -28,12 +30,18 @@ def mend_lava() -> None:
 
     ``lava.magma.compiler.var_model`` has dataclasses with a default that is an instance of a dataclass without a hash,
     which dataclasses take for mutable since Python 3.11. Imported while ``dataclass`` makes all classes hashable it
-    passes; the change is undone right after.
+    passes; the change is undone right after. Another module chooses to fork processes, which multiprocessing refuses
+    once a queue or process was made, even where they are forked anyway.
     """
     require_lava()
-    original = dataclasses.dataclass
+    original, context = dataclasses.dataclass, cast(Any, multiprocessing)
+    choose = context.set_start_method
     dataclasses.dataclass = functools.partial(original, unsafe_hash=True)
+    if multiprocessing.get_start_method(allow_none=True) == "fork":
+        context.set_start_method = lambda *_: None
     try:
         importlib.import_module("lava.magma.compiler.var_model")
+        importlib.import_module("lava.magma.runtime.message_infrastructure.multiprocessing")
     finally:
         dataclasses.dataclass = original
+        context.set_start_method = choose

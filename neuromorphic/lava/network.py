@@ -113,7 +113,7 @@ def link_output(
         end = Sum(size=size, name=projection.target)
         parts.processes.append(end)
         parts.inputs[projection.source].append(end.a_in)
-        parts.outputs[projection.target] = end.s_out
+        parts.outputs[projection.target] = parts.sent[projection.target] = end.s_out
         return
     recorder = Recorder(rows=path, size=size, lag=plan.lags[projection.target], name=projection.target)
     parts.processes.append(recorder)
@@ -222,6 +222,7 @@ def tie(parts: Parts, network: Network) -> None:
         knot = Tie(sizes=(a.shape[0], b.shape[0]))
         a.connect(knot.a)
         b.connect(knot.b)
+        knot.name = "tie"
         parts.processes.append(knot)
 
 

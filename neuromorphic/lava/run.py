@@ -24,9 +24,18 @@ from neuromorphic.errors import LavaRunError
 from neuromorphic.execution.populations import theta
 from neuromorphic.lava.compat import require_lava
 from neuromorphic.lava.folder import save
+from neuromorphic.lava.progress import describe
 
-GRACE_SECONDS = 5.0
-"""Time in which the child may end by itself and free Lava's shared memory, before it is killed."""
+CHILD = """
+import json, sys
+sys.path[:] = json.loads(sys.argv.pop(1))
+from neuromorphic.lava.child import main
+main()
+"""
+"""With the parent's path, so that it is the parent's modules that the child imports, wherever it is started."""
+GRACE_SECONDS = 2.0
+"""Time in which the child may end what it started by itself, before all of it is killed: then whoever adopts its
+processes has to reap them."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,8 @@ class LavaRun:
     Attributes:
         sent: Messages of every population, shape (T, M): spikes, graded values, outputs; integers in fixed point.
         potentials: Of the populations asked for, after each step, shape (T, M), in NIR's units.
-        seconds: Wall time of the phases: hand over, build, start, run, stop, read.
+        seconds: Wall time of the phases: hand over (the start of Python included), import, build, start, run, stop,
+            read.
     """
 
     sent: dict[str, NDArray]
@@ -58,11 +68,12 @@ def run_network(
         inputs: By name, shape (T, n); in fixed point the values before they become messages.
         potentials: Populations whose potentials are recorded.
         stock: Synapses as Lava's own processes, see :func:`neuromorphic.lava.network.build`.
-        deadline: Seconds after which the run is stopped.
+        deadline: Seconds after which it is stopped, Lava's start included.
 
     Raises:
         LavaMissingError: Lava is not installed.
-        LavaRunError: the run failed or did not end in time; nothing of it is left behind.
+        LavaRunError: the run failed or did not end in time, with the name of the process that is to blame; nothing of
+            it is left behind.
     """
     require_lava()
     begun = time.perf_counter()
@@ -82,9 +93,10 @@ def run_network(
             for key, file in keep[p.name].items():
                 integer = bool if key == "messages" and p.spikes else np.int32 if fixed else np.float64
                 np.save(folder / file, np.zeros((steps, p.size), integer))
+        plan = schedule(network)
         program = {
             "network": network,
-            "plan": schedule(network),
+            "plan": plan,
             "messages": messages,
             "steps": steps,
             "keep": keep,
@@ -92,7 +104,7 @@ def run_network(
         }
         save(folder, program)
         saved = time.perf_counter()
-        run_child(folder, deadline)
+        run_child(folder, deadline, steps + plan.longest)
         ended = time.perf_counter()
         seconds = json.loads((folder / "timings.json").read_text())
         seconds["hand over"] = saved - begun + (ended - saved - sum(seconds.values()))
@@ -116,11 +128,20 @@ def potentials_of(p: Population, rows: NDArray) -> NDArray[np.float64]:
     return rows + p.offset
 
 
-def run_child(folder: Path, deadline: float) -> None:
-    """Run :mod:`neuromorphic.lava.child`, in a process group of its own so that all of it can be ended."""
+def run_child(folder: Path, deadline: float, steps: int) -> None:
+    """Run :mod:`neuromorphic.lava.child`, in a session of its own: Ctrl-C is ours alone, and all of it can be killed.
+
+    Args:
+        folder: The program.
+        deadline: Seconds for all of it.
+        steps: Lava's steps, for the error message.
+
+    Raises:
+        LavaRunError: it failed, or did not end in time.
+    """
     with (folder / "stderr.txt").open("wb") as stderr:
         child = subprocess.Popen(
-            [sys.executable, "-m", "neuromorphic.lava.child", str(folder)],
+            [sys.executable, "-P", "-c", CHILD, json.dumps(sys.path), str(folder), str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=stderr,
             stderr=stderr,
@@ -131,7 +152,8 @@ def run_child(folder: Path, deadline: float) -> None:
     try:
         status = child.wait(deadline)
     except subprocess.TimeoutExpired:
-        raise LavaRunError(f"Lava did not end within {deadline:g} s and was stopped; allow more, or run less") from None
+        about = describe(folder, child.pid, steps)
+        raise LavaRunError(f"Lava did not end within {deadline:g} s and was stopped: {about}") from None
     finally:
         end(child)
     if status:
@@ -141,18 +163,24 @@ def run_child(folder: Path, deadline: float) -> None:
 def end(child: subprocess.Popen[bytes]) -> None:
     """End the child and all that it started, if anything of it is left."""
     assert child.stdin is not None
-    child.stdin.close()
-    with suppress(subprocess.TimeoutExpired):
-        child.wait(GRACE_SECONDS)
-    with suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
+    try:
+        child.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(GRACE_SECONDS)
+    finally:  # Also when Ctrl-C comes again.
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
 
 
 def failure(folder: Path, status: int) -> LavaRunError:
     """The error that a failed child left: one line, with all that it said as a note."""
     reports = [folder / name for name in ("error.txt", "stderr.txt")]
     text = "\n".join(path.read_text(errors="replace").strip() for path in reports if path.exists()).strip()
-    error = LavaRunError(f"Lava failed: {text.splitlines()[0] if text else f'its process ended with status {status}'}")
+    if status < 0:
+        reason = f"its main process was killed by signal {-status}; was there memory enough?"
+    else:
+        reason = text.splitlines()[0] if text else f"its main process ended with status {status}"
+    error = LavaRunError(f"Lava failed: {reason}")
     error.add_note(text)
     return error

@@ -1,231 +1,163 @@
-"""Lava's runtime with leaner channels. Call ``compat.mend_lava`` before importing this.
+"""Lava's runtime made fit to be killed. Import :mod:`neuromorphic.lava.compat` and call ``mend_lava`` first.
 
-Lava's channels have a thread at either end: a message wakes the receiver's thread, which waits for the interpreter's
-lock, fills a queue and wakes the thread that asked for the message, and the acknowledgement goes back in the same way.
-In networks like ours that takes longer than what neurons and synapses compute. The channels here are two semaphores
-and a ring in shared memory, no threads; processes, models and the protocol between them are Lava's. The memory has no
-name, so that nothing of it can be left behind.
+Lava hangs when a process model raises or dies, in the run or in the stop after it; its shared memory has names, in
+/dev/shm, which outlive it when it is killed. Here processes are watched and killed, each ends when its parent does, and
+shared memory is anonymous: the kernel frees it with the last process, however that ends. This is also quicker: Lava has
+a process that manages the memory, which is asked over a socket for every channel, and two threads for each channel.
 """
 
 from __future__ import annotations
 
 import ctypes
-import mmap
+import gc
+import os
+import signal
+import sys
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing import Semaphore
+from multiprocessing.connection import wait
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-from lava.magma.compiler.builders.py_builder import PyProcessBuilder
 from lava.magma.compiler.channels.interfaces import Channel, ChannelType
-from lava.magma.compiler.channels.pypychannel import CspRecvPort, CspSendPort, Proto, PyPyChannel
-from lava.magma.compiler.channels.watchdog import NoOPWatchdog
-from lava.magma.runtime.message_infrastructure.multiprocessing import MultiProcessing
+from lava.magma.compiler.executable import Executable
+from lava.magma.core.process.message_interface_enum import ActorType
+from lava.magma.core.run_conditions import RunSteps
+from lava.magma.runtime.message_infrastructure.multiprocessing import MultiProcessing, SystemProcess
+from lava.magma.runtime.mgmt_token_enums import MGMT_RESPONSE, enum_equal
 from lava.magma.runtime.runtime import Runtime
-from numpy.typing import NDArray
 
-SLOTS = 2
-"""Messages that a channel holds; pass it to Lava's compiler as ``pypy_channel_size``. Lava's 64 would spread messages
-over as many pieces of fresh memory, each of which costs page faults and cache misses. No more than one message waits
-in a channel, since all processes end a step before any begins the next, and one may still be read."""
+from neuromorphic.lava.channels import LeanChannel, Memories, keep_memory
+from neuromorphic.lava.progress import PID, STATE, WAITING, Progress
 
-SMALL = 4096
-"""Bytes of a message up to which it is copied."""
-MADV_POPULATE_WRITE = 23
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-HEAP = 4 * 2**20
-"""Bytes that each process model begins with: the smallest array for which NumPy asks for huge pages."""
+SERVICE = "Lava's runtime service"
+PR_SET_PDEATHSIG = 1
+"""Of Linux' prctl: the signal that a process gets when its parent ends."""
+LOOK_SECONDS = 0.05
+"""How often processes are looked after while steps are run."""
+LAST_WORDS_SECONDS = 5.0
+"""How long an exception that Lava announces may take to arrive."""
 
 
-def ring(memory: Memory, shape: tuple[int, ...], dtype: Any, nbytes: int, size: int) -> list[NDArray]:
-    """Arrays that share a channel's memory, one a slot."""
-    memory.populate()
-    return [np.ndarray(shape, dtype, memory.buf[nbytes * i : nbytes * (i + 1)]) for i in range(size)]
+def end_with_parent(parent: int) -> None:
+    """Have this process killed when its parent ends, where the system can."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
 
 
-class SendPort(CspSendPort):
-    """Where messages enter a channel. ``_ack`` counts free slots, ``_req`` messages."""
-
-    _idx: int
-    _shm: Memory
-
-    def start(self) -> None:
-        """Map the shared memory."""
-        self._array = ring(self._shm, self._shape, self._dtype, self._nbytes, self._size)
-
-    def probe(self) -> bool:
-        """Whether ``send`` would not block."""
-        return available(self._ack)
-
-    def send(self, data: NDArray) -> None:
-        """Send; waits for a free slot."""
-        if data.shape != self._shape:
-            raise AssertionError(f"{self._name} sends arrays of shape {self._shape}, got {data.shape}")
-        self._ack.acquire()
-        self._array[self._idx][...] = data
-        self._idx = (self._idx + 1) % self._size
-        self._req.release()
-
-    def join(self) -> None:
-        """There is no thread to end."""
+def act(builder: Any, number: int, progress: Progress, parent: int) -> None:
+    """Build a process model or service, and run it."""
+    end_with_parent(parent)
+    progress.rows[number, PID] = os.getpid()
+    keep_memory()
+    try:
+        actor = builder.build()
+        if hasattr(actor, "run_spk"):
+            progress.watch(number, actor)
+        progress.rows[number, STATE] = WAITING
+        actor.start()
+    except Exception as error:
+        # Not every exception can be sent to another process.
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
-class ReceivePort(CspRecvPort):
-    """Where messages leave a channel.
-
-    A large message stays in shared memory and is valid until the next is asked for: Lava's input ports add messages up,
-    which makes the one copy that is needed. Small ones are copied; among them are commands, which Lava keeps.
-    """
-
-    _idx: int
-    _shm: Memory
-    _reading = False
+class Infrastructure(MultiProcessing):
+    """Lava's processes, and their channels and shared memory."""
 
     def start(self) -> None:
-        """Map the shared memory."""
-        self._array = ring(self._shm, self._shape, self._dtype, self._nbytes, self._size)
-        for slot in self._array:
-            slot.flags.writeable = False
-
-    def probe(self) -> bool:
-        """Whether ``recv`` would not block."""
-        return available(self._req)
-
-    def wait(self, seconds: float | None = None) -> bool:
-        """Wait for a message, for so long at most; whether there is one."""
-        if not self._req.acquire(timeout=seconds):
-            return False
-        self._req.release()
-        return True
-
-    def peek(self) -> NDArray:
-        """The next message, which stays the next."""
-        self.wait()
-        return self._array[self._idx]
-
-    def recv(self) -> NDArray:
-        """Receive; waits for a message."""
-        if self._reading:
-            self._ack.release()
-        self._req.acquire()
-        message = self._array[self._idx]
-        self._idx = (self._idx + 1) % self._size
-        self._reading = self._nbytes > SMALL
-        if not self._reading:
-            message = message.copy()
-            self._ack.release()
-        return message
-
-    def join(self) -> None:
-        """There is no thread to end."""
-
-    @property
-    def observer(self) -> None:
-        """Whom to tell of a message. Lava's selectors set it before they sleep, and need not sleep after it.
-
-        So a selector must not wait for several ports at once, as Lava's do for processes with RefPorts or VarPorts.
-        """
-
-    @observer.setter
-    def observer(self, observer: Callable[[], Any] | None) -> None:
-        if observer is not None:
-            self.wait()
-
-
-def available(semaphore: Any) -> bool:
-    """Whether a semaphore could be acquired now; only its one user may ask."""
-    if semaphore.acquire(block=False):
-        semaphore.release()
-        return True
-    return False
-
-
-class LeanChannel(PyPyChannel):
-    """A channel between two processes."""
-
-    def __init__(
-        self,
-        message_infrastructure: Any,
-        src_name: str,
-        dst_name: str,
-        shape: tuple[int, ...],
-        dtype: Any,
-        size: int,
-        *_: Any,
-    ) -> None:
-        if size < SLOTS:
-            raise ValueError(f"a channel needs {SLOTS} slots: one that is read, one that is written")
-        nbytes = int(self.nbytes(shape, dtype))
-        memory = message_infrastructure.smm.create_shared_memory(nbytes * size)
-        messages, free = Semaphore(0), Semaphore(size)
-        rest = (memory, Proto(shape, dtype, nbytes), size, messages, free, NoOPWatchdog(None), NoOPWatchdog(None))
-        self._src_port, self._dst_port = SendPort(src_name, *rest), ReceivePort(dst_name, *rest)
-
-
-class Memory:
-    """Memory that processes share from the moment on at which they part, as Lava's do: it starts them by forking."""
-
-    def __init__(self, size: int) -> None:
-        self._map = mmap.mmap(-1, max(size, 1))
-        self.buf = memoryview(self._map)
-
-    def populate(self) -> None:
-        """Have all of it at hand in this process, where the system can: a page fault in the run costs microseconds."""
-        if len(self.buf) > SMALL:
-            with suppress(OSError, ValueError):  # Linux before 5.14, or another system.
-                self._map.madvise(MADV_POPULATE_WRITE)
-
-
-class Memories:
-    """In place of Lava's manager of shared memory, which is a process of its own and names what it hands out."""
-
-    def create_shared_memory(self, size: int) -> Memory:
-        """New memory, all zeros."""
-        return Memory(size)
-
-    def shutdown(self) -> None:
-        """Memory without a name is freed with the last process that has it."""
-
-
-def keep_memory() -> None:
-    """Let this process's allocator keep what is freed, and give it enough to begin with.
-
-    Models allocate arrays of the same sizes in every step. glibc would return them to the system at first, and each
-    page that comes back costs a page fault. Elsewhere this does nothing useful, and no harm.
-    """
-    with suppress(OSError, AttributeError, TypeError):
-        libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_THRESHOLD, 2**30)
-        libc.mallopt(M_TRIM_THRESHOLD, 2**30)
-    np.ones(HEAP, np.uint8)
-
-
-class LeanMultiProcessing(MultiProcessing):
-    """Lava's messaging between processes, but for the channels and the memory."""
-
-    def build_actor(self, target_fn: Callable[..., None], builder: Any, exception_q: Any = None) -> Any:
-        """Start a process."""
-
-        def target(**arguments: Any) -> None:
-            keep_memory()
-            target_fn(**arguments)
-
-        is_model = isinstance(builder, PyProcessBuilder)
-        return super().build_actor(target if is_model else target_fn, builder, exception_q)
-
-    def start(self) -> None:
-        """Prepare to hand out memory."""
+        """Have shared memory."""
         self._smm = Memories()
 
     def channel_class(self, channel_type: ChannelType) -> type[Channel]:
         """The class of channels of a type."""
         return LeanChannel if channel_type == ChannelType.PyPy else super().channel_class(channel_type)
 
+    def launch(self, name: str, target: Callable[..., None], *args: Any) -> None:
+        """Start a process."""
+        actor = SystemProcess(target=target, args=args, name=name)
+        actor.start()
+        self._actors.append(actor)
 
-class LeanRuntime(Runtime):
-    """Lava's runtime with :class:`LeanMultiProcessing`."""
+
+class WatchedRuntime(Runtime):
+    """Lava's runtime for one run, see the module.
+
+    Args:
+        executable: What Lava's compiler makes.
+        folder: Where progress is noted.
+    """
+
+    def __init__(self, executable: Executable, folder: Path) -> None:
+        super().__init__(executable, ActorType.MultiProcessing)
+        self.folder = folder
+        executable.assign_runtime_to_all_processes(self)
 
     def _build_message_infrastructure(self) -> None:
-        self._messaging_infrastructure = LeanMultiProcessing()
+        self._messaging_infrastructure = Infrastructure()
         self._messaging_infrastructure.start()
+
+    def _build_processes(self) -> None:
+        """Lava's waits for each process in turn with a queue of its own; here :meth:`watch` hears of what fails."""
+        models, services = self._executable.proc_builders, self._executable.runtime_service_builders
+        # The service first: it is the last that Lava's would start, and no process gets on without it.
+        jobs = [(SERVICE, builder) for builder in services.values()]
+        jobs += [(process.name, builder) for process, builder in models.items()]
+        progress = Progress(self.folder, [name for name, _ in jobs])
+        # So that no forked process collects, and thereby copies, the objects that all have in common.
+        gc.collect()
+        gc.freeze()
+        for number, (name, builder) in enumerate(jobs):
+            self._messaging_infrastructure.launch(name, act, builder, number, progress, os.getpid())
+
+    def _build_runtime_services(self) -> None:
+        """They have been started."""
+
+    @property
+    def actors(self) -> list[SystemProcess]:
+        """The processes started so far."""
+        return [] if self._messaging_infrastructure is None else self._messaging_infrastructure.actors
+
+    def run(self, steps: int) -> None:
+        """Run so many of Lava's steps.
+
+        Raises:
+            RuntimeError: one of Lava's processes raised or died; the message names it.
+        """
+        self.start(RunSteps(steps, blocking=False))
+        ends = [end for actor in self.actors for end in (actor.sentinel, actor._pconn)]
+        while not all(port.wait(LOOK_SECONDS) for port in self.service_to_runtime):
+            if wait(ends, 0):
+                self.check()
+        for port in self.service_to_runtime:
+            if not enum_equal(answer := port.recv(), MGMT_RESPONSE.DONE):
+                wait([actor._pconn for actor in self.actors], LAST_WORDS_SECONDS)
+                self.check()
+                raise RuntimeError(f"{SERVICE} answered {answer}")
+
+    def check(self) -> None:
+        """See whether all processes are well.
+
+        Raises:
+            RuntimeError: one is not.
+        """
+        for actor in self.actors:
+            code = actor.exitcode  # Before the exception, which may arrive in between.
+            if actor.exception is not None:
+                failure, report = actor.exception
+                error = RuntimeError(f"'{actor.name}' raised {failure}")
+                error.add_note(report)
+                raise error
+            if code is not None:
+                by = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+                raise RuntimeError(f"the process of '{actor.name}' died {by}")
+
+    def kill(self) -> None:
+        """Kill Lava's processes and wait until they are gone."""
+        for actor in self.actors:
+            with suppress(ProcessLookupError):
+                os.kill(actor.pid, signal.SIGKILL)
+        for actor in self.actors:
+            with suppress(ChildProcessError):  # It was waited for already.
+                os.waitpid(actor.pid, 0)

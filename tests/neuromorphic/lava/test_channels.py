@@ -16,7 +16,7 @@ import numpy as np
 from neuromorphic.lava.compat import mend_lava
 mend_lava()
 from lava.magma.compiler.channels.pypychannel import CspSelector
-from neuromorphic.lava.runtime import LeanChannel, Memories, SLOTS
+from neuromorphic.lava.channels import LeanChannel, Memories, SLOTS
 
 infrastructure = SimpleNamespace(smm=Memories())
 
