@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from neuromorphic.lava.compat import mend_lava
+from neuromorphic.lava.netx import RUN_FILE, build_netx
 from neuromorphic.lava.program import load_program
 
 POLL_SECONDS = 1e-3
@@ -69,6 +70,16 @@ def destroy(runtime: Any) -> None:
     infrastructure.stop()
 
 
+def prepare(folder: Path) -> tuple[Any, str, int]:
+    """Build what is in ``folder``, a program or a network of netx: process, tag of its models, steps to run."""
+    if (folder / RUN_FILE).exists():
+        return build_netx(folder)
+    from neuromorphic.lava.network import build
+
+    program = load_program(folder)
+    return build(program, folder), program.tag, program.lava_steps
+
+
 def run(folder: Path) -> None:
     """Run the program in ``folder`` and leave spikes and timings there."""
     started = time.perf_counter()
@@ -79,18 +90,15 @@ def run(folder: Path) -> None:
     from lava.magma.runtime.message_infrastructure.factory import ActorType
     from lava.magma.runtime.runtime import Runtime
 
-    from neuromorphic.lava.network import build
-
-    program = load_program(folder)
-    process = build(program, folder)
+    process, tag, steps = prepare(folder)
     imported = time.perf_counter()
-    executable = Compiler().compile(process, Loihi2SimCfg(select_tag=program.tag))
+    executable = Compiler().compile(process, Loihi2SimCfg(select_tag=tag))
     runtime = Runtime(executable, ActorType.MultiProcessing)
     executable.assign_runtime_to_all_processes(runtime)
     try:
         runtime.initialize()
         begun = time.perf_counter()
-        runtime.start(RunSteps(program.lava_steps, blocking=False))
+        runtime.start(RunSteps(steps, blocking=False))
         watch_run(runtime)
         runtime.wait()
         ended = time.perf_counter()
