@@ -113,7 +113,7 @@ def netx_layer(layer: FixedLayer, shift: int, surplus: int) -> NetxLayer:
     low, high = int(weight.min(initial=0)), int(weight.max(initial=0))
     if low == high == 0:
         raise UnsupportedGraphError(f"node '{layer.name}': all its synapses are 0, which netx cannot scale")
-    if high == 0 and (-low).bit_count() == 1:
+    if high <= 0 and (-low).bit_count() == 1:
         # netx shifts the smallest to -256; Lava takes weights without a positive one as 0 to -255 and clips.
         raise UnsupportedGraphError(
             f"node '{layer.name}': synapses that are all negative, down to a power of 2, are changed by netx"
