@@ -3,7 +3,8 @@
 Data flow, which is also the import order of the folders:
 
 ``data`` (images, cut into ``segments``) -> ``graphs`` -> ``encoders`` (with ``neurons``) -> ``losses`` -> ``model`` ->
-``inference`` -> ``training`` -> ``evaluation``; ``python -m gshn.train`` and ``python -m gshn.evaluate`` are the entry points.
+``inference`` -> ``training`` -> ``evaluation``; ``python -m gshn.train`` and ``python -m gshn.evaluate`` are the entry
+points.
 """
 
 __version__ = "0.1.0"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import time
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -95,4 +94,4 @@ def export_netx(encoder: SpikingGraphEncoder, name: str, image: SpikingInput, ou
 def difference(agreement: Agreement) -> dict[str, int] | None:
     """Step and neuron of the first difference."""
     first = agreement.first_difference
-    return first and {key: value for key, value in asdict(first).items() if key != "record"}
+    return None if first is None else {"step": first.step, "neuron": first.neuron}
