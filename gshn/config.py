@@ -126,6 +126,8 @@ class SpikingConfig:
     """degree: A = w I + (1 - w) D^-1 Adj; attention: the last GAT layer's attention, mean over its heads."""
     self_weight: float = 0.5
     """w of the degree-normalised aggregation."""
+    quantize: bool = False
+    """Train with synapses rounded as for 8-bit weights (docs/lava.md); needs lava-dl. Evaluation stays in float."""
 
     def __post_init__(self) -> None:
         _check(self.layers >= 1, "model.spiking.layers", self.layers, "must be at least 1")
@@ -135,6 +137,10 @@ class SpikingConfig:
         _one_of("model.spiking.surrogate", self.surrogate, "atan", "fast_sigmoid", "sigmoid")
         _one_of("model.spiking.aggregation", self.aggregation, "degree", "attention")
         _check(0 <= self.self_weight <= 1, "model.spiking.self_weight", self.self_weight, "must lie in [0, 1]")
+        if self.quantize:
+            # Attention has a value of its own for every edge; each would need a rounded matrix of its own.
+            mend = "degree is the only one that model.spiking.quantize can train with"
+            _check(self.aggregation == "degree", "model.spiking.aggregation", self.aggregation, mend)
 
 
 @dataclass

@@ -71,7 +71,7 @@ class HybridEncoder(nn.Module):
         if spiking.enabled:
             p = LIFParameters(tau=spiking.tau, dt=spiking.dt, v_threshold=spiking.v_threshold)
             spike = spike_function(spiking.surrogate, spiking.slope)
-            self.spiking = SpikingGraphEncoder(c, c, spiking.layers, spiking.steps, p, spike)
+            self.spiking = SpikingGraphEncoder(c, c, spiking.layers, spiking.steps, p, spike, quantize=spiking.quantize)
         self.r = nn.Parameter(torch.ones(()))
         self.readout = AttentionalAggregation(nn.Linear(c, 1), nn.Linear(c, c))
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.utils import degree
 
+from gshn.encoders.quantized import Round, quantized_aggregation, slayer_rounding, weight_step
 from gshn.neurons.lif import LIFParameters, Spike, lif_sequence
 
 
@@ -91,11 +92,26 @@ class SpikingGraphEncoder(nn.Module):
     In eval mode the path is computed in float64, whatever the rest of the model runs in: a spike is a comparison, and
     in float32 its outcome would depend on the order of summation, so on batch size, BLAS and device. Lava's float
     models are float64 too.
+
+    With ``quantize``, training computes with synapses rounded as a fixed-point chip would hold them (see
+    :mod:`gshn.encoders.quantized`), and the gradient passes the rounding unchanged. Weights stay float, and eval mode
+    and the NIR export use them unrounded: rounding is the compiler's.
     """
 
-    def __init__(self, in_channels: int, channels: int, layers: int, steps: int, p: LIFParameters, spike: Spike):
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        layers: int,
+        steps: int,
+        p: LIFParameters,
+        spike: Spike,
+        quantize: bool = False,
+    ):
         super().__init__()
         self.steps = steps
+        self.quantize = quantize
+        self.rounding: Round | None = None
         self.p = p
         self.spike = spike
         sizes = [in_channels] + [channels] * layers
@@ -108,17 +124,32 @@ class SpikingGraphEncoder(nn.Module):
             nn.init.constant_(linear.bias, 0.5 * (p.v_threshold - p.v_leak) / p.r)
 
     def forward(self, x: Tensor, aggregate: Aggregation) -> SpikeTrains:
-        """Encode node inputs x of shape (N, in_channels)."""
+        """Encode node inputs x of shape (N, in_channels).
+
+        Raises:
+            ConfigError: in training, ``quantize`` is on and lava-dl is not installed.
+        """
         dtype = torch.float32 if self.training else torch.float64
+        rounding = self.training_rounding() if self.training and self.quantize else None
         with torch.autocast(x.device.type, enabled=False):
             layers: list[Tensor] = []
             for linear in self.linears:
                 assert isinstance(linear, nn.Linear)
                 weight, bias = linear.weight.to(dtype), linear.bias.to(dtype)
-                if layers:
+                if layers and rounding:
+                    current = quantized_aggregation(layers[-1], weight, aggregate, rounding) + bias
+                elif layers:
                     # A (s W^T) = (A s) W^T: one matrix product over all steps, then the graph.
                     current = aggregate(layers[-1] @ weight.T) + bias
                 else:
+                    if rounding:
+                        weight = rounding(weight, weight_step(weight))
                     current = (x.to(dtype) @ weight.T + bias).expand(self.steps, -1, -1)
                 layers.append(lif_sequence(current, self.p, self.spike)[0])
         return SpikeTrains(tuple(layers))
+
+    def training_rounding(self) -> Round:
+        """lava-dl's rounding, imported when it is first needed: evaluation does without."""
+        if self.rounding is None:
+            self.rounding = slayer_rounding()
+        return self.rounding

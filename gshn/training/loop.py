@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gshn.config import Config, StageConfig, differences, load_config, to_yaml
+from gshn.encoders.quantized import slayer_rounding
 from gshn.errors import CheckpointError, ConfigError, TrainingError
 from gshn.evaluation.retrieval import evaluate_retrieval
 from gshn.evaluation.vqa import evaluate_vqa
@@ -94,6 +95,8 @@ class Trainer:
             GSHNError: the folder is not writable, holds another run, or an input cannot be used.
         """
         begun = time.monotonic()
+        if config.model.spiking.enabled and config.model.spiking.quantize:
+            slayer_rounding()  # Now: the first training step comes minutes later.
         self.config, self.out = config, make_folder(out)
         state = self._check_folder(resume)
         self.accelerator = Accelerator(

@@ -1,4 +1,4 @@
-"""``python -m neuromorphic.export``: a checkpoint's spiking path as NIR, and on the Lava simulator."""
+"""``python -m neuromorphic.export``: a checkpoint's spiking path as NIR, on the Lava simulator, as lava-dl's file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.table import Table
 
 from gshn.cli import CommandParser, run_command
 from gshn.files import make_folder
-from neuromorphic.lava.compat import require_lava
+from neuromorphic.lava.compat import require_lava, require_lava_dl
 
 
 def print_report(report: Mapping[str, Any], title: str) -> None:
@@ -32,9 +32,11 @@ def print_report(report: Mapping[str, Any], title: str) -> None:
 def main() -> None:
     """Parse the arguments and export."""
     parser = CommandParser(prog="python -m neuromorphic.export", description=__doc__)
-    parser.add_argument("--to", choices=["nir", "lava"], required=True, help="file format, or simulator to run on")
+    parser.add_argument(
+        "--to", choices=["nir", "lava", "netx"], required=True, help="file format, or simulator to run on"
+    )
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder that gshn.train wrote")
-    parser.add_argument("--out", type=Path, required=True, help="folder for encoder.nir, spikes.npz and report.json")
+    parser.add_argument("--out", type=Path, required=True, help="folder for encoder.*, spikes.npz and report.json")
     parser.add_argument("--images", type=int, default=64, help="images to run on Lava (default: 64)")
     parser.add_argument("--precision", choices=["float", "fixed"], default="float", help="Lava's arithmetic")
     arguments = parser.parse_args()
@@ -42,11 +44,14 @@ def main() -> None:
         parser.error("--images must be at least 1")
     if arguments.to == "lava":
         require_lava()
+    if arguments.to == "netx":
+        require_lava_dl()
     make_folder(arguments.out)
 
     # Late: PyTorch takes seconds to import, which a wrong argument should not cost.
     from gshn.model import GSHN
     from neuromorphic.export.images import held_out_images
+    from neuromorphic.export.netx import export_netx
     from neuromorphic.export.report import export_lava, export_nir
 
     model = GSHN.from_pretrained(arguments.checkpoint)
@@ -54,6 +59,12 @@ def main() -> None:
     name, first = next(iter(images.items()))
     encoder = model.encoder.spiking
     assert encoder is not None
+    if arguments.to == "netx":
+        report = export_netx(encoder, name, first, arguments.out)
+        print(f"{arguments.out / 'encoder.net'}: the spiking path of {name}, {first.num_nodes} segments")
+        for other, key in (("the integer simulator's", "simulator_agreement"), ("PyTorch's", "agreement")):
+            print(f"output spikes by netx equal to {other}: {100 * report[key]:.4f} %")
+        return
     export_nir(encoder, first, arguments.out)
     nir_file = arguments.out / "encoder.nir"
     print(f"{nir_file}: the spiking path of {name}, {first.num_nodes} segments, {encoder.steps} steps")

@@ -18,6 +18,7 @@ from typing import Any
 
 from neuromorphic.lava.compat import mend_lava
 from neuromorphic.lava.folder import load
+from neuromorphic.lava.netx import RUN_FILE, build_netx
 
 LOOK_SECONDS = 1.0
 """How often the child looks whether its parent lives: another process may hold the pipe that is its standard input."""
@@ -41,20 +42,11 @@ class Run:
         from lava.magma.compiler.compiler import Compiler
 
         from neuromorphic.lava.channels import SLOTS
-        from neuromorphic.lava.network import build, feed, run_config, tie
         from neuromorphic.lava.runtime import WatchedRuntime
 
         imported = time.perf_counter()
-        program = load(self.folder)
-        network, plan = program["network"], program["plan"]
-        keep = {
-            name: {key: self.folder / file for key, file in files.items()} for name, files in program["keep"].items()
-        }
-        parts = build(network, plan, keep, program["stock"])
-        steps = program["steps"] + plan.longest
-        feed(parts, network, program["messages"], steps)
-        tie(parts, network)
-        executable = Compiler({"pypy_channel_size": SLOTS}).compile(parts.processes[0], run_config(network, parts))
+        process, config, steps = prepare(self.folder)
+        executable = Compiler({"pypy_channel_size": SLOTS}).compile(process, config)
         built = time.perf_counter()
         self.runtime = WatchedRuntime(executable, self.folder)
         self.runtime.initialize()
@@ -85,6 +77,22 @@ class Run:
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
         os._exit(1)
+
+
+def prepare(folder: Path) -> tuple[Any, Any, int]:
+    """Build what is in a folder, a program or a network of netx: a process of it, its run configuration, its steps."""
+    if (folder / RUN_FILE).exists():
+        return build_netx(folder)
+    from neuromorphic.lava.network import build, feed, run_config, tie
+
+    program = load(folder)
+    network, plan = program["network"], program["plan"]
+    keep = {name: {key: folder / file for key, file in files.items()} for name, files in program["keep"].items()}
+    parts = build(network, plan, keep, program["stock"])
+    steps = program["steps"] + plan.longest
+    feed(parts, network, program["messages"], steps)
+    tie(parts, network)
+    return parts.processes[0], run_config(network, parts), steps
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What Lava needs that it does not say: Python 3.11, and psutil."""
+"""What Lava needs that it does not say: Python 3.11, and psutil; and lava-dl without OpenCV and torchvision."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import functools
 import importlib
 import multiprocessing
 from importlib.util import find_spec
+from types import ModuleType
 from typing import Any, cast
 
+from gshn.lava_dl import INSTALL, has_lava_dl, import_lava_dl
 from neuromorphic.errors import LavaMissingError
 
 
@@ -20,9 +22,18 @@ def require_lava() -> None:
     """
     missing = [module for module in ("lava", "psutil") if find_spec(module) is None]
     if missing:
-        raise LavaMissingError(
-            f"Lava needs {' and '.join(missing)}: run `make setup`, or `uv pip install -e '.[lava]'` in the repository"
-        )
+        raise LavaMissingError(f"Lava needs {' and '.join(missing)}: {INSTALL}")
+
+
+def require_lava_dl() -> None:
+    """Check, without importing them, that Lava and lava-dl are installed.
+
+    Raises:
+        LavaMissingError: one is not; the message says what to install.
+    """
+    require_lava()
+    if not has_lava_dl():
+        raise LavaMissingError(f"netx needs lava-dl: {INSTALL}")
 
 
 def mend_lava() -> None:
@@ -45,3 +56,9 @@ def mend_lava() -> None:
     finally:
         dataclasses.dataclass = original
         context.set_start_method = choose
+
+
+def import_netx() -> ModuleType:
+    """``lava.lib.dl.netx.hdf5``, after :func:`mend_lava`; see :mod:`gshn.lava_dl` for the mend that lava-dl needs."""
+    require_lava_dl()
+    return import_lava_dl("lava.lib.dl.netx.hdf5")
