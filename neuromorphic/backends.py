@@ -53,6 +53,7 @@ def run_side_by_side(
     potentials: Collection[str] = (),
     deadline: float = 600.0,
     ranges: Ranges | None = None,
+    target: Literal["simulator", "loihi2"] = "simulator",
 ) -> SideBySide:
     """Run folded networks from rest, packed into one.
 
@@ -64,6 +65,7 @@ def run_side_by_side(
         potentials: Populations whose potentials are recorded.
         deadline: Seconds after which a run on Lava is stopped.
         ranges: Of signals, which fixed-point scales are chosen for; by default those of these inputs.
+        target: Of Lava.
 
     Raises:
         UnsupportedGraphError: the networks cannot be packed or quantised.
@@ -85,7 +87,7 @@ def run_side_by_side(
         sent, traces = own.sent, own.potentials
         seconds["numpy"] = time.perf_counter() - compiled
     if backend == "lava":
-        run = run_network(fixed or network, x, potentials, deadline=deadline)
+        run = run_network(fixed or network, x, potentials, deadline=deadline, target=target)
         sent, traces = run.sent, run.potentials
         seconds |= run.seconds
     if fixed is not None:
@@ -136,6 +138,7 @@ def simulate(
     potentials: Collection[str] = (),
     deadline: float = 600.0,
     ranges: Ranges | None = None,
+    target: Literal["simulator", "loihi2"] = "simulator",
 ) -> Simulation:
     """Run a graph from rest.
 
@@ -148,6 +151,7 @@ def simulate(
         potentials: Spiking neurons whose membrane potentials are recorded.
         deadline: Seconds after which a run on Lava is stopped.
         ranges: See :func:`run_side_by_side`.
+        target: Of Lava.
 
     Raises:
         UnsupportedGraphError: the inputs do not fit, or the back end cannot run the graph exactly.
@@ -166,7 +170,7 @@ def simulate(
     else:
         network = lower(graph)
         samples = [{name: x[b].reshape(steps, -1) for name, x in inputs.items()} for b in range(batch)]
-        run = run_side_by_side([network] * batch, samples, backend, precision, potentials, deadline, ranges)
+        run = run_side_by_side([network] * batch, samples, backend, precision, potentials, deadline, ranges, target)
         seconds = {"all": time.perf_counter() - begun, **run.seconds}
         record = as_record(graph, run)
         return Simulation(record, seconds, operations(graph, network, inputs, record), run.quantization, run.overflow)

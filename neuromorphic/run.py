@@ -19,6 +19,7 @@ from neuromorphic.errors import UnsupportedGraphError
 from neuromorphic.execution.record import Record
 from neuromorphic.execution.spikes import compare_nodes, save_arrays
 from neuromorphic.graph import RESETS, Graph, flatten
+from neuromorphic.lava.target import TARGETS, choose_target
 from neuromorphic.nir_file import read_nir
 from neuromorphic.signals import Signals, load_inputs, output_arrays, with_membrane
 
@@ -122,6 +123,9 @@ def main() -> None:
     parser.add_argument(
         "--trace", nargs="+", default=[], metavar="NODE", help="neurons to write spikes and potentials of"
     )
+    parser.add_argument(
+        "--target", choices=TARGETS, default="simulator", help="of Lava; auto: Loihi 2 where there is one"
+    )
     parser.add_argument("--deadline", type=float, default=600.0, metavar="SECONDS", help="for a run on Lava")
     arguments = parser.parse_args()
     if arguments.steps is not None and arguments.steps < 1:
@@ -129,6 +133,9 @@ def main() -> None:
     if arguments.out.suffix != ".npz":
         parser.error(f"--out must name an .npz file, got {arguments.out}")
 
+    target = choose_target(arguments.target)
+    if target == "loihi2" and arguments.backend != "lava":
+        parser.error("--target loihi2 needs --backend lava")
     graph = load_graph(arguments)
     signals = load_inputs(arguments.input, graph, arguments.steps)
     if unknown := [name for name in arguments.trace if name not in graph.neurons]:
@@ -142,6 +149,7 @@ def main() -> None:
         arguments.precision,
         potentials=with_membrane(graph, trace),
         deadline=arguments.deadline,
+        target=target,
     )
     is_reference = arguments.backend == "reference" and arguments.precision == "float"
     expected = run.record if is_reference else simulate(graph, signals.inputs).record

@@ -92,7 +92,7 @@ def prepare(folder: Path) -> tuple[Any, Any, int]:
     steps = program["steps"] + plan.longest
     feed(parts, network, program["messages"], steps)
     tie(parts, network)
-    return parts.processes[0], run_config(network, parts), steps
+    return parts.processes[0], run_config(network, parts, program["target"]), steps
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
-from lava.magma.core.run_configs import Loihi2SimCfg
+from lava.magma.core.run_configs import Loihi2HwCfg, Loihi2SimCfg, RunConfig
 from lava.proc.atrlif.process import ATRLIF
 from lava.proc.lif.process import LIF
 from lava.proc.sparse.process import DelaySparse, Sparse
@@ -58,7 +58,8 @@ def build(
         network: Float or fixed.
         plan: Its schedule.
         keep: Files that a population's ``messages`` and ``potentials`` are written to, by its name.
-        stock: Synapses as Lava's own ``Sparse`` and ``DelaySparse``, which hardware has, instead of ours.
+        stock: Synapses as Lava's own ``Sparse`` and ``DelaySparse``, and recording by processes of its own: what
+            hardware has, instead of ours.
     """
     keep = keep or {}
     parts = Parts(inputs={name: [] for name in network.inputs})
@@ -69,6 +70,12 @@ def build(
             continue
         process = neurons(p)
         for key, path in keep.get(p.name, {}).items():
+            if stock and key == "messages":
+                # Neurons on a chip keep nothing: a process on the host takes what they send.
+                recorder = Recorder(rows=path, size=p.size, lag=plan.lags[p.name], name=f"record of {p.name}")
+                process.s_out.connect(recorder.s_in)
+                parts.processes.append(recorder)
+                continue
             process.proc_params.overwrite(key, str(path))
         process.proc_params.overwrite("lag", plan.lags[p.name])
         parts.processes.append(process)
@@ -226,12 +233,16 @@ def tie(parts: Parts, network: Network) -> None:
         parts.processes.append(knot)
 
 
-def run_config(network: Network, parts: Parts) -> Loihi2SimCfg:
-    """The run configuration of Lava's CPU simulator for a float or a fixed-point network.
+def run_config(network: Network, parts: Parts, target: str = "simulator") -> RunConfig:
+    """The run configuration of Lava's CPU simulator for a float or a fixed-point network, or that of Loihi 2.
 
     Models are named process by process: Lava would otherwise execute every file beside a process's own to find some,
     for each process again, which takes longer than most runs.
     """
     tag = FIXED if isinstance(network, FixedNetwork) else FLOAT
     models = {process: MODELS[tag][type(process)] for process in parts.processes}
+    if target == "loihi2":
+        # Lava picks the models of its own processes on the chip; ours run on the host.
+        ours = {process: model for process, model in models.items() if type(process).__module__.startswith(__package__)}
+        return Loihi2HwCfg(select_tag=tag, exception_proc_model_map=ours)
     return Loihi2SimCfg(select_tag=tag, exception_proc_model_map=models)

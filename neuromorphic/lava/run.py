@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from neuromorphic.compiler.network import SUBTRACT, Network, Population
 from neuromorphic.compiler.quantize import ALIGNMENT, FixedNetwork, FixedPopulation
 from neuromorphic.compiler.schedule import schedule
-from neuromorphic.errors import LavaRunError
+from neuromorphic.errors import LavaRunError, UnsupportedGraphError
 from neuromorphic.execution.populations import theta
 from neuromorphic.lava.compat import require_lava
 from neuromorphic.lava.folder import save
@@ -60,6 +61,7 @@ def run_network(
     potentials: Collection[str] = (),
     stock: bool = False,
     deadline: float = 600.0,
+    target: Literal["simulator", "loihi2"] = "simulator",
 ) -> LavaRun:
     """Run a network from rest, like :func:`neuromorphic.execution.populations.run`.
 
@@ -69,6 +71,7 @@ def run_network(
         potentials: Populations whose potentials are recorded.
         stock: Synapses as Lava's own processes, see :func:`neuromorphic.lava.network.build`.
         deadline: Seconds after which it is stopped, Lava's start included.
+        target: See :func:`neuromorphic.lava.target.choose_target`. On Loihi 2 synapses are stock and the network fixed.
 
     Raises:
         LavaMissingError: Lava is not installed.
@@ -76,6 +79,8 @@ def run_network(
             it is left behind.
     """
     require_lava()
+    if target == "loihi2" and (potentials or not isinstance(network, FixedNetwork)):
+        raise UnsupportedGraphError("Loihi 2 computes in fixed point (--precision fixed) and shows no potentials")
     begun = time.perf_counter()
     steps = len(next(iter(inputs.values())))
     flat = {name: np.asarray(x, np.float64).reshape(steps, -1) for name, x in inputs.items()}
@@ -100,7 +105,8 @@ def run_network(
             "messages": messages,
             "steps": steps,
             "keep": keep,
-            "stock": stock,
+            "stock": stock or target == "loihi2",
+            "target": target,
         }
         save(folder, program)
         saved = time.perf_counter()

