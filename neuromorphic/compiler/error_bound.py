@@ -65,11 +65,16 @@ def spike_margins(network: Network, fixed: FixedNetwork, ranges: Ranges, steps: 
         v_drift = np.abs(dv - population.dv) * largest
         e_u, e_w = np.zeros(population.size), np.zeros(population.size)
         for _ in range(steps):
-            e_u = (1 - du) * e_u + u_drift + e_a + q
-            e_w = (1 - dv) * e_w + v_drift + e_u + lost
+            e_u = kept(du, e_u) + u_drift + e_a + q
+            e_w = kept(dv, e_w) + v_drift + e_u + lost
         e_th = np.abs(quantized.threshold / scale - population.threshold) if population.spikes else 0.0
         errors[population.name] = e_w + e_th
     return {p.name: errors[p.name] for p in network.populations if p.kind != "sum"}
+
+
+def kept(decay: Floats, error: Floats) -> Floats:
+    """(1 - decay) error; nothing is kept of an infinite error where the decay is 1."""
+    return (1 - decay) * np.where(decay < 1, error, 0.0)
 
 
 def levels(population: Population) -> Floats:
@@ -101,7 +106,8 @@ def projection_error(
     for delay, operator in exact.taps.items():
         dense = expanded(operator, 0).toarray()
         back = expanded(ours.taps[delay], 0).toarray() * 2.0**ours.weight_exp / (scale[:, None] * unit)
-        total = total + (np.abs(back - dense) * largest).sum(axis=1) + (np.abs(back) * e_m).sum(axis=1)
+        carried = np.abs(back) * np.where(back == 0, 0.0, e_m)
+        total = total + (np.abs(back - dense) * largest).sum(axis=1) + carried.sum(axis=1)
         if ours.weight_exp < 0:
             total = total + 1 / scale
     return total

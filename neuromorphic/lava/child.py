@@ -34,6 +34,7 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.runtime: Any = None
+        self.alone = threading.Event()
 
     def run(self) -> None:
         """Do it."""
@@ -74,6 +75,7 @@ class Run:
             readable, _, _ = select.select([0], [], [], LOOK_SECONDS)
             if readable and not os.read(0, 1):
                 break
+        self.alone.set()  # Before its processes are killed, which the main thread would take for a failure and report.
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
         os._exit(1)
@@ -106,10 +108,14 @@ def main() -> None:
     try:
         run.run()
     except BaseException as error:
+        if run.alone.is_set():
+            threading.Event().wait()  # The other thread cleans up and exits.
         kind = "" if type(error) is RuntimeError else f"{type(error).__name__}: "
         reason = " ".join(f"{kind}{error}".split())
         (run.folder / "error.txt").write_text(f"{reason}\n{traceback.format_exc()}")
         run.stop()
         status = 1
+    if os.getppid() != int(sys.argv[2]):
+        shutil.rmtree(run.folder, ignore_errors=True)
     # Lava's runtime would wait in its finalizer for processes that are gone.
     os._exit(status)
