@@ -274,6 +274,13 @@ def population_scale(
     return np.full(population.size, scale)
 
 
+def decay_registers(p: Population) -> tuple[Floats, Floats]:
+    """du and dv in units of 1 / 4096, rounded and clipped to what registers hold; a leak never becomes none."""
+    du = np.clip(np.round(DECAY_UNITY * p.du), 1, DECAY_UNITY)
+    dv = np.clip(np.round(DECAY_UNITY * p.dv), np.where(p.dv > 0, 1, 0), DECAY_UNITY - 1)
+    return du, dv
+
+
 def quantize_population(p: Population, scale: Floats) -> FixedPopulation:
     """A population in integers.
 
@@ -282,8 +289,7 @@ def quantize_population(p: Population, scale: Floats) -> FixedPopulation:
     with theta = 2^n, n >= 6, it is dv 2^(n - 6).
     """
     exact_du, exact_dv = np.round(DECAY_UNITY * p.du), np.round(DECAY_UNITY * p.dv)
-    du = np.clip(exact_du, 1, DECAY_UNITY)
-    dv = np.clip(exact_dv, np.where(p.dv > 0, 1, 0), DECAY_UNITY - 1)
+    du, dv = decay_registers(p)
     threshold = np.round(scale * p.threshold) if p.spikes else np.zeros(p.size)
     drift = np.abs(threshold / scale - p.threshold).max(initial=0.0) if p.spikes else 0.0
     report = {

@@ -197,7 +197,8 @@ def synapses(
     }  # fmt: skip
     out: list[AbstractProcess] = []
     for wait, operator in waits.items():
-        weights = expanded(operator, 0)
+        # Lava sorts what is not sorted in place, which arrays that are mapped from a file do not allow.
+        weights = expanded(operator, 0).sorted_indices()
         if wait == 0:
             out.append(Sparse(weights=weights, **common))
         else:
