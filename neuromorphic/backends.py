@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from neuromorphic.compiler.hardware import for_hardware, join, parts_of
 from neuromorphic.compiler.lower import lower, pack
 from neuromorphic.compiler.network import Network
 from neuromorphic.compiler.quantize import FixedNetwork, Ranges, quantize
@@ -65,7 +66,7 @@ def run_side_by_side(
         potentials: Populations whose potentials are recorded.
         deadline: Seconds after which a run on Lava is stopped.
         ranges: Of signals, which fixed-point scales are chosen for; by default those of these inputs.
-        target: Of Lava.
+        target: Of Lava. For Loihi 2 populations are split until each has one du, dv and threshold.
 
     Raises:
         UnsupportedGraphError: the networks cannot be packed or quantised.
@@ -74,6 +75,9 @@ def run_side_by_side(
     begun = time.perf_counter()
     network = pack(networks) if len(networks) > 1 else networks[0]
     x = {name: np.concatenate([own[name] for own in inputs], axis=1) for name in network.inputs}
+    nodes, parts = network, parts_of(network, registers=True) if target == "loihi2" else None
+    if parts is not None:
+        network = for_hardware(network, registers=True)
     fixed: FixedNetwork | None = None
     overflow: dict[str, dict[str, int]] = {}
     if precision == "fixed":
@@ -92,7 +96,9 @@ def run_side_by_side(
         seconds |= run.seconds
     if fixed is not None:
         sent = {name: fixed.values(name, messages) for name, messages in sent.items()}
-    sent = {p.name: sent[p.name].astype(bool) if p.spikes else sent[p.name] for p in network.populations}
+    if parts is not None:
+        sent, traces = join(parts, sent), join(parts, traces, potentials=True)
+    sent = {p.name: sent[p.name].astype(bool) if p.spikes else sent[p.name] for p in nodes.populations}
     return SideBySide(
         sent=split(sent, networks),
         potentials=split(traces, networks),

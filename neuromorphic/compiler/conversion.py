@@ -178,11 +178,9 @@ def fit(network: Network, limits: Limits) -> dict[str, Any]:
             broken.append(f"node '{p.name}' sends its potential; no process of Lava's does on the chip: end in spikes")
         kinds = len({*zip(p.du.tolist(), p.dv.tolist(), strict=True)})
         if kinds > 1:
-            notes.append(
-                f"node '{p.name}' has {kinds} pairs of decays; the chip takes one a population: {kinds} populations"
-            )
+            notes.append(f"node '{p.name}' has {kinds} pairs of decays; the chip takes one: it is split into {kinds}")
         if p.kind == LIF and len(np.unique(p.threshold)) > 1:
-            notes.append(f"node '{p.name}' has several thresholds; weights have to be scaled to one")
+            notes.append(f"node '{p.name}' has several thresholds; they are folded into weights")
         if p.bias.start and plan.lags[p.name] > 0:
             notes.append(
                 f"node '{p.name}': its bias has to come from the host, {plan.lags[p.name]} steps after the start"

@@ -13,11 +13,13 @@ from random_graphs import random_graph
 from scenarios import DT, SCENARIOS, STEPS, chain, lif, relay
 
 from gshn.errors import ConfigError
-from neuromorphic import run, verify
+from neuromorphic import backends, run, verify
 from neuromorphic.backends import simulate
+from neuromorphic.compiler.network import Network
 from neuromorphic.errors import NIRFileError, SignalFileError, UnsupportedGraphError
 from neuromorphic.execution import reference
 from neuromorphic.graph import flatten
+from neuromorphic.lava.run import LavaRun, run_network
 from neuromorphic.nir_file import write_nir
 from neuromorphic.signals import load_inputs
 
@@ -205,3 +207,30 @@ def test_verify_holds_lava_to_the_reference_on_random_input(
 ) -> None:
     call(monkeypatch, verify, "--nir", files[0], "--against", "lava", "--seed", 3)
     assert "spikes equal" in capsys.readouterr().out
+
+
+@pytest.mark.lava
+def test_what_loihi2_would_run_gives_the_same_on_the_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Populations split, thresholds folded, stock synapses: all of the way to the chip but the chip."""
+    calls = []
+
+    def on_the_simulator(network: Network, *arguments: Any, target: str, **options: Any) -> LavaRun:
+        calls.append(target)
+        assert all(len(np.unique(p.dv)) == len(np.unique(p.threshold)) == 1 for p in network.populations if p.spikes)
+        return run_network(network, *arguments, stock=True, **options)
+
+    monkeypatch.setattr(backends, "run_network", on_the_simulator)
+    scenario = SCENARIOS["random_1"]
+    graph, x = flatten(scenario.graph), {"input": scenario.x[None]}
+    ours = simulate(graph, x, "lava", "fixed", target="loihi2").record
+    expected = simulate(graph, x).record
+    assert calls == ["loihi2"]
+    for name, spikes in expected.spikes.items():
+        assert ours.spikes[name].shape == spikes.shape
+        assert (ours.spikes[name] == spikes).mean() > 0.9
+
+
+def test_loihi2_takes_fixed_point_only() -> None:
+    graph = flatten(SCENARIOS["random_1"].graph)
+    with pytest.raises(UnsupportedGraphError, match="--precision fixed"):
+        simulate(graph, {"input": SCENARIOS["random_1"].x[None]}, "lava", "float", target="loihi2")
