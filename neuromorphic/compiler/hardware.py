@@ -16,6 +16,10 @@ from neuromorphic.errors import UnsupportedGraphError
 
 Indices = NDArray[np.intp]
 
+SPREAD = 4.0
+"""Thresholds of one part differ by at most this factor: the weights of a part share the steps that they are rounded to,
+so a neuron whose gain is small keeps so much less of their precision."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -43,9 +47,10 @@ Parts: TypeAlias = Mapping[str, tuple[Part, ...]]
 def for_hardware(network: Network, registers: bool = False) -> Network:
     """A network with the same spikes whose populations each have one du, dv and threshold.
 
-    Neurons of a node are grouped by their decays. Within a group thresholds are folded: with gain_i = threshold /
-    threshold_i, u, v, weights and biases of neuron i are multiplied by gain_i, and the group has one threshold, that of
-    most of its neurons, whose gain is 1. A threshold of 0, which no gain can move, is a group of its own.
+    Neurons of a node are grouped by their decays, and thresholds of one size. Within a group thresholds are folded:
+    with gain_i = threshold / threshold_i, u, v, weights and biases of neuron i are multiplied by gain_i, and the group
+    has one threshold, that of most of its neurons, whose gain is 1. A threshold of 0, which no gain can move, is a
+    group of its own.
 
     A gain that is no power of two rounds: the potential of its neuron moves by a few 1e-16 of its size, and only a
     spike of a neuron that is as close to its threshold can differ.
@@ -100,7 +105,7 @@ def split(population: Population, registers: bool) -> Iterable[Part]:
     if registers:
         du, dv = (values / DECAY_UNITY for values in decay_registers(population))
     threshold = population.threshold if population.spikes else np.zeros(size)
-    keys = np.stack([du, dv, threshold > 0], axis=1)
+    keys = np.stack([du, dv, sizes_of(threshold)], axis=1)
     _, first, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     order = np.argsort(first)
     for k, number in enumerate(order):
@@ -111,6 +116,17 @@ def split(population: Population, registers: bool) -> Iterable[Part]:
         gain = np.divide(common, threshold[neurons], out=np.ones(len(neurons)), where=threshold[neurons] > 0)
         name = population.name if len(order) == 1 else f"{population.name}[{k}]"
         yield Part(name, neurons, gain, float(du[neurons[0]]), float(dv[neurons[0]]), common)
+
+
+def sizes_of(threshold: Floats) -> Indices:
+    """A number for each threshold, the same for those that one part can have: 0 of a threshold of 0."""
+    out = np.zeros(len(threshold), np.intp)
+    least, number = 0.0, 0
+    for value in np.unique(threshold[threshold > 0]):
+        if number == 0 or value > SPREAD * least:
+            least, number = value, number + 1
+        out[threshold == value] = number
+    return out
 
 
 def whole(name: str, neurons: Indices) -> Part:

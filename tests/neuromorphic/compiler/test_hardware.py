@@ -8,10 +8,11 @@ import pytest
 from random_graphs import random_graph, unite
 from scenarios import DT, SCENARIOS, Scenario, chain, constant, lif, relay
 
-from neuromorphic.compiler.hardware import for_hardware, join, parts_of
+from neuromorphic.compiler.hardware import SPREAD, for_hardware, join, parts_of
 from neuromorphic.compiler.lower import lower
 from neuromorphic.compiler.network import Network
-from neuromorphic.compiler.quantize import decay_registers, quantize
+from neuromorphic.compiler.operators import expanded
+from neuromorphic.compiler.quantize import FixedPopulation, FixedProjection, decay_registers, quantize
 from neuromorphic.errors import UnsupportedGraphError
 from neuromorphic.execution.populations import run
 from neuromorphic.graph import flatten
@@ -68,6 +69,25 @@ def test_parts_are_named_and_hold_each_neuron_once() -> None:
     assert [part.threshold for part in parts["lif_0"]] == [1, 3, 0]
     assert all(hardware.is_direct(p) for p in hardware.projections if p.target.startswith("output"))
     np.testing.assert_array_equal(hardware.projections[1].taps[0].toarray(), [[0.25], [0.5]])
+
+
+def test_thresholds_of_different_size_are_parts_of_their_own_which_keeps_weights_fine() -> None:
+    neurons = lif(4, v_threshold=[1.0, 3.0, 20.0, 60.0])
+    weight = np.random.default_rng(0).normal(size=(4, 9))
+    network = lower(flatten(chain(nir.Linear(weight=weight), neurons)))
+    assert [part.neurons.tolist() for part in parts_of(network)["lif_0"]] == [[0, 1], [2, 3]]
+    hardware = for_hardware(network)
+    fixed = quantize(hardware, run(hardware, {"input": np.ones((8, 9))}).ranges)
+    for part, exact, ours in zip(
+        parts_of(network)["lif_0"], hardware.projections[:2], fixed.projections[:2], strict=True
+    ):
+        population = fixed.population(part.name)
+        assert isinstance(population, FixedPopulation) and isinstance(ours, FixedProjection)
+        unit = population.scale[:, None] / fixed.message_scale["input"] / 2.0**ours.weight_exp
+        error = np.abs(expanded(ours.taps[0], 0).toarray() / unit - expanded(exact.taps[0], 0).toarray())
+        # A weight is at most half of an even step off, the largest is 127 of them and more; a gain undoes up to a factor.
+        largest = np.abs(expanded(exact.taps[0], 0)).max()
+        assert (error / part.gain[:, None]).max() < SPREAD * 1.01 / 127 * largest
 
 
 def test_a_network_that_is_uniform_stays_as_it_is() -> None:
