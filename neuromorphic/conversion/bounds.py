@@ -1,0 +1,346 @@
+"""What neurons can reach and whether they can fire, whatever comes within bounds of the inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuromorphic.compiler.network import GRADED, LIF, SUBTRACT, SUM, Network, Population, Projection
+from neuromorphic.compiler.operators import FixedKron, Floats, Kron, Operator, expanded
+from neuromorphic.compiler.quantize import (
+    ALIGNMENT,
+    DECAY_UNITY,
+    GRADED_SHIFT,
+    STATE_LIMIT,
+    FixedNetwork,
+    FixedPopulation,
+    FixedProjection,
+)
+from neuromorphic.execution.populations import Overflow, fixed_step, rest, shift, theta
+
+Interval: TypeAlias = tuple[NDArray, NDArray]
+"""Least and largest value, shape (M,) each; in fixed point integers."""
+Flags: TypeAlias = NDArray[np.bool_]
+
+STEPS = 2048
+"""Steps of a float population that are followed one by one; of all later ones a bound is said."""
+FIXED_STEPS = 2**14
+"""Steps of an integer population that are followed until nothing changes any more."""
+PASSES = 6
+"""How often the bounds of loops are tightened; those of every pass are true."""
+ROUNDING = 1e-9
+"""A float potential that is nearer to its threshold, beside all that was added up to it, may be on either side."""
+UNBOUNDED = 1e200
+"""Stands for infinity, of which 0 times makes no number. What comes out above its square root has no bound."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a population can do, shape (M,) each; in fixed point in the registers' units, 2^-6 units of a.
+
+    Attributes:
+        messages: What it sends.
+        drive: What reaches it in a step, a and its bias; in fixed point in units of a.
+        current: Largest |u|.
+        potential: Largest |w|, in fixed point of what the register v would have to hold.
+        accumulated: Largest |sum| before the weight exponent is applied; fixed point only.
+        never: Neurons that never fire.
+        always: Neurons that fire in every step.
+    """
+
+    messages: Interval
+    drive: Interval
+    current: Floats
+    potential: Floats
+    accumulated: Floats
+    never: Flags
+    always: Flags
+
+
+def bounds(network: Network, inputs: Mapping[str, Interval]) -> dict[str, Bounds]:
+    """Bounds of every population, for ever, from rest.
+
+    Messages' bounds give the least and the largest drive a of each step, in which biases and delays have their steps.
+    u and, up to the first spike, v grow with a: so a neuron that does not fire when it always gets the largest drive
+    never fires. With any other drive a neuron is, step by step, at least where it is with the least: one that fires in
+    every step with that always does. Both hold in integers too, as long as u cannot wrap around.
+
+    What a loop brings back is first taken to be anything, then what the pass before found.
+
+    Args:
+        network: Float or fixed.
+        inputs: Bounds of the inputs' values, shape (n,) each; in fixed point before they become messages.
+    """
+    messages: dict[str, Interval] = {p.name: anything(p) for p in network.populations}
+    for name, (low, high) in inputs.items():
+        pair = np.asarray(low, np.float64).reshape(-1), np.asarray(high, np.float64).reshape(-1)
+        if isinstance(network, FixedNetwork):
+            pair = network.messages(name, pair[0]).astype(np.int64), network.messages(name, pair[1]).astype(np.int64)
+        messages[name] = pair
+    out: dict[str, Bounds] = {}
+    for _ in range(PASSES):
+        before = dict(messages)
+        for p in network.populations:
+            out[p.name] = bounds_of(p, network.into(p.name), messages)
+            messages[p.name] = out[p.name].messages
+        if all(np.array_equal(messages[name][k], before[name][k]) for name in messages for k in (0, 1)):
+            break
+    return out
+
+
+def anything(p: Population) -> Interval:
+    """What a population can send as far as its kind says."""
+    if p.spikes:
+        return np.zeros(p.size, np.int64), np.ones(p.size, np.int64)
+    if isinstance(p, FixedPopulation):  # A sum can send more, but nothing listens to it.
+        largest = np.full(p.size, (STATE_LIMIT - 1) >> GRADED_SHIFT, np.int64)
+        return -largest - 1, largest
+    return np.full(p.size, -np.inf), np.full(p.size, np.inf)
+
+
+def bounds_of(p: Population, projections: list[Projection], messages: Mapping[str, Interval]) -> Bounds:
+    """Bounds of one population, given those of its sources."""
+    drives, accumulated = drive(p, projections, messages)
+    span = (
+        np.min([low for low, _ in drives.values()], axis=0),
+        np.max([high for _, high in drives.values()], axis=0),
+    )
+    none = np.zeros(p.size, bool)
+    if p.kind == SUM:
+        largest = np.maximum(np.abs(span[0]), np.abs(span[1])).astype(np.float64)
+        return Bounds(span, span, largest, largest, accumulated, none, none)
+    current, potential, values = reach(p, drives)
+    if p.kind == GRADED:
+        return Bounds(graded_messages(p, current, values), span, current, potential, accumulated, none, none)
+    if isinstance(p, FixedPopulation):
+        safe = current < STATE_LIMIT
+        never, always = (found & safe for found in fires_fixed(p, drives))
+    else:
+        never, always = fires_float(p, drives, strength(p, projections, messages))
+    return Bounds(
+        (always.astype(np.int64), (~never).astype(np.int64)), span, current, potential, accumulated, never, always
+    )
+
+
+def graded_messages(p: Population, current: Floats, values: Interval) -> Interval:
+    """Bounds of what a graded population sends, from those of u and w."""
+    if not isinstance(p, FixedPopulation):
+        return values
+    least, largest = anything(p)
+    ends = (np.clip(end, 1 - STATE_LIMIT, STATE_LIMIT - 1) / 2.0**GRADED_SHIFT for end in values)
+    low, high = (np.floor(end).astype(np.int64) for end in ends)
+    wraps = current >= STATE_LIMIT
+    # A unit for the rounding of these bounds, which are floats.
+    return np.where(wraps, least, np.maximum(low - 1, least)), np.where(wraps, largest, np.minimum(high + 1, largest))
+
+
+def drive(
+    p: Population, projections: list[Projection], messages: Mapping[str, Interval]
+) -> tuple[dict[int, Interval], Floats]:
+    """Bounds of a + bias by the step from which on they hold, and the largest |sum| before the weight exponent.
+
+    Before step d nothing has come over a delay of d.
+    """
+    fixed = isinstance(p, FixedPopulation)
+    parts: list[tuple[int, Interval]] = []
+    accumulated = np.zeros(p.size)
+    for projection in projections:
+        for delay, operator in projection.taps.items():
+            pair = product(operator, *messages[projection.source])
+            if isinstance(projection, FixedProjection):
+                accumulated = np.maximum(accumulated, np.maximum(np.abs(pair[0]), np.abs(pair[1])))
+                pair = shift(pair[0], projection.weight_exp), shift(pair[1], projection.weight_exp)
+            parts.append((delay, pair))
+    out = {}
+    for t in sorted({0, *(delay for delay, _ in parts), *p.bias.start}):
+        bias = p.bias.at(t) if p.bias.start else np.zeros(p.size)
+        low = high = bias.astype(np.int64) if fixed else bias
+        for delay, pair in parts:
+            if t >= delay:
+                low, high = low + pair[0], high + pair[1]
+        out[t] = (low, high) if fixed else (np.maximum(low, -UNBOUNDED), np.minimum(high, UNBOUNDED))
+    return out, accumulated
+
+
+def product(operator: Operator, low: NDArray, high: NDArray) -> Interval:
+    """Bounds of operator m for messages m between ``low`` and ``high``.
+
+    high_i = sum_j max(w_ij, 0) high_j + min(w_ij, 0) low_j, and the other way round for the least. Of a Kronecker
+    product, which is not written out, each message is taken to be between the least and the largest of all.
+    """
+    if isinstance(operator, Kron | FixedKron):
+        positive, negative = signed_sums(operator)
+        least, largest = low.min(initial=0), high.max(initial=0)
+        return times(positive, least) + times(negative, largest), times(positive, largest) + times(negative, least)
+    matrix = expanded(operator, 0)
+    if low.dtype.kind == matrix.dtype.kind == "i":
+        matrix = matrix.astype(np.int64)
+    above, below = matrix.maximum(0).tocsr(), matrix.minimum(0).tocsr()
+    for part in (above, below):
+        part.eliminate_zeros()  # 0 times an unbounded message is 0.
+    return above @ low + below @ high, above @ high + below @ low
+
+
+def times(sums: NDArray, message: float) -> NDArray:
+    """sums x message, where 0 times an unbounded message is 0."""
+    return np.multiply(sums, message, out=np.zeros_like(sums, np.result_type(sums, message)), where=sums != 0)
+
+
+def signed_sums(operator: Kron | FixedKron) -> Interval:
+    """Sums of the positive and of the negative entries in each row, shape (M,) each."""
+    if isinstance(operator, Kron):
+        return operator.signed_row_sums()
+    weights = operator.weights.astype(np.int64)
+    targets = np.repeat(np.arange(operator.classes.shape[0]), np.diff(operator.classes.indptr))
+    out = []
+    for part in (np.maximum(weights, 0), np.minimum(weights, 0)):
+        sums = np.zeros((operator.classes.shape[0], weights.shape[1]), np.int64)
+        np.add.at(sums, targets, part.sum(axis=2)[operator.classes.data])
+        out.append(sums.reshape(-1))
+    return out[0], out[1]
+
+
+def strength(p: Population, projections: list[Projection], messages: Mapping[str, Interval]) -> Floats:
+    """Largest sum of the absolute values of all that is added up to a: its rounding is in proportion."""
+    total = np.abs(p.bias.values).max(axis=0, initial=0.0)
+    for projection in projections:
+        low, high = messages[projection.source]
+        largest = np.maximum(np.abs(low), np.abs(high)).astype(np.float64)
+        for operator in projection.taps.values():
+            if isinstance(operator, Kron):
+                positive, negative = operator.signed_row_sums()
+                total = total + times(positive - negative, largest.max(initial=0.0))
+            else:
+                absolute = abs(expanded(operator, 0))
+                absolute.eliminate_zeros()
+                total = total + absolute @ largest
+    return total
+
+
+def phases(drives: Mapping[int, Interval], k: int, limit: int) -> tuple[list[NDArray], NDArray]:
+    """The drive (0: the least, 1: the largest) of each of the first steps, and the one of all steps after them."""
+    starts = sorted(drives)
+    steps = [drives[max(s for s in starts if s <= t)][k] for t in range(min(starts[-1], limit))]
+    later = np.array([drives[s][k] for s in starts if s >= len(steps)])
+    return steps, later.max(axis=0) if k else later.min(axis=0)
+
+
+def reach(p: Population, drives: Mapping[int, Interval]) -> tuple[Floats, Floats, Interval]:
+    """Largest |u|, largest |w|, and the least and largest w, shape (M,), infinite where there is no bound.
+
+    u <- (1 - du) u + a,  w <- (1 - dv) v + u  from the largest a, and their mirror image from the least. A reset leaves
+    v at 0, or takes the threshold off what is above it: so v stays below the threshold, or below w less the threshold,
+    and never falls below 0 by it. In integers the register of a population that resets by subtraction is never reset,
+    it rests at -theta. Truncation there takes u and v towards 0: bounds on the other side of 0 are taken to be 0.
+    """
+    fixed = isinstance(p, FixedPopulation)
+    unit = 2.0**ALIGNMENT if fixed else 1.0
+    du, dv = (p.du / DECAY_UNITY, p.dv / DECAY_UNITY) if fixed else (p.du, p.dv)
+    threshold, zero = p.threshold * unit, np.zeros(p.size)
+    holds = isinstance(p, FixedPopulation) and p.kind == SUBTRACT
+    rests = theta(p).astype(np.float64) if isinstance(p, FixedPopulation) and holds else zero
+    currents, ends = [], []
+    for k, sign in ((0, -1.0), (1, 1.0)):
+        steps, last = phases(drives, k, STEPS)
+        resets = p.spikes and k == 1 and not holds
+
+        def after(w: Floats, resets: bool = resets) -> Floats:
+            """v after w."""
+            if not resets:
+                return np.maximum(w, 0.0)
+            return np.maximum(np.minimum(w, threshold), 0.0 if p.kind == LIF else w - threshold)
+
+        u, v, top_u, top_w, settled = zero, rests, zero, rests, False
+        for t in range(max(STEPS, len(steps))):
+            a = sign * unit * (steps[t] if t < len(steps) else last)
+            next_u = np.maximum((1 - du) * u, 0.0) + a
+            w = (1 - dv) * v + next_u + dv * rests
+            next_v = after(w)
+            top_u, top_w = np.maximum(top_u, next_u), np.maximum(top_w, w)
+            settled = t >= len(steps) and np.array_equal(next_u, u) and np.array_equal(next_v, v)
+            u, v = next_u, next_v
+            if settled:
+                break
+        if not settled:
+            late_u = np.maximum(u, np.maximum(sign * unit * last, 0.0) / du)
+            pull = late_u + dv * rests
+            level = np.divide(pull, dv, out=np.where(pull > 0, np.inf, 0.0), where=dv > 0)
+            late_v = np.maximum(v, level)
+            if resets and p.kind == LIF:
+                late_v = np.maximum(np.minimum(late_v, threshold), 0.0)
+            top_u = np.maximum(top_u, late_u)
+            # v <= late_v goes on for ever: (1 - dv) late_v + u stays below it where it is the level.
+            top_w = np.maximum(top_w, np.maximum(late_v, np.minimum(late_v, UNBOUNDED) * (1 - dv) + pull))
+        currents.append(top_u)
+        ends.append(np.where(top_w >= UNBOUNDED**0.5, np.inf, top_w))
+    current = np.maximum(*currents)
+    return np.where(current >= UNBOUNDED**0.5, np.inf, current), np.maximum(*ends), (-ends[0], ends[1])
+
+
+def fires_float(p: Population, drives: Mapping[int, Interval], total: Floats) -> tuple[Flags, Flags]:
+    """Which neurons of a float population never and always fire.
+
+    After the steps that are followed: with the largest drive u stays below max(u, a / du) and v below max(v, u / dv).
+    With the least, where all fire, u stays above min(u, a / du), and v is 0, or by subtraction stays above
+    min(v, (u - threshold) / dv).
+
+    Args:
+        p: The population.
+        drives: See :func:`drive`.
+        total: See :func:`strength`.
+    """
+    margin = ROUNDING * (np.minimum(total, UNBOUNDED) / (p.du * np.maximum(p.dv, 1e-3)) + p.threshold)
+    never, always = np.ones(p.size, bool), np.ones(p.size, bool)
+    for k, chosen in ((1, never), (0, always)):
+        steps, last = phases(drives, k, STEPS)
+        u = v = np.zeros(p.size)
+        settled = False
+        for t in range(max(STEPS, len(steps))):
+            next_u = (1 - p.du) * u + (steps[t] if t < len(steps) else last)
+            w = (1 - p.dv) * v + next_u
+            chosen &= w <= p.threshold - margin if k else w > p.threshold + margin
+            next_v = w if k else np.zeros(p.size) if p.kind == LIF else w - p.threshold
+            same = (next_u == u) & (next_v == v)
+            u, v = next_u, next_v
+            settled = t >= len(steps) and bool((same | ~chosen).all())
+            if settled:
+                break
+        if settled:
+            continue
+        if k:
+            late = np.maximum(u, last / p.du)
+            level = np.divide(late, p.dv, out=np.where(late > 0, UNBOUNDED, -UNBOUNDED), where=p.dv > 0)
+            chosen &= (1 - p.dv) * np.maximum(v, level) + late <= p.threshold - margin
+        else:
+            late = np.minimum(u, last / p.du)
+            over = late - p.threshold
+            level = np.divide(over, p.dv, out=np.where(over >= 0, UNBOUNDED, -UNBOUNDED), where=p.dv > 0)
+            low = np.zeros(p.size) if p.kind == LIF else np.minimum(v, level)
+            chosen &= (1 - p.dv) * low + late > p.threshold + margin
+    return never, always
+
+
+def fires_fixed(p: FixedPopulation, drives: Mapping[int, Interval]) -> tuple[Flags, Flags]:
+    """Which neurons of an integer population never and always fire.
+
+    It is run with the largest and with the least drive until nothing changes; of neurons of which something still
+    changes after :data:`FIXED_STEPS` nothing is said.
+    """
+    out = []
+    for k in (1, 0):
+        steps, last = phases(drives, k, FIXED_STEPS)
+        cell = rest(p)
+        chosen, settled = np.ones(p.size, bool), np.zeros(p.size, bool)
+        for t in range(max(FIXED_STEPS, len(steps) + 1)):
+            spikes, after = fixed_step(p, steps[t] if t < len(steps) else last, cell, Overflow())
+            chosen &= spikes != bool(k)
+            settled = np.logical_and.reduce([now == then for now, then in zip(after, cell, strict=True)])
+            cell = after
+            if t >= len(steps) and (settled | ~chosen).all():
+                break
+        out.append(chosen & settled)
+    return out[0], out[1]
