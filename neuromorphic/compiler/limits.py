@@ -1,59 +1,92 @@
-"""What chips hold, as data."""
+"""What chips hold, as data with its sources, and how many cores a network would take."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuromorphic.compiler.network import GRADED, SUBTRACT, SUM, Network, Projection
+from neuromorphic.compiler.operators import expanded
+from neuromorphic.compiler.schedule import Schedule
 
 
 @dataclass(frozen=True)
-class Limits:
-    """A chip.
+class Limit:
+    """A figure and where it is from."""
 
-    Attributes:
-        name: Its name.
-        cores: Neuron cores of a chip.
-        neurons: Neurons a core, at most.
-        axons: Axons that lead into a core, so also the fan-in of a neuron, at most.
-        synapse_bytes: Memory for synapses a core.
-        delay: Longest synaptic delay in steps.
-        source: Where the figures are from, and which of them are not public.
-    """
-
-    name: str
-    cores: int
-    neurons: int
-    axons: int
-    synapse_bytes: int
-    delay: int
+    value: int
     source: str
 
 
-LIMITS = {
-    "loihi1": Limits(
-        name="Loihi",
-        cores=128,
-        neurons=1024,
-        axons=4096,
-        synapse_bytes=128 * 1024,
-        delay=62,
-        source="Davies et al., IEEE Micro 38(1), 2018: 1,024 neurons, 4,096 axons, 128 KB of synapses a core",
+@dataclass(frozen=True)
+class Chip:
+    """What a chip holds.
+
+    Attributes:
+        title: The chip's name.
+        neurons: Neurons a core.
+        axons: Input axons a core: sources whose spikes its neurons get.
+        memory: Bytes of synapses a core.
+        cores: Neuro cores a chip.
+        weight_bits: Largest weight.
+        delay: Steps that a spike can wait beside the step that every synapse takes.
+        payload: Bits of a graded spike; 0 where spikes carry none.
+    """
+
+    title: str
+    neurons: Limit
+    axons: Limit
+    memory: Limit
+    cores: Limit
+    weight_bits: Limit
+    delay: Limit
+    payload: Limit
+
+    def limits(self) -> dict[str, Limit]:
+        """The figures by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "title"}
+
+
+# Sources that were read: nengo-loihi is github.com/nengo/nengo-loihi, nengo_loihi/block.py (MAX_COMPARTMENTS,
+# MAX_IN_AXONS, MAX_SYNAPSE_BITS, WEIGHT_BITS_MAP); Lava is lava-nc 0.10.0, lava/proc/sparse/models.py
+# (PyDelaySparseModelBitAcc) and docs/lava.md's 8-bit weights.
+# Sources known only from what others cite: Davies 2018 is Loihi, IEEE Micro 38(1), 82-99; Intel 2021 is the technology
+# brief on Loihi 2, of which pages on the web also give 120 cores and 192 KB a core for all memories together.
+CHIPS: Mapping[str, Chip] = {
+    "loihi2": Chip(
+        "Loihi 2",
+        neurons=Limit(
+            8192, "Intel 2021 (1 million a chip); fewer where a neuron has much state: how many is not public"
+        ),
+        axons=Limit(4096, "that of Loihi 1; for Loihi 2 it is not public"),
+        memory=Limit(128 * 1024, "that of Loihi 1; Loihi 2 shares memory more freely, how is not public"),
+        cores=Limit(120, "papers on the systems that are lent; Intel 2021 says 128"),
+        weight_bits=Limit(8, "Lava's synapses"),
+        delay=Limit(63, "Lava: 6 bits for delays"),
+        payload=Limit(24, "Lava's graded spikes; Intel 2021 says up to 32"),
     ),
-    "loihi2": Limits(
-        name="Loihi 2",
-        cores=128,
-        neurons=8192,
-        axons=4096,
-        synapse_bytes=128 * 1024,
-        delay=62,
-        source="Intel's Loihi 2 technology brief, 2021: 128 cores, up to 8,192 neurons a core, fewer the more state a "
-        "neuron has. Axons and synapse memory a core are not public in this form: Loihi's are taken. Delays: Lava's "
-        "models have 6 bits",
+    "loihi1": Chip(
+        "Loihi 1",
+        neurons=Limit(1024, "nengo-loihi; Davies 2018"),
+        axons=Limit(4096, "nengo-loihi"),
+        memory=Limit(128 * 1024, "nengo-loihi, 2^20 bits; Davies 2018"),
+        cores=Limit(128, "Davies 2018"),
+        weight_bits=Limit(8, "nengo-loihi; Davies 2018 has 1 to 9 with the sign"),
+        delay=Limit(62, "Davies 2018, as others cite it"),
+        payload=Limit(0, "Davies 2018: spikes are binary"),
     ),
 }
 
-RULES = {
-    "Input": "from the host",
-    "Output": "to the host",
+WITHOUT = {
+    GRADED: "Lava has no process for the chip that does",
+    SUBTRACT: "whether Lava's ATRLIF has a model for cores is not public",
+}
+"""What is wrong with kinds of populations that a chip may not have."""
+
+RULES: Mapping[str, str] = {
     "Affine": "8-bit weights; the bias from the host, so that it starts in time",
     "Linear": "8-bit weights",
     "Scale": "folded into weights",
@@ -62,14 +95,161 @@ RULES = {
     "SumPool2d": "unrolled into synapses",
     "AvgPool2d": "unrolled into synapses",
     "Flatten": "nothing to do",
-    "Delay": "synaptic delay, to 62 steps",
+    "Delay": "synaptic delays, up to 63 steps",
     "Threshold": "LIF without memory; 1 / 4096 of it stays",
-    "IF": "LIF",
-    "LIF": "LIF; a tau for each population",
-    "CubaLIF": "LIF; a tau_syn and tau_mem for each population",
+    "IF": "LIF; split by the size of thresholds",
+    "LIF": "LIF; split by tau and the size of thresholds",
+    "CubaLIF": "LIF; split by tau_syn, tau_mem and the size of thresholds",
     "I": "no: sends its potential, Lava has no such process for the chip",
     "LI": "no: as I",
     "CubaLI": "no: as I",
+    "reset by subtraction": "ATRLIF; whether it has a model for cores is not public",
+    "Input": "from the host; spikes, or graded spikes of up to 16 bits",
+    "Output": "to the host",
     "NIRGraph": "its nodes",
+    "loops": "a step a synapse; not where two neurons hear each other, one in the same step",
 }
 """What becomes of each primitive on Loihi 2."""
+
+DELAY_BITS = 6
+"""Bits of a synapse for its delay, where its projection has delays."""
+INDEX_BITS = range(6, 13)
+"""Bits of a synapse for its neuron; none where every axon has a synapse with every neuron."""
+BLOCK_SYNAPSES, BLOCK_BITS, WORD_BITS = 64, 10, 64
+"""Synapses of an axon are stored in blocks of 64 with a head of 10 bits, in words of 64 bits: nengo-loihi,
+``SynapseConfig.bits_per_axon``. Loihi 2's formats are not public; the same is taken."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What a population takes.
+
+    Attributes:
+        neurons, axons, synapses: Of all of it; axons are sources that reach any of its neurons.
+        memory: Bytes of its synapses on all cores.
+        cores: Cores that it takes, filled one after the other in the order of its neurons.
+        largest_fan_in: Most sources of one neuron.
+        largest_neuron: Most bytes of the synapses of one neuron.
+        because: What fills its cores: neurons, axons or memory; empty where one is enough.
+    """
+
+    neurons: int
+    axons: int
+    synapses: int
+    memory: int
+    cores: int
+    largest_fan_in: int
+    largest_neuron: int
+    because: str
+
+
+def place(network: Network, plan: Schedule, chip: Chip) -> dict[str, Placement]:
+    """Estimate what the populations of a network take, each on cores of its own; outputs are the host's.
+
+    A compiler can do better (populations may share a core, convolutions their weights) and worse (what a core needs
+    beside): an estimate, not a promise.
+    """
+    return {
+        p.name: place_population(p.size, synapses_into(network, plan, p.name, chip), chip)
+        for p in network.populations
+        if p.kind != SUM
+    }
+
+
+@dataclass(frozen=True)
+class Synapses:
+    """Synapses into a population: of each its neuron, its axon, and its bits; sorted by neuron."""
+
+    neuron: NDArray[np.int64]
+    axon: NDArray[np.int64]
+    bits: NDArray[np.int64]
+
+
+def synapses_into(network: Network, plan: Schedule, name: str, chip: Chip) -> Synapses:
+    """Synapses into a population. An axon is one neuron of one source, whatever the delays of its synapses."""
+    parts: list[tuple[NDArray, NDArray, NDArray]] = []
+    offset = 0
+    for projection in network.into(name):
+        parts += coordinates(network, plan, projection, chip, offset)
+        offset += network.size(projection.source)
+    if not parts:
+        none = np.zeros(0, np.int64)
+        return Synapses(none, none, none)
+    neuron, axon, bits = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    order = np.argsort(neuron, kind="stable")
+    return Synapses(neuron[order], axon[order], bits[order])
+
+
+def coordinates(
+    network: Network, plan: Schedule, projection: Projection, chip: Chip, offset: int
+) -> list[tuple[NDArray, NDArray, NDArray]]:
+    """Neurons, axons and bits of the synapses of each tap; those whose weight is 0 are none."""
+    matrices = {
+        delay: expanded(operator, network.size(projection.source)).tocoo()
+        for delay, operator in projection.taps.items()
+    }
+    delayed = any(plan.waits[projection.source, projection.target].values())
+    rows, columns = network.size(projection.target), network.size(projection.source)
+    out = []
+    for matrix in matrices.values():
+        there = matrix.data != 0
+        dense = int(there.sum()) == rows * columns
+        index = (min(rows, chip.neurons.value) - 1).bit_length()
+        index = 0 if dense else min(max(index, INDEX_BITS.start), INDEX_BITS.stop - 1)
+        bits = chip.weight_bits.value + index + (DELAY_BITS if delayed else 0)
+        neuron, axon = matrix.row[there].astype(np.int64), matrix.col[there].astype(np.int64) + offset
+        out.append((neuron, axon, np.full(len(neuron), bits, np.int64)))
+    return out
+
+
+def axon_bits(count: NDArray, bits: NDArray) -> NDArray[np.int64]:
+    """Memory of axons with ``count`` synapses of so many bits each, in whole words."""
+    blocks, rest = np.divmod(count, BLOCK_SYNAPSES)
+
+    def words(n: NDArray | int) -> NDArray:
+        return -(-(n * bits + BLOCK_BITS) // WORD_BITS) * WORD_BITS
+
+    return blocks * words(BLOCK_SYNAPSES) + np.where(rest > 0, words(rest), 0)
+
+
+def place_population(size: int, synapses: Synapses, chip: Chip) -> Placement:
+    """Fill cores with neurons one after the other, until neurons, axons or memory are used up."""
+    axons = int(synapses.axon.max(initial=-1)) + 1
+    bits = np.zeros(axons, np.int64)
+    np.maximum.at(bits, synapses.axon, synapses.bits)
+    ends = np.searchsorted(synapses.neuron, np.arange(size + 1))
+    room = chip.memory.value * 8
+    count, used, held, memory, cores = np.zeros(axons, np.int64), 0, 0, 0, 1 if size else 0
+    fan_in = largest = 0
+    because: dict[str, None] = {}
+    for neuron in range(size):
+        own, times = np.unique(synapses.axon[ends[neuron] : ends[neuron + 1]], return_counts=True)
+        alone = int(axon_bits(times, bits[own]).sum())
+        fan_in, largest = max(fan_in, len(own)), max(largest, alone)
+        more = int((axon_bits(count[own] + times, bits[own]) - axon_bits(count[own], bits[own])).sum())
+        fresh = np.count_nonzero(count[own] == 0)
+        full = [
+            what
+            for what, over in (
+                ("neurons", held + 1 > chip.neurons.value),
+                ("axons", axons > chip.axons.value and np.count_nonzero(count) + fresh > chip.axons.value),
+                ("memory", used + more > room),
+            )
+            if over
+        ]
+        if full and held:
+            because |= dict.fromkeys(full)
+            cores, memory, held, used, count = cores + 1, memory + used, 0, 0, np.zeros(axons, np.int64)
+            more = alone
+        count[own] += times
+        held, used = held + 1, used + more
+    return Placement(
+        neurons=size,
+        axons=len(np.unique(synapses.axon)),
+        synapses=len(synapses.neuron),
+        memory=(memory + used + 7) // 8,
+        cores=cores,
+        largest_fan_in=fan_in,
+        largest_neuron=(largest + 7) // 8,
+        because=" and ".join(because),
+    )

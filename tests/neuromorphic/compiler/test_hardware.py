@@ -85,7 +85,7 @@ def test_thresholds_of_different_size_are_parts_of_their_own_which_keeps_weights
         assert isinstance(population, FixedPopulation) and isinstance(ours, FixedProjection)
         unit = population.scale[:, None] / fixed.message_scale["input"] / 2.0**ours.weight_exp
         error = np.abs(expanded(ours.taps[0], 0).toarray() / unit - expanded(exact.taps[0], 0).toarray())
-        # A weight is at most half of an even step off, the largest is 127 of them and more; a gain undoes up to a factor.
+        # A weight is at most half of an even step off, the largest is 127 steps and more; a gain gives some of it back.
         largest = np.abs(expanded(exact.taps[0], 0)).max()
         assert (error / part.gain[:, None]).max() < SPREAD * 1.01 / 127 * largest
 

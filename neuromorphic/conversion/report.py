@@ -1,0 +1,523 @@
+"""The conversion report: what becomes of a graph on a chip, number by number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuromorphic.compiler.hardware import Part, Parts, for_hardware, join, parts_of
+from neuromorphic.compiler.limits import CHIPS, WITHOUT, Chip, place
+from neuromorphic.compiler.lower import fold, lower
+from neuromorphic.compiler.network import GRADED, SUBTRACT, SUM, Network, Population
+from neuromorphic.compiler.operators import Floats, expanded
+from neuromorphic.compiler.quantize import (
+    ACCUMULATOR_LIMIT,
+    ALIGNMENT,
+    DECAY_UNITY,
+    STATE_LIMIT,
+    FixedNetwork,
+    FixedPopulation,
+    FixedProjection,
+    Ranges,
+    decay_registers,
+    quantize,
+)
+from neuromorphic.compiler.schedule import Schedule, schedule
+from neuromorphic.conversion.bounds import Bounds, bounds
+from neuromorphic.execution import populations
+from neuromorphic.graph import Graph, Node
+
+UNIT_STEPS = 64
+"""Steps of the unit input."""
+FOLDED = {
+    "r": "r into weights",
+    "w_in": "w_in into weights",
+    "v_leak": "v_leak into the bias",
+    "v_reset": "v_reset: potentials are measured from it",
+    "bias": "biases of linear nodes into the bias",
+}
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A graph as ``--target`` compiles it.
+
+    Attributes:
+        network: Float, a population a node.
+        parts: How it is split.
+        hardware: Float, split.
+        fixed: In integers, split.
+        plan: When its populations do their steps.
+        runs: Of the float network and of the integers for each sample, messages by node, in NIR's units.
+        ranges: Of the split float network over all samples.
+        overflow: By node.
+    """
+
+    network: Network
+    parts: Parts
+    hardware: Network
+    fixed: FixedNetwork
+    plan: Schedule
+    runs: list[tuple[dict[str, NDArray], dict[str, NDArray]]]
+    ranges: Ranges
+    overflow: dict[str, dict[str, int]]
+
+
+def unit_input(graph: Graph) -> dict[str, NDArray]:
+    """1 in every element of every input, for :data:`UNIT_STEPS` steps, shape (1, T, *shape)."""
+    return {name: np.ones((1, UNIT_STEPS, *graph.nodes[name].shape)) for name in graph.inputs}
+
+
+def compile_graph(graph: Graph, inputs: Mapping[str, NDArray]) -> Compiled:
+    """Lower, split and quantise a graph for some inputs, shape (B, T, *shape), and run them both ways.
+
+    Raises:
+        UnsupportedGraphError: the graph cannot be lowered or quantised; the message names the node.
+    """
+    network = lower(graph)
+    parts, hardware = parts_of(network, registers=True), for_hardware(network, registers=True)
+    batch = len(next(iter(inputs.values())))
+    samples = [{name: x[b].reshape(x.shape[1], -1) for name, x in inputs.items()} for b in range(batch)]
+    exact = [populations.run(network, x) for x in samples]
+    ranges = merged([populations.run(hardware, x).ranges for x in samples])
+    fixed = quantize(hardware, ranges)
+    ours = [populations.run(fixed, x) for x in samples]
+    overflow = {
+        name: {
+            key: sum(getattr(run.overflow[part.name], key) for run in ours for part in own)
+            for key in ("accumulated", "wrapped", "saturated")
+        }
+        for name, own in parts.items()
+    }
+    runs = [
+        (a.sent, join(parts, {name: fixed.values(name, messages) for name, messages in b.sent.items()}))
+        for a, b in zip(exact, ours, strict=True)
+    ]
+    return Compiled(network, parts, hardware, fixed, schedule(hardware), runs, ranges, overflow)
+
+
+def merged(ranges: list[Ranges]) -> Ranges:
+    """Ranges that hold for several runs."""
+
+    def largest(key: str) -> dict[str, float]:
+        return {name: max(getattr(own, key)[name] for own in ranges) for name in getattr(ranges[0], key)}
+
+    return Ranges(largest("messages"), largest("current"), largest("potential"))
+
+
+def conversion_report(graph: Graph, target: str, inputs: Mapping[str, NDArray] | None = None) -> dict[str, Any]:
+    """All that the conversion of a graph does to it; numbers, lists and text only, as JSON has them.
+
+    Keys of the report; a range is [least, largest]:
+
+    - ``target``, ``chip`` (each limit with ``value`` and ``source``), ``dt``;
+    - ``input``: ``given`` (else the unit input), ``samples``, ``steps``, ``range`` by Input node: what is said to hold
+      whatever comes holds for inputs within it, [-1, 1] of the unit input;
+    - ``layers``, by neuron node: ``kind``, ``reset``, ``neurons``, ``parts`` (``name``, ``neurons``, ``du``, ``dv``,
+      ``threshold``, ``scale``, ``offset``), ``folded``, ``decays_clipped``, and
+      - ``parameters``, by name: ``before`` and ``after`` in NIR's units, ``integers``, ``largest_error``,
+        ``mean_error``; of weights also ``weight_exp``, ``synapses`` and ``zeroed``, those that became 0;
+      - ``worst_case`` and ``observed``: shares of the registers' ranges that ``current``, ``potential`` and, at worst,
+        ``accumulator`` take, None without bound; ``overflow`` in neurons x steps that did happen;
+      - ``spikes``: ``float``, ``fixed``, ``agreement`` (share of cells that are equal), of spiking nodes;
+      - ``never_fire``, ``always_fire``: neurons in C order, ``float`` and ``fixed``;
+    - ``cores``: by node what :class:`~neuromorphic.compiler.limits.Placement` says, of all its parts; ``total_cores``;
+    - ``breaks``, ``notes``: ``node``, ``what``, ``mend``; ``fits``: whether nothing breaks.
+
+    Args:
+        graph: The graph.
+        target: One of :data:`~neuromorphic.compiler.limits.CHIPS`.
+        inputs: By Input node, shape (B, T, *shape); by default :func:`unit_input`.
+
+    Raises:
+        UnsupportedGraphError: see :func:`compile_graph`.
+    """
+    chip = CHIPS[target]
+    given = inputs is not None
+    inputs = unit_input(graph) if inputs is None else inputs
+    spans = {
+        name: [float(x.min(initial=0.0)), float(x.max(initial=0.0))] if given else [-1.0, 1.0]
+        for name, x in inputs.items()
+    }
+    compiled = compile_graph(graph, inputs)
+    ends = {
+        name: (np.full(compiled.network.size(name), low), np.full(compiled.network.size(name), high))
+        for name, (low, high) in spans.items()
+    }
+    exact, integers = bounds(compiled.network, ends), bounds(compiled.fixed, ends)
+    layers = {
+        name: layer_report(name, graph.nodes[name], graph.dt, compiled, exact[name], integers) for name in graph.neurons
+    }
+    cores = placements(compiled, chip)
+    breaks, notes = findings(graph, compiled, chip, layers, cores)
+    batch, steps = next(iter(inputs.values())).shape[:2]
+    return {
+        "target": target,
+        "chip": {name: asdict(limit) for name, limit in chip.limits().items()},
+        "dt": graph.dt,
+        "input": {"given": given, "samples": batch, "steps": steps, "range": spans},
+        "layers": layers,
+        "cores": cores,
+        "total_cores": sum(own["cores"] for own in cores.values()),
+        "breaks": breaks,
+        "notes": notes,
+        "fits": not breaks,
+    }
+
+
+def layer_report(
+    name: str, node: Node, dt: float, compiled: Compiled, exact: Bounds, integers: Mapping[str, Bounds]
+) -> dict[str, Any]:
+    """What becomes of one neuron node."""
+    parts = compiled.parts[name]
+    fixed = {part.name: fixed_population(compiled.fixed, part) for part in parts}
+    p = compiled.network.population(name)
+    registers = decay_registers(p)
+    clipped = sum(
+        int((np.round(DECAY_UNITY * exactly) != register).sum())
+        for exactly, register in zip((p.du, p.dv), registers, strict=True)
+    )
+    batch = compiled.runs
+    out: dict[str, Any] = {
+        "kind": node.kind,
+        "reset": node.reset,
+        "neurons": node.size,
+        "parts": [
+            {
+                "name": part.name,
+                "neurons": len(part.neurons),
+                "du": int(own.du[0]),
+                "dv": int(own.dv[0]),
+                "threshold": int(own.threshold[0]) if p.spikes else None,
+                "scale": span_of(own.scale * part.gain),
+                "offset": span_of(own.offset / part.gain),
+            }
+            for part, own in zip(parts, fixed.values(), strict=True)
+            if len(part.neurons)
+        ],
+        "folded": folded(node, p),
+        "decays_clipped": clipped,
+        "parameters": parameters(name, node, dt, compiled, fixed),
+        "worst_case": worst_case([integers[part.name] for part in parts], p),
+        "observed": observed(compiled, name, fixed),
+    }
+    if p.spikes:
+        spikes = [(a[name] > 0, b[name] > 0) for a, b in batch]
+        cells = sum(a.size for a, _ in spikes)
+        out["spikes"] = {
+            "float": sum(int(a.sum()) for a, _ in spikes),
+            "fixed": sum(int(b.sum()) for _, b in spikes),
+            "agreement": sum(int((a == b).sum()) for a, b in spikes) / cells if cells else 1.0,
+        }
+        for key, field in (("never_fire", "never"), ("always_fire", "always")):
+            rows = {part.name: getattr(integers[part.name], field) for part in parts}
+            out[key] = {
+                "float": np.flatnonzero(getattr(exact, field)).tolist(),
+                "fixed": np.flatnonzero(join({name: parts}, rows)[name]).tolist(),
+            }
+    return out
+
+
+def fixed_population(fixed: FixedNetwork, part: Part) -> FixedPopulation:
+    """A part in integers."""
+    population = fixed.population(part.name)
+    assert isinstance(population, FixedPopulation)
+    return population
+
+
+def folded(node: Node, p: Population) -> list[str]:
+    """Parameters that are no longer there by themselves, and where they went."""
+    out = []
+    for key, what in FOLDED.items():
+        neutral = 1.0 if key in ("r", "w_in") else 0.0
+        if (
+            key in node.parameters
+            and (key != "v_reset" or p.kind != SUBTRACT)
+            and (node.parameters[key] != neutral).any()
+        ):
+            out.append(what)
+    if p.bias.start and "v_leak into the bias" not in out:
+        out.append(FOLDED["bias"])
+    if len(np.unique(p.threshold)) > 1 and p.spikes:
+        out.append("thresholds into weights and bias: one threshold a part")
+    return out
+
+
+def parameters(
+    name: str, node: Node, dt: float, compiled: Compiled, fixed: Mapping[str, FixedPopulation]
+) -> dict[str, dict[str, Any]]:
+    """Parameters of a node before and after.
+
+    With scale and gain of a neuron, integers mean in NIR's units: tau = 4096 dt / dv, tau_syn = 4096 dt / du; a
+    threshold (threshold / scale + offset) / gain; a bias, what v gets in a step, bias / (scale gain); a weight
+    weight 2^weight_exp / (scale unit gain fold), with the message's unit and what :func:`~.lower.fold` folded.
+    """
+    parts = compiled.parts[name]
+    p = compiled.network.population(name)
+    _, gain = fold(name, node, {}, dt)
+
+    def of(values: Mapping[str, Any]) -> NDArray:
+        return join({name: parts}, {key: np.asarray(own) for key, own in values.items()})[name]
+
+    def after(key: str) -> NDArray:
+        return of({part.name: getattr(fixed[part.name], key) for part in parts})
+
+    scale = of({part.name: fixed[part.name].scale * part.gain for part in parts})
+    out: dict[str, dict[str, Any]] = {}
+    for key, register in (("tau", "dv"), ("tau_mem", "dv"), ("tau_syn", "du")):
+        if key in node.parameters:
+            integers = after(register)
+            out[key] = compared(node.parameters[key].reshape(-1), integers, dt * DECAY_UNITY / integers) | {
+                "register": register
+            }
+    if p.spikes:
+        key = "threshold" if node.kind == "Threshold" else "v_threshold"
+        integers = after("threshold")
+        back = integers / scale + p.offset
+        out[key] = compared(node.parameters[key].reshape(-1), integers, back)
+    if p.bias.start:
+        rows = {}
+        for part in parts:
+            last = fixed[part.name].bias
+            rows[part.name] = last.values[-1] if last.start else np.zeros(len(part.neurons), np.int32)
+        integers = of(rows)
+        out["bias"] = compared(p.bias.values[-1], integers, integers / scale)
+    for projection in compiled.network.into(name):
+        out[f"weights from {projection.source}"] = weights(projection.source, name, gain, compiled)
+    return out
+
+
+def compared(before: NDArray, integers: NDArray, after: NDArray) -> dict[str, Any]:
+    """Ranges of a parameter before and after, and its errors."""
+    error = np.abs(after - before)
+    return {
+        "before": span_of(before),
+        "integers": [int(value) for value in span_of(integers)],
+        "after": span_of(after),
+        "largest_error": float(error.max(initial=0.0)),
+        "mean_error": float(error.mean()) if error.size else 0.0,
+    }
+
+
+def span_of(values: NDArray) -> list[float]:
+    """Least and largest."""
+    return [float(values.min()), float(values.max())] if values.size else [0.0, 0.0]
+
+
+def weights(source: str, target: str, gain: Floats, compiled: Compiled) -> dict[str, Any]:
+    """Weights of all synapses from one node to another, before and after, as a linear node would have them."""
+    exact = next(q for q in compiled.network.projections if (q.source, q.target) == (source, target))
+    size = compiled.network.size(source)
+    sources = compiled.parts.get(source, (Part(source, np.arange(size), np.ones(size), 1.0, 1.0, 0.0),))
+    pairs = {(q.source, q.target): q for q in compiled.fixed.projections}
+    by_row = np.divide(1.0, gain, out=np.zeros(len(gain)), where=gain != 0)
+    before, integers, after, exponents = [], [], [], set()
+    for delay, operator in exact.taps.items():
+        matrix = expanded(operator, size).tocsr()
+        for part in compiled.parts[target]:
+            for own in sources:
+                block = matrix[part.neurons][:, own.neurons].tocoo()
+                q = pairs.get((own.name, part.name))
+                if q is None or delay not in q.taps:
+                    continue
+                assert isinstance(q, FixedProjection)
+                quantized = expanded(q.taps[delay], len(own.neurons)).tocsr()
+                row, column = block.row, block.col
+                number = np.asarray(quantized[row, column]).reshape(-1) if len(row) else np.zeros(0, np.int32)
+                population = fixed_population(compiled.fixed, part)
+                unit = np.broadcast_to(message_unit(compiled.fixed, own.name), len(own.neurons))[column]
+                per_row = population.scale[row] * part.gain[row]
+                exponents.add(q.weight_exp)
+                before.append(block.data * by_row[part.neurons][row])
+                integers.append(number)
+                after.append(number * 2.0**q.weight_exp / (per_row * unit) * by_row[part.neurons][row])
+    none = [np.zeros(0)]
+    out = compared(np.concatenate(before or none), np.concatenate(integers or none), np.concatenate(after or none))
+    return out | {
+        "weight_exp": sorted(exponents),
+        "synapses": int(sum(np.count_nonzero(rows) for rows in integers)),
+        "zeroed": int(sum(np.count_nonzero((b != 0) & (i == 0)) for b, i in zip(before, integers, strict=True))),
+    }
+
+
+def message_unit(fixed: FixedNetwork, source: str) -> Floats:
+    """NIR's unit per unit of a source's messages."""
+    if source in fixed.inputs:
+        return np.array(1 / fixed.message_scale[source])
+    population = fixed.population(source)
+    return np.array(1.0) if population.spikes else fixed.message_unit(population)
+
+
+def worst_case(found: list[Bounds], p: Population) -> dict[str, Any]:
+    """Largest shares of the registers that anything within the inputs' range can make a node take."""
+
+    def share(key: str, limit: float) -> float | None:
+        value = max((float(getattr(own, key).max(initial=0.0)) for own in found), default=0.0) / limit
+        return value if np.isfinite(value) else None
+
+    return {
+        "current": share("current", STATE_LIMIT),
+        "potential": share("potential", STATE_LIMIT),
+        "accumulator": share("accumulated", ACCUMULATOR_LIMIT),
+    }
+
+
+def observed(compiled: Compiled, name: str, fixed: Mapping[str, FixedPopulation]) -> dict[str, Any]:
+    """Shares of the registers that u and the potential took, from the float run, and what overflowed in integers."""
+
+    def share(peaks: Mapping[str, float]) -> float:
+        units = (peaks[key] * float(own.scale.max(initial=0.0)) for key, own in fixed.items())
+        return max(units, default=0.0) * 2.0**ALIGNMENT / STATE_LIMIT
+
+    return {
+        "current": share(compiled.ranges.current),
+        "potential": share(compiled.ranges.potential),
+        "overflow": compiled.overflow[name],
+    }
+
+
+def placements(compiled: Compiled, chip: Chip) -> dict[str, dict[str, Any]]:
+    """What each neuron node takes of the chip, its parts together."""
+    found = place(compiled.fixed, compiled.plan, chip)
+    out: dict[str, dict[str, Any]] = {}
+    for p in compiled.network.populations:
+        if p.kind == SUM:
+            continue
+        own = [found[part.name] for part in compiled.parts[p.name]]
+        out[p.name] = {key: sum(getattr(q, key) for q in own) for key in ("neurons", "synapses", "memory", "cores")} | {
+            key: max((getattr(q, key) for q in own), default=0) for key in ("axons", "largest_fan_in", "largest_neuron")
+        }
+        out[p.name]["because"] = " and ".join(dict.fromkeys(q.because for q in own if q.because))
+    return out
+
+
+def findings(
+    graph: Graph,
+    compiled: Compiled,
+    chip: Chip,
+    layers: Mapping[str, Mapping[str, Any]],
+    cores: Mapping[str, Mapping[str, Any]],
+) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """What breaks a limit of the chip, and what else to know, by node."""
+    breaks: list[dict[str, str]] = []
+    notes: list[dict[str, str]] = []
+
+    def say(to: list[dict[str, str]], node: str, what: str, mend: str) -> None:
+        finding = {"node": node, "what": what, "mend": mend}
+        if finding not in to:
+            to.append(finding)
+
+    node_of = {part.name: name for name, own in compiled.parts.items() for part in own}
+    for source, target in sorted(compiled.plan.instant):
+        say(
+            breaks,
+            node_of[target],
+            f"hears '{node_of.get(source, source)}' within a step, in a loop that leaves no time for a synapse",
+            "put a Delay of a step into the loop",
+        )
+    for (source, target), waits in compiled.plan.waits.items():
+        if (longest := max(waits.values(), default=0)) > chip.delay.value:
+            say(
+                breaks,
+                node_of[target],
+                f"'{node_of.get(source, source)}' reaches it after {longest + 1:,} steps, a synapse takes up to "
+                f"{chip.delay.value + 1}",
+                f"relay it {longest // (chip.delay.value + 1)} times, or shorten Delay nodes",
+            )
+    for name, own in cores.items():
+        p = compiled.network.population(name)
+        if p.kind == GRADED:
+            say(breaks, name, f"{graph.nodes[name].kind} sends its potential, {WITHOUT[GRADED]}", "read it on the host")
+        if own["largest_fan_in"] > chip.axons.value:
+            say(
+                breaks,
+                name,
+                f"a neuron hears {own['largest_fan_in']:,} sources, a core {chip.axons.value:,}",
+                f"sum them over {-(-own['largest_fan_in'] // chip.axons.value)} layers' parts, or prune its weights",
+            )
+        if own["largest_neuron"] > chip.memory.value:
+            say(
+                breaks,
+                name,
+                f"the synapses of one neuron take {own['largest_neuron']:,} bytes, a core has {chip.memory.value:,}",
+                "prune its weights",
+            )
+        if own["because"]:
+            say(notes, name, f"one core is too small for its {own['because']}", f"it takes {own['cores']:,} cores")
+    total = sum(own["cores"] for own in cores.values())
+    if total > chip.cores.value:
+        largest = max(cores, key=lambda name: cores[name]["cores"])
+        say(
+            breaks,
+            largest,
+            f"the network takes {total:,} cores, {chip.title} has {chip.cores.value}; '{largest}' most, "
+            f"{cores[largest]['cores']:,}",
+            f"{-(-total // chip.cores.value)} chips",
+        )
+    if not chip.payload.value:
+        for name in compiled.network.inputs:
+            if any(q.source == name for q in compiled.network.projections) and not binary(compiled, name):
+                say(breaks, name, f"its values are graded, spikes of {chip.title} carry none", "encode it as spikes")
+    for name in graph.neurons:
+        p = compiled.network.population(name)
+        parts = compiled.parts[name]
+        if len(parts) > 1:
+            say(
+                notes,
+                name,
+                "its neurons differ in du, dv or the size of their threshold",
+                f"{len(parts)} populations",
+            )
+        if layers[name]["decays_clipped"]:
+            say(
+                notes,
+                name,
+                f"{layers[name]['decays_clipped']:,} decays are clipped to registers of 12 bits",
+                "see the error of its time constants; tau = dt keeps 1 / 4096 of the potential a step",
+            )
+        for key, own in layers[name]["parameters"].items():
+            if own.get("zeroed"):
+                say(
+                    notes,
+                    name,
+                    f"{own['zeroed']:,} {key} are rounded to 0, of {own['zeroed'] + own['synapses']:,}",
+                    "prune or scale them; they share one exponent with the largest",
+                )
+        if p.kind == SUBTRACT:
+            say(notes, name, "resets by subtraction", WITHOUT[SUBTRACT])
+        late = [part.name for part in parts if needs_source(compiled, part.name)]
+        if late:
+            why = "its bias starts late, changes, or passes a synaptic current"
+            say(notes, name, why, "a source on the host sends it")
+        counts = layers[name].get("never_fire", {}), layers[name].get("always_fire", {})
+        for found, what in zip(counts, ("can never fire", "fire in every step"), strict=True):
+            if found and (found["fixed"] or found["float"]):
+                before, after = len(found["float"]), len(found["fixed"])
+                say(
+                    notes,
+                    name,
+                    f"{after:,} of {p.size:,} neurons {what} ({before:,} before the conversion)",
+                    "see its weights, bias and threshold; whatever comes within the inputs' range",
+                )
+    return breaks, notes
+
+
+def binary(compiled: Compiled, name: str) -> bool:
+    """Whether an input's observed largest message is that of spikes."""
+    return compiled.ranges.messages[name] in (0.0, 1.0)
+
+
+def needs_source(compiled: Compiled, part: str) -> bool:
+    """Whether a bias cannot be a neuron's own, which is there from the chip's first step on and goes into v."""
+    p = compiled.fixed.population(part)
+    if not p.bias.start:
+        return False
+    by_itself = p.bias.start == (0,) and compiled.plan.lags[part] == 0 and bool((p.du == DECAY_UNITY).all())
+    return not by_itself
+
+
+__all__ = ["Compiled", "compile_graph", "conversion_report", "unit_input"]
