@@ -179,9 +179,9 @@ def simulate(
         run = run_side_by_side([network] * batch, samples, backend, precision, potentials, deadline, ranges, target)
         seconds = {"all": time.perf_counter() - begun, **run.seconds}
         record = as_record(graph, run)
-        return Simulation(record, seconds, operations(graph, network, inputs, record), run.quantization, run.overflow)
+        return Simulation(record, seconds, operations(network, inputs, record), run.quantization, run.overflow)
     seconds = {"all": time.perf_counter() - begun}
-    return Simulation(record, seconds, operations(graph, lower(graph, check=False), inputs, record))
+    return Simulation(record, seconds, operations(lower(graph, check=False), inputs, record))
 
 
 def as_record(graph: Graph, run: SideBySide) -> Record:
@@ -200,7 +200,7 @@ def as_record(graph: Graph, run: SideBySide) -> Record:
     )
 
 
-def operations(graph: Graph, network: Network, inputs: Mapping[str, NDArray], record: Record) -> dict[str, int]:
+def operations(network: Network, inputs: Mapping[str, NDArray], record: Record) -> dict[str, int]:
     """Synaptic operations of a run."""
     sent = {**inputs, **record.outputs, **record.potentials, **record.spikes}
     return synaptic_operations(network, {name: x.reshape(*x.shape[:2], -1) for name, x in sent.items()})

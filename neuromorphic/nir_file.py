@@ -112,25 +112,16 @@ def storable(content: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def build(data: Mapping[str, Any]) -> nir.NIRNode:
-    """A node from its fields as a file has them, ``type`` among them; types of graphs are not checked.
+    """A node, but not a graph, from its fields by name, ``type`` among them.
 
     What the installed nir has no field for (:data:`LATER_FIELDS`) becomes an attribute of the node all the same.
     """
     kind = NODE_TYPES.get(str(data["type"]))
     if kind is None:
         raise ValueError(f"nir {nir.version} has no node type '{data['type']}'")
-    if issubclass(kind, nir.NIRGraph):
-        nodes = {name: build(node) for name, node in data["nodes"].items()}
-        edges = [(source.decode(), target.decode()) for source, target in data["edges"]]
-        graph = kind.__new__(kind)  # The constructor of 1.0.4 checks nothing, that of 1.0.8 unless told not to.
-        graph.nodes, graph.edges, graph.metadata = nodes, edges, dict(data.get("metadata", {}))
-        graph.__post_init__()
-        return graph
     known = {field.name for field in fields(kind)}
     later = {key: data[key] for key in LATER_FIELDS if key in data and key not in known}
     given = {key: value for key, value in data.items() if key not in later}
-    if "input_shape" in known:
-        given.setdefault("input_shape", None)  # Convolutions need not say it, but nir needs the key.
     node = kind.from_dict(given)
     for key, value in {"metadata": {}, **later}.items():
         if key not in known:

@@ -49,7 +49,7 @@ class Parting:
     after: tuple[float, float] | None
 
 
-def parting(graph: Graph, ours: Record, theirs: Record) -> Parting | None:
+def parting(ours: Record, theirs: Record) -> Parting | None:
     """Where two records' spikes differ first."""
     _, first = compare_nodes(ours.spikes, theirs.spikes)
     if first is None:
@@ -126,7 +126,7 @@ def main() -> None:
     theirs = simulate(graph, inputs, arguments.backend, arguments.backend_precision, membranes)
     ours = simulate(graph, inputs, arguments.against, arguments.precision, membranes)
     agreement, _ = compare_nodes(ours.record.spikes, theirs.record.spikes)
-    found = parting(graph, ours.record, theirs.record)
+    found = parting(ours.record, theirs.record)
     deviations = deviation(ours.record, theirs.record)
     both_float = arguments.precision == arguments.backend_precision == "float"
     apart = [name for name, value in deviations.items() if both_float and value > TOLERANCE]

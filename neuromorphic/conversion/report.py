@@ -202,7 +202,7 @@ def layer_report(
         "folded": folded(node, p),
         "decays_clipped": clipped,
         "parameters": parameters(name, node, dt, compiled, fixed),
-        "worst_case": worst_case([integers[part.name] for part in parts], p),
+        "worst_case": worst_case([integers[part.name] for part in parts]),
         "observed": observed(compiled, name, fixed),
     }
     if p.spikes:
@@ -352,7 +352,7 @@ def message_unit(fixed: FixedNetwork, source: str) -> Floats:
     return np.array(1.0) if population.spikes else fixed.message_unit(population)
 
 
-def worst_case(found: list[Bounds], p: Population) -> dict[str, Any]:
+def worst_case(found: list[Bounds]) -> dict[str, Any]:
     """Largest shares of the registers that anything within the inputs' range can make a node take."""
 
     def share(key: str, limit: float) -> float | None:
@@ -518,6 +518,3 @@ def needs_source(compiled: Compiled, part: str) -> bool:
         return False
     by_itself = p.bias.start == (0,) and compiled.plan.lags[part] == 0 and bool((p.du == DECAY_UNITY).all())
     return not by_itself
-
-
-__all__ = ["Compiled", "compile_graph", "conversion_report", "unit_input"]

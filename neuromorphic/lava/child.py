@@ -92,7 +92,7 @@ def prepare(folder: Path) -> tuple[Any, Any, int]:
     keep = {name: {key: folder / file for key, file in files.items()} for name, files in program["keep"].items()}
     parts = build(network, plan, keep, program["stock"])
     steps = program["steps"] + plan.longest
-    feed(parts, network, program["messages"], steps)
+    feed(parts, program["messages"])
     tie(parts, network)
     return parts.processes[0], run_config(network, parts, program["target"]), steps
 

@@ -209,7 +209,7 @@ def synapses(
     return out
 
 
-def feed(parts: Parts, network: Network, messages: Mapping[str, np.ndarray], steps: int) -> None:
+def feed(parts: Parts, messages: Mapping[str, np.ndarray]) -> None:
     """Connect sources that send the inputs, shape (T, n), one a step and then nothing."""
     for name, ports in parts.inputs.items():
         source = Source(rows=messages[name], name=f"input {name}")
