@@ -237,7 +237,11 @@ def input_scale(network: Network, name: str, limits: Mapping[str, Floats], range
         if projection.source == name and weight > 0:
             target = network.population(projection.target)
             rows = max(row_sums(w).max(initial=0.0) / weight for w in projection.taps.values())
-            scale = min(scale, room(target, limits[target.name]) * weight / WEIGHT_LIMIT / 2.0**WEIGHT_EXPONENTS.start)
+            largest_scale = room(target, limits[target.name])
+            if target.kind == SUBTRACT:  # Its thresholds are given, and with them its scale, which may be far smaller.
+                own = population_scale(network, target, limits[target.name], {})
+                largest_scale = min(largest_scale, float(own.min(initial=largest_scale)))
+            scale = min(scale, largest_scale * weight / WEIGHT_LIMIT / 2.0**WEIGHT_EXPONENTS.start)
             scale = min(scale, ACCUMULATOR_LIMIT / WEIGHT_LIMIT / rows / max(largest, 1e-30))
     return scale
 

@@ -121,3 +121,14 @@ def test_random_graphs_agree_with_float_on_average() -> None:
                 error = np.abs(fixed.values(p.name, ours.sent[p.name]) - exact.sent[p.name])[:3]
                 assert error.max() < 0.05 * max(exact.ranges.messages[p.name], 1.0)
     assert np.mean(agreement) > 0.98
+
+
+def test_input_weights_keep_their_bits_where_the_reset_is_by_subtraction() -> None:
+    # A scale of 2^(n + 1) / threshold is far below what the registers leave room for.
+    graph = chain(nir.Linear(weight=np.linspace(0.01, 0.02, 5)[None]), lif(1, tau=50 * DT))
+    graph.nodes["lif_0"].metadata["reset"] = "subtract"
+    _, fixed = quantized(graph, 1e-3 * np.random.default_rng(0).random((24, 5)))
+    report = fixed.report()["lif_0"]
+    assert report["weight_error"] <= 1.001 / 127
+    (projection,) = fixed.into("lif_0")
+    assert abs(expanded(projection.taps[0], 0)).max() > 127
