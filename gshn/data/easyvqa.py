@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import easy_vqa
 
 from gshn.data.files import read_image
 from gshn.data.images import ImageSample
+from gshn.data.texts import Question
 from gshn.errors import ConfigError, DataError
 from gshn.segments.panoptic import Category
 
@@ -16,15 +16,6 @@ _READERS = {
     "train": (easy_vqa.get_train_image_paths, easy_vqa.get_train_questions),
     "test": (easy_vqa.get_test_image_paths, easy_vqa.get_test_questions),
 }
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question on an image, with its answer."""
-
-    text: str
-    answer: str
-    image_index: int
 
 
 class EasyVQA:
@@ -63,7 +54,7 @@ class EasyVQA:
         self._paths = [Path(paths[number]) for number in numbers]
         position = {number: index for index, number in enumerate(numbers)}
         self.questions = [
-            Question(text, answer, position[number]) for text, answer, number in asked if number in position
+            Question(text, (answer,), position[number]) for text, answer, number in asked if number in position
         ]
         self.key = f"easy-vqa 1.0 {split}"
 
