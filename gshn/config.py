@@ -26,50 +26,77 @@ def _one_of(key: str, value: str, *choices: str) -> None:
     _check(value in choices, key, value, f"choose one of {', '.join(choices)}")
 
 
-@dataclass
-class SceneData:
-    """ShapeScenes, for pretraining and retrieval."""
+SEGMENTERS = ("ground-truth", "mask2former", "detectron2", "superpixels")
 
-    train: int = 6000
-    """Number of training scenes."""
-    test: int = 1000
-    """Number of held-out scenes that retrieval is evaluated on."""
+
+def _check_images(key: str, data: PairData | QuestionData) -> None:
+    _one_of(f"{key}.segmenter", data.segmenter, *SEGMENTERS)
+    for name in ("train", "test"):
+        value = getattr(data, name)
+        _check(value is None or value >= 1, f"{key}.{name}", value, "must be null or at least 1")
+    _check(data.image_size >= 48, f"{key}.image_size", data.image_size, "must be at least 48")
+    learned = data.segmenter in ("mask2former", "detectron2")
+    _check(not learned or bool(data.weights), f"{key}.weights", data.weights, f"{data.segmenter} needs weights")
+
+
+@dataclass
+class PairData:
+    """Images with captions, for pretraining and retrieval."""
+
+    source: str = "shapescenes"
+    """shapescenes; coco:DIR, flickr30k:DIR, flickr8k:DIR or visual-genome:DIR in their official layouts; or shards:DIR
+    as gshn.preprocess wrote them."""
+    train: int | None = 6000
+    """Images to train on, the first; all where null (not of ShapeScenes, which has no end)."""
+    test: int | None = 1000
+    """Held-out images that retrieval is evaluated on."""
     image_size: int = 96
-    """Width and height, pixels."""
-    segmenter: str = "ground_truth"
-    """ground_truth or superpixels."""
+    """Pixels: width and height of ShapeScenes, longer side of photographs, which are scaled down to it."""
+    segmenter: str = "ground-truth"
+    """ground-truth, mask2former, detectron2 or superpixels; shards have theirs already."""
+    weights: str | None = None
+    """Weights of a learned segmenter: a folder, or a name on the hub."""
     caption_weights: list[float] = field(default_factory=lambda: [6.0, 1.0, 1.0, 1.0, 1.0])
-    """How often each caption is trained on, from the most detailed to the vaguest."""
+    """How often each of ShapeScenes' captions is trained on, from the most detailed to the vaguest; captions of other
+    sources count alike."""
 
     def __post_init__(self) -> None:
-        _check(self.train >= 1, "data.scenes.train", self.train, "must be at least 1")
-        _check(self.test >= 1, "data.scenes.test", self.test, "must be at least 1")
-        _check(self.image_size >= 48, "data.scenes.image_size", self.image_size, "must be at least 48")
-        _one_of("data.scenes.segmenter", self.segmenter, "ground_truth", "superpixels")
+        _check_images("data.pairs", self)
+        counted = self.source != "shapescenes" or (self.train is not None and self.test is not None)
+        _check(counted, "data.pairs.train", None, "ShapeScenes needs numbers of scenes, for train and test")
         ok = len(self.caption_weights) == 5 and min(self.caption_weights) >= 0 and sum(self.caption_weights) > 0
-        _check(ok, "data.scenes.caption_weights", self.caption_weights, "give 5 weights >= 0, one of them > 0")
+        _check(ok, "data.pairs.caption_weights", self.caption_weights, "give 5 weights >= 0, one of them > 0")
 
 
 @dataclass
 class QuestionData:
-    """easy-VQA, for fine-tuning."""
+    """Images with questions, for fine-tuning."""
 
-    train_images: int | None = None
-    """Images to train on, with all their questions; all 4,000 where null."""
-    test_images: int | None = None
-    """Images to test on; all 1,000 where null."""
+    source: str = "easyvqa"
+    """easyvqa, or vqa2:DIR."""
+    train: int | None = None
+    """Images to train on, with all their questions; all where null."""
+    test: int | None = None
+    """Images to test on; all where null."""
+    image_size: int = 224
+    """Longer side that photographs are scaled down to, pixels."""
+    segmenter: str = "superpixels"
+    """As in data.pairs; easy-VQA has no ground truth."""
+    weights: str | None = None
+    """As in data.pairs."""
+    answers: int = 3129
+    """Size of the answer vocabulary, the most frequent answers of the training questions."""
 
     def __post_init__(self) -> None:
-        for name in ("train_images", "test_images"):
-            value = getattr(self, name)
-            _check(value is None or value >= 1, f"data.questions.{name}", value, "must be null or at least 1")
+        _check_images("data.questions", self)
+        _check(self.answers >= 2, "data.questions.answers", self.answers, "must be at least 2")
 
 
 @dataclass
 class DataConfig:
     """What is read, and where computed graphs are kept."""
 
-    scenes: SceneData = field(default_factory=SceneData)
+    pairs: PairData = field(default_factory=PairData)
     questions: QuestionData = field(default_factory=QuestionData)
     cache: str = "cache"
     """Folder of computed scene graphs; safe to delete."""
@@ -85,9 +112,16 @@ class GraphConfig:
     """Edges to this many nearest centroids, besides those between touching segments."""
     max_segments: int = 64
     """The largest segments are kept."""
+    regions: str = "masks"
+    """What a node stands for. masks: a segment's pixels; boxes: all pixels of a segment's box; patches: a cell of a
+    grid, whatever the segmenter. The last two are what the paper argues against."""
+    patches: int = 6
+    """Patches along each side of the image."""
 
     def __post_init__(self) -> None:
         _one_of("graph.backbone", self.backbone, "efficientnet_lite0", "small_conv")
+        _one_of("graph.regions", self.regions, "masks", "boxes", "patches")
+        _check(self.patches >= 1, "graph.patches", self.patches, "must be at least 1")
         _check(self.neighbours >= 0, "graph.neighbours", self.neighbours, "must be at least 0")
         _check(self.max_segments >= 1, "graph.max_segments", self.max_segments, "must be at least 1")
 
@@ -261,6 +295,33 @@ class FinetuneConfig(StageConfig):
         _one_of("finetune.task", self.task, "vqa", "none")
         _check(self.rehearsal >= 0 and self.rehearsal != 1, "finetune.rehearsal", self.rehearsal, "must be 0 or > 1")
         _check(self.rehearsal_every >= 1, "finetune.rehearsal_every", self.rehearsal_every, "must be at least 1")
+
+
+@dataclass
+class SegmenterFit:
+    """Training of a small Mask2Former on ShapeScenes (gshn.segment --fit)."""
+
+    seed: int = 0
+    scenes: int = 20000
+    """Number of training scenes."""
+    image_size: int = 96
+    """Width and height, pixels."""
+    steps: int = 2400
+    batch_size: int = 16
+    """Scenes."""
+    lr: float = 1e-3
+    warmup: int = 100
+    """Steps."""
+    pixel_weight: float = 1.0
+    """Weight of the loss that tells every pixel's category."""
+    checkpoint_every: int = 100
+    """Steps between training states."""
+
+    def __post_init__(self) -> None:
+        for name in ("scenes", "steps", "batch_size", "warmup", "checkpoint_every"):
+            _check(getattr(self, name) >= 1, f"segmenter.{name}", getattr(self, name), "must be at least 1")
+        _check(self.image_size >= 48, "segmenter.image_size", self.image_size, "must be at least 48")
+        _check(self.lr > 0, "segmenter.lr", self.lr, "must be above 0")
 
 
 @dataclass

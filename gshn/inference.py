@@ -14,7 +14,7 @@ from gshn.encoders.alignment import Embeddings
 from gshn.encoders.hybrid import EncodedGraphs, NodeInputs
 from gshn.encoders.spiking import Aggregation, SpikeTrains
 from gshn.encoders.text import tokenize
-from gshn.graphs.cache import GraphDataset
+from gshn.graphs.dataset import GraphDataset
 from gshn.graphs.scene_graph import SceneGraph
 from gshn.model import GSHN
 

@@ -131,7 +131,7 @@ class GSHN(nn.Module):
     def node_inputs(self, graphs: SceneGraph) -> NodeInputs:
         """Embed a batch of scene graphs' nodes (see :mod:`gshn.graphs.scene_graph`)."""
         if self.backbone is not None:
-            features = region_features(self.backbone, graphs.image, graphs.node_map(), graphs.num_nodes)
+            features = region_features(self.backbone, graphs.image, graphs.pixels(), graphs.num_nodes)
         else:
             features = graphs.x
         x = self.node_embedding(features, graphs.category, graphs.geometry, graphs.batch, graphs.num_graphs)
@@ -236,7 +236,7 @@ class GSHN(nn.Module):
         return model.eval()
 
 
-def load_tensors(model: GSHN, tensors: dict[str, Tensor], source: Path) -> None:
+def load_tensors(model: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
     """Load a state dict whose names and shapes must be the model's.
 
     Raises:

@@ -20,10 +20,10 @@ ORDER = [
     ("losses",),
     ("model",),
     ("inference",),
-    ("training.batches", "training.corpora", "training.objective", "training.checkpoint"),
+    ("training.batches", "training.corpora", "training.objective", "training.checkpoint", "training.segmentation"),
     ("evaluation",),
     ("training.loop",),
-    ("train", "evaluate"),
+    ("train", "evaluate", "segment", "preprocess"),
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 

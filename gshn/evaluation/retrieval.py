@@ -14,21 +14,23 @@ from gshn.training.batches import PairCorpus
 KS = (1, 5, 10)
 
 
-def recalls(scores: Tensor, prefix: str = "retrieval") -> dict[str, float]:
+def recalls(scores: Tensor, owner: Tensor, prefix: str = "retrieval") -> dict[str, float]:
     """Recall@K both ways, as fractions.
 
-    R@K is the share of queries whose own match is among the K most similar.
+    R@K of images is the share of images with one of their own texts among the K most similar ones; that of texts the
+    share of texts with their image among the K most similar ones (Karpathy and Fei-Fei, arXiv:1412.2306).
 
     Args:
-        scores: Similarity of texts and images, shape (n, n); text i belongs to image i.
+        scores: Similarity of texts and images, shape (texts, images).
+        owner: Image of each text, shape (texts,); every image has one.
         prefix: Of the keys ``<prefix>.t2i_r1`` and so on.
     """
-    relevant = torch.eye(len(scores), dtype=torch.bool)
+    relevant = owner[:, None] == torch.arange(scores.shape[1])
     figures = {}
-    for name, queries in (("i2t", scores.T), ("t2i", scores)):
+    for name, queries, targets in (("i2t", scores.T, relevant.T), ("t2i", scores, relevant)):
         for k in KS:
-            top_k = min(k, len(queries))
-            hits = [retrieval_hit_rate(row, own, top_k=top_k) for row, own in zip(queries, relevant, strict=True)]
+            top_k = min(k, queries.shape[1])
+            hits = [retrieval_hit_rate(row, own, top_k=top_k) for row, own in zip(queries, targets, strict=True)]
             figures[f"{prefix}.{name}_r{k}"] = round(float(torch.stack(hits).mean()), 6)
     return figures
 
@@ -50,14 +52,19 @@ def evaluate_retrieval(
     """Retrieval among a corpus's images, by contrastive similarity.
 
     Returns:
-        ``retrieval.i2t_r1`` and so on, with each image's first (most detailed) caption; and the same for the k-th
-        caption, counted from 0, as ``retrieval.caption<k>.i2t_r1``. Vaguer captions fit several images, of which only
-        the image that they were written for counts as right.
+        ``retrieval.i2t_r1`` and so on. Of ShapeScenes, with each image's first (most detailed) caption; and the same
+        for the k-th caption, counted from 0, as ``retrieval.caption<k>.i2t_r1``: vaguer captions fit several images,
+        of which only the image that they were written for counts as right. Of other sources, with all captions.
     """
     images = embed_images(model, corpus.graphs, count, backend)
+    captions = list(corpus.captions())
     figures: dict[str, float] = {}
-    for level in range(len(corpus.captions[0])):
-        texts = embed_texts(model, [captions[level] for captions in corpus.captions])
-        prefix = "retrieval" if level == 0 else f"retrieval.caption{level}"
-        figures |= recalls(similarities(texts, images), prefix)
-    return figures
+    if model.config.data.pairs.source == "shapescenes":
+        for level in range(len(captions[0])):
+            texts = embed_texts(model, [own[level] for own in captions])
+            prefix = "retrieval" if level == 0 else f"retrieval.caption{level}"
+            figures |= recalls(similarities(texts, images), torch.arange(len(captions)), prefix)
+        return figures
+    owner = torch.arange(len(captions)).repeat_interleave(torch.tensor([len(own) for own in captions]))
+    texts = embed_texts(model, [caption for own in captions for caption in own])
+    return recalls(similarities(texts, images), owner)

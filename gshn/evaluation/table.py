@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
+from gshn.evaluation.panoptic import PanopticQuality
 from gshn.evaluation.retrieval import KS
 
 CAPTIONS = {
@@ -29,7 +30,8 @@ def print_figures(figures: Mapping[str, float | str], title: str) -> None:
         columns = [f"{way}_r{k}" for way in ("i2t", "t2i") for k in KS]
         for column in columns:
             table.add_column(column.replace("_r", "@"), justify="right")
-        for prefix, label in CAPTIONS.items():
+        labels = CAPTIONS if "retrieval.caption1.t2i_r1" in figures else {"retrieval": "all"}
+        for prefix, label in labels.items():
             if f"{prefix}.{columns[0]}" in figures:
                 table.add_row(label, *(f"{100 * float(figures[f'{prefix}.{column}']):.1f}" for column in columns))
         console.print(table)
@@ -38,3 +40,11 @@ def print_figures(figures: Mapping[str, float | str], title: str) -> None:
         if not key.startswith("retrieval"):
             table.add_row(key, f"{100 * float(value):.2f} %" if key == "vqa.accuracy" else str(value))
     console.print(table)
+
+
+def print_quality(figures: Mapping[str, PanopticQuality], title: str) -> None:
+    """Print panoptic quality, with a row for things, stuff and so on."""
+    table = Table("segments", "PQ", "SQ", "RQ", "categories", title=title, title_justify="left")
+    for name, part in figures.items():
+        table.add_row(name, *(f"{100 * value:.1f}" for value in (part.pq, part.sq, part.rq)), str(part.categories))
+    Console().print(table)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-from torchmetrics.functional.classification import multiclass_accuracy
 
+from gshn.data.vqa2 import soft_accuracy
 from gshn.encoders.text import tokenize
 from gshn.inference import IMAGES_PER_BATCH, SpikeBackend, SpikeCount, chunks, device_of, encode
 from gshn.model import GSHN
@@ -15,13 +15,15 @@ from gshn.training.batches import QuestionCorpus
 def evaluate_vqa(
     model: GSHN, corpus: QuestionCorpus, count: SpikeCount, backend: SpikeBackend | None = None
 ) -> dict[str, float]:
-    """Share of questions whose most probable answer is the right one, as ``vqa.accuracy``."""
+    """Accuracy of the most probable answers, as ``vqa.accuracy``: see :func:`gshn.data.vqa2.soft_accuracy`.
+
+    Where a question has one answer, that is the share of right answers.
+    """
     device = device_of(model)
-    answer_index = {answer: index for index, answer in enumerate(model.vocabulary.answers)}
     of_image: dict[int, list[int]] = {}
     for index, question in enumerate(corpus.questions):
         of_image.setdefault(question.image_index, []).append(index)
-    predicted, right = [], []
+    accuracies: list[float] = []
     for images in chunks(len(corpus.graphs), IMAGES_PER_BATCH, "images"):
         encoded = encode(model, corpus.graphs.batch(images), backend)
         if encoded.spikes is not None:
@@ -32,9 +34,7 @@ def evaluate_vqa(
         texts = [corpus.questions[q].text for _, q in questions]
         ids, mask = (t.to(device) for t in tokenize(model.tokenizer, texts))
         image = torch.tensor([position for position, _ in questions], device=device)
-        predicted.append(model.answer(encoded, ids, mask, image).argmax(dim=1).cpu())
-        right += [answer_index[corpus.questions[q].answer] for _, q in questions]
-    accuracy = multiclass_accuracy(
-        torch.cat(predicted), torch.tensor(right), num_classes=len(answer_index), average="micro"
-    )
-    return {"vqa.accuracy": round(float(accuracy), 6)}
+        predicted = model.answer(encoded, ids, mask, image).argmax(dim=1).tolist()
+        for answer, (_, q) in zip(predicted, questions, strict=True):
+            accuracies.append(soft_accuracy(model.vocabulary.answers[answer], corpus.questions[q].answers))
+    return {"vqa.accuracy": round(sum(accuracies) / len(accuracies), 6)}

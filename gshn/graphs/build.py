@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch_geometric.data import Batch
 
 from gshn.data.images import ImageSample
 from gshn.errors import DataError
 from gshn.graphs.backbones import Backbone
 from gshn.graphs.region_features import region_features
 from gshn.graphs.scene_graph import GraphParameters, SceneGraph, segments_to_graph
-from gshn.segments.panoptic import Segmenter
+from gshn.segments.panoptic import PanopticSegments, Segmenter
 
 PIXELS_PER_BATCH = 16 * 96 * 96
 """Bounds the memory that feature maps and mask pooling take, whatever the images' size: little enough for the caches
@@ -34,45 +35,70 @@ def build_graphs(
     Raises:
         DataError: an image cannot be segmented or made a graph; names it.
     """
-    graphs = [_build_graph(sample, segmenter, parameters) for sample in samples]
-    if backbone.trainable:
-        return graphs
     by_size = defaultdict(list)
     for position, sample in enumerate(samples):
         by_size[sample.image.shape].append(position)
+    graphs: dict[int, SceneGraph] = {}
     for (height, width, _), positions in by_size.items():
         step = max(1, PIXELS_PER_BATCH // (height * width))
         for start in range(0, len(positions), step):
-            try:
-                _add_features([graphs[i] for i in positions[start : start + step]], backbone)
-            except DataError as error:
-                raise DataError(f"{samples[positions[start]].name}: {error}") from error
+            some = positions[start : start + step]
+            graphs |= zip(some, _build([samples[i] for i in some], segmenter, backbone, parameters), strict=True)
+    return [graphs[i] for i in range(len(samples))]
+
+
+def try_to_build_graphs(
+    samples: Sequence[ImageSample], segmenter: Segmenter, backbone: Backbone, parameters: GraphParameters
+) -> list[SceneGraph | DataError]:
+    """As :func:`build_graphs`, but an image that cannot be used gives its error, and the others their graphs."""
+    try:
+        return [*build_graphs(samples, segmenter, backbone, parameters)]
+    except DataError as error:
+        if len(samples) == 1:
+            return [error]
+    return [result for s in samples for result in try_to_build_graphs([s], segmenter, backbone, parameters)]
+
+
+def _build(
+    samples: Sequence[ImageSample], segmenter: Segmenter, backbone: Backbone, parameters: GraphParameters
+) -> list[SceneGraph]:
+    """Graphs of images of one size."""
+    images = [sample.image for sample in samples]
+    try:
+        found = segmenter.batch(images, [sample.panoptic for sample in samples])
+    except DataError as error:
+        if len(samples) > 1:  # one by one, the error is the image's that it is about
+            return [graph for s in samples for graph in _build([s], segmenter, backbone, parameters)]
+        raise DataError(f"{samples[0].name}: {error}") from error
+    graphs = [_graph(sample, segments, segmenter, parameters) for sample, segments in zip(samples, found, strict=True)]
+    for image, graph in zip(images, graphs, strict=True):
+        graph.image = torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, 2, 0)))[None]
+    if not backbone.trainable:
+        try:
+            _add_features(graphs, backbone)
+        except DataError as error:
+            raise DataError(f"{samples[0].name}: {error}") from error
     return graphs
 
 
-def _build_graph(sample: ImageSample, segmenter: Segmenter, parameters: GraphParameters) -> SceneGraph:
-    """Graph with ``image`` and ``segment_map``."""
+def _graph(
+    sample: ImageSample, segments: PanopticSegments, segmenter: Segmenter, parameters: GraphParameters
+) -> SceneGraph:
     height, width = sample.image.shape[:2]
     try:
-        segments = segmenter(sample.image, sample.panoptic)
         if segments.segment_map.shape != (height, width):
             raise DataError(f"the image is {width}x{height}, but has {segments}")
-        graph = segments_to_graph(segments, segmenter.categories, parameters)
+        return segments_to_graph(segments, segmenter.categories, parameters)
     except DataError as error:
         raise DataError(f"{sample.name}: {error}") from error
-    graph.image = torch.from_numpy(np.ascontiguousarray(np.moveaxis(sample.image, 2, 0)))[None]
-    return graph
 
 
 @torch.no_grad()
 def _add_features(graphs: Sequence[SceneGraph], backbone: Backbone) -> None:
     """Give graphs of images of one size ``x`` in place of ``image`` and ``segment_map``."""
-    nodes = torch.tensor([graph.num_nodes for graph in graphs])
-    local = torch.cat([graph.segment_map for graph in graphs]).long()
-    first = (nodes.cumsum(0) - nodes)[:, None, None]
-    node_map = torch.where(local < 0, -1, local + first)
-    images = torch.cat([graph.image for graph in graphs])
-    x = region_features(backbone, images, node_map, int(nodes.sum()))
-    for graph, rows in zip(graphs, x.split(nodes.tolist()), strict=True):
+    batch = Batch.from_data_list(list(graphs))
+    x = region_features(backbone, batch.image, batch.pixels(), batch.num_nodes)
+    for graph, rows in zip(graphs, x.split([graph.num_nodes for graph in graphs]), strict=True):
         graph.x = rows
-        del graph.image, graph.segment_map
+        for name in ("image", "segment_map"):
+            graph.pop(name, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -52,10 +53,44 @@ class GraphParameters:
     Attributes:
         neighbours: Each node is joined to this many nearest nodes, whether they touch it or not.
         max_segments: Larger images keep this many segments, the largest.
+        regions: What of the image a node stands for: ``masks``, the segment's own pixels, or ``boxes``, all pixels of
+            its box, those of other segments too (what an object detector gives).
     """
 
     neighbours: int = 4
     max_segments: int = 64
+    regions: str = "masks"
+
+
+class Pixels(NamedTuple):
+    """Which pixels belong to which nodes, P pairs of both; a pixel of two boxes belongs to two nodes.
+
+    Attributes:
+        node: Counted over the batch, shape (P,), int64.
+        image: Position in the batch, shape (P,), int64.
+        y: Shape (P,), int64.
+        x: Shape (P,), int64.
+    """
+
+    node: Tensor
+    image: Tensor
+    y: Tensor
+    x: Tensor
+
+    @classmethod
+    def of_map(cls, node_map: Tensor) -> Pixels:
+        """Pixels of a map of nodes, -1 for none, shape (B, H, W), int64."""
+        image, y, x = (node_map >= 0).nonzero(as_tuple=True)
+        return cls(node_map[image, y, x], image, y, x)
+
+    @classmethod
+    def of_boxes(cls, boxes: Tensor, image: Tensor) -> Pixels:
+        """Pixels of boxes (x, y, width, height), shape (N, 4), int64, in the images of positions ``image`` (N,)."""
+        left, top, width, height = boxes.T
+        area = width * height
+        node = torch.arange(len(boxes), device=boxes.device).repeat_interleave(area)
+        within = torch.arange(len(node), device=boxes.device) - (area.cumsum(0) - area)[node]
+        return cls(node, image[node], top[node] + within // width[node], left[node] + within % width[node])
 
 
 class SceneGraph(Data):
@@ -67,19 +102,25 @@ class SceneGraph(Data):
         x: Visual features of the nodes, shape (N, F), float32; only with a frozen backbone.
         image: RGB, shape (B, 3, H, W), uint8; only with a trainable backbone.
         segment_map: Node of every pixel, counted within its image, -1 for none, shape (B, H, W), int32; only with a
-            trainable backbone. See :meth:`node_map`.
+            trainable backbone, and where nodes stand for masks. See :meth:`pixels`.
         category: Position of each node's category in the vocabulary, shape (N,), int64.
         geometry: Columns :data:`GEOMETRY`, shape (N, 13), float32.
         edge_index: Row 0 the sources, row 1 the targets, shape (2, E), int64.
         edge_attr: Columns :data:`EDGE_GEOMETRY`, shape (E, 6), float32.
     """
 
-    def node_map(self) -> Tensor:
-        """Node of every pixel, counted over the batch, -1 for none, shape (B, H, W), int64."""
-        segment_map = self.segment_map.long()
-        if "ptr" not in self:
-            return segment_map
-        return torch.where(segment_map < 0, -1, segment_map + self.ptr[:-1, None, None])
+    def pixels(self) -> Pixels:
+        """Pixels of every node; of a graph with ``image``."""
+        ptr = self.ptr if "ptr" in self else torch.tensor([0, self.num_nodes])
+        if "segment_map" in self:
+            local = self.segment_map.long()
+            return Pixels.of_map(torch.where(local < 0, -1, local + ptr[:-1, None, None].to(local.device)))
+        height, width = self.image.shape[-2:]
+        size = self.geometry.new_tensor([width, height, width, height])
+        image = torch.arange(len(ptr) - 1, device=self.geometry.device).repeat_interleave(
+            ptr.diff().to(self.geometry.device)
+        )
+        return Pixels.of_boxes((self.geometry[:, :4] * size).round().long(), image)
 
 
 def segments_to_graph(
@@ -93,7 +134,7 @@ def segments_to_graph(
         parameters: See :class:`GraphParameters`.
 
     Returns:
-        Graph with ``segment_map``, and neither ``x`` nor ``image``.
+        Graph without ``x`` and ``image``; with ``segment_map`` where nodes stand for masks.
 
     Raises:
         DataError: there is no segment, a segment has no pixel, or its category is not in the vocabulary.
@@ -105,18 +146,28 @@ def segments_to_graph(
             raise DataError(f"segment {segment.id} has category {segment.category_id}, not one of the vocabulary's")
     category = np.array([vocabulary[segment.category_id] for segment in kept])
     isthing = np.array([categories[position].isthing for position in category])
-    node_map = _node_map(segments.segment_map, np.array([segment.id for segment in kept]))
-    geometry = _geometry(node_map, isthing)
-    touching = _touching(node_map, len(kept))
+    height, width = segments.segment_map.shape
+    segment_map = None
+    if parameters.regions == "boxes":
+        boxes = np.array([segment.bbox for segment in kept])
+        geometry = _box_geometry(boxes, height, width, isthing)
+        touching = _boxes_touch(boxes)
+    else:
+        node_map = _node_map(segments.segment_map, np.array([segment.id for segment in kept]))
+        geometry = _geometry(node_map, isthing)
+        touching = _touching(node_map, len(kept))
+        segment_map = torch.from_numpy(node_map[None].astype(np.int32))
     source, target = np.nonzero(touching | _near(geometry[:, 4:6], parameters.neighbours))
-    return SceneGraph(
+    graph = SceneGraph(
         category=torch.from_numpy(category),
         geometry=torch.from_numpy(geometry.astype(np.float32)),
         edge_index=torch.from_numpy(np.stack([source, target])),
         edge_attr=torch.from_numpy(_edge_geometry(geometry, source, target, touching).astype(np.float32)),
-        segment_map=torch.from_numpy(node_map[None].astype(np.int32)),
         num_nodes=len(kept),
     )
+    if segment_map is not None:
+        graph.segment_map = segment_map
+    return graph
 
 
 def _largest(segments: PanopticSegments, count: int) -> Sequence[Segment]:
@@ -163,8 +214,6 @@ def _geometry(node_map: NDArray[np.int64], isthing: NDArray[np.bool_]) -> NDArra
     dx, dy = columns - x[nodes], rows - y[nodes]
     # 1 / 12 is a pixel's own variance: a single pixel is a square, not a point.
     xx, xy, yy = (mean(dx * dx) + 1 / 12) / area, mean(dx * dy) / area, (mean(dy * dy) + 1 / 12) / area
-    half_sum, half_difference = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
-    eccentricity = np.sqrt(2 * half_difference / (half_sum + half_difference))
     return np.stack(
         [
             left / width,
@@ -178,11 +227,26 @@ def _geometry(node_map: NDArray[np.int64], isthing: NDArray[np.bool_]) -> NDArra
             xx,
             xy,
             yy,
-            eccentricity,
+            _eccentricity(xx, xy, yy),
             isthing,
         ],
         axis=1,
     )
+
+
+def _eccentricity(xx: NDArray[np.float64], xy: NDArray[np.float64], yy: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Eccentricity of the ellipses with these second moments."""
+    half_sum, half_difference = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
+    return np.sqrt(2 * half_difference / (half_sum + half_difference))
+
+
+def _box_geometry(boxes: NDArray[np.int64], height: int, width: int, isthing: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Columns :data:`GEOMETRY` of nodes that own all pixels of their boxes (x, y, width, height), shape (N, 4)."""
+    x, y, w, h = boxes.T.astype(np.float64)
+    xx, xy, yy = w / h / 12, np.zeros(len(boxes)), h / w / 12
+    columns = [x / width, y / height, w / width, h / height, (x + w / 2) / width, (y + h / 2) / height]
+    columns += [w * h / (width * height), np.ones(len(boxes)), xx, xy, yy, _eccentricity(xx, xy, yy), isthing]
+    return np.stack(columns, axis=1)
 
 
 def _touching(node_map: NDArray[np.int64], n: int) -> NDArray[np.bool_]:
@@ -191,6 +255,15 @@ def _touching(node_map: NDArray[np.int64], n: int) -> NDArray[np.bool_]:
     touching[node_map[:, :-1], node_map[:, 1:]] = True
     touching[node_map[:-1], node_map[1:]] = True
     touching = (touching | touching.T)[:n, :n]
+    np.fill_diagonal(touching, False)
+    return touching
+
+
+def _boxes_touch(boxes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether boxes (x, y, width, height) overlap or lie side by side, shape (N, N), false on the diagonal."""
+    first, last = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    shared = np.minimum(last[:, None], last) - np.maximum(first[:, None], first)  # < 0: a gap; 0: side by side
+    touching = (shared >= 0).all(axis=2) & (shared > 0).any(axis=2)
     np.fill_diagonal(touching, False)
     return touching
 

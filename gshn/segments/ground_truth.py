@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gshn.errors import DataError
-from gshn.segments.panoptic import Category, PanopticSegments
+from gshn.segments.panoptic import Category, PanopticSegments, Segmenter
 
 
-class GroundTruthSegmenter:
+class GroundTruthSegmenter(Segmenter):
     """Returns the annotation.
 
     Args:
@@ -36,7 +36,7 @@ class GroundTruthSegmenter:
             DataError: there is no annotation, or it has no segment.
         """
         if annotation is None:
-            raise DataError("the image has no annotated segments; use the superpixel segmenter")
+            raise DataError("the image has no annotated segments; choose another segmenter")
         if not annotation.segments:
             raise DataError("the image's annotation has no segment")
         return annotation

@@ -89,10 +89,8 @@ class PanopticSegments:
 class Segmenter(Protocol):
     """Image -> panoptic segments."""
 
-    @property
-    def categories(self) -> Sequence[Category]:
-        """The vocabulary that the segments' ``category_id`` come from."""
-        ...
+    categories: Sequence[Category]
+    """The vocabulary that the segments' ``category_id`` come from."""
 
     @property
     def key(self) -> str:
@@ -111,6 +109,12 @@ class Segmenter(Protocol):
             DataError: there is no segment.
         """
         ...
+
+    def batch(
+        self, images: Sequence[NDArray[np.uint8]], annotations: Sequence[PanopticSegments | None]
+    ) -> list[PanopticSegments]:
+        """Segment several images; a network overrides it to take them together."""
+        return [self(image, annotation) for image, annotation in zip(images, annotations, strict=True)]
 
 
 def segments_from_map(segment_map: NDArray[np.integer], category_of: Mapping[int, int]) -> PanopticSegments:
@@ -175,3 +179,34 @@ def read_coco_panoptic(png_path: Path, segments_info: Sequence[Mapping[str, Any]
         raise DataError(f"{png_path}: segment {min(unseen)} of the annotation has no pixel")
     crowds = (replace(s, iscrowd=bool(info[s.id].get("iscrowd", 0))) for s in found.segments)
     return replace(found, segments=tuple(crowds))
+
+
+def resize(segments: PanopticSegments, height: int, width: int) -> PanopticSegments:
+    """The segments of an image scaled to another size, each pixel that of the nearest one.
+
+    Segments that lose all their pixels are left out.
+    """
+    if segments.segment_map.shape == (height, width):
+        return segments
+    old_height, old_width = segments.segment_map.shape
+    rows = (2 * np.arange(height) + 1) * old_height // (2 * height)
+    columns = (2 * np.arange(width) + 1) * old_width // (2 * width)
+    scaled = segments_from_map(
+        segments.segment_map[np.ix_(rows, columns)], {s.id: s.category_id for s in segments.segments}
+    )
+    crowds = {s.id for s in segments.segments if s.iscrowd}
+    return replace(scaled, segments=tuple(replace(s, iscrowd=s.id in crowds) for s in scaled.segments))
+
+
+def coco_categories(categories: Sequence[Category]) -> list[dict[str, Any]]:
+    """A vocabulary as the ``categories`` of a COCO panoptic JSON."""
+    return [{"id": c.id, "name": c.name, "isthing": int(c.isthing), "supercategory": ""} for c in categories]
+
+
+def coco_annotation(segments: PanopticSegments, image_id: int, file_name: str) -> dict[str, Any]:
+    """Segments as an entry of a COCO panoptic JSON's ``annotations``; ``file_name`` is the PNG's."""
+    info = [
+        {"id": s.id, "category_id": s.category_id, "area": s.area, "bbox": list(s.bbox), "iscrowd": int(s.iscrowd)}
+        for s in segments.segments
+    ]
+    return {"image_id": image_id, "file_name": file_name, "segments_info": info}

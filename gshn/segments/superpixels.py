@@ -14,7 +14,7 @@ from skimage.color import rgb2lab
 from skimage.segmentation import felzenszwalb
 
 from gshn.errors import DataError
-from gshn.segments.panoptic import Category, PanopticSegments, segments_from_map
+from gshn.segments.panoptic import Category, PanopticSegments, Segmenter, segments_from_map
 
 REGION = Category(id=1, name="region", isthing=False)
 
@@ -35,7 +35,7 @@ class SuperpixelParameters:
     min_area: int = 8
 
 
-class SuperpixelSegmenter:
+class SuperpixelSegmenter(Segmenter):
     """Graph-based superpixels, with blurred outlines resolved, merged by colour.
 
     1. Superpixels (Felzenszwalb and Huttenlocher, Efficient graph-based image segmentation, IJCV 2004). Unlike SLIC's,

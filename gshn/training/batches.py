@@ -6,20 +6,23 @@ sees, and W processes together see what one sees.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerFast
 
-from gshn.data.easyvqa import Question
+from gshn.data.texts import Question
+from gshn.data.vqa2 import answer_scores
 from gshn.encoders.text import tokenize
-from gshn.graphs.cache import GraphDataset
+from gshn.graphs.dataset import GraphDataset
 from gshn.graphs.scene_graph import SceneGraph
+from gshn.graphs.shards import ShardStream, to_dataset
 from gshn.losses.masked_language import mask_tokens
 
 MASKED_SHARE = 0.2
@@ -66,7 +69,7 @@ class QuestionBatch(OnDevice):
         input_ids: Questions, shape (B, L).
         attention_mask: Shape (B, L).
         image: Index in the batch of each question's graph, shape (B,).
-        answer: Index of the right answer, shape (B,).
+        answer: How right each answer is, in [0, 1], shape (B, A): see :func:`gshn.data.vqa2.soft_accuracy`.
     """
 
     graphs: SceneGraph
@@ -93,38 +96,103 @@ class StepSampler:
 
     drop_last = True
 
-    def __init__(self, items: int, batch_size: int, steps: range, seed: Sequence[int]):
-        """Sample ``batch_size`` of ``items`` for each of ``steps``; ``seed`` is the key of the randomness."""
-        self.items, self.batch_size, self.steps, self.seed = items, batch_size, steps, tuple(seed)
+    def __init__(self, corpus: PairCorpus | QuestionCorpus, batch_size: int, steps: range, seed: Sequence[int]):
+        """Sample ``batch_size`` items for each of ``steps``; ``seed`` is the key of the randomness."""
+        self.corpus, self.batch_size, self.steps, self.seed = corpus, batch_size, steps, tuple(seed)
 
     def __len__(self) -> int:
         return len(self.steps)
 
     def __iter__(self) -> Iterator[list[Key]]:
         order: dict[int, np.ndarray] = {}
+        items = len(self.corpus)
         for step in self.steps:
             positions = range(step * self.batch_size, (step + 1) * self.batch_size)
-            for epoch in {position // self.items for position in positions} - order.keys():
-                order = {e: o for e, o in order.items() if e >= positions[0] // self.items}
-                order[epoch] = generator(*self.seed, epoch).permutation(self.items)
-            yield [(step, int(order[position // self.items][position % self.items])) for position in positions]
+            for epoch in {position // items for position in positions} - order.keys():
+                order = {e: o for e, o in order.items() if e >= positions[0] // items}
+                order[epoch] = self.corpus.order(generator(*self.seed, epoch))
+            yield [(step, int(order[position // items][position % items])) for position in positions]
 
 
 class PairCorpus(Dataset[Key]):
-    """Scene graphs with captions; :meth:`collate` makes batches."""
+    """Scene graphs with captions, in memory; the interface of :class:`StreamedPairs` too.
 
-    def __init__(self, graphs: GraphDataset, captions: list[list[str]]):
-        self.graphs, self.captions = graphs, captions
+    Args:
+        graphs: Of the images.
+        captions: Of each image.
+        names: Of each image.
+    """
+
+    def __init__(self, graphs: GraphDataset, captions: list[list[str]], names: list[str]):
+        self.graphs, self._captions, self.names = graphs, captions, names
 
     def __len__(self) -> int:
-        return len(self.captions)
+        return len(self._captions)
 
     def __getitem__(self, key: Key) -> Key:
         return key  # Batches are assembled whole, in collate: slicing big tensors once beats doing it per item.
 
+    def order(self, random: np.random.Generator) -> NDArray[np.int64]:
+        """A permutation of the items."""
+        return random.permutation(len(self))
+
+    def fetch(self, indices: Sequence[int]) -> tuple[SceneGraph, list[list[str]]]:
+        """Graphs of some items as one disconnected graph, and their captions."""
+        return self.graphs.batch(indices), [self._captions[index] for index in indices]
+
+    def captions(self) -> Iterable[list[str]]:
+        """Captions of every image."""
+        return self._captions
+
+    @property
+    def moments(self) -> tuple[Tensor, Tensor] | None:
+        """See :attr:`GraphDataset.moments`."""
+        return self.graphs.moments
+
+
+class StreamedPairs(PairCorpus):
+    """Scene graphs with captions, read from shards as they are needed.
+
+    Args:
+        stream: The shards.
+        positions: Place of each of their categories in the model's vocabulary.
+    """
+
+    def __init__(self, stream: ShardStream, positions: Tensor):
+        self.stream, self.positions = stream, positions
+
+    def __len__(self) -> int:
+        return len(self.stream)
+
+    def order(self, random: np.random.Generator) -> NDArray[np.int64]:
+        """See :meth:`ShardStream.order`."""
+        return self.stream.order(random)
+
+    def fetch(self, indices: Sequence[int]) -> tuple[SceneGraph, list[list[str]]]:
+        """See :class:`PairCorpus`."""
+        stored = self.stream.fetch(indices)
+        graphs = to_dataset(stored).with_categories(self.positions).batch(range(len(stored)))
+        return graphs, [graph.annotation["captions"] for graph in stored]
+
+    def captions(self) -> Iterator[list[str]]:
+        """Captions of every image, in one pass over the shards."""
+        for graph in self.stream:
+            yield graph.annotation["captions"]
+
+    @property
+    def moments(self) -> tuple[Tensor, Tensor] | None:
+        """See :class:`PairCorpus`."""
+        index = self.stream.index
+        return None if index.mean is None or index.square is None else (index.mean.float(), index.square.float())
+
 
 class QuestionCorpus(Dataset[Key]):
-    """Scene graphs with questions."""
+    """Scene graphs with questions.
+
+    Args:
+        graphs: Of the images.
+        questions: ``image_index`` counts within ``graphs``.
+    """
 
     def __init__(self, graphs: GraphDataset, questions: list[Question]):
         self.graphs, self.questions = graphs, questions
@@ -135,6 +203,15 @@ class QuestionCorpus(Dataset[Key]):
     def __getitem__(self, key: Key) -> Key:
         return key
 
+    def order(self, random: np.random.Generator) -> NDArray[np.int64]:
+        """A permutation of the items."""
+        return random.permutation(len(self))
+
+    @property
+    def moments(self) -> tuple[Tensor, Tensor] | None:
+        """See :attr:`GraphDataset.moments`."""
+        return self.graphs.moments
+
 
 class PairCollator:
     """Keys -> :class:`PairBatch`."""
@@ -144,20 +221,21 @@ class PairCollator:
         corpus: PairCorpus,
         tokenizer: PreTrainedTokenizerFast,
         words: Sequence[int],
-        weights: Sequence[float],
+        weights: Sequence[float] | None,
         seed: Sequence[int],
     ):
-        """Set up; ``words`` are the token ids of STL's words, ``weights`` how often each caption is chosen."""
+        """Set up; ``words`` are STL's token ids, ``weights`` how often each caption is chosen, alike where None."""
         self.corpus, self.tokenizer, self.seed = corpus, tokenizer, tuple(seed)
         self.words = torch.tensor(words, dtype=torch.long)
-        self.weights = np.asarray(weights) / np.sum(weights)
+        self.weights = None if weights is None else np.asarray(weights) / np.sum(weights)
 
     def __call__(self, keys: list[Key]) -> PairBatch:
         """Assemble a batch."""
         randoms = [generator(*self.seed, *key) for key in keys]
+        graphs, captions_of = self.corpus.fetch([index for _, index in keys])
         captions = [
-            self.corpus.captions[index][random.choice(len(self.weights), p=self.weights)]
-            for random, (_, index) in zip(randoms, keys, strict=True)
+            captions[random.choice(len(captions), p=self.weights)]
+            for random, captions in zip(randoms, captions_of, strict=True)
         ]
         input_ids, attention_mask = tokenize(self.tokenizer, captions)
         masked = [
@@ -172,7 +250,7 @@ class PairCollator:
         ]
         has_token = torch.zeros(len(keys), len(self.tokenizer)).scatter_(1, input_ids, 1.0)
         return PairBatch(
-            graphs=self.corpus.graphs.batch([index for _, index in keys]),
+            graphs=graphs,
             input_ids=input_ids,
             attention_mask=attention_mask,
             masked_ids=torch.stack([ids for ids, _ in masked]),
@@ -187,19 +265,23 @@ class QuestionCollator:
 
     def __init__(self, corpus: QuestionCorpus, tokenizer: PreTrainedTokenizerFast, answers: Sequence[str]):
         self.corpus, self.tokenizer = corpus, tokenizer
-        self.answers = {answer: index for index, answer in enumerate(answers)}
+        self.answers = tuple(answers)
 
     def __call__(self, keys: list[Key]) -> QuestionBatch:
         """Assemble a batch; questions on the same image share its graph."""
         questions = [self.corpus.questions[index] for _, index in keys]
         images, position = np.unique([question.image_index for question in questions], return_inverse=True)
         input_ids, attention_mask = tokenize(self.tokenizer, [question.text for question in questions])
+        answer = torch.zeros(len(questions), len(self.answers))
+        for row, question in zip(answer, questions, strict=True):
+            for index, score in answer_scores(question.answers, self.answers).items():
+                row[index] = score
         return QuestionBatch(
             graphs=self.corpus.graphs.batch(images.tolist()),
             input_ids=input_ids,
             attention_mask=attention_mask,
             image=torch.from_numpy(position),
-            answer=torch.tensor([self.answers[question.answer] for question in questions]),
+            answer=answer,
         )
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gshn.errors import CheckpointError
 from gshn.files import write_atomically
-from gshn.model import GSHN, load_tensors
+from gshn.model import load_tensors
 
 FILE = "training_state.safetensors"
 
@@ -22,7 +22,7 @@ class Progress:
     """Where a run stands.
 
     Attributes:
-        stage: ``pretrain`` or ``finetune``.
+        stage: ``pretrain``, ``finetune`` or ``segmenter``.
         step: Steps of that stage that are done.
         seconds: Time spent so far.
     """
@@ -32,7 +32,7 @@ class Progress:
     seconds: float
 
 
-def save_state(folder: Path, model: GSHN, optimizer: Optimizer, progress: Progress) -> None:
+def save_state(folder: Path, model: nn.Module, optimizer: Optimizer, progress: Progress) -> None:
     """Write model, optimizer state and progress to ``folder``.
 
     Randomness has no state to save: it is a function of the step (see :mod:`gshn.training.batches`).
@@ -63,7 +63,7 @@ def read_state(folder: Path) -> tuple[Progress, dict[str, Tensor]] | None:
         raise CheckpointError(f"{path} is broken ({error}); delete it to train from the start") from None
 
 
-def restore_model(model: GSHN, tensors: dict[str, Tensor], folder: Path) -> None:
+def restore_model(model: nn.Module, tensors: dict[str, Tensor], folder: Path) -> None:
     """Load the model's part of a training state."""
     own = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
     load_tensors(model, own, folder / FILE)

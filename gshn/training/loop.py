@@ -151,22 +151,22 @@ class Trainer:
             self.corpora.pairs,
             self.model.tokenizer,
             self.model.vocabulary.words,
-            c.data.scenes.caption_weights,
+            self.corpora.caption_weights,
             (*seed, 0),
         )
         if stage == "pretrain":
-            sampler = StepSampler(len(self.corpora.pairs), settings.batch_size, steps, (*seed, 1))
+            sampler = StepSampler(self.corpora.pairs, settings.batch_size, steps, (*seed, 1))
             yield from zip(self.accelerator.prepare(loader(self.corpora.pairs, sampler, pairs)), repeat(None))
             return
         corpus, every = self.corpora.questions, c.finetune.rehearsal_every
         questions = QuestionCollator(corpus, self.model.tokenizer, self.model.vocabulary.answers)
-        sampler = StepSampler(len(corpus), settings.batch_size, steps, (*seed, 2))
+        sampler = StepSampler(corpus, settings.batch_size, steps, (*seed, 2))
         question_batches = self.accelerator.prepare(loader(corpus, sampler, questions))
         if not c.finetune.rehearsal:
             yield from zip(repeat(None), question_batches)
             return
         rehearsed = range(-(-first // every) * every, settings.steps, every)
-        sampler = StepSampler(len(self.corpora.pairs), c.finetune.rehearsal, rehearsed, (*seed, 1))
+        sampler = StepSampler(self.corpora.pairs, c.finetune.rehearsal, rehearsed, (*seed, 1))
         pair_batches = iter(self.accelerator.prepare(loader(self.corpora.pairs, sampler, pairs)))
         for step, batch in zip(steps, question_batches, strict=True):
             yield next(pair_batches) if step % every == 0 else None, batch

@@ -40,8 +40,9 @@ class Objective(nn.Module):
                 losses["vqa_firing_rate"] = penalty
                 total = total + self.weights.firing_rate * penalty
             logits = self.model.answer(encoded, questions.input_ids, questions.attention_mask, questions.image)
-            wrong = F.cross_entropy(logits.float(), questions.answer, reduction="none")
-            losses["vqa"] = global_mean(wrong)
+            # Of answers that people gave, each counts by how right it is; with one right answer: cross-entropy.
+            target = questions.answer / questions.answer.sum(dim=1, keepdim=True)
+            losses["vqa"] = global_mean(F.cross_entropy(logits.float(), target, reduction="none"))
             total = total + losses["vqa"]
         return {"loss": total, **losses}
 

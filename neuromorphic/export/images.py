@@ -12,21 +12,19 @@ from gshn.training.corpora import Corpora
 
 @torch.inference_mode()
 def held_out_images(model: GSHN, count: int) -> dict[str, SpikingInput]:
-    """The first held-out scenes of the model's configuration, by name.
+    """The first held-out images of the model's configuration, by name.
 
     Raises:
         CheckpointError: the model has no spiking path.
-        ConfigError: there are fewer held-out scenes than ``count``.
+        ConfigError: there are fewer held-out images than ``count``.
     """
     if model.encoder.spiking is None:
         raise CheckpointError("the checkpoint has no spiking path: model.spiking.enabled is false in its config.yaml")
-    held_out = model.config.data.scenes.test
-    if count > held_out:
+    pairs = Corpora(model.config).test_pairs
+    if count > len(pairs):
         raise ConfigError(
-            f"--images {count} is more than the {held_out} held-out scenes of the checkpoint (data.scenes.test)"
+            f"--images {count} is more than the {len(pairs)} held-out images of the checkpoint (data.pairs.test)"
         )
-    corpora = Corpora(model.config)
-    graphs = corpora.test_pairs.graphs.batch(range(count))
+    graphs = pairs.graphs.batch(range(count))
     inputs = spiking_inputs(model, model.node_inputs(graphs.to(device_of(model))))
-    scenes = corpora.scenes("test", count)
-    return {scenes[i].name: spiking_input for i, spiking_input in enumerate(inputs)}
+    return dict(zip(pairs.names, inputs, strict=False))

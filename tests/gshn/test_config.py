@@ -19,8 +19,8 @@ def test_default_is_the_dataclasses_defaults() -> None:
 
 
 def test_overrides() -> None:
-    config = load_config("default", ["model.spiking.steps=16", "data.questions.train_images=null", "seed=3"])
-    assert (config.model.spiking.steps, config.data.questions.train_images, config.seed) == (16, None, 3)
+    config = load_config("default", ["model.spiking.steps=16", "data.questions.train=null", "seed=3"])
+    assert (config.model.spiking.steps, config.data.questions.train, config.seed) == (16, None, 3)
     assert differences(config, Config()) == ["seed (3 and 0)", "model.spiking.steps (16 and 8)"]
 
 
@@ -34,7 +34,7 @@ def test_overrides() -> None:
         ("model.width=130", r"multiple of model\.gat\.heads"),
         ("model.spiking.tau=1e-9", "0 < dt <= tau"),
         ("graph.backbone=resnet", "efficientnet_lite0, small_conv"),
-        ("data.scenes.caption_weights=[1,2]", "5 weights"),
+        ("data.pairs.caption_weights=[1,2]", "5 weights"),
         ("finetune.task=nlvr2", "vqa, none"),
         ("--flag", "key=value"),
     ],

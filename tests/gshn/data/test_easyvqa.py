@@ -18,7 +18,7 @@ def test_counts() -> None:
     assert (len(train.questions), len(test.questions)) == (38575, 9673)
     assert len(EasyVQA.answers()) == 13
     assert EasyVQA.answers() == sorted(EasyVQA.answers())
-    assert {question.answer for question in train.questions} == set(EasyVQA.answers())
+    assert {answer for question in train.questions for answer in question.answers} == set(EasyVQA.answers())
     assert max(question.image_index for question in test.questions) == 999
 
 
@@ -27,9 +27,9 @@ def test_questions_are_on_their_images() -> None:
     rgb = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "black": (0, 0, 0)}
     data, right = EasyVQA("test"), Counter[bool]()
     for question in data.questions:
-        if question.text.startswith("what color") and question.answer in rgb:
+        if question.text.startswith("what color") and question.answers[0] in rgb:
             image = data[question.image_index].image.astype(float) / 255
-            nearest = np.abs(image - np.array(rgb[question.answer])).sum(axis=2).min()
+            nearest = np.abs(image - np.array(rgb[question.answers[0]])).sum(axis=2).min()
             right[nearest < 1.0] += 1
     assert right[True] > 200
     assert right[True] / right.total() > 0.95

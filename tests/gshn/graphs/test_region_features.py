@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from gshn.graphs.backbones import SmallConvNet
-from gshn.graphs.region_features import COLOUR_DIM, colour_statistics, mask_pool, region_features
+from gshn.graphs.region_features import COLOUR_DIM, colour_statistics, region_features
+from gshn.graphs.region_features import mask_pool as pool_pixels
+from gshn.graphs.scene_graph import Pixels
 
 SIZES = [(12, 17), (6, 9), (3, 4), (1, 1)]
 
@@ -21,6 +23,10 @@ def node_map():
 def maps():
     g = torch.Generator().manual_seed(1)
     return [torch.randn(2, 3, *size, dtype=torch.float64, generator=g) for size in SIZES]
+
+
+def mask_pool(maps, node_map, num_nodes):
+    return pool_pixels(maps, Pixels.of_map(node_map), node_map.shape[1:], num_nodes)
 
 
 def slow_mask_pool(maps, node_map, num_nodes):
@@ -64,7 +70,7 @@ def test_mask_pool_follows_the_nodes_numbering(node_map, maps):
 
 def test_colour_statistics_equal_mean_and_deviation(node_map):
     images = torch.randint(0, 256, (2, 3, 12, 17), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
-    found = colour_statistics(images, node_map, 6)
+    found = colour_statistics(images, Pixels.of_map(node_map), 6)
     for node in range(6):
         image = 0 if node < 3 else 1
         pixels = images[image][:, node_map[image] == node].double() / 255
@@ -76,7 +82,24 @@ def test_region_features_reach_the_backbones_parameters(node_map):
     torch.manual_seed(0)
     backbone = SmallConvNet((8, 16))
     images = torch.randint(0, 256, (2, 3, 12, 17), dtype=torch.uint8)
-    features = region_features(backbone, images, node_map, 6)
+    features = region_features(backbone, images, Pixels.of_map(node_map), 6)
     assert features.shape == (6, COLOUR_DIM + 24)
     features.square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in backbone.parameters())
+
+
+def test_pixels_of_boxes_that_overlap_are_all_of_theirs(maps):
+    boxes = torch.tensor([[0, 0, 17, 12], [3, 2, 5, 4], [16, 11, 1, 1], [3, 3, 2, 9]])
+    image = torch.tensor([0, 0, 1, 1])
+    pixels = Pixels.of_boxes(boxes, image)
+    for node, (x, y, w, h) in enumerate(boxes.tolist()):
+        own = pixels.node == node
+        expected = {(int(image[node]), row, column) for row in range(y, y + h) for column in range(x, x + w)}
+        found = list(zip(pixels.image[own].tolist(), pixels.y[own].tolist(), pixels.x[own].tolist(), strict=True))
+        assert len(found) == len(expected) and set(found) == expected
+    pooled = pool_pixels(maps, pixels, (12, 17), 4)
+    alone = torch.full((2, 12, 17), -1)
+    alone[0, 2:6, 3:8] = 0
+    torch.testing.assert_close(pooled[1:2], slow_mask_pool(maps, alone, 1))
+    whole = torch.zeros(1, 12, 17, dtype=torch.int64)
+    torch.testing.assert_close(pooled[:1], slow_mask_pool([m[:1] for m in maps], whole, 1))

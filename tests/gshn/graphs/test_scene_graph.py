@@ -171,17 +171,49 @@ def test_what_cannot_be_a_graph():
         segments_to_graph(empty, CATEGORIES, K1)
 
 
-def test_batches_keep_node_maps_apart():
+def test_batches_keep_pixels_apart():
     graphs = [segments_to_graph(voronoi(n, seed=n), CATEGORIES, K1) for n in (5, 1, 7)]
     batch = Batch.from_data_list(graphs)
     assert batch.num_nodes == 13 and batch.num_graphs == 3
-    node_map = batch.node_map()
+    pixels = batch.pixels()
     for i, (graph, start) in enumerate(zip(graphs, (0, 5, 6), strict=True)):
-        local = graph.node_map()[0]
-        assert local.dtype == torch.int64
-        assert torch.equal(node_map[i], torch.where(local < 0, -1, local + start))
+        own, alone = pixels.image == i, graph.pixels()
+        assert torch.equal(pixels.node[own], alone.node + start)
+        assert torch.equal(pixels.y[own], alone.y) and torch.equal(pixels.x[own], alone.x)
+        assert torch.equal(graph.segment_map[0][alone.y, alone.x].long(), alone.node)
     for graph, back in zip(graphs, batch.to_data_list(), strict=True):
         assert all(torch.equal(graph[name], back[name]) for name in graph.keys() if name != "num_nodes")  # noqa: SIM118
+
+
+BOXES = GraphParameters(neighbours=1, regions="boxes")
+
+
+def test_boxes_of_rectangles_are_as_their_masks():
+    segment_map = np.zeros((12, 16), dtype=np.int32)
+    segment_map[:, :5], segment_map[:7, 5:], segment_map[9:, 6:10] = 1, 2, 3
+    segments = segments_from_map(segment_map, {1: 10, 2: 20, 3: 30})
+    masks, boxes = (segments_to_graph(segments, CATEGORIES, p) for p in (K1, BOXES))
+    for name in ("category", "geometry", "edge_index", "edge_attr"):
+        torch.testing.assert_close(boxes[name], masks[name])
+    assert "segment_map" not in boxes
+
+
+def test_boxes_own_what_lies_in_them():
+    segment_map = np.ones((12, 16), dtype=np.int32)
+    segment_map[3:6, 4:9] = 2
+    segment_map[3, 4] = 3
+    segments = segments_from_map(segment_map, {1: 10, 2: 20, 3: 30})
+    graph = segments_to_graph(segments, CATEGORIES, BOXES)
+    areas = column(graph.geometry, GEOMETRY, "area") * 12 * 16
+    assert areas.tolist() == pytest.approx([12 * 16, 15, 1])
+    assert column(graph.geometry, GEOMETRY, "fill").tolist() == [1, 1, 1]
+    assert graph.num_edges == 6 and (column(graph.edge_attr, EDGE_GEOMETRY, "touching") == 1).all()
+    graph.image = torch.zeros(1, 3, 12, 16, dtype=torch.uint8)
+    counts = torch.bincount(graph.pixels().node)
+    assert counts.tolist() == [12 * 16, 15, 1]
+    both = Batch.from_data_list([graph, graph]).pixels()
+    assert torch.equal(torch.bincount(both.image), torch.tensor([208, 208]))
+    assert both.node.max() == 5
 
 
 @pytest.mark.skipif(not COCO.is_dir(), reason="the COCO panoptic sample is not here")

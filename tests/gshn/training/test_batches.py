@@ -5,8 +5,8 @@ import pytest
 import torch
 from helpers import CAPTIONS, random_graph, tiny_model
 
-from gshn.data.easyvqa import Question
-from gshn.graphs.cache import GraphDataset
+from gshn.data.texts import Question
+from gshn.graphs.dataset import GraphDataset
 from gshn.losses.masked_language import IGNORE
 from gshn.training.batches import PairCollator, PairCorpus, QuestionCollator, QuestionCorpus, StepSampler, generator
 
@@ -22,21 +22,25 @@ def graph_dataset(count: int) -> GraphDataset:
     )
 
 
+def corpus(items: int) -> PairCorpus:
+    return PairCorpus(graph_dataset(items), [["a"]] * items, [""] * items)
+
+
 class TestStepSampler:
     def test_an_epoch_has_every_item_once(self) -> None:
-        batches = list(StepSampler(10, 4, range(5), (0,)))
+        batches = list(StepSampler(corpus(10), 4, range(5), (0,)))
         items = [index for _, index in chain.from_iterable(batches)]
         assert all(len(batch) == 4 for batch in batches)
         assert sorted(items[:10]) == sorted(items[10:]) == list(range(10))
         assert items[:10] != items[10:]
 
     def test_starting_later_gives_the_same_steps(self) -> None:
-        whole = list(StepSampler(10, 4, range(7), (3, 1)))
-        assert list(StepSampler(10, 4, range(4, 7), (3, 1))) == whole[4:]
-        assert list(StepSampler(10, 4, range(7), (4, 1))) != whole
+        whole = list(StepSampler(corpus(10), 4, range(7), (3, 1)))
+        assert list(StepSampler(corpus(10), 4, range(4, 7), (3, 1))) == whole[4:]
+        assert list(StepSampler(corpus(10), 4, range(7), (4, 1))) != whole
 
     def test_a_batch_larger_than_the_corpus(self) -> None:
-        (batch,) = StepSampler(3, 8, range(1), (0,))
+        (batch,) = StepSampler(corpus(3), 8, range(1), (0,))
         assert max(Counter(index for _, index in batch).values()) == 3
 
 
@@ -48,7 +52,7 @@ def test_keys_of_the_generator_all_matter() -> None:
 class TestPairs:
     def make(self) -> PairCollator:
         model = tiny_model()
-        corpus = PairCorpus(graph_dataset(4), [[CAPTIONS[i], CAPTIONS[i + 4]] for i in range(4)])
+        corpus = PairCorpus(graph_dataset(4), [[CAPTIONS[i], CAPTIONS[i + 4]] for i in range(4)], list("abcd"))
         return PairCollator(corpus, model.tokenizer, model.vocabulary.words, [3.0, 1.0], (0, 0))
 
     def test_graph_and_caption_belong_together(self) -> None:
@@ -89,10 +93,12 @@ class TestPairs:
 
 def test_questions_on_one_image_share_its_graph() -> None:
     model = tiny_model()
-    questions = [Question("a red star", "yes", 3), Question("a ring", "no", 1), Question("a cross", "no", 3)]
+    asked = [("a red star", ("yes",), 3), ("a ring", ("no",), 1), ("a cross", ("no", "no", "yes", "no"), 3)]
+    questions = [Question(*question) for question in asked]
     collate = QuestionCollator(QuestionCorpus(graph_dataset(4), questions), model.tokenizer, ["no", "yes"])
     batch = collate([(0, 0), (0, 1), (0, 2)])
     assert batch.graphs.num_graphs == 2
     assert batch.image.tolist() == [1, 0, 1]
-    assert batch.answer.tolist() == [1, 0, 0]
+    # Of four people three said no: whoever is left out, two or three others did.
+    assert batch.answer.tolist() == [[0, 1], [1, 0], [pytest.approx((3 * 2 / 3 + 1) / 4), pytest.approx(3 / 4 / 3)]]
     torch.testing.assert_close(batch.graphs.x[batch.graphs.batch == 1], random_graph(5, 3).x)

@@ -1,0 +1,184 @@
+"""Photographs in files, and what the loaders of the field's data sets share."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gshn.data.files import read_image
+from gshn.data.images import ImageSample
+from gshn.errors import ConfigError, DataError
+from gshn.segments.panoptic import Category
+
+logger = logging.getLogger(__name__)
+
+SPLITS = ("train", "val", "test")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set is to be had, for error messages.
+
+    Attributes:
+        name: The data set.
+        site: Where its files are offered.
+    """
+
+    name: str
+    site: str
+
+    def missing(self, what: Path | str, archive: str) -> DataError:
+        """The error of a file or folder that is not there."""
+        return DataError(f"{what} is missing; {self.name} has it in {archive}, from {self.site}")
+
+
+class ImageFiles:
+    """Images of files, an :class:`gshn.data.images.ImageCollection`.
+
+    Args:
+        name: Of the data set and split.
+        paths: The files.
+        image_size: Longest side, pixels; larger images are scaled down to it.
+    """
+
+    categories: Sequence[Category] = ()
+
+    def __init__(self, name: str, paths: Sequence[Path], image_size: int) -> None:
+        self.name, self.paths, self.image_size = name, list(paths), image_size
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name}: {len(self)} images)"
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> ImageSample:
+        """Read image ``index``.
+
+        Raises:
+            DataError: the file is broken.
+        """
+        path = self.paths[index]
+        return ImageSample(str(path), read_image(path, self.image_size))
+
+    @property
+    def key(self) -> str:
+        """Name, size, and a digest of the files' names and lengths."""
+        digest = hashlib.blake2b(digest_size=16)
+        for path in self.paths:
+            digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+        return f"{self.name} size={self.image_size} files={digest.hexdigest()}"
+
+
+def check_split(source: Source, split: str) -> None:
+    """Raise a ConfigError unless there is such a split."""
+    if split not in SPLITS:
+        raise ConfigError(f"{source.name} has no split '{split}'; choose one of {', '.join(SPLITS)}")
+
+
+def first_existing(candidates: Iterable[Path]) -> Path | None:
+    """The first path that exists."""
+    return next((path for path in candidates if path.exists()), None)
+
+
+def read_json(path: Path, source: Source, archive: str) -> Any:
+    """Read a JSON file of a data set.
+
+    Raises:
+        DataError: it is missing, or not whole.
+    """
+    return _decode(path, _read_text(path, source, archive))
+
+
+def read_json_lines(path: Path, source: Source, archive: str) -> list[Any]:
+    """Read a file with a JSON object on each line."""
+    lines = _read_text(path, source, archive).splitlines()
+    return [_decode(path, line, number) for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def read_lines(path: Path, source: Source, archive: str) -> list[str]:
+    """Read a text file's lines that are not empty."""
+    return [line for line in _read_text(path, source, archive).splitlines() if line.strip()]
+
+
+def _read_text(path: Path, source: Source, archive: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise source.missing(path, archive) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read ({error}); get it again") from None
+
+
+def _decode(path: Path, text: str, line: int | None = None) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"line {line or error.lineno}, column {error.colno}"
+        raise DataError(
+            f"{path} is no whole JSON ({error.msg} at {where}); it may be cut short: get it again"
+        ) from None
+
+
+def each(path: Path, key: str, entries: Any, convert: Callable[[Any], T]) -> list[T]:
+    """Convert the entries of a file; an entry that lacks a key or has a wrong type is named.
+
+    Args:
+        path: The file.
+        key: What the entries are, for the message.
+        entries: The entries, a list.
+        convert: Entry -> result.
+
+    Raises:
+        DataError: ``entries`` is no list, or an entry cannot be converted.
+    """
+    if not isinstance(entries, list):
+        raise DataError(f"{path}: {key} is no list; is this the right file?")
+    results = []
+    for number, entry in enumerate(entries):
+        try:
+            results.append(convert(entry))
+        except KeyError as error:
+            raise DataError(f"{path}: {key}[{number}] has no key {error}; is this the right file?") from None
+        except (TypeError, ValueError, AttributeError, IndexError) as error:
+            raise DataError(f"{path}: {key}[{number}] is not as it should be ({error})") from None
+    return results
+
+
+def section(path: Path, content: Any, key: str) -> Any:
+    """A part of a JSON file.
+
+    Raises:
+        DataError: there is none.
+    """
+    if not isinstance(content, dict) or key not in content:
+        raise DataError(f"{path} has no '{key}'; is this the right file?")
+    return content[key]
+
+
+def present(annotation: Path, paths: Sequence[Path], source: Source, archive: str) -> list[bool]:
+    """Which of the images that an annotation names are there; absent ones are told of in one warning.
+
+    Raises:
+        DataError: none is.
+    """
+    listing: dict[Path, set[str]] = {}
+    for folder in {path.parent for path in paths}:
+        listing[folder] = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    there = [path.name in listing[path.parent] for path in paths]
+    absent = [path for path, found in zip(paths, there, strict=True) if not found]
+    if paths and len(absent) == len(paths):
+        raise source.missing(f"{absent[0]}, like all {len(paths)} images of {annotation.name},", archive)
+    if absent:
+        logger.warning(
+            "%s: %d of %d images are absent, e.g. %s; their texts are left out",
+            *(annotation, len(absent), len(paths), absent[0]),
+        )
+    return there

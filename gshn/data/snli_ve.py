@@ -1,0 +1,60 @@
+"""SNLI-VE (Xie et al., arXiv:1901.06706): whether a Flickr30K image entails a hypothesis."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from gshn.data.image_files import ImageFiles, Source, check_split, each, first_existing, present, read_json_lines
+from gshn.data.texts import ENTAILMENT, Hypothesis
+from gshn.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+SOURCE = Source("SNLI-VE", "github.com/necla-ml/SNLI-VE")
+
+
+class SNLIVE(ImageFiles):
+    """A split of SNLI-VE: ``snli_ve_train.jsonl``, ``snli_ve_dev.jsonl`` (``val``), ``snli_ve_test.jsonl``; images of
+    Flickr30K in ``flickr30k-images`` or ``images``. Where there is none of these files, but one other ``.jsonl``, that
+    one is read as any split. Pairs without a gold label (``-``) are left out.
+
+    Attributes:
+        hypotheses: The hypotheses on the split's images.
+    """
+
+    def __init__(self, root: Path, split: str, image_size: int = 224, limit: int | None = None) -> None:
+        """Read a split.
+
+        Raises:
+            ConfigError: no such split.
+            DataError: a file is missing or broken.
+        """
+        check_split(SOURCE, split)
+        path = root / f"snli_ve_{ {'val': 'dev'}.get(split, split) }.jsonl"
+        others = sorted(root.glob("*.jsonl"))
+        if len(others) == 1 and not others[0].name.startswith("snli_ve_"):
+            path = others[0]
+        pairs = each(
+            path,
+            "line",
+            read_json_lines(path, SOURCE, f"the file {path.name}"),
+            lambda e: (str(e["Flickr30K_ID"]), e["sentence2"].strip(), e["gold_label"], str(e["pairID"])),
+        )
+        for _, _, label, pair in pairs:
+            if label not in (*ENTAILMENT, "-"):
+                raise DataError(f"{path}: pair {pair} has gold_label {label!r}, not one of {', '.join(ENTAILMENT)}")
+        labelled = [entry for entry in pairs if entry[2] != "-"]
+        if len(labelled) < len(pairs):
+            logger.warning("%s: %d pairs have no gold label and are left out", path, len(pairs) - len(labelled))
+        folders = ("flickr30k-images", "flickr30k_images", "images")
+        folder = first_existing(root / name for name in folders) or root / folders[0]
+        names = list(dict.fromkeys(image for image, _, _, _ in labelled))
+        paths = [folder / f"{name}.jpg" for name in names]
+        there = present(path, paths, SOURCE, "flickr30k-images.tar (of Flickr30K)")
+        kept = [name for name, found in zip(names, there, strict=True) if found][:limit]
+        super().__init__(f"{SOURCE.name} {split}", [folder / f"{name}.jpg" for name in kept], image_size)
+        position = {name: index for index, name in enumerate(kept)}
+        self.hypotheses = [
+            Hypothesis(text, label, position[image], pair) for image, text, label, pair in labelled if image in position
+        ]

@@ -1,0 +1,168 @@
+"""VQA v2 (Goyal et al., arXiv:1612.00837): questions on COCO images, each answered by ten people."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from gshn.data.image_files import ImageFiles, Source, check_split, each, first_existing, present, read_json, section
+from gshn.data.texts import Question
+
+SOURCE = Source("VQA v2", "visualqa.org/download.html")
+
+_DIGITS = {
+    word: str(number)
+    for number, word in enumerate(
+        ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    )
+} | {"none": "0"}
+_ARTICLES = {"a", "an", "the"}
+_PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
+
+# Contractions that people write without the apostrophe, but for those that are words of their own ("were", "ill").
+_CONTRACTIONS = {
+    written.replace("'", ""): written
+    for written in """
+        ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't
+        he'd he'd've he's how'd how'll how's i'd've i'm i've isn't it'd it'd've it'll let's ma'am might've
+        mightn't mightn't've must've mustn't needn't not've o'clock oughtn't shan't she'd've should've
+        shouldn't shouldn't've somebody'd somebody'll somebody's someone'd someone'll someone's something'd
+        something'll that'd that's there'd there're there's they'd they'd've they'll they're they've wasn't
+        we'd've we've weren't what'll what're what's what've when's where'd where's where've who'd who'd've
+        who'll who's who've why'll why're why's won't would've wouldn't wouldn't've y'all you'd you'd've
+        you'll you're you've
+        """.split()  # noqa: SIM905
+}
+
+
+class VQAv2(ImageFiles):
+    """A split of VQA v2, an :class:`gshn.data.images.ImageCollection`.
+
+    Layout: ``v2_OpenEnded_mscoco_train2014_questions.json``, ``v2_mscoco_train2014_annotations.json``, images
+    ``train2014/COCO_train2014_000000000009.jpg`` (or under ``images``); the same of ``val2014``. ``test`` is
+    ``test2015`` (or ``test-dev2015``), whose answers are not public, where its questions are there, and else ``val``.
+    Plain ``questions.json`` and ``annotations.json`` are read as any split.
+
+    Attributes:
+        questions: The questions on the split's images.
+    """
+
+    def __init__(self, root: Path, split: str, image_size: int = 224, limit: int | None = None) -> None:
+        """Read a split.
+
+        Raises:
+            ConfigError: no such split.
+            DataError: a file is missing or broken.
+        """
+        check_split(SOURCE, split)
+        names = {"train": ["train2014"], "val": ["val2014"], "test": ["test2015", "test-dev2015", "val2014"]}[split]
+        files = [(root / f"v2_OpenEnded_mscoco_{name}_questions.json", name) for name in names]
+        path, name = next(((file, name) for file, name in files if file.is_file()), files[0])
+        if not path.is_file() and (root / "questions.json").is_file():
+            path = root / "questions.json"
+        asked = each(
+            path,
+            "questions",
+            section(path, read_json(path, SOURCE, "v2_Questions_Train_mscoco.zip"), "questions"),
+            lambda e: (int(e["image_id"]), int(e["question_id"]), e["question"].strip()),
+        )
+        answers = self._answers(root, path, name)
+        in_files = "test2015" if name == "test-dev2015" else name
+        numbers = list(dict.fromkeys(image for image, _, _ in asked))
+        paths = _image_paths(root, in_files, numbers)
+        there = present(path, paths, SOURCE, "COCO's train2014.zip, val2014.zip and test2015.zip")
+        kept = [number for number, found in zip(numbers, there, strict=True) if found][:limit]
+        path_of = dict(zip(numbers, paths, strict=True))
+        super().__init__(f"{SOURCE.name} {split}", [path_of[number] for number in kept], image_size)
+        position = {number: index for index, number in enumerate(kept)}
+        self.questions = [
+            Question(text, answers.get(number, ()), position[image], str(number))
+            for image, number, text in asked
+            if image in position
+        ]
+
+    @staticmethod
+    def _answers(root: Path, questions: Path, name: str) -> dict[int, tuple[str, ...]]:
+        """Normalised answers of every question."""
+        if name.startswith("test") and questions.name != "questions.json":
+            return {}
+        path = root / f"v2_mscoco_{name}_annotations.json"
+        if questions.name == "questions.json":
+            path = root / "annotations.json"
+        entries = section(path, read_json(path, SOURCE, "v2_Annotations_Train_mscoco.zip"), "annotations")
+        return dict(
+            each(
+                path,
+                "annotations",
+                entries,
+                lambda e: (int(e["question_id"]), tuple(normalize_answer(a["answer"]) for a in e["answers"])),
+            )
+        )
+
+
+def _image_paths(root: Path, name: str, numbers: Sequence[int]) -> list[Path]:
+    folder = first_existing((root / name, root / "images" / name, root / "images")) or root / name
+    plain = folder.name == "images"
+    listing = {path.name for path in folder.iterdir()} if plain else set()
+    paths = []
+    for number in numbers:
+        official = f"COCO_{name}_{number:012d}.jpg"
+        others = (
+            official,
+            f"COCO_train2014_{number:012d}.jpg",
+            f"COCO_val2014_{number:012d}.jpg",
+            f"{number:012d}.jpg",
+        )
+        paths.append(folder / next((other for other in others if other in listing), official))
+    return paths
+
+
+def normalize_answer(text: str) -> str:
+    """An answer as VQA's evaluation compares it: lower case, without punctuation and articles, numbers as digits.
+
+    Punctuation between letters becomes a space or nothing, as there; commas within numbers go, decimal points stay.
+    Source: the evaluation code of visualqa.org ("Answer processing").
+    """
+    text = given = text.replace("\n", " ").replace("\t", " ").strip()
+    joins_digits = re.search(r"\d,\d", given) is not None
+    for mark in _PUNCTUATION:
+        beside_space = f"{mark} " in given or f" {mark}" in given
+        text = text.replace(mark, "" if beside_space or joins_digits else " ")
+    text = re.sub(r"\.(?!\d)", "", text)
+    words = [_DIGITS.get(word, word) for word in text.lower().split()]
+    return " ".join(_CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
+
+
+def soft_accuracy(predicted: str, answers: Sequence[str]) -> float:
+    """How right an answer is: of the subsets that leave one person out, the mean of min(1, matches / 3).
+
+    With m of n people having given the answer: (m min(1, (m - 1) / 3) + (n - m) min(1, m / 3)) / n. Where one answer is
+    all there is: 1 if it is the same, else 0.
+
+    Source: Antol et al., arXiv:1505.00468, and visualqa.org/evaluation.html.
+    """
+    if len(answers) < 2:
+        return float(predicted in answers)
+    n, m = len(answers), sum(answer == predicted for answer in answers)
+    return (m * min(1.0, (m - 1) / 3) + (n - m) * min(1.0, m / 3)) / n
+
+
+def answer_scores(answers: Sequence[str], vocabulary: Sequence[str]) -> dict[int, float]:
+    """Position in a vocabulary of each answer that is in it, with its :func:`soft_accuracy`, where that is not 0."""
+    scores = {vocabulary.index(a): soft_accuracy(a, answers) for a in set(answers) if a in vocabulary}
+    return {position: score for position, score in scores.items() if score > 0}
+
+
+def answer_vocabulary(questions: Sequence[Question], size: int = 3129) -> list[str]:
+    """The answers that most questions have as their most frequent one; ties in order of the alphabet.
+
+    Anderson et al. (arXiv:1707.07998) keep answers that occur more than 8 times: 3,129 in VQA v2.
+    """
+    counts: Counter[str] = Counter()
+    for question in questions:
+        if question.answers:
+            most = Counter(question.answers)
+            counts[min(most, key=lambda answer: (-most[answer], answer))] += 1
+    return sorted(counts, key=lambda answer: (-counts[answer], answer))[:size]

@@ -1,0 +1,101 @@
+"""Scene graphs in memory, and what a folder of shards and they have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torch_geometric.data import Batch
+
+from gshn.graphs.scene_graph import SceneGraph
+
+NODE_TENSORS = ("x", "category", "geometry")
+EDGE_TENSORS = ("edge_index", "edge_attr")
+IMAGE_TENSORS = ("image", "segment_map")
+
+
+class GraphDataset(Dataset[SceneGraph]):
+    """Scene graphs, held as one tensor per attribute.
+
+    Args:
+        tensors: The graphs' attributes, concatenated along their first axis (``edge_index`` as (E, 2)), and ``nodes``
+            and ``edges``: the numbers of each graph's nodes and edges. Of ``x`` and of ``image`` with ``segment_map``,
+            one is there.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._tensors = tensors
+        self._node_ptr = _offsets(tensors["nodes"])
+        self._edge_ptr = _offsets(tensors["edges"])
+
+    def __len__(self) -> int:
+        return len(self._tensors["nodes"])
+
+    def __repr__(self) -> str:
+        return f"GraphDataset({len(self)} graphs, {self._node_ptr[-1]} nodes, {self._edge_ptr[-1]} edges)"
+
+    @property
+    def x(self) -> Tensor | None:
+        """Visual features of all nodes of all graphs, float32; None where the backbone is trained."""
+        return self._tensors["x"].float() if "x" in self._tensors else None
+
+    @property
+    def moments(self) -> tuple[Tensor, Tensor] | None:
+        """Means of the nodes' visual features and of their squares, each of shape (F,); None as of ``x``."""
+        x = self.x
+        return None if x is None else (x.mean(dim=0), x.square().mean(dim=0))
+
+    def with_categories(self, positions: Tensor) -> GraphDataset:
+        """The same graphs with category c renumbered to ``positions[c]``: their place in a larger vocabulary."""
+        return GraphDataset({**self._tensors, "category": positions[self._tensors["category"]]})
+
+    def __getitem__(self, index: int) -> SceneGraph:
+        """Graph ``index``.
+
+        Raises:
+            IndexError: there is no such graph.
+        """
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"graph {index} of {len(self)}")
+        index %= len(self)
+        nodes = torch.arange(int(self._node_ptr[index]), int(self._node_ptr[index + 1]))
+        edges = torch.arange(int(self._edge_ptr[index]), int(self._edge_ptr[index + 1]))
+        return SceneGraph(**self._rows(nodes, edges, torch.tensor([index])), num_nodes=len(nodes))
+
+    def batch(self, indices: Sequence[int]) -> SceneGraph:
+        """Graphs ``indices`` as one disconnected graph: ``Batch.from_data_list``, but with a few gathers in all.
+
+        Returns:
+            A :class:`torch_geometric.data.Batch` of scene graphs, with ``batch`` (N,), ``ptr`` (B + 1,) and
+            ``num_graphs``; it cannot be split again.
+        """
+        graphs = torch.as_tensor(indices)
+        nodes, edges = self._tensors["nodes"][graphs], self._tensors["edges"][graphs]
+        ptr = _offsets(nodes)
+        parts = self._rows(_ranges(self._node_ptr[graphs], nodes), _ranges(self._edge_ptr[graphs], edges), graphs)
+        parts["edge_index"] = parts["edge_index"] + ptr[:-1].repeat_interleave(edges)
+        batch = torch.arange(len(graphs)).repeat_interleave(nodes)
+        return Batch(_base_cls=SceneGraph, **parts, num_nodes=len(batch), batch=batch, ptr=ptr)
+
+    def _rows(self, nodes: Tensor, edges: Tensor, images: Tensor) -> dict[str, Tensor]:
+        """Attributes of some nodes, edges and images."""
+        rows = dict.fromkeys(NODE_TENSORS, nodes) | dict.fromkeys(EDGE_TENSORS, edges)
+        rows |= dict.fromkeys(IMAGE_TENSORS, images)
+        parts = {name: self._tensors[name].index_select(0, row) for name, row in rows.items() if name in self._tensors}
+        parts["edge_index"] = parts["edge_index"].T
+        if "x" in parts:
+            parts["x"] = parts["x"].float()
+        return parts
+
+
+def _offsets(counts: Tensor) -> Tensor:
+    """[0, counts[0], counts[0] + counts[1], ...], shape (len(counts) + 1,)."""
+    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
+
+def _ranges(starts: Tensor, counts: Tensor) -> Tensor:
+    """starts[0], ..., starts[0] + counts[0] - 1, starts[1], ...: shape (sum of counts,)."""
+    offsets = _offsets(counts)
+    return (starts - offsets[:-1]).repeat_interleave(counts) + torch.arange(int(offsets[-1]))

@@ -1,0 +1,74 @@
+"""Pictures of segments and scene graphs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+from skimage.color import label2rgb
+from skimage.segmentation import find_boundaries
+
+from gshn.graphs.scene_graph import GEOMETRY, SceneGraph
+from gshn.segments.panoptic import Category, PanopticSegments
+from gshn.segments.superpixels import REGION
+
+
+def draw_graph(
+    image: NDArray[np.uint8],
+    segments: PanopticSegments,
+    graph: SceneGraph,
+    categories: Sequence[Category],
+    title: str = "",
+) -> bytes:
+    """Segments and scene graph over the image, and the image beside them, as PNG.
+
+    Args:
+        image: RGB, shape (H, W, 3), uint8.
+        segments: The image's segments.
+        graph: Their scene graph.
+        categories: Vocabulary of the graph's categories.
+        title: Above the pictures.
+    """
+    height, width = image.shape[:2]
+    figure = Figure(figsize=(10, 5 * height / width + 0.6), dpi=120, layout="constrained")
+    plain, drawn = figure.subplots(1, 2)
+    tinted = label2rgb(segments.segment_map, image, alpha=0.35, bg_label=0, kind="overlay")
+    tinted[find_boundaries(segments.segment_map, mode="inner")] = (1, 1, 1)
+    plain.imshow(image)
+    drawn.imshow(tinted)
+    geometry = graph.geometry.numpy()
+    centre = geometry[:, [GEOMETRY.index("centroid_x"), GEOMETRY.index("centroid_y")]] * (width, height) - 0.5
+    for source, target in graph.edge_index.T.tolist():
+        if source < target:
+            drawn.plot(*centre[[source, target]].T, color="black", linewidth=0.9, alpha=0.55)
+    drawn.scatter(*centre.T, s=26, color="white", edgecolors="black", linewidths=0.9, zorder=3)
+    if "segment_map" not in graph:  # nodes stand for boxes
+        for x, y, w, h in geometry[:, :4] * (width, height, width, height):
+            drawn.add_patch(Rectangle((x - 0.5, y - 0.5), w, h, fill=False, edgecolor="black", linewidth=0.8))
+    for (x, y), category in zip(centre, graph.category.tolist(), strict=True):
+        if categories[category].name != REGION.name:
+            box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
+            # Below the node, but within the picture.
+            down = y < 0.85 * height
+            drawn.annotate(
+                categories[category].name,
+                (x, y),
+                xytext=(0, -7 if down else 7),
+                textcoords="offset points",
+                ha="left" if x < 0.12 * width else "right" if x > 0.88 * width else "center",
+                va="top" if down else "bottom",
+                fontsize=7,
+                bbox=box,
+                zorder=4,
+            )
+    for axes in (plain, drawn):
+        axes.set_axis_off()
+    drawn.set_title(f"{graph.num_nodes} nodes, {graph.num_edges // 2} edges", fontsize=9)
+    plain.set_title(title, fontsize=9)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
