@@ -140,6 +140,18 @@ class GATConfig:
 
 
 @dataclass
+class TransformerConfig:
+    """A plain transformer in place of the hybrid encoder."""
+
+    layers: int = 2
+    heads: int = 4
+
+    def __post_init__(self) -> None:
+        _check(self.layers >= 1, "model.transformer.layers", self.layers, "must be at least 1")
+        _check(self.heads >= 1, "model.transformer.heads", self.heads, "must be at least 1")
+
+
+@dataclass
 class SpikingConfig:
     """Discrete path, E_SNN."""
 
@@ -203,17 +215,26 @@ class ModelConfig:
     dropout: float = 0.0
     category_dropout: float = 0.3
     """Share of the training graphs whose segments' categories are hidden from the model."""
+    encoder: str = "hybrid"
+    """hybrid: GAT and spiking path; transformer: what CLIP has, as a baseline."""
+    similarity: str = "parts"
+    """Of an image and a text. parts: of the wholes, and of each token with the segment that meets it best; whole: of
+    the wholes only, as in CLIP."""
     gat: GATConfig = field(default_factory=GATConfig)
+    transformer: TransformerConfig = field(default_factory=TransformerConfig)
     spiking: SpikingConfig = field(default_factory=SpikingConfig)
     text: TextConfig = field(default_factory=TextConfig)
     fusion_layers: int = 2
 
     def __post_init__(self) -> None:
+        _one_of("model.encoder", self.encoder, "hybrid", "transformer")
+        _one_of("model.similarity", self.similarity, "parts", "whole")
         enabled = self.gat.enabled or self.spiking.enabled
         _check(enabled, "model.spiking.enabled", False, "model.gat.enabled is false too; switch one of them on")
         if self.spiking.enabled and not self.gat.enabled:
             _one_of("model.spiking.aggregation", self.spiking.aggregation, "degree")
-        for key, heads in (("model.gat.heads", self.gat.heads), ("model.text.heads", self.text.heads)):
+        for name in ("gat", "transformer", "text"):
+            key, heads = f"model.{name}.heads", getattr(self, name).heads
             _check(self.width % heads == 0, "model.width", self.width, f"must be a multiple of {key} ({heads})")
         for name in ("dropout", "category_dropout"):
             _check(0 <= getattr(self, name) < 1, f"model.{name}", getattr(self, name), "must lie in [0, 1)")
@@ -297,30 +318,42 @@ class FinetuneConfig(StageConfig):
         _check(self.rehearsal_every >= 1, "finetune.rehearsal_every", self.rehearsal_every, "must be at least 1")
 
 
-@dataclass
+@dataclass(frozen=True)
 class SegmenterFit:
-    """Training of a small Mask2Former on ShapeScenes (gshn.segment --fit)."""
+    """Training of a small Mask2Former on ShapeScenes (gshn.segment --fit), in three phases.
+
+    1. The backbone and the pixel decoder alone learn to tell every pixel's category, on small images: a query that
+       looks for a star finds features that know what a star is.
+    2. All of it learns segments, on small images.
+    3. The same on images of full size.
+    """
 
     seed: int = 0
     scenes: int = 20000
     """Number of training scenes."""
+    small_size: int = 64
+    """Width and height of the small images, pixels."""
     image_size: int = 96
-    """Width and height, pixels."""
-    steps: int = 2400
+    """Width and height of the full images, pixels."""
+    steps: int = 4300
+    shares: tuple[float, float, float] = (0.21, 0.42, 0.37)
+    """Of the phases in the steps."""
     batch_size: int = 16
     """Scenes."""
-    lr: float = 1e-3
-    warmup: int = 100
-    """Steps."""
-    pixel_weight: float = 1.0
-    """Weight of the loss that tells every pixel's category."""
+    lr: float = 2e-3
+    """Of phase 1; the others have half of it."""
+    warmup: int = 50
+    """Steps of each phase."""
+    thing_weight: float = 5.0
+    """Of the pixels of things among all pixels: they are few."""
     checkpoint_every: int = 100
     """Steps between training states."""
 
     def __post_init__(self) -> None:
         for name in ("scenes", "steps", "batch_size", "warmup", "checkpoint_every"):
             _check(getattr(self, name) >= 1, f"segmenter.{name}", getattr(self, name), "must be at least 1")
-        _check(self.image_size >= 48, "segmenter.image_size", self.image_size, "must be at least 48")
+        for name in ("small_size", "image_size"):
+            _check(getattr(self, name) >= 48, f"segmenter.{name}", getattr(self, name), "must be at least 48")
         _check(self.lr > 0, "segmenter.lr", self.lr, "must be above 0")
 
 

@@ -38,7 +38,10 @@ def main() -> None:
     backend: SpikeBackend | None = None
     if arguments.encoder == "lava":
         if model.encoder.spiking is None:
-            raise CheckpointError(f"{arguments.checkpoint} has no spiking path (model.spiking.enabled is false)")
+            raise CheckpointError(
+                f"{arguments.checkpoint} has no spiking path "
+                "(model.spiking.enabled is false, or model.encoder is transformer)"
+            )
         from neuromorphic.export.backend import LavaBackend
 
         backend = LavaBackend(model.encoder.spiking, arguments.precision)

@@ -11,7 +11,7 @@ from torch_geometric.utils import subgraph
 from tqdm import tqdm
 
 from gshn.encoders.alignment import Embeddings
-from gshn.encoders.hybrid import EncodedGraphs, NodeInputs
+from gshn.encoders.hybrid import EncodedGraphs, HybridEncoder, NodeInputs
 from gshn.encoders.spiking import Aggregation, SpikeTrains
 from gshn.encoders.text import tokenize
 from gshn.graphs.dataset import GraphDataset
@@ -70,6 +70,7 @@ def device_of(model: GSHN) -> torch.device:
 
 def spiking_inputs(model: GSHN, inputs: NodeInputs) -> list[SpikingInput]:
     """Split a batch into what its scene graphs' spiking paths compute on."""
+    assert isinstance(model.encoder, HybridEncoder)
     aggregation = model.encoder.spiking_inputs(inputs)
     out = []
     for graph in range(inputs.num_graphs):

@@ -15,11 +15,12 @@ from torch_geometric.utils import to_dense_batch
 from transformers import PreTrainedTokenizerFast
 
 from gshn.config import Config, load_config, to_yaml
-from gshn.encoders.alignment import AlignmentHead, Embeddings
+from gshn.encoders.alignment import AlignmentHead, Embeddings, similarity
 from gshn.encoders.fusion import FusionTransformer
 from gshn.encoders.hybrid import EncodedGraphs, HybridEncoder, NodeInputs
 from gshn.encoders.spiking import SpikeTrains
 from gshn.encoders.text import TextEncoder, wrap_tokenizer
+from gshn.encoders.transformer import TransformerEncoder
 from gshn.errors import CheckpointError
 from gshn.files import write_atomically
 from gshn.graphs.backbones import SmallConvNet
@@ -105,7 +106,9 @@ class GSHN(nn.Module):
         self.node_embedding = NodeEmbedding(
             features, len(categories), m.width, categories.index(REGION.name), m.category_dropout
         )
-        self.encoder = HybridEncoder(m, len(EDGE_GEOMETRY))
+        self.encoder: HybridEncoder | TransformerEncoder = (
+            HybridEncoder(m, len(EDGE_GEOMETRY)) if m.encoder == "hybrid" else TransformerEncoder(m)
+        )
         self.text = TextEncoder(m, len(tokenizer), pretrained_text)
         self.image_head = AlignmentHead(m.width, m.width)
         self.text_head = AlignmentHead(m.width, m.width)
@@ -156,6 +159,10 @@ class GSHN(nn.Module):
     def embed_texts(self, hidden: Tensor, attention_mask: Tensor) -> Embeddings:
         """Embeddings of texts: [CLS] stands for the whole, every token for itself."""
         return self.text_head(hidden[:, 0], hidden, attention_mask.bool())
+
+    def similarity(self, texts: Embeddings, images: Embeddings) -> Tensor:
+        """How well texts describe images, shape (texts, images), see :func:`gshn.encoders.alignment.similarity`."""
+        return similarity(texts, images, self.config.model.similarity == "parts")
 
     def scale(self) -> Tensor:
         """Inverse temperature of the contrastive loss, at most 100."""

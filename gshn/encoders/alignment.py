@@ -47,17 +47,19 @@ class AlignmentHead(nn.Module):
         )
 
 
-def similarity(texts: Embeddings, images: Embeddings) -> Tensor:
+def similarity(texts: Embeddings, images: Embeddings, with_parts: bool = True) -> Tensor:
     """How well texts describe images, in [-1, 1].
 
     S[t, i] = (<w_t, w_i> + mean_a max_s <p_ta, p_is>) / 2, with w the whole's vector, a the tokens of text t and s the
     segments of image i. The second term is the late interaction of FILIP (arXiv:2111.07783): each token looks for the
-    segment that it speaks of.
+    segment that it speaks of. Without parts: S[t, i] = <w_t, w_i>.
 
     Returns:
         Shape (number of texts, number of images).
     """
     whole = texts.whole @ images.whole.T
+    if not with_parts:
+        return whole
     tokens = texts.parts[texts.mask]
     owner = texts.mask.nonzero()[:, 0]
     best = torch.einsum("ae,ise->ais", tokens, images.parts)

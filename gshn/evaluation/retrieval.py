@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.retrieval import retrieval_hit_rate
 
-from gshn.encoders.alignment import Embeddings, similarity
+from gshn.encoders.alignment import Embeddings
 from gshn.inference import SpikeBackend, SpikeCount, embed_images, embed_texts
 from gshn.model import GSHN
 from gshn.training.batches import PairCorpus
@@ -36,13 +36,13 @@ def recalls(scores: Tensor, owner: Tensor, prefix: str = "retrieval") -> dict[st
 
 
 @torch.inference_mode()
-def similarities(texts: Embeddings, images: Embeddings, size: int = 64) -> Tensor:
-    """:func:`gshn.encoders.alignment.similarity` of all pairs, in blocks of texts that fit in memory."""
+def similarities(model: GSHN, texts: Embeddings, images: Embeddings, size: int = 64) -> Tensor:
+    """Similarity of all pairs, in blocks of texts that fit in memory."""
     blocks = []
     for start in range(0, len(texts.whole), size):
         rows = slice(start, start + size)
         block = Embeddings(texts.whole[rows], texts.parts[rows], texts.mask[rows])
-        blocks.append(similarity(block, images).cpu())
+        blocks.append(model.similarity(block, images).cpu())
     return torch.cat(blocks)
 
 
@@ -63,8 +63,8 @@ def evaluate_retrieval(
         for level in range(len(captions[0])):
             texts = embed_texts(model, [own[level] for own in captions])
             prefix = "retrieval" if level == 0 else f"retrieval.caption{level}"
-            figures |= recalls(similarities(texts, images), torch.arange(len(captions)), prefix)
+            figures |= recalls(similarities(model, texts, images), torch.arange(len(captions)), prefix)
         return figures
     owner = torch.arange(len(captions)).repeat_interleave(torch.tensor([len(own) for own in captions]))
     texts = embed_texts(model, [caption for own in captions for caption in own])
-    return recalls(similarities(texts, images), owner)
+    return recalls(similarities(model, texts, images), owner)

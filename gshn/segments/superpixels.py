@@ -27,12 +27,13 @@ class SuperpixelParameters:
         scale: Felzenszwalb and Huttenlocher's k, for colours in [0, 1] times 255: larger gives larger superpixels.
         merge_distance: Touching segments merge whose mean colours are nearer than this, in CIE Lab units (some 2.3 is
             just noticeable).
-        min_area: Smallest segment, in pixels.
+        min_area: Smallest segment, as a share of the image: 8 pixels at 64 x 64, so that photographs do not fall to
+            pieces.
     """
 
     scale: float = 30.0
     merge_distance: float = 10.0
-    min_area: int = 8
+    min_area: float = 0.002
 
 
 class SuperpixelSegmenter(Segmenter):
@@ -77,7 +78,7 @@ class SuperpixelSegmenter(Segmenter):
             raise DataError(f"expected an RGB image (H, W, 3) uint8, not {image.shape} {image.dtype}")
         p = self.parameters
         superpixels = felzenszwalb(image, scale=p.scale, sigma=0, min_size=1)
-        labels = _grow(_regions(superpixels, p.min_area), image.astype(np.float64))
+        labels = _grow(_regions(superpixels, int(p.min_area * superpixels.size)), image.astype(np.float64))
         labels = _merge(labels, rgb2lab(image), p.merge_distance)
         return segments_from_map(labels, dict.fromkeys(range(1, labels.max() + 1), REGION.id))
 

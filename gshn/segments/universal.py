@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForUniversalSegmentation, AutoProcessor
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForUniversalSegmentation,
+    AutoProcessor,
+    Mask2FormerImageProcessorPil,
+)
 
 from gshn.errors import DataError
 from gshn.segments.panoptic import Category, PanopticSegments, Segmenter, segments_from_map
@@ -55,6 +61,9 @@ class UniversalSegmenter(Segmenter):
         names = {int(label): name for label, name in config.id2label.items()}
         things = self._things(len(names))
         self.categories = tuple(Category(label + 1, names[label], label in things) for label in sorted(names))
+        self._is_eomt = "eomt" in self.model.config.model_type
+        # EoMT undoes its padding; the others want the same, and OneFormer's own needs torchvision.
+        self._post_processor: Any = self.processor if self._is_eomt else Mask2FormerImageProcessorPil()
         self._stuff = {label for label in names if label not in things}
 
     def __repr__(self) -> str:
@@ -101,16 +110,15 @@ class UniversalSegmenter(Segmenter):
         inputs = self.processor(images=list(images), return_tensors="pt", **tasks).to(self.model.device)
         sizes = [image.shape[:2] for image in images]
         inputs.pop("patch_offsets", None)
-        image_processor = getattr(self.processor, "image_processor", self.processor)
         outputs = self.model(**inputs)
-        found = image_processor.post_process_panoptic_segmentation(
+        # Nothing is fused there: where stuff is, later segments get numbers that others have already.
+        found = self._post_processor.post_process_panoptic_segmentation(
             outputs,
             threshold=THRESHOLD,
             mask_threshold=THRESHOLD,
             overlap_mask_area_threshold=OVERLAP,
             target_sizes=sizes,
-            # Nothing is fused there: where stuff is, later segments get numbers that others have already.
-            **({"stuff_classes": []} if "eomt" in self.model.config.model_type else {"label_ids_to_fuse": set()}),
+            **({"stuff_classes": []} if self._is_eomt else {"label_ids_to_fuse": set()}),
         )
         return [self._segments(result, size) for result, size in zip(found, sizes, strict=True)]
 

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from gshn.config import ObjectiveConfig
 from gshn.distributed import gather, global_mean, row_offset, world_size
-from gshn.encoders.alignment import similarity
 from gshn.encoders.hybrid import EncodedGraphs
 from gshn.losses.contrastive import spike_contrast, symmetric_info_nce
 from gshn.losses.firing_rate import firing_rate_penalty
@@ -54,10 +53,10 @@ class Objective(nn.Module):
         hidden = model.encode_text(pairs.input_ids, pairs.attention_mask)
         texts = model.embed_texts(hidden, pairs.attention_mask)
         images = model.embed_images(encoded)
-        text_to_image = model.scale() * similarity(texts, images.gathered())
+        text_to_image = model.scale() * model.similarity(texts, images.gathered())
         image_to_text = text_to_image.T
         if world_size() > 1:
-            image_to_text = model.scale() * similarity(texts.gathered(), images).T
+            image_to_text = model.scale() * model.similarity(texts.gathered(), images).T
         if w.itc:
             losses["itc"] = symmetric_info_nce(text_to_image, image_to_text)
         if encoded.spikes is not None and model.stl is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ from gshn.training.checkpoint import FILE, Progress, read_state, restore_model, 
 MAGNIFICATION = 2
 """The network sees images this much larger: its masks, a quarter of its input in size, are half of the image then."""
 
+MAX_GRAD_NORM = 1.0
+
 VOID = -100
 """Label of pixels without a category: PyTorch's ``ignore_index``."""
 
@@ -53,7 +56,7 @@ def small_mask2former(width: int = 64) -> Mask2FormerForUniversalSegmentation:
         hidden_dim=width,
         encoder_feedforward_dim=2 * width,
         dim_feedforward=2 * width,
-        encoder_layers=2,
+        encoder_layers=1,
         decoder_layers=3,
         num_attention_heads=4,
         num_queries=40,
@@ -74,39 +77,84 @@ class Segmentation(nn.Module):
     """A Mask2Former with linear heads on its feature maps, which tell every pixel's category.
 
     The heads are for training only. Without them, what tells a star from a circle is learned from the few queries that
-    found one: with them, from every pixel, from the first step on.
+    found one, which took ten times as many images; with them, from every pixel.
     """
 
-    def __init__(self, network: Mask2FormerForUniversalSegmentation) -> None:
+    weights: Tensor
+
+    def __init__(self, network: Mask2FormerForUniversalSegmentation, thing_weight: float) -> None:
         super().__init__()
         self.network = network
         config: Any = network.config
         channels = [*config.backbone_config.hidden_sizes[1:], config.mask_feature_size, *3 * [config.feature_size]]
         self.heads = nn.ModuleList(nn.Conv2d(c, config.num_labels, 1) for c in channels)
+        things = set(config.thing_labels)
+        weights = [thing_weight if label in things else 1.0 for label in range(config.num_labels)]
+        self.register_buffer("weights", torch.tensor(weights), persistent=False)
 
-    def forward(self, pixels: Tensor, masks: list[Tensor], labels: list[Tensor]) -> dict[str, Tensor]:
-        """Losses: ``mask2former``, its own, and ``pixels``, the heads' mean cross-entropy.
-
-        Args:
-            pixels: Normalised images, shape (B, 3, H, W).
-            masks: Of each image's segments, shapes (S, h, w), float32.
-            labels: Of each image's segments, shapes (S,).
-        """
-        out = self.network(pixel_values=pixels, mask_labels=masks, class_labels=labels, output_hidden_states=True)
-        maps = [*out.encoder_hidden_states[1:], out.pixel_decoder_last_hidden_state, *out.pixel_decoder_hidden_states]
-        category = torch.stack([_category_map(m, c) for m, c in zip(masks, labels, strict=True)])
-        losses = []
+    def forward(self, batch: SceneBatch, segments: bool) -> dict[str, Tensor]:
+        """Losses: ``pixels``, the heads' mean cross-entropy, and, if ``segments``, ``mask2former``, its own."""
+        losses = {}
+        if segments:
+            out: Any = self.network(
+                pixel_values=batch.pixels, mask_labels=batch.masks, class_labels=batch.labels, output_hidden_states=True
+            )
+            maps = [
+                *out.encoder_hidden_states[1:],
+                out.pixel_decoder_last_hidden_state,
+                *out.pixel_decoder_hidden_states,
+            ]
+            losses["mask2former"] = out.loss
+        else:
+            out = self.network.model.pixel_level_module(batch.pixels, output_hidden_states=True)
+            maps = [*out.encoder_hidden_states[1:], out.decoder_last_hidden_state, *out.decoder_hidden_states]
+        category = torch.stack([_category_map(m, c) for m, c in zip(batch.masks, batch.labels, strict=True)])
+        each = []
         for head, features in zip(self.heads, maps, strict=True):
             logits = head(features)
             target = F.interpolate(category[:, None].float(), logits.shape[-2:], mode="nearest-exact")[:, 0].long()
-            losses.append(F.cross_entropy(logits, target, ignore_index=VOID))
-        return {"mask2former": out.loss, "pixels": torch.stack(losses).mean()}
+            each.append(F.cross_entropy(logits, target, self.weights, ignore_index=VOID))
+        return {**losses, "pixels": torch.stack(each).mean()}
 
 
 def _category_map(masks: Tensor, labels: Tensor) -> Tensor:
     """Label of every pixel of an image, VOID where no segment is, shape (h, w)."""
     category = (masks * (labels[:, None, None] + 1)).amax(dim=0).long() - 1
     return category.masked_fill(category < 0, VOID)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the training.
+
+    Attributes:
+        first: Its first step.
+        last: The step after its last one.
+        image_size: Width and height of its images, pixels.
+        segments: Whether segments are learned, or pixels' categories alone.
+    """
+
+    first: int
+    last: int
+    image_size: int
+    segments: bool
+
+
+def phases(settings: SegmenterFit) -> list[Phase]:
+    """The three phases, see :class:`SegmenterFit`."""
+    ends = [round(settings.steps * share) for share in np.cumsum(settings.shares)]
+    sizes = [settings.small_size, settings.small_size, settings.image_size]
+    return [
+        Phase(first, last, size, number > 0)
+        for number, (first, last, size) in enumerate(zip([0, *ends[:-1]], ends, sizes, strict=True))
+    ]
+
+
+def learning_rate(settings: SegmenterFit, phase: Phase, step: int) -> float:
+    """Linear warm-up in each phase, constant, and a linear decay to 0 over the last third of all steps."""
+    peak = settings.lr / 2 if phase.segments else settings.lr
+    warmup = (step - phase.first + 1) / settings.warmup
+    return peak * min(1.0, warmup, 3 * (settings.steps - step) / settings.steps)
 
 
 def fit_segmenter(settings: SegmenterFit, out: Path, resume: bool) -> None:
@@ -122,15 +170,14 @@ def fit_segmenter(settings: SegmenterFit, out: Path, resume: bool) -> None:
     """
     begun = time.monotonic()
     make_folder(out)
-    state = read_state(out) if resume else None
-    if state is None and ((out / FILE).is_file() or (out / "model.safetensors").is_file()):
+    finished = (out / "model.safetensors").is_file()
+    if not resume and (finished or (out / FILE).is_file()):
         raise ConfigError(f"{out} holds a segmenter already; add --resume to go on with it, or choose another --out")
+    if finished:
+        return
+    state = read_state(out)
     torch.manual_seed(settings.seed)
-    processor = Mask2FormerImageProcessorPil(
-        size={"height": settings.image_size * MAGNIFICATION, "width": settings.image_size * MAGNIFICATION},
-        ignore_index=255,
-    )
-    model = Segmentation(small_mask2former())
+    model = Segmentation(small_mask2former(), settings.thing_weight)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=0.05)
     first = 0
     if state is not None:
@@ -139,45 +186,66 @@ def fit_segmenter(settings: SegmenterFit, out: Path, resume: bool) -> None:
         first, begun = state[0].step, begun - state[0].seconds
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device).train()
-    scenes = ShapeScenes("train", settings.scenes, image_size=settings.image_size)
-    total = settings.steps * settings.batch_size
-    with tqdm(total=total, initial=first * settings.batch_size, desc="segmenter", unit=" images") as bar:
-        for step in range(first, settings.steps):
-            pixels, masks, labels = training_batch(scenes, processor, settings, step)
-            torch.manual_seed(int(generator(settings.seed, 3, step).integers(2**62)))
-            for group in optimizer.param_groups:
-                group["lr"] = _learning_rate(settings, step)
-            losses = model(pixels.to(device), [m.to(device) for m in masks], [c.to(device) for c in labels])
-            loss = losses["mask2former"] + settings.pixel_weight * losses["pixels"]
-            if not torch.isfinite(loss):
-                raise TrainingError(f"the loss became {float(loss)} at step {step}; lower segmenter.lr")
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            bar.update(settings.batch_size)
-            bar.set_postfix({name: f"{float(value):.2f}" for name, value in losses.items()}, refresh=False)
-            done = step + 1
-            if done % settings.checkpoint_every == 0 or done == settings.steps:
-                save_state(out, model, optimizer, Progress("segmenter", done, time.monotonic() - begun))
+    with tqdm(
+        total=settings.steps * settings.batch_size,
+        initial=first * settings.batch_size,
+        desc="segmenter",
+        unit=" images",
+        dynamic_ncols=True,
+    ) as bar:
+        for phase in phases(settings):
+            scenes = ShapeScenes("train", settings.scenes, image_size=phase.image_size)
+            for step in range(max(first, phase.first), phase.last):
+                batch = training_batch(scenes, settings, step).to(device)
+                torch.manual_seed(int(generator(settings.seed, 3, step).integers(2**62)))
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate(settings, phase, step)
+                losses = model(batch, phase.segments)
+                loss = torch.stack(list(losses.values())).sum()
+                if not torch.isfinite(loss):
+                    raise TrainingError(f"the loss became {float(loss)} at step {step}; take another --seed")
+                optimizer.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(model.parameters(), MAX_GRAD_NORM)
+                optimizer.step()
+                bar.update(settings.batch_size)
+                bar.set_postfix({name: f"{float(value.detach()):.2f}" for name, value in losses.items()}, refresh=False)
+                done = step + 1
+                if done % settings.checkpoint_every == 0 or done == settings.steps:
+                    save_state(out, model, optimizer, Progress("segmenter", done, time.monotonic() - begun))
+    image_processor(settings.image_size).save_pretrained(out)
     model.network.save_pretrained(out)
-    processor.save_pretrained(out)
+    (out / FILE).unlink()
 
 
-def _learning_rate(settings: SegmenterFit, step: int) -> float:
-    """Linear warm-up, constant, and a linear decay to 0 over the last third."""
-    last = settings.steps / 3
-    return settings.lr * min(1.0, (step + 1) / settings.warmup, (settings.steps - step) / last)
+def image_processor(image_size: int) -> Mask2FormerImageProcessorPil:
+    """What makes a network's input of images."""
+    side = image_size * MAGNIFICATION
+    return Mask2FormerImageProcessorPil(size={"height": side, "width": side}, ignore_index=255)
 
 
-def training_batch(
-    scenes: ImageCollection, processor: Mask2FormerImageProcessorPil, settings: SegmenterFit, step: int
-) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """The batch of a step: random scenes, half of them mirrored; a function of the seed and the step.
+@dataclass(frozen=True)
+class SceneBatch:
+    """B scenes with their segments.
 
-    Returns:
-        Normalised images (B, 3, H, W); masks of each image's segments (S, h, w), float32; their labels (S,).
+    Attributes:
+        pixels: Normalised images, shape (B, 3, H, W).
+        masks: Of each image's segments, shapes (S, h, w), float32.
+        labels: Of each image's segments, shapes (S,).
     """
+
+    pixels: Tensor
+    masks: list[Tensor]
+    labels: list[Tensor]
+
+    def to(self, device: torch.device) -> SceneBatch:
+        """Copy with every tensor on ``device``."""
+        masks, labels = ([tensor.to(device) for tensor in part] for part in (self.masks, self.labels))
+        return SceneBatch(self.pixels.to(device), masks, labels)
+
+
+def training_batch(scenes: ImageCollection, settings: SegmenterFit, step: int) -> SceneBatch:
+    """The batch of a step: random scenes, half of them mirrored; a function of the seed and the step."""
     random = generator(settings.seed, 2, step)
     images, masks, labels = [], [], []
     for index in random.integers(len(scenes), size=settings.batch_size).tolist():
@@ -187,7 +255,8 @@ def training_batch(
         images.append(np.ascontiguousarray(sample.image[:, mirror]))
         masks.append(torch.from_numpy(_masks(sample.panoptic)[:, :, mirror].copy()))
         labels.append(torch.tensor([s.category_id - 1 for s in sample.panoptic.segments]))
-    return processor(images=images, return_tensors="pt")["pixel_values"], masks, labels
+    pixels = image_processor(images[0].shape[0])(images=images, return_tensors="pt")["pixel_values"]
+    return SceneBatch(pixels, masks, labels)
 
 
 def _masks(segments: PanopticSegments) -> NDArray[np.float32]:

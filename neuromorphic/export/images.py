@@ -19,7 +19,10 @@ def held_out_images(model: GSHN, count: int) -> dict[str, SpikingInput]:
         ConfigError: there are fewer held-out images than ``count``.
     """
     if model.encoder.spiking is None:
-        raise CheckpointError("the checkpoint has no spiking path: model.spiking.enabled is false in its config.yaml")
+        raise CheckpointError(
+            "the checkpoint has no spiking path: by its config.yaml, model.spiking.enabled is false or model.encoder "
+            "is transformer"
+        )
     pairs = Corpora(model.config).test_pairs
     if count > len(pairs):
         raise ConfigError(

@@ -1,0 +1,40 @@
+"""A plain transformer over nodes, in place of the hybrid encoder: with patches for nodes, CLIP's image encoder."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.utils import to_dense_batch
+
+from gshn.config import ModelConfig
+from gshn.encoders.hybrid import EncodedGraphs, NodeInputs
+from gshn.encoders.spiking import SpikeTrains
+
+
+class TransformerEncoder(nn.Module):
+    """Pre-norm transformer over a graph's nodes and a class token; edges are not looked at.
+
+    Source: the image encoder of Radford et al., arXiv:2103.00020, after Dosovitskiy et al., arXiv:2010.11929. Where a
+    node lies is said by its geometry, in place of a position embedding.
+    """
+
+    spiking = None
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        c = config.width
+        layer = nn.TransformerEncoderLayer(
+            c, config.transformer.heads, 4 * c, config.dropout, "gelu", batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerEncoder(
+            layer, config.transformer.layers, norm=nn.LayerNorm(c), enable_nested_tensor=False
+        )
+        self.class_token = nn.Parameter(0.02 * torch.randn(c))
+
+    def forward(self, inputs: NodeInputs, spikes: SpikeTrains | None = None) -> EncodedGraphs:
+        """Encode a batch of scene graphs; the readout is the class token's state. There are no spikes to replace."""
+        nodes, mask = to_dense_batch(inputs.x, inputs.batch, batch_size=inputs.num_graphs)
+        first = self.class_token.expand(inputs.num_graphs, 1, -1)
+        padding = torch.cat([mask.new_zeros(inputs.num_graphs, 1), ~mask], dim=1)
+        states: Tensor = self.layers(torch.cat([first.to(nodes.dtype), nodes], dim=1), src_key_padding_mask=padding)
+        return EncodedGraphs(states[:, 1:][mask], states[:, 0], inputs.batch, inputs.num_graphs, None)
