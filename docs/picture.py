@@ -10,7 +10,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from gshn.data.shapescenes import ShapeScenes
 from gshn.model import GSHN
 from gshn.training.corpora import Corpora
 from neuromorphic.export.images import held_out_images
@@ -39,8 +38,7 @@ def main() -> None:
     """Draw."""
     model = GSHN.from_pretrained(sys.argv[1])
     corpora = Corpora(model.config)
-    scenes: ShapeScenes = corpora.scenes("test", SCENE + 1)
-    sample = scenes[SCENE]
+    sample = corpora.images("test", SCENE + 1)[SCENE]
     graph = corpora.test_pairs.graphs[SCENE]
     image = list(held_out_images(model, SCENE + 1).values())[SCENE]
     encoder = model.encoder.spiking

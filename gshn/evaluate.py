@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 from gshn.cli import CommandParser, run_command
-from gshn.errors import CheckpointError
+from gshn.config import load_config
+from gshn.errors import CheckpointError, ConfigError
 from gshn.files import write_atomically
 
 
@@ -19,7 +20,8 @@ def main() -> None:
     parser.add_argument("--encoder", choices=["torch", "lava"], default="torch", help="what runs the spiking path")
     parser.add_argument("--precision", choices=["float", "fixed"], default="float", help="of Lava's arithmetic")
     parser.add_argument("--json", type=Path, help="write the figures here too")
-    arguments = parser.parse_args()
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of data, e.g. data.pairs.segmenter=...")
+    arguments = parser.parse_intermixed_args()
     if arguments.precision == "fixed" and arguments.encoder != "lava":
         parser.error("--precision fixed needs --encoder lava")
 
@@ -32,6 +34,9 @@ def main() -> None:
     from gshn.model import GSHN
     from gshn.training.corpora import Corpora
 
+    for override in arguments.overrides:
+        if not override.startswith("data."):
+            raise ConfigError(f"override {override}: a trained model's own keys are settled; data.* can be changed")
     begun = time.monotonic()
     model = GSHN.from_pretrained(arguments.checkpoint)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -45,7 +50,8 @@ def main() -> None:
         from neuromorphic.export.backend import LavaBackend
 
         backend = LavaBackend(model.encoder.spiking, arguments.precision)
-    corpora = Corpora(model.config)
+    config = load_config(arguments.checkpoint / "config.yaml", arguments.overrides)
+    corpora = Corpora(config, model.vocabulary)
     count = SpikeCount()
     figures: dict[str, float | str] = {"encoder": arguments.encoder, "precision": arguments.precision}
     if arguments.task == "vqa":

@@ -110,7 +110,7 @@ def segment(arguments: argparse.Namespace) -> None:
             if truth is not None:
                 annotation = resize(read_coco_panoptic(*truth.entry(path)), *image.shape[:2])
             segments = segmenter(image, annotation)
-            graph = segments_to_graph(segments, segmenter.categories, GraphParameters())
+            graph = segments_to_graph(segments, segmenter.categories, GraphParameters(), path.name)
         except DataError as error:
             reason = str(error) if str(path) in str(error) else f"{path}: {error}"
             failed.append(reason)

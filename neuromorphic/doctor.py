@@ -12,6 +12,7 @@ import multiprocessing
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -51,6 +52,7 @@ class Finding:
 
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "gshn.train, gshn.evaluate": ("", "torch", "torch-geometric", "transformers", "accelerate", "snntorch", "easy-vqa"),
+    "gshn.segment, gshn.preprocess": ("", "transformers", "scikit-image", "hotcoco", "matplotlib", "webdataset"),
     "neuromorphic.run, verify, check": ("", "nir", "h5py", "numpy", "scipy"),
     "... --backend torch": ("", "torch"),
     "... --backend lava, export --to lava": ("lava", "lava-nc", "psutil"),
@@ -108,6 +110,13 @@ def descriptors() -> Finding:
     return Finding(f"{DESCRIPTORS} file descriptors", str(limit), ok, "" if ok else f"ulimit -n {DESCRIPTORS}")
 
 
+def detectron2() -> Finding:
+    """detectron2, which no package registry has."""
+    there = find_spec("detectron2") is not None
+    mend = "" if there else "python -m gshn.segment --evaluate shapescenes --segmenter detectron2 says how"
+    return Finding("detectron2", "yes" if there else "", there, mend, optional=True)
+
+
 def loihi() -> Finding:
     """Loihi 2 and its compiler."""
     missing = missing_for_loihi2()
@@ -143,6 +152,7 @@ def examine(run_probe: bool) -> dict[str, list[Finding]]:
         findings[command] = [package(name, extra, requirements) for name in names]
     lava: list[Callable[[], Finding]] = [forking, descriptors]
     findings["... --backend lava, export --to lava"] += [check() for check in lava + ([probe] if run_probe else [])]
+    findings["--segmenter detectron2"] = [detectron2()]
     findings["--target loihi2"] = [loihi()]
     return findings
 

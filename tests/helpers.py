@@ -94,7 +94,7 @@ def question_batch(model: GSHN, rows: range) -> QuestionBatch:
         input_ids=ids,
         attention_mask=mask,
         image=torch.arange(len(rows)),
-        answer=torch.tensor([i % 2 for i in rows]),
+        answer=torch.eye(2)[torch.tensor([i % 2 for i in rows])],
     )
 
 

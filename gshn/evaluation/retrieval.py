@@ -59,7 +59,7 @@ def evaluate_retrieval(
     images = embed_images(model, corpus.graphs, count, backend)
     captions = list(corpus.captions())
     figures: dict[str, float] = {}
-    if model.config.data.pairs.source == "shapescenes":
+    if corpus.by_level:
         for level in range(len(captions[0])):
             texts = embed_texts(model, [own[level] for own in captions])
             prefix = "retrieval" if level == 0 else f"retrieval.caption{level}"

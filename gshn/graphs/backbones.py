@@ -29,6 +29,11 @@ class Backbone(Protocol):
         """Everything that shapes the features, as a string: part of the graph cache's key."""
         ...
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes, and where its images have to be."""
+        ...
+
     def __call__(self, images: Tensor) -> list[Tensor]:
         """Compute feature maps, finest first.
 
@@ -70,6 +75,11 @@ class EfficientNetLite0(nn.Module):
         self.requires_grad_(False)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # on CPUs up to 1.4 times as fast
         self.eval()
+
+    @property
+    def device(self) -> torch.device:
+        """See :class:`Backbone`."""
+        return next(self.parameters()).device
 
     def train(self, mode: bool = True) -> EfficientNetLite0:
         """Stay in evaluation mode: batch statistics are frozen too."""
@@ -119,6 +129,11 @@ class SmallConvNet(nn.Module):
     def key(self) -> str:
         """See :class:`Backbone`."""
         return "small-conv:" + ",".join(map(str, self.channels))
+
+    @property
+    def device(self) -> torch.device:
+        """See :class:`Backbone`."""
+        return next(self.parameters()).device
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """See :class:`Backbone`."""

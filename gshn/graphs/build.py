@@ -88,7 +88,7 @@ def _graph(
     try:
         if segments.segment_map.shape != (height, width):
             raise DataError(f"the image is {width}x{height}, but has {segments}")
-        return segments_to_graph(segments, segmenter.categories, parameters)
+        return segments_to_graph(segments, segmenter.categories, parameters, sample.name)
     except DataError as error:
         raise DataError(f"{sample.name}: {error}") from error
 
@@ -96,8 +96,8 @@ def _graph(
 @torch.no_grad()
 def _add_features(graphs: Sequence[SceneGraph], backbone: Backbone) -> None:
     """Give graphs of images of one size ``x`` in place of ``image`` and ``segment_map``."""
-    batch = Batch.from_data_list(list(graphs))
-    x = region_features(backbone, batch.image, batch.pixels(), batch.num_nodes)
+    batch = Batch.from_data_list(list(graphs)).to(backbone.device)
+    x = region_features(backbone, batch.image, batch.pixels(), batch.num_nodes).cpu()
     for graph, rows in zip(graphs, x.split([graph.num_nodes for graph in graphs]), strict=True):
         graph.x = rows
         for name in ("image", "segment_map"):

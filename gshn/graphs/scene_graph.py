@@ -124,7 +124,7 @@ class SceneGraph(Data):
 
 
 def segments_to_graph(
-    segments: PanopticSegments, categories: Sequence[Category], parameters: GraphParameters
+    segments: PanopticSegments, categories: Sequence[Category], parameters: GraphParameters, name: str = "an image"
 ) -> SceneGraph:
     """Build the scene graph of one image, without its visual features.
 
@@ -132,6 +132,7 @@ def segments_to_graph(
         segments: The image's segments; node i is segment i, of those that are kept.
         categories: Vocabulary of the segments' categories.
         parameters: See :class:`GraphParameters`.
+        name: Of the image, for messages.
 
     Returns:
         Graph without ``x`` and ``image``; with ``segment_map`` where nodes stand for masks.
@@ -140,7 +141,7 @@ def segments_to_graph(
         DataError: there is no segment, a segment has no pixel, or its category is not in the vocabulary.
     """
     vocabulary = {category.id: position for position, category in enumerate(categories)}
-    kept = _largest(segments, parameters.max_segments)
+    kept = _largest(segments, parameters.max_segments, name)
     for segment in kept:
         if segment.category_id not in vocabulary:
             raise DataError(f"segment {segment.id} has category {segment.category_id}, not one of the vocabulary's")
@@ -170,14 +171,15 @@ def segments_to_graph(
     return graph
 
 
-def _largest(segments: PanopticSegments, count: int) -> Sequence[Segment]:
+def _largest(segments: PanopticSegments, count: int, name: str) -> Sequence[Segment]:
     """The ``count`` largest segments, in their order."""
     found = segments.segments
     if not found:
         raise DataError("there is no segment")
     if len(found) <= count:
         return found
-    logger.warning("%d segments, %d dropped: only the %d largest are kept", len(found), len(found) - count, count)
+    dropped = len(found) - count
+    logger.warning("%s: %d segments, %d dropped: only the %d largest are kept", name, len(found), dropped, count)
     by_area = sorted(range(len(found)), key=lambda i: -found[i].area)
     return [found[i] for i in sorted(by_area[:count])]
 

@@ -176,18 +176,23 @@ def _write_shard(recipe: Recipe, path: Path, images: range, strict: bool, annota
                         index, {"index": index, "name": name, **(annotate(index) if annotate else {})}, result
                     )
             bar.update(len(indices))
-    samples = list(read_shard(partial))
-    x = [sample.tensors["x"].double() for sample in samples if "x" in sample.tensors]
-    moments = [] if not x else [torch.cat(x).sum(dim=0).tolist(), torch.cat(x).square().sum(dim=0).tolist()]
-    content = {
-        "graphs": len(samples),
-        "nodes": sum(len(sample.tensors["category"]) for sample in samples),
-        "broken": broken,
-        "digest": _digest(partial),
-        "moments": moments,
-    }
-    partial.replace(path)
-    write_atomically(path.with_suffix(".json"), json.dumps(content))
+    write_atomically(path.with_suffix(".json"), json.dumps({**_summary(partial), "broken": broken}))
+    partial.replace(path)  # last: a shard is complete when both are there
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    """What a shard holds, read back from it: numbers of graphs and nodes, sums over the nodes' features, a digest."""
+    graphs = nodes = 0
+    total: Tensor | float = 0.0
+    squares: Tensor | float = 0.0
+    for stored in read_shard(path):
+        graphs += 1
+        nodes += len(stored.tensors["category"])
+        if "x" in stored.tensors:
+            x = stored.tensors["x"].double()
+            total, squares = total + x.sum(dim=0), squares + x.square().sum(dim=0)
+    moments = [total.tolist(), squares.tolist()] if isinstance(total, Tensor) and isinstance(squares, Tensor) else []
+    return {"graphs": graphs, "nodes": nodes, "moments": moments, "digest": _digest(path)}
 
 
 def _build(recipe: Recipe, indices: Sequence[int]) -> Iterator[tuple[int, str, SceneGraph | DataError]]:

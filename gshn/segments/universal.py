@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from transformers import (
     AutoProcessor,
     Mask2FormerImageProcessorPil,
 )
+from transformers.utils import logging as transformers_logging
 
 from gshn.errors import DataError
 from gshn.segments.panoptic import Category, PanopticSegments, Segmenter, segments_from_map
@@ -34,6 +36,20 @@ _FIRST_ARE_THINGS = {133: 80}
 """Labels of COCO panoptic: things come first. Cityscapes has them last, ADE20K mixed."""
 
 
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Without the progress bars and warnings of transformers: that backbones other than Swin are not tried, say."""
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
 class UniversalSegmenter(Segmenter):
     """Mask2Former, MaskFormer, OneFormer or EoMT, in the format of transformers.
 
@@ -48,11 +64,12 @@ class UniversalSegmenter(Segmenter):
         self.weights = str(weights)
         mend = "name a folder with config.json, preprocessor_config.json and model.safetensors, or a model on the hub"
         try:
-            config = AutoConfig.from_pretrained(self.weights)
-            self.is_oneformer = config.model_type == "oneformer"
-            processors = AutoProcessor if self.is_oneformer else AutoImageProcessor
-            self.processor: Any = processors.from_pretrained(self.weights, backend="pil")
-            self.model: Any = AutoModelForUniversalSegmentation.from_pretrained(self.weights, use_safetensors=True)
+            with quiet_transformers():
+                config = AutoConfig.from_pretrained(self.weights)
+                self.is_oneformer = config.model_type == "oneformer"
+                processors = AutoProcessor if self.is_oneformer else AutoImageProcessor
+                self.processor: Any = processors.from_pretrained(self.weights, backend="pil")
+                self.model: Any = AutoModelForUniversalSegmentation.from_pretrained(self.weights, use_safetensors=True)
         except Exception as error:  # transformers and the hub raise whatever suits them
             reason = str(error).strip().splitlines()[0]
             raise DataError(f"segmenter weights {self.weights} cannot be used ({reason}); {mend}") from None

@@ -121,10 +121,11 @@ class PairCorpus(Dataset[Key]):
         graphs: Of the images.
         captions: Of each image.
         names: Of each image.
+        by_level: Whether an image's k-th caption says as much as every other image's k-th, as in ShapeScenes.
     """
 
-    def __init__(self, graphs: GraphDataset, captions: list[list[str]], names: list[str]):
-        self.graphs, self._captions, self.names = graphs, captions, names
+    def __init__(self, graphs: GraphDataset, captions: list[list[str]], names: list[str], by_level: bool = False):
+        self.graphs, self._captions, self.names, self.by_level = graphs, captions, names, by_level
 
     def __len__(self) -> int:
         return len(self._captions)

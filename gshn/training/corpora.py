@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -27,20 +28,29 @@ from gshn.model import GSHN, Vocabulary
 from gshn.segments.choose import make_segmenter
 from gshn.segments.grid import GridSegmenter
 from gshn.segments.panoptic import Category, Segmenter
-from gshn.segments.superpixels import SuperpixelSegmenter
+from gshn.segments.superpixels import REGION, SuperpixelSegmenter
 from gshn.training.batches import PairCorpus, QuestionCorpus, StreamedPairs
+
+logger = logging.getLogger(__name__)
 
 
 class Corpora:
     """Training and test corpora; graphs are built, or read from the cache, when a corpus is first asked for."""
 
-    def __init__(self, config: Config):
-        """Set up for a configuration."""
-        self.config = config
+    def __init__(self, config: Config, vocabulary: Vocabulary | None = None):
+        """Set up for a configuration.
+
+        Args:
+            config: The configuration.
+            vocabulary: Of the model that is to be evaluated; None where a model is to be built.
+        """
+        self.config, self.vocabulary = config, vocabulary
 
     @cached_property
     def categories(self) -> list[str]:
-        """Names of the segment categories of all data sets, each once, in order."""
+        """Names of the segment categories of all data sets, each once, in order; the model's, where there is one."""
+        if self.vocabulary is not None:
+            return self.vocabulary.categories
         found = [self._pair_categories, SuperpixelSegmenter.categories]
         if self.config.finetune.task == "vqa":
             found.append(self._question_segmenter.categories)
@@ -62,7 +72,8 @@ class Corpora:
         index = read_index(self._shards / "test")
         graphs, stored = load_all(index)
         captions, names = ([annotation[key] for annotation in stored] for key in ("captions", "name"))
-        return PairCorpus(graphs.with_categories(self._positions(index.categories)), captions, names)
+        graphs = graphs.with_categories(self._positions(index.categories))
+        return PairCorpus(graphs, captions, names, self._are_scenes)
 
     @cached_property
     def questions(self) -> QuestionCorpus:
@@ -84,8 +95,13 @@ class Corpora:
     @cached_property
     def caption_weights(self) -> list[float] | None:
         """How often each caption of an image is trained on; None where all count alike."""
-        pairs = self.config.data.pairs
-        return pairs.caption_weights if pairs.source == "shapescenes" else None
+        return self.config.data.pairs.caption_weights if self._are_scenes else None
+
+    @cached_property
+    def _are_scenes(self) -> bool:
+        if self._shards is not None:
+            return str(read_index(self._shards / "train").manifest["collection"]).startswith("shapescenes")
+        return self.config.data.pairs.source == "shapescenes"
 
     def training_texts(self) -> Iterator[str]:
         """Every caption and question that is trained on."""
@@ -143,7 +159,7 @@ class Corpora:
             raise ConfigError(f"data.pairs.source is {self.config.data.pairs.source}, which has no captions")
         graphs, stored = self._graphs(images, self._pair_segmenter, f"{split} images")
         captions = [list(images.captions[annotation["index"]]) for annotation in stored]
-        return PairCorpus(graphs, captions, [annotation["name"] for annotation in stored])
+        return PairCorpus(graphs, captions, [annotation["name"] for annotation in stored], self._are_scenes)
 
     def _questions(self, split: str, limit: int | None) -> QuestionCorpus:
         settings = self.config.data.questions
@@ -169,7 +185,9 @@ class Corpora:
     @cached_property
     def backbone(self) -> Backbone:
         """Gives the nodes' visual features."""
-        return SmallConvNet() if self.config.graph.backbone == "small_conv" else EfficientNetLite0()
+        if self.config.graph.backbone == "small_conv":
+            return SmallConvNet()
+        return EfficientNetLite0().to("cuda" if torch.cuda.is_available() else "cpu")
 
     def _graphs(
         self, images: ImageCollection, segmenter: Segmenter, label: str
@@ -181,7 +199,14 @@ class Corpora:
 
     def _positions(self, categories: Sequence[Category]) -> Tensor:
         """A segmenter's category indices count within its own vocabulary; the model's within all of them."""
-        return torch.tensor([self.categories.index(category.name) for category in categories])
+        if unknown := [category.name for category in categories if category.name not in self.categories]:
+            logger.warning(
+                "the model does not know %d of the segmenter's %d categories, e.g. %s; their segments count as regions "
+                "without a name",
+                *(len(unknown), len(categories), unknown[0]),
+            )
+        position = {name: index for index, name in enumerate(self.categories)}
+        return torch.tensor([position.get(category.name, position[REGION.name]) for category in categories])
 
 
 def build_model(config: Config, corpora: Corpora) -> GSHN:

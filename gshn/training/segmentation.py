@@ -19,7 +19,6 @@ from transformers import (
     Mask2FormerImageProcessorPil,
     ResNetConfig,
 )
-from transformers.utils import logging as transformers_logging
 
 from gshn.config import SegmenterFit
 from gshn.data.images import ImageCollection
@@ -27,6 +26,7 @@ from gshn.data.shapescenes import CATEGORIES, ShapeScenes
 from gshn.errors import ConfigError, TrainingError
 from gshn.files import make_folder
 from gshn.segments.panoptic import PanopticSegments
+from gshn.segments.universal import quiet_transformers
 from gshn.training.batches import generator
 from gshn.training.checkpoint import FILE, Progress, read_state, restore_model, restore_optimizer, save_state
 
@@ -49,28 +49,24 @@ def small_mask2former(width: int = 64) -> Mask2FormerForUniversalSegmentation:
         out_features=["stage1", "stage2", "stage3", "stage4"],
     )
     names = {label: category.name for label, category in enumerate(CATEGORIES)}
-    config = Mask2FormerConfig(  # type: ignore[call-arg]
-        backbone_config=backbone,
-        feature_size=width,
-        mask_feature_size=width,
-        hidden_dim=width,
-        encoder_feedforward_dim=2 * width,
-        dim_feedforward=2 * width,
-        encoder_layers=1,
-        decoder_layers=3,
-        num_attention_heads=4,
-        num_queries=40,
-        train_num_points=1024,
-        id2label=names,
-        label2id={name: label for label, name in names.items()},
-        thing_labels=[label for label, category in enumerate(CATEGORIES) if category.isthing],
-    )
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # it warns that backbones other than Swin are not tried
-    try:
+    with quiet_transformers():
+        config = Mask2FormerConfig(  # type: ignore[call-arg]
+            backbone_config=backbone,
+            feature_size=width,
+            mask_feature_size=width,
+            hidden_dim=width,
+            encoder_feedforward_dim=2 * width,
+            dim_feedforward=2 * width,
+            encoder_layers=1,
+            decoder_layers=3,
+            num_attention_heads=4,
+            num_queries=40,
+            train_num_points=1024,
+            id2label=names,
+            label2id={name: label for label, name in names.items()},
+            thing_labels=[label for label, category in enumerate(CATEGORIES) if category.isthing],
+        )
         return Mask2FormerForUniversalSegmentation(config)
-    finally:
-        transformers_logging.set_verbosity(verbosity)
 
 
 class Segmentation(nn.Module):

@@ -23,7 +23,7 @@ def held_out_images(model: GSHN, count: int) -> dict[str, SpikingInput]:
             "the checkpoint has no spiking path: by its config.yaml, model.spiking.enabled is false or model.encoder "
             "is transformer"
         )
-    pairs = Corpora(model.config).test_pairs
+    pairs = Corpora(model.config, model.vocabulary).test_pairs
     if count > len(pairs):
         raise ConfigError(
             f"--images {count} is more than the {len(pairs)} held-out images of the checkpoint (data.pairs.test)"

@@ -8,7 +8,7 @@ from gshn.evaluation.retrieval import recalls, similarities
 
 def test_recalls_equal_sorting() -> None:
     scores = torch.randn(50, 50, generator=torch.Generator().manual_seed(0)) + 2 * torch.eye(50)
-    figures = recalls(scores)
+    figures = recalls(scores, torch.arange(50))
     for name, queries in (("t2i", scores), ("i2t", scores.T)):
         ranks = [(row > row[i]).sum().item() for i, row in enumerate(queries)]
         for k in (1, 5, 10):
@@ -20,9 +20,19 @@ def test_recalls_equal_sorting() -> None:
 def test_directions_are_not_mixed_up() -> None:
     # Every text finds its image first; image 0 finds text 1 before its own.
     scores = torch.tensor([[0.5, 0.1], [0.6, 0.9]])
-    figures = recalls(scores)
+    figures = recalls(scores, torch.arange(2))
     assert figures["retrieval.t2i_r1"] == 1.0
     assert figures["retrieval.i2t_r1"] == 0.5
+
+
+def test_any_of_an_images_texts_counts() -> None:
+    owner = torch.tensor([0, 0, 1, 2, 2, 2])
+    scores = torch.randn(6, 3, generator=torch.Generator().manual_seed(3))
+    figures = recalls(scores, owner)
+    best_text, best_image = scores.argmax(dim=0), scores.argmax(dim=1)
+    assert figures["retrieval.i2t_r1"] == pytest.approx((owner[best_text] == torch.arange(3)).float().mean().item())
+    assert figures["retrieval.t2i_r1"] == pytest.approx((best_image == owner).float().mean().item())
+    assert figures["retrieval.i2t_r10"] == figures["retrieval.t2i_r5"] == 1
 
 
 @torch.no_grad()
@@ -31,4 +41,4 @@ def test_blocks_give_the_whole() -> None:
     batch = pair_batch(model, range(len(CAPTIONS)))
     images = model.embed_images(model.encode_graphs(batch.graphs))
     texts = model.embed_texts(model.encode_text(batch.input_ids, batch.attention_mask), batch.attention_mask)
-    torch.testing.assert_close(similarities(texts, images, size=3), similarity(texts, images))
+    torch.testing.assert_close(similarities(model, texts, images, size=3), similarity(texts, images))

@@ -41,7 +41,7 @@ PARAMETERS = GraphParameters()
 class MeanBackbone(nn.Module):
     """Images halved in size."""
 
-    dim, key, trainable = 3, "mean", False
+    dim, key, trainable, device = 3, "mean", False, torch.device("cpu")
 
     def forward(self, images):
         return [nn.functional.avg_pool2d(images.float(), 2)]

@@ -1,6 +1,7 @@
 import signal
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def test_phases_follow_each_other():
     settings = SegmenterFit()
     parts = phases(settings)
     assert parts[0].first == 0 and parts[-1].last == settings.steps
-    assert all(a.last == b.first for a, b in zip(parts, parts[1:], strict=False))
+    assert all(a.last == b.first for a, b in pairwise(parts))
     assert [(p.image_size, p.segments) for p in parts] == [(64, False), (64, True), (96, True)]
     rates = [learning_rate(settings, part, step) for part in parts for step in range(part.first, part.last)]
     assert max(rates) == settings.lr and 0 < min(rates) < settings.lr / 40

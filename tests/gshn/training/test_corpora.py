@@ -1,0 +1,103 @@
+import official
+import pytest
+import torch
+
+from gshn.config import load_config
+from gshn.errors import ConfigError, DataError
+from gshn.graphs.scene_graph import GEOMETRY
+from gshn.training.corpora import Corpora, build_model
+
+
+def corpora(tmp_path, *overrides):
+    overrides = [f"data.cache={tmp_path / 'cache'}", "finetune.task=none", *overrides]
+    return Corpora(load_config("smoke", ["data.pairs.train=null", "data.pairs.test=null", *overrides]))
+
+
+def flickr(tmp_path, *overrides):
+    root = official.flickr8k(tmp_path / "flickr", count=6)
+    return corpora(tmp_path, f"data.pairs.source=flickr8k:{root}", "data.pairs.segmenter=superpixels", *overrides)
+
+
+def test_a_broken_photograph_is_left_out_with_its_captions(tmp_path, caplog):
+    data = flickr(tmp_path)
+    (tmp_path / "flickr/Flicker8k_Dataset/1001_ab1.jpg").write_bytes(b"\xff\xd8cut")
+    pairs = data.pairs
+    assert len(pairs) == len(pairs.graphs) == 3
+    assert [captions[0] for captions in pairs.captions()] == [f"A dog number {i} , view 0 ." for i in (0, 2, 3)]
+    assert [name[-8:-4] for name in pairs.names] == ["_ab0", "_ab2", "_ab3"]
+    assert "1001_ab1.jpg" in caplog.text and "it is left out" in caplog.text
+    graphs, captions = pairs.fetch([1])
+    assert captions[0][4] == "A dog number 2 , view 4 ."
+    torch.testing.assert_close(graphs.x, pairs.graphs[1].x)
+
+
+def test_no_photograph_can_be_used(tmp_path):
+    data = flickr(tmp_path)
+    for path in (tmp_path / "flickr/Flicker8k_Dataset").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match=r"no image could be used, the first because: .*1000_ab0.jpg is no image"):
+        _ = data.pairs
+
+
+def test_masks_boxes_and_patches(tmp_path):
+    root = official.coco(tmp_path / "coco")
+    found = {}
+    for regions in ("masks", "boxes", "patches"):
+        data = corpora(tmp_path, f"data.pairs.source=coco:{root}", f"graph.regions={regions}", "graph.patches=3")
+        found[regions] = data.test_pairs.graphs[0]
+        expected = ["region"] if regions == "patches" else ["cat", "grass-merged", "region"]
+        assert data.categories == expected
+    assert [graph.num_nodes for graph in found.values()] == [2, 2, 9]
+    area = {name: graph.geometry[:, GEOMETRY.index("area")].tolist() for name, graph in found.items()}
+    assert area["masks"] == pytest.approx([100 / 1200, 1099 / 1200])
+    assert area["boxes"] == pytest.approx([100 / 1200, 1]) and sum(area["patches"]) == pytest.approx(1)
+    same = torch.isclose(found["masks"].x, found["boxes"].x).all(dim=1)
+    assert same.tolist() == [True, False], "the cat is its box; the box of the grass has the cat in it"
+
+
+@pytest.mark.parametrize("backbone", ["efficientnet_lite0", "small_conv"])
+@pytest.mark.parametrize("regions", ["boxes", "patches"])
+def test_a_model_trains_on_either(tmp_path, backbone, regions):
+    root = official.coco(tmp_path / "coco", "train")
+    official.coco(tmp_path / "coco", "val")
+    data = corpora(tmp_path, f"data.pairs.source=coco:{root}", f"graph.regions={regions}", f"graph.backbone={backbone}")
+    model = build_model(data.config, data)
+    graphs, _ = data.pairs.fetch([0, 1])
+    encoded = model.encode_graphs(graphs)
+    assert encoded.num_graphs == 2 and torch.isfinite(encoded.nodes).all()
+
+
+def test_answers_of_vqa_v2_come_from_its_training_questions(tmp_path):
+    root = official.vqa2(tmp_path / "vqa")
+    official.vqa2(root, "val", numbers=(42,))
+    data = corpora(
+        tmp_path,
+        f"data.questions.source=vqa2:{root}",
+        "finetune.task=vqa",
+        "data.pairs.source=shapescenes",
+        "data.pairs.train=4",
+        "data.pairs.test=4",
+        "data.questions.train=null",
+        "data.questions.test=null",
+    )
+    assert data.answers == ["net"]
+    assert len(data.questions) == 4 and len(data.test_questions) == 2
+    assert build_model(data.config, data).vocabulary.answers == ["net"]
+
+
+def test_what_does_not_fit(tmp_path):
+    root = official.vqa2(tmp_path / "vqa")
+    pairs = corpora(tmp_path, f"data.pairs.source=vqa2:{root}", "data.pairs.segmenter=superpixels")
+    with pytest.raises(ConfigError, match="which has no captions"):
+        _ = pairs.pairs
+    photographs = official.flickr8k(tmp_path / "flickr")
+    questions = corpora(tmp_path, f"data.questions.source=flickr8k:{photographs}", "finetune.task=vqa")
+    with pytest.raises(ConfigError, match="which has no questions; use vqa2:DIR"):
+        _ = questions.questions
+    truth = corpora(tmp_path, f"data.pairs.source=flickr8k:{photographs}")
+    with pytest.raises(ConfigError, match="no panoptic annotation to take as ground truth"):
+        _ = truth.pairs
+    with pytest.raises(ConfigError, match=r"data.pairs.weights.*mask2former needs weights"):
+        corpora(tmp_path, "data.pairs.segmenter=mask2former")
+    with pytest.raises(DataError, match=r"has no index.json: name a folder that gshn.preprocess has finished"):
+        _ = corpora(tmp_path, f"data.pairs.source=shards:{tmp_path / 'none'}").pairs
