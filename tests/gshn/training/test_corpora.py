@@ -91,13 +91,14 @@ def test_what_does_not_fit(tmp_path):
     with pytest.raises(ConfigError, match="which has no captions"):
         _ = pairs.pairs
     photographs = official.flickr8k(tmp_path / "flickr")
-    questions = corpora(tmp_path, f"data.questions.source=flickr8k:{photographs}", "finetune.task=vqa")
+    scenes = ("data.pairs.train=4", "data.pairs.test=4")
+    questions = corpora(tmp_path, f"data.questions.source=flickr8k:{photographs}", "finetune.task=vqa", *scenes)
     with pytest.raises(ConfigError, match="which has no questions; use vqa2:DIR"):
         _ = questions.questions
     truth = corpora(tmp_path, f"data.pairs.source=flickr8k:{photographs}")
     with pytest.raises(ConfigError, match="no panoptic annotation to take as ground truth"):
         _ = truth.pairs
     with pytest.raises(ConfigError, match=r"data.pairs.weights.*mask2former needs weights"):
-        corpora(tmp_path, "data.pairs.segmenter=mask2former")
+        corpora(tmp_path, "data.pairs.segmenter=mask2former", *scenes)
     with pytest.raises(DataError, match=r"has no index.json: name a folder that gshn.preprocess has finished"):
         _ = corpora(tmp_path, f"data.pairs.source=shards:{tmp_path / 'none'}").pairs
