@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from skimage.color import label2rgb
-from skimage.segmentation import find_boundaries
 
 from gshn.graphs.scene_graph import GEOMETRY, SceneGraph
 from gshn.segments.panoptic import Category, PanopticSegments
@@ -37,9 +36,13 @@ def draw_graph(
     figure = Figure(figsize=(10, 5 * height / width + 0.6), dpi=120, layout="constrained")
     plain, drawn = figure.subplots(1, 2)
     tinted = label2rgb(segments.segment_map, image, alpha=0.35, bg_label=0, kind="overlay")
-    tinted[find_boundaries(segments.segment_map, mode="inner")] = (1, 1, 1)
     plain.imshow(image)
     drawn.imshow(tinted)
+    for segment in segments.segments:
+        outline = np.pad(segments.segment_map == segment.id, 1)
+        x, y = np.arange(-1, width + 1), np.arange(-1, height + 1)
+        drawn.contour(x, y, outline, levels=[0.5], colors="white", linewidths=1.0)
+    drawn.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     geometry = graph.geometry.numpy()
     centre = geometry[:, [GEOMETRY.index("centroid_x"), GEOMETRY.index("centroid_y")]] * (width, height) - 0.5
     for source, target in graph.edge_index.T.tolist():
