@@ -30,7 +30,8 @@ def main() -> None:
     if trainer.accelerator.is_main_process:
         print_figures(figures, f"{out}, {trainer.model}")
         print(f"checkpoint: {out}")
-        print(f"next:       python -m neuromorphic.export --to lava --checkpoint {out} --out {out}/export")
+        if trainer.model.encoder.spiking is not None:
+            print(f"next:       python -m neuromorphic.export --to lava --checkpoint {out} --out {out}/export")
 
 
 if __name__ == "__main__":
