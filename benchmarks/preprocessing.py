@@ -28,7 +28,9 @@ READING = """
 import sys
 from pathlib import Path
 import numpy as np
-from gshn.graphs.shards import ShardStream, read_index, to_dataset
+from gshn.graphs.shards.files import to_dataset
+from gshn.graphs.shards.index import read_index
+from gshn.graphs.shards.stream import ShardStream
 stream = ShardStream(read_index(Path(sys.argv[1])))
 order = stream.order(np.random.default_rng(0)).tolist()
 for start in range(0, len(order), 128):

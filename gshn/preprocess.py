@@ -75,7 +75,8 @@ def main() -> None:
 
     # Late: PyTorch takes seconds to import, which a wrong argument should not cost.
     from gshn.data.sources import Texts
-    from gshn.graphs.shards import Recipe, missing_shards, write_index, write_shards
+    from gshn.graphs.shards.index import missing_shards, write_index
+    from gshn.graphs.shards.write import Recipe, write_shards
     from gshn.training.corpora import Corpora
 
     corpora = Corpora(config)

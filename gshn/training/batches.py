@@ -22,7 +22,8 @@ from gshn.data.vqa2 import answer_scores
 from gshn.encoders.text import tokenize
 from gshn.graphs.dataset import GraphDataset
 from gshn.graphs.scene_graph import SceneGraph
-from gshn.graphs.shards import ShardStream, to_dataset
+from gshn.graphs.shards.files import to_dataset
+from gshn.graphs.shards.stream import ShardStream
 from gshn.losses.masked_language import mask_tokens
 
 MASKED_SHARE = 0.2

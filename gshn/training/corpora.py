@@ -23,7 +23,9 @@ from gshn.errors import ConfigError
 from gshn.graphs.backbones import Backbone, EfficientNetLite0, SmallConvNet
 from gshn.graphs.dataset import GraphDataset
 from gshn.graphs.scene_graph import GraphParameters
-from gshn.graphs.shards import Recipe, ShardStream, load_all, load_or_build, read_index
+from gshn.graphs.shards.index import load_all, load_or_build, read_index
+from gshn.graphs.shards.stream import ShardStream
+from gshn.graphs.shards.write import Recipe
 from gshn.model import GSHN, Vocabulary
 from gshn.segments.choose import make_segmenter
 from gshn.segments.grid import GridSegmenter

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 
 from gshn import preprocess
 from gshn.errors import ConfigError, DataError
-from gshn.graphs.shards import ShardStream, read_index
+from gshn.graphs.shards.index import read_index
+from gshn.graphs.shards.stream import ShardStream
 
 
 @pytest.fixture

@@ -16,20 +16,13 @@ from torch_geometric.data import Batch
 
 from gshn.data.images import ImageSample
 from gshn.errors import DataError, GSHNError
-from gshn.graphs import shards
 from gshn.graphs.build import build_graphs
 from gshn.graphs.scene_graph import GraphParameters
-from gshn.graphs.shards import (
-    SHARD,
-    Recipe,
-    ShardStream,
-    load_all,
-    load_or_build,
-    read_index,
-    read_shard,
-    write_index,
-    write_shards,
-)
+from gshn.graphs.shards import write
+from gshn.graphs.shards.files import read_shard, to_dataset
+from gshn.graphs.shards.index import load_all, load_or_build, read_index, write_index
+from gshn.graphs.shards.stream import ShardStream
+from gshn.graphs.shards.write import SHARD, Recipe, write_shards
 from gshn.segments.ground_truth import GroundTruthSegmenter
 from gshn.segments.panoptic import Category, segments_from_map
 
@@ -173,7 +166,7 @@ def test_key_tells_apart_all_that_shapes_the_graphs(monkeypatch):
         key(parameters=GraphParameters(max_segments=3)),
         key(parameters=GraphParameters(regions="boxes")),
     ]
-    monkeypatch.setattr(shards, "VERSION", 0)
+    monkeypatch.setattr(write, "VERSION", 0)
     keys.append(key())
     assert len(set(keys)) == len(keys)
 
@@ -352,7 +345,7 @@ def test_streaming_gives_every_graph_once_and_holds_few(tmp_path):
         indices = order[start : start + 10].tolist()
         stored = stream.fetch(indices)
         assert [s.annotation["captions"][0] for s in stored] == [f"image {i}" for i in indices]
-        assert_equal(shards.to_dataset(stored).batch(range(len(indices))), everything.batch(indices))
+        assert_equal(to_dataset(stored).batch(range(len(indices))), everything.batch(indices))
         assert len(stream._held) <= 4
     reads = [k // 10 for k in order.tolist()]
     assert all(len(set(reads[i : i + 20])) <= 4 for i in range(0, 75, 5)), "neighbours lie in few shards"

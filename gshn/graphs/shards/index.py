@@ -1,0 +1,161 @@
+"""Complete folders of shards: their counts verified, their contents in memory; and the cache of training runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gshn.errors import DataError
+from gshn.files import write_atomically
+from gshn.graphs.dataset import GraphDataset
+from gshn.graphs.shards.files import digest, read_json_file, read_shard, to_dataset, whole_samples
+from gshn.graphs.shards.write import SHARD, Recipe, is_complete, shard_ranges, write_shards
+from gshn.segments.panoptic import Category
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Index:
+    """A complete folder of shards.
+
+    Attributes:
+        folder: The folder.
+        manifest: What shaped the graphs.
+        graphs: Number of graphs of each shard, by file name.
+        nodes: Number of nodes in all.
+        broken: Images that could not be used: ``index``, ``name`` and ``reason``.
+        mean: Of each feature over all nodes, shape (F,), float64; None where the backbone is trained.
+        square: Mean of the features' squares.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+    graphs: dict[str, int]
+    nodes: int
+    broken: list[dict[str, Any]]
+    mean: Tensor | None
+    square: Tensor | None
+
+    def __len__(self) -> int:
+        return sum(self.graphs.values())
+
+    @property
+    def categories(self) -> tuple[Category, ...]:
+        """The segmenter's vocabulary."""
+        return tuple(Category(*entry) for entry in self.manifest["categories"])
+
+
+def missing_shards(folder: Path) -> list[str]:
+    """Shards that other processes, or a killed run, have yet to write."""
+    manifest = read_json_file(folder / "manifest.json")
+    return [n for n in shard_ranges(manifest["images"], manifest["shard_size"]) if not is_complete(folder / n)]
+
+
+def write_index(folder: Path) -> Index:
+    """Verify the counts of all shards, and write ``index.json``.
+
+    Raises:
+        DataError: a shard is missing, or holds other images than it should.
+    """
+    manifest = read_json_file(folder / "manifest.json")
+    if missing := missing_shards(folder):
+        raise DataError(f"{folder}: shard {missing[0]} is missing; run gshn.preprocess again, it goes on where it was")
+    contents = {}
+    for name, images in shard_ranges(manifest["images"], manifest["shard_size"]).items():
+        content = contents[name] = read_json_file((folder / name).with_suffix(".json"))
+        with (folder / name).open("rb") as file:
+            held = whole_samples(file)[0]
+        lost = set(images) - held - {entry["index"] for entry in content["broken"]}
+        if lost or len(held) != content["graphs"] or not held <= set(images):
+            raise DataError(
+                f"{folder / name} holds {len(held)} graphs, its list says {content['graphs']} of {len(images)} images; "
+                "delete it and run gshn.preprocess again"
+            )
+    write_atomically(
+        folder / "index.json",
+        json.dumps(
+            {
+                "images": manifest["images"],
+                "shards": {name: content["graphs"] for name, content in contents.items()},
+                "broken": [entry for content in contents.values() for entry in content["broken"]],
+            },
+            indent=1,
+        ),
+    )
+    return read_index(folder)
+
+
+def read_index(folder: Path) -> Index:
+    """Read what :func:`write_index` wrote.
+
+    Raises:
+        DataError: the folder is no complete folder of shards.
+    """
+    if not (folder / "index.json").is_file():
+        raise DataError(f"{folder} has no index.json: name a folder that gshn.preprocess has finished writing")
+    manifest, index = read_json_file(folder / "manifest.json"), read_json_file(folder / "index.json")
+    contents = [read_json_file((folder / name).with_suffix(".json")) for name in index["shards"]]
+    nodes = sum(content["nodes"] for content in contents)
+    moments = [content["moments"] for content in contents if content["moments"]]
+    mean = square = None
+    if moments:
+        mean, square = torch.tensor(moments, dtype=torch.float64).sum(dim=0) / nodes
+    return Index(folder, manifest, index["shards"], nodes, index["broken"], mean, square)
+
+
+def load_or_build(
+    recipe: Recipe, cache_dir: Path, label: str, strict: bool = True
+) -> tuple[GraphDataset, list[dict[str, Any]]]:
+    """A collection's scene graphs in memory, from the cache, after building those that are not in it.
+
+    A cache is a folder of shards named by the digest of the recipe.
+
+    Args:
+        recipe: What to load.
+        cache_dir: Folder of all caches; made if missing.
+        label: Names the collection in the progress bar (stderr).
+        strict: Whether an image that cannot be used is an error; if not, it is left out with a warning.
+
+    Returns:
+        The graphs, and what is stored beside each: ``index`` in the collection, ``name``, texts.
+
+    Raises:
+        DataError: an image cannot be used (it is named), images differ in size and the backbone is trainable, or the
+            collection is empty.
+        GSHNError: the cache cannot be written.
+    """
+    digest = hashlib.blake2b(json.dumps(recipe.key, sort_keys=True).encode(), digest_size=16).hexdigest()
+    folder = cache_dir / digest
+    for name in shard_ranges(len(recipe.collection), SHARD):
+        if is_complete(folder / name) and not _is_intact(folder / name):
+            logger.warning("%s is broken and will be rebuilt (its digest does not match)", folder / name)
+            (folder / name).unlink()
+    write_shards(recipe, folder, label, strict=strict)
+    index = read_index(folder) if (folder / "index.json").is_file() else write_index(folder)
+    if strict and index.broken:
+        raise DataError(index.broken[0]["reason"])
+    return load_all(index)
+
+
+def load_all(index: Index) -> tuple[GraphDataset, list[dict[str, Any]]]:
+    """All graphs of a folder of shards in memory, and what is stored beside each: ``index``, ``name``, texts.
+
+    Raises:
+        DataError: a shard is broken, or no image could be used.
+    """
+    samples = [sample for name in index.graphs for sample in read_shard(index.folder / name)]
+    if not samples:
+        raise DataError(f"{index.folder}: no image could be used, the first because: {index.broken[0]['reason']}")
+    return to_dataset(samples), [sample.annotation for sample in samples]
+
+
+def _is_intact(path: Path) -> bool:
+    return digest(path) == read_json_file(path.with_suffix(".json"))["digest"]

@@ -1,0 +1,58 @@
+"""Shards -> training, a few at a time."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gshn.graphs.shards.files import StoredGraph, read_shard
+from gshn.graphs.shards.index import Index
+
+
+class ShardStream:
+    """Graphs and texts of a folder of shards, a few shards in memory at a time.
+
+    :meth:`order` visits the shards in groups of ``group``, so that each is read once an epoch, from its beginning to
+    its end, and no more than two groups are held.
+    """
+
+    def __init__(self, index: Index, group: int = 4) -> None:
+        self.index, self.group = index, group
+        self._names = list(index.graphs)
+        self._starts = np.cumsum([0, *index.graphs.values()])
+        self._held: OrderedDict[int, list[StoredGraph]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __iter__(self) -> Iterator[StoredGraph]:
+        for name in self._names:
+            yield from read_shard(self.index.folder / name)
+
+    def __repr__(self) -> str:
+        return f"ShardStream({self.index.folder}: {len(self)} graphs in {len(self._names)} shards)"
+
+    def order(self, random: np.random.Generator) -> NDArray[np.int64]:
+        """A permutation of all graphs: shards in random order, ``group`` of them shuffled together."""
+        shards = random.permutation(len(self._names))
+        parts = []
+        for first in range(0, len(shards), self.group):
+            ranges = [np.arange(self._starts[k], self._starts[k + 1]) for k in shards[first : first + self.group]]
+            parts.append(random.permutation(np.concatenate(ranges)))
+        return np.concatenate(parts)
+
+    def fetch(self, indices: Sequence[int]) -> list[StoredGraph]:
+        """Graphs of some positions."""
+        shards = np.searchsorted(self._starts, indices, side="right") - 1
+        return [self._shard(int(k))[i - self._starts[k]] for i, k in zip(indices, shards, strict=True)]
+
+    def _shard(self, k: int) -> list[StoredGraph]:
+        if k not in self._held:
+            while len(self._held) >= 2 * self.group:
+                self._held.popitem(last=False)
+            self._held[k] = list(read_shard(self.index.folder / self._names[k]))
+        self._held.move_to_end(k)
+        return self._held[k]
