@@ -27,16 +27,22 @@ def write_atomically(path: Path, data: bytes | str) -> None:
     """Write a file under a temporary name, then rename it: readers see the old content or the new, never a part.
 
     Raises:
-        GSHNError: the folder cannot be written to.
+        GSHNError: the folder cannot be written to, or the disk is full.
     """
     payload = data.encode() if isinstance(data, str) else data
     make_folder(path.parent)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = ""
     try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(descriptor, "wb") as file:
             file.write(payload)
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+    except BaseException as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise GSHNError(
+                f"{path} cannot be written ({error.strerror}); make room, or choose another place"
+            ) from None
         raise
