@@ -67,7 +67,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=10000)
     parser.add_argument("--data", default="shapescenes", help="as of gshn.preprocess")
-    parser.add_argument("--segmenter", default="superpixels", help="as of gshn.preprocess")
+    parser.add_argument("--segmenter", default="ground-truth", help="as of gshn.preprocess")
+    parser.add_argument("--image-size", type=int, default=96, help="as of gshn.preprocess")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     rows = []
@@ -76,6 +77,7 @@ def main() -> None:
             out = Path(folder) / str(processes)
             command = [sys.executable, "-m", "gshn.preprocess", "--data", arguments.data, "--split", "train"]
             command += ["--segmenter", arguments.segmenter, "--limit", str(arguments.images), "--out", str(out)]
+            command += ["--image-size", str(arguments.image_size)]
             environments = [{"RANK": str(rank), "WORLD_SIZE": str(processes)} for rank in range(processes)]
             _, memory, output = run([command] * processes, environments)
             seconds = max(float(value) for value in re.findall(r"(\d+) s\b", output))
