@@ -69,6 +69,7 @@ def main() -> None:
     parser.add_argument("--data", default="shapescenes", help="as of gshn.preprocess")
     parser.add_argument("--segmenter", default="ground-truth", help="as of gshn.preprocess")
     parser.add_argument("--image-size", type=int, default=96, help="as of gshn.preprocess")
+    parser.add_argument("--shard-size", type=int, default=250, help="as of gshn.preprocess")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     rows = []
@@ -77,7 +78,7 @@ def main() -> None:
             out = Path(folder) / str(processes)
             command = [sys.executable, "-m", "gshn.preprocess", "--data", arguments.data, "--split", "train"]
             command += ["--segmenter", arguments.segmenter, "--limit", str(arguments.images), "--out", str(out)]
-            command += ["--image-size", str(arguments.image_size)]
+            command += ["--image-size", str(arguments.image_size), "--shard-size", str(arguments.shard_size)]
             environments = [{"RANK": str(rank), "WORLD_SIZE": str(processes)} for rank in range(processes)]
             _, memory, output = run([command] * processes, environments)
             seconds = max(float(value) for value in re.findall(r"(\d+) s\b", output))
