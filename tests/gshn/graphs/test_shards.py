@@ -1,10 +1,12 @@
 import fcntl
+import io
 import json
 import logging
 import resource
 import signal
 import subprocess
 import sys
+import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from gshn.errors import DataError, GSHNError
 from gshn.graphs.build import build_graphs
 from gshn.graphs.scene_graph import GraphParameters
 from gshn.graphs.shards import write
-from gshn.graphs.shards.files import read_shard, to_dataset
+from gshn.graphs.shards.files import read_shard, to_dataset, whole_samples
 from gshn.graphs.shards.index import load_all, load_or_build, read_index, write_index
 from gshn.graphs.shards.stream import ShardStream
 from gshn.graphs.shards.write import SHARD, Recipe, write_shards
@@ -262,6 +264,19 @@ def test_a_shard_cut_anywhere_goes_on(tmp_path, cut):
     ]
     assert len(write_index(folder)) == 30
     assert cut != -1 or images.drawn == [], "what was whole is not made again"
+
+
+def test_whole_samples_of_a_tar_cut_at_any_byte(tmp_path):
+    write_shards(recipe(Images(6)), tmp_path, "test")
+    whole = (tmp_path / "00000.tar").read_bytes()
+    with tarfile.open(tmp_path / "00000.tar") as tar:
+        members = [m for m in tar.getmembers() if m.name.endswith("safetensors")]
+    ends = {int(m.name[:9]): m.offset_data + (m.size + 511) // 512 * 512 for m in members}
+    edges = {end + d for end in ends.values() for d in (-513, -512, -1, 0, 1)}
+    for cut in sorted(edges | set(range(0, len(whole), 101))):
+        held, end = whole_samples(io.BytesIO(whole[:cut]))
+        assert held == {index for index, last in ends.items() if last <= cut}, cut
+        assert end == max((ends[index] for index in held), default=0)
 
 
 def test_a_killed_process_loses_nothing(tmp_path):

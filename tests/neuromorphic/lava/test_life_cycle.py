@@ -126,7 +126,13 @@ def test_when_the_parent_is_interrupted_or_killed_nothing_is_left(tmp_path: Path
     script = PARENT.format(tests=str(Path(__file__).parents[1])).replace(
         "from test_life", f"sys.path.insert(0, {str(Path(__file__).parent)!r})\nfrom test_life"
     )
-    parent = subprocess.Popen([sys.executable, "-c", script], start_new_session=True, stderr=subprocess.PIPE)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script],
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        # What a shell starts in the background ignores SIGINT, and so would all that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     pid_of(tmp_path, "lif_1")
     assert len(processes(tmp_path)) > 5 and not shared_memory_of(tmp_path)
     os.killpg(parent.pid, kind)
