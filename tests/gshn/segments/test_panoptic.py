@@ -1,5 +1,7 @@
 import json
+import math
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from gshn.segments.panoptic import (
     decode_panoptic_png,
     encode_panoptic_png,
     read_coco_panoptic,
+    resize,
     segments_from_map,
 )
 
@@ -93,3 +96,22 @@ def test_read_coco_panoptic_agrees_with_cocos_own_areas_and_boxes():
         found.validate()
         expected = {s["id"]: (s["area"], tuple(s["bbox"]), bool(s["iscrowd"])) for s in annotation["segments_info"]}
         assert {s.id: (s.area, s.bbox, s.iscrowd) for s in found.segments} == expected
+
+
+@pytest.mark.parametrize(("height", "width"), [(7, 5), (20, 30), (13, 11), (41, 61), (1, 1)])
+def test_resize_takes_the_nearest_pixel(height, width):
+    random = np.random.default_rng(height)
+    segment_map = random.integers(0, 6, (20, 30)).astype(np.int32)
+    segments = segments_from_map(segment_map, dict.fromkeys(range(6), 1))
+    crowd = replace(segments.segments[2], iscrowd=True)
+    segments = replace(segments, segments=(*segments.segments[:2], crowd, *segments.segments[3:]))
+    scaled = resize(segments, height, width)
+    # The old pixel that holds the centre of the new one.
+    rows, columns = (
+        [math.floor((i + Fraction(1, 2)) * old / new) for i in range(new)] for new, old in ((height, 20), (width, 30))
+    )
+    expected = np.array([[segment_map[y, x] for x in columns] for y in rows])
+    assert (scaled.segment_map == expected).all()
+    scaled.validate()
+    assert [s.id for s in scaled.segments] == sorted(set(expected.ravel().tolist()) - {0})
+    assert [s.id for s in scaled.segments if s.iscrowd] == [crowd.id for s in scaled.segments if s.id == crowd.id]
