@@ -27,14 +27,20 @@ def _one_of(key: str, value: str, *choices: str) -> None:
 
 
 SEGMENTERS = ("ground-truth", "mask2former", "detectron2", "superpixels")
+TASKS = ("vqa", "entailment", "nlvr2")
+"""What is fine-tuned on, besides retrieval: see :mod:`gshn.data.tasks`."""
+SCENES = ("shapescenes", "shapescenes-compositions")
+"""Sources that are drawn, and have no end."""
 
 
-def _check_images(key: str, data: PairData | QuestionData) -> None:
+def _check_images(key: str, data: PairData | TaskData) -> None:
     _one_of(f"{key}.segmenter", data.segmenter, *SEGMENTERS)
     for name in ("train", "test"):
         value = getattr(data, name)
         _check(value is None or value >= 1, f"{key}.{name}", value, "must be null or at least 1")
     _check(data.image_size >= 48, f"{key}.image_size", data.image_size, "must be at least 48")
+    counted = data.source not in SCENES or (data.train is not None and data.test is not None)
+    _check(counted, f"{key}.train", None, "ShapeScenes needs numbers of scenes, for train and test")
     learned = data.segmenter in ("mask2former", "detectron2")
     _check(not learned or bool(data.weights), f"{key}.weights", data.weights, f"{data.segmenter} needs weights")
 
@@ -44,8 +50,8 @@ class PairData:
     """Images with captions, for pretraining and retrieval."""
 
     source: str = "shapescenes"
-    """shapescenes; coco:DIR, flickr30k:DIR, flickr8k:DIR or visual-genome:DIR in their official layouts; or shards:DIR
-    as gshn.preprocess wrote them."""
+    """shapescenes; shapescenes-compositions, which holds combinations out (docs/tasks.md); coco:DIR, flickr30k:DIR,
+    flickr8k:DIR or visual-genome:DIR in their official layouts; or shards:DIR as gshn.preprocess wrote them."""
     train: int | None = 6000
     """Images to train on, the first; all where null (not of ShapeScenes, which has no end)."""
     test: int | None = 1000
@@ -62,28 +68,34 @@ class PairData:
 
     def __post_init__(self) -> None:
         _check_images("data.pairs", self)
-        counted = self.source != "shapescenes" or (self.train is not None and self.test is not None)
-        _check(counted, "data.pairs.train", None, "ShapeScenes needs numbers of scenes, for train and test")
         ok = len(self.caption_weights) == 5 and min(self.caption_weights) >= 0 and sum(self.caption_weights) > 0
         _check(ok, "data.pairs.caption_weights", self.caption_weights, "give 5 weights >= 0, one of them > 0")
 
 
 @dataclass
-class QuestionData:
-    """Images with questions, for fine-tuning."""
+class TaskData:
+    """Images with the texts of a task, for fine-tuning."""
 
-    source: str = "easyvqa"
-    """easyvqa, or vqa2:DIR."""
+    source: str
+    """shapescenes or shapescenes-compositions; or the task's data set in its official layout."""
     train: int | None = None
-    """Images to train on, with all their questions; all where null."""
+    """Images to train on, with all their texts; all where null (not of ShapeScenes, which has no end)."""
     test: int | None = None
-    """Images to test on; all where null."""
+    """Images to test on."""
     image_size: int = 224
-    """Longer side that photographs are scaled down to, pixels."""
+    """As in data.pairs."""
     segmenter: str = "superpixels"
     """As in data.pairs; easy-VQA has no ground truth."""
     weights: str | None = None
     """As in data.pairs."""
+
+
+@dataclass
+class QuestionData(TaskData):
+    """Images with questions: the task vqa."""
+
+    source: str = "easyvqa"
+    """easyvqa, shapescenes, shapescenes-compositions or vqa2:DIR."""
     answers: int = 3129
     """Size of the answer vocabulary, the most frequent answers of the training questions."""
 
@@ -93,13 +105,43 @@ class QuestionData:
 
 
 @dataclass
+class HypothesisData(TaskData):
+    """Images with hypotheses: the task entailment."""
+
+    source: str = "snli-ve:data/snli-ve"
+    """snli-ve:DIR, shapescenes or shapescenes-compositions."""
+
+    def __post_init__(self) -> None:
+        _check_images("data.hypotheses", self)
+
+
+@dataclass
+class StatementData(TaskData):
+    """Pairs of images with statements: the task nlvr2."""
+
+    source: str = "nlvr2:data/nlvr2"
+    """nlvr2:DIR, shapescenes or shapescenes-compositions."""
+
+    def __post_init__(self) -> None:
+        _check_images("data.statements", self)
+
+
+@dataclass
 class DataConfig:
     """What is read, and where computed graphs are kept."""
 
     pairs: PairData = field(default_factory=PairData)
     questions: QuestionData = field(default_factory=QuestionData)
+    hypotheses: HypothesisData = field(default_factory=HypothesisData)
+    statements: StatementData = field(default_factory=StatementData)
+    show: str = "both"
+    """both; texts: every image is replaced by one and the same; images: every text is empty. The last two show what can
+    be had without looking, or without reading."""
     cache: str = "cache"
     """Folder of computed scene graphs; safe to delete."""
+
+    def __post_init__(self) -> None:
+        _one_of("data.show", self.show, "both", "texts", "images")
 
 
 @dataclass
@@ -300,20 +342,22 @@ class PretrainConfig(StageConfig):
 
 @dataclass
 class FinetuneConfig(StageConfig):
-    """Fine-tuning on questions, while the pretraining objectives go on with fewer and smaller batches (rehearsal), so
-    that one checkpoint serves retrieval and VQA."""
+    """Fine-tuning on tasks, while the pretraining objectives go on with fewer and smaller batches (rehearsal), so that
+    one checkpoint serves retrieval and all tasks."""
 
-    task: str = "vqa"
-    """vqa or none."""
+    tasks: list[str] = field(default_factory=lambda: ["vqa"])
+    """vqa, entailment, nlvr2: steps go round them; [] ends with pretraining."""
     steps: int = 400
     rehearsal: int = 64
     """Pairs of the pretraining batch that goes with a question batch; 0 switches rehearsal off."""
     rehearsal_every: int = 4
-    """Question batches with a pretraining batch: every k-th."""
+    """Task batches with a pretraining batch: every k-th."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _one_of("finetune.task", self.task, "vqa", "none")
+        for task in self.tasks:
+            _one_of("finetune.tasks", task, *TASKS)
+        _check(len(set(self.tasks)) == len(self.tasks), "finetune.tasks", self.tasks, "name each task once")
         _check(self.rehearsal >= 0 and self.rehearsal != 1, "finetune.rehearsal", self.rehearsal, "must be 0 or > 1")
         _check(self.rehearsal_every >= 1, "finetune.rehearsal_every", self.rehearsal_every, "must be at least 1")
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from gshn.cli import CommandParser, run_command
-from gshn.config import load_config
+from gshn.config import TASKS, load_config
 from gshn.errors import CheckpointError, ConfigError
 from gshn.files import write_atomically
 
@@ -16,20 +16,26 @@ def main() -> None:
     """Parse arguments, evaluate, print the figures."""
     parser = CommandParser("python -m gshn.evaluate", description=__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder that gshn.train wrote")
-    parser.add_argument("--task", choices=["retrieval", "vqa"], required=True)
+    parser.add_argument("--task", choices=["retrieval", *TASKS], required=True)
+    parser.add_argument("--split", default="test", help="e.g. val; of shapescenes-compositions: attributes, relations")
+    parser.add_argument(
+        "--rerank", type=int, default=0, metavar="K", help="retrieval: the matching head reorders each query's K best"
+    )
     parser.add_argument("--encoder", choices=["torch", "lava"], default="torch", help="what runs the spiking path")
     parser.add_argument("--precision", choices=["float", "fixed"], default="float", help="of Lava's arithmetic")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="of data, e.g. data.pairs.segmenter=...")
     arguments = parser.parse_intermixed_args()
+    if arguments.rerank < 0 or (arguments.rerank and arguments.task != "retrieval"):
+        parser.error("--rerank needs --task retrieval and a K of at least 1")
     if arguments.precision == "fixed" and arguments.encoder != "lava":
         parser.error("--precision fixed needs --encoder lava")
 
     import torch
 
+    from gshn.evaluation.answers import evaluate_task
     from gshn.evaluation.retrieval import evaluate_retrieval
     from gshn.evaluation.table import print_figures
-    from gshn.evaluation.vqa import evaluate_vqa
     from gshn.inference import SpikeBackend, SpikeCount
     from gshn.model import GSHN
     from gshn.training.corpora import Corpora
@@ -50,14 +56,19 @@ def main() -> None:
         from neuromorphic.export.backend import LavaBackend
 
         backend = LavaBackend(model.encoder.spiking, arguments.precision)
+    if arguments.task != "retrieval" and arguments.task not in model.vocabulary.answers:
+        trained = ", ".join(["retrieval", *model.vocabulary.answers])
+        raise CheckpointError(f"{arguments.checkpoint} was not trained on {arguments.task}, but on {trained}")
     config = load_config(arguments.checkpoint / "config.yaml", arguments.overrides)
     corpora = Corpora(config, model.vocabulary)
     count = SpikeCount()
     figures: dict[str, float | str] = {"encoder": arguments.encoder, "precision": arguments.precision}
-    if arguments.task == "vqa":
-        figures |= evaluate_vqa(model, corpora.test_questions, count, backend)
+    figures["split"] = arguments.split
+    if arguments.task == "retrieval":
+        corpus = corpora.test_pairs_of(arguments.split)
+        figures |= evaluate_retrieval(model, corpus, count, backend, arguments.rerank)
     else:
-        figures |= evaluate_retrieval(model, corpora.test_pairs, count, backend)
+        figures |= evaluate_task(model, corpora.test_texts(arguments.task, arguments.split), count, backend)
     figures["firing_rate"] = round(count.firing_rate, 6)
     figures["seconds"] = round(time.monotonic() - begun, 1)
     print_figures(figures, str(arguments.checkpoint))

@@ -99,32 +99,51 @@ def chunks(total: int, size: int, label: str) -> Iterator[list[int]]:
             bar.update(len(indices))
 
 
+def padded(parts: Sequence[Tensor]) -> Tensor:
+    """Concatenate batches of shape (B, S, ...), each padded with zeros to the largest S."""
+    width = max(x.shape[1] for x in parts)
+    return torch.cat([torch.cat([x, x.new_zeros(x.shape[0], width - x.shape[1], *x.shape[2:])], dim=1) for x in parts])
+
+
 def join(parts: Sequence[Embeddings]) -> Embeddings:
-    """Concatenate embeddings, padded to the longest."""
-    width = max(part.mask.shape[1] for part in parts)
+    """Concatenate embeddings."""
+    whole = torch.cat([part.whole for part in parts])
+    return Embeddings(whole, padded([part.parts for part in parts]), padded([part.mask for part in parts]))
 
-    def pad(x: Tensor) -> Tensor:
-        return torch.cat([x, x.new_zeros(x.shape[0], width - x.shape[1], *x.shape[2:])], dim=1)
 
-    return Embeddings(
-        torch.cat([part.whole for part in parts]),
-        torch.cat([pad(part.parts) for part in parts]),
-        torch.cat([pad(part.mask) for part in parts]),
-    )
+@dataclass(frozen=True)
+class EncodedImages:
+    """What is kept of the encoded images of a data set, on the CPU.
+
+    Attributes:
+        nodes: Node tokens V', shape (I, S, C).
+        mask: True at nodes, shape (I, S).
+        embeddings: Of the images.
+    """
+
+    nodes: Tensor
+    mask: Tensor
+    embeddings: Embeddings
+
+    def chosen(self, images: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Node tokens and mask of some images."""
+        return self.nodes[images].to(device), self.mask[images].to(device)
 
 
 @torch.inference_mode()
-def embed_images(
+def encode_images(
     model: GSHN, graphs: GraphDataset, count: SpikeCount, backend: SpikeBackend | None = None
-) -> Embeddings:
-    """Embed all images of a data set; their spikes are added to ``count``."""
-    parts = []
+) -> EncodedImages:
+    """Encode all images of a data set; their spikes are added to ``count``."""
+    tokens, embeddings = [], []
     for indices in chunks(len(graphs), IMAGES_PER_BATCH, "images"):
         encoded = encode(model, graphs.batch(indices), backend)
         if encoded.spikes is not None:
             count.add(encoded.spikes)
-        parts.append(model.embed_images(encoded))
-    return join(parts)
+        tokens.append([part.cpu() for part in model.node_tokens(encoded)])
+        embeddings.append(model.embed_images(encoded))
+    nodes, mask = (padded([parts[k] for parts in tokens]) for k in range(2))
+    return EncodedImages(nodes, mask, join(embeddings))
 
 
 @torch.inference_mode()

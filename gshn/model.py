@@ -15,6 +15,7 @@ from torch_geometric.utils import to_dense_batch
 from transformers import PreTrainedTokenizerFast
 
 from gshn.config import Config, load_config, to_yaml
+from gshn.data.tasks import TASKS
 from gshn.encoders.alignment import AlignmentHead, Embeddings, similarity
 from gshn.encoders.fusion import FusionTransformer
 from gshn.encoders.hybrid import EncodedGraphs, HybridEncoder, NodeInputs
@@ -36,13 +37,13 @@ class Vocabulary:
 
     Attributes:
         categories: Names of segment categories, over all data sets of the run, that of unlabelled regions included.
-        answers: Answers of the VQA head.
+        answers: Of each task that the model answers, by its name.
         words: Token ids that STL's word prediction is over: those that occur in training captions.
         feature_channels: Channels of the frozen backbone's segment features; 0 where the backbone is trained.
     """
 
     categories: list[str]
-    answers: list[str]
+    answers: dict[str, list[str]]
     words: list[int]
     feature_channels: int
 
@@ -117,8 +118,16 @@ class GSHN(nn.Module):
         self.found = nn.Linear(1, m.width)
         self.matching_head = nn.Linear(m.width, 2)
         self.language_head = nn.Linear(m.width, len(tokenizer))
-        self.answer_head = nn.Sequential(
-            nn.Linear(m.width, m.width), nn.GELU(), nn.Dropout(m.dropout), nn.Linear(m.width, len(vocabulary.answers))
+        self.answer_heads = nn.ModuleDict(
+            {
+                task: nn.Sequential(
+                    nn.Linear(TASKS[task].images * m.width, m.width),
+                    nn.GELU(),
+                    nn.Dropout(m.dropout),
+                    nn.Linear(m.width, len(answers)),
+                )
+                for task, answers in vocabulary.answers.items()
+            }
         )
         self.stl: SpikedTextLearning | None = None
         if self.encoder.spiking is not None:
@@ -188,21 +197,30 @@ class GSHN(nn.Module):
         met = torch.einsum("bac,bsc->bas", tokens, segments).masked_fill(~node_mask[:, None], -1.0).amax(dim=2)
         return self.fusion(hidden + self.found(met[..., None]), attention_mask, nodes, node_mask)
 
-    def answer(self, encoded: EncodedGraphs, input_ids: Tensor, attention_mask: Tensor, image: Tensor) -> Tensor:
-        """Answer questions about images.
+    def answer(
+        self, task: str, nodes: Tensor, node_mask: Tensor, input_ids: Tensor, attention_mask: Tensor, image: Tensor
+    ) -> Tensor:
+        """Answer the texts of a task: its head reads [CLS], fused with each of a text's K images in turn.
 
         Args:
-            encoded: I encoded scene graphs.
-            input_ids: Questions, shape (B, L).
+            task: Name of the task.
+            nodes: Node tokens of I images, shape (I, S, C).
+            node_mask: Shape (I, S).
+            input_ids: Texts, shape (B, L).
             attention_mask: Shape (B, L).
-            image: Index of each question's graph, shape (B,).
+            image: Indices of each text's images, shape (B, K).
 
         Returns:
-            Logits over ``vocabulary.answers``, shape (B, A).
+            Logits over ``vocabulary.answers[task]``, shape (B, A).
         """
-        nodes, mask = self.node_tokens(encoded)
+        texts, images = image.shape
         hidden = self.encode_text(input_ids, attention_mask)
-        return self.answer_head(self.fuse(hidden, attention_mask, nodes[image], mask[image])[:, 0])
+        # Both images of a pair in one call.
+        flat = image.T.flatten()
+        fused = self.fuse(hidden.repeat(images, 1, 1), attention_mask.repeat(images, 1), nodes[flat], node_mask[flat])
+        first = fused[:, 0].reshape(images, texts, -1).transpose(0, 1).flatten(1)
+        logits: Tensor = self.answer_heads[task](first)
+        return logits
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.yaml``, ``vocabulary.json``, ``tokenizer.json`` and ``model.safetensors`` to a folder."""

@@ -14,7 +14,7 @@ from gshn.encoders.text import build_tokenizer, tokenize
 from gshn.graphs.scene_graph import EDGE_GEOMETRY, GEOMETRY, SceneGraph
 from gshn.losses.masked_language import mask_tokens
 from gshn.model import GSHN, Vocabulary
-from gshn.training.batches import PairBatch, QuestionBatch
+from gshn.training.batches import PairBatch, TaskBatch
 
 CAPTIONS = [
     "a red star on grass",
@@ -47,7 +47,7 @@ def tiny_model(config: Config | None = None) -> GSHN:
     tokenizer = build_tokenizer("bert", CAPTIONS, 20)
     words = sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids))
     torch.manual_seed(0)
-    return GSHN(config, Vocabulary(["star", "circle", "grass", "region"], ["no", "yes"], words, 5), tokenizer)
+    return GSHN(config, Vocabulary(["star", "circle", "grass", "region"], {"vqa": ["no", "yes"]}, words, 5), tokenizer)
 
 
 def random_graph(nodes: int, seed: int) -> SceneGraph:
@@ -86,14 +86,14 @@ def pair_batch(model: GSHN, rows: range) -> PairBatch:
     )
 
 
-def question_batch(model: GSHN, rows: range) -> QuestionBatch:
+def question_batch(model: GSHN, rows: range) -> TaskBatch:
     """Rows of one fixed batch of questions, each on an image of its own."""
     ids, mask = tokenize(model.tokenizer, [CAPTIONS[i] for i in rows])
-    return QuestionBatch(
+    return TaskBatch(
         graphs=Batch.from_data_list([random_graph(2 + i % 3, 100 + i) for i in rows]),
         input_ids=ids,
         attention_mask=mask,
-        image=torch.arange(len(rows)),
+        image=torch.arange(len(rows))[:, None],
         answer=torch.eye(2)[torch.tensor([i % 2 for i in rows])],
     )
 

@@ -21,6 +21,11 @@ class Question:
     image_index: int
     id: str = ""
 
+    @property
+    def image_indices(self) -> tuple[int, ...]:
+        """All images that it is about."""
+        return (self.image_index,)
+
 
 @dataclass(frozen=True)
 class Hypothesis:
@@ -37,6 +42,16 @@ class Hypothesis:
     label: str
     image_index: int
     id: str = ""
+
+    @property
+    def image_indices(self) -> tuple[int, ...]:
+        """All images that it is about."""
+        return (self.image_index,)
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The label."""
+        return (self.label,)
 
 
 ENTAILMENT = ("entailment", "neutral", "contradiction")
@@ -58,3 +73,12 @@ class Statement:
     label: bool
     image_indices: tuple[int, int]
     id: str = ""
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The label, one of :data:`TRUTH`."""
+        return (TRUTH[self.label],)
+
+
+TRUTH = ("false", "true")
+"""Labels of :class:`Statement`, in words."""

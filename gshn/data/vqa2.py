@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gshn.data.image_files import ImageFiles, Source, check_split, each, first_existing, present, read_json, section
+from gshn.data.tasks import Example
 from gshn.data.texts import Question
 
 SOURCE = Source("VQA v2", "visualqa.org/download.html")
@@ -155,7 +156,7 @@ def answer_scores(answers: Sequence[str], vocabulary: Sequence[str]) -> dict[int
     return {position: score for position, score in scores.items() if score > 0}
 
 
-def answer_vocabulary(questions: Sequence[Question], size: int = 3129) -> list[str]:
+def answer_vocabulary(questions: Sequence[Question] | Sequence[Example], size: int = 3129) -> list[str]:
     """The answers that most questions have as their most frequent one; ties in order of the alphabet.
 
     Anderson et al. (arXiv:1707.07998) keep answers that occur more than 8 times: 3,129 in VQA v2.

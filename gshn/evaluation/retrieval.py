@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torchmetrics.functional.retrieval import retrieval_hit_rate
 
 from gshn.encoders.alignment import Embeddings
-from gshn.inference import SpikeBackend, SpikeCount, embed_images, embed_texts
+from gshn.encoders.text import tokenize
+from gshn.inference import (
+    TEXTS_PER_BATCH,
+    EncodedImages,
+    SpikeBackend,
+    SpikeCount,
+    chunks,
+    device_of,
+    embed_texts,
+    encode_images,
+)
 from gshn.model import GSHN
 from gshn.training.batches import PairCorpus
 
@@ -46,8 +58,45 @@ def similarities(model: GSHN, texts: Embeddings, images: Embeddings, size: int =
     return torch.cat(blocks)
 
 
+@torch.inference_mode()
+def reranked(
+    model: GSHN, texts: Sequence[str], images: EncodedImages, scores: Tensor, candidates: int
+) -> tuple[Tensor, Tensor]:
+    """Similarity with the best candidates ordered by the matching head, for queries of either kind.
+
+    Contrast ranks all; of each query's K best, those likelier to match by the fusion transformer come first (as in
+    ALBEF, arXiv:2107.07651). A candidate's score is 2 + P(match), which is above every similarity.
+
+    Args:
+        model: The model.
+        texts: The T texts.
+        images: The I images.
+        scores: Similarity, shape (T, I).
+        candidates: K.
+
+    Returns:
+        Scores to rank images by, and scores to rank texts by, each of shape (T, I).
+    """
+    device = device_of(model)
+    near = [
+        torch.zeros_like(scores, dtype=torch.bool).scatter(
+            axis, scores.topk(min(candidates, scores.shape[axis]), dim=axis).indices, True
+        )
+        for axis in (1, 0)
+    ]
+    pairs = (near[0] | near[1]).nonzero()
+    match = torch.zeros_like(scores)
+    for rows in chunks(len(pairs), 4 * TEXTS_PER_BATCH, "pairs"):
+        text, image = pairs[rows].T
+        ids, attention = (t.to(device) for t in tokenize(model.tokenizer, [texts[i] for i in text.tolist()]))
+        fused = model.fuse(model.encode_text(ids, attention), attention, *images.chosen(image, device))
+        match[text, image] = model.matching_head(fused[:, 0]).float().softmax(dim=1)[:, 1].cpu()
+    to_images, to_texts = (torch.where(own, 2 + match, scores) for own in near)
+    return to_images, to_texts
+
+
 def evaluate_retrieval(
-    model: GSHN, corpus: PairCorpus, count: SpikeCount, backend: SpikeBackend | None = None
+    model: GSHN, corpus: PairCorpus, count: SpikeCount, backend: SpikeBackend | None = None, rerank: int = 0
 ) -> dict[str, float]:
     """Retrieval among a corpus's images, by contrastive similarity.
 
@@ -55,16 +104,24 @@ def evaluate_retrieval(
         ``retrieval.i2t_r1`` and so on. Of ShapeScenes, with each image's first (most detailed) caption; and the same
         for the k-th caption, counted from 0, as ``retrieval.caption<k>.i2t_r1``: vaguer captions fit several images,
         of which only the image that they were written for counts as right. Of other sources, with all captions.
+        With ``rerank`` K > 0 also ``retrieval.reranked.i2t_r1`` and so on, of the first or all captions: see
+        :func:`reranked`.
     """
-    images = embed_images(model, corpus.graphs, count, backend)
+    images = encode_images(model, corpus.graphs, count, backend)
     captions = list(corpus.captions())
-    figures: dict[str, float] = {}
+    chosen = {"retrieval": captions}
     if corpus.by_level:
-        for level in range(len(captions[0])):
-            texts = embed_texts(model, [own[level] for own in captions])
-            prefix = "retrieval" if level == 0 else f"retrieval.caption{level}"
-            figures |= recalls(similarities(model, texts, images), torch.arange(len(captions)), prefix)
-        return figures
-    owner = torch.arange(len(captions)).repeat_interleave(torch.tensor([len(own) for own in captions]))
-    texts = embed_texts(model, [caption for own in captions for caption in own])
-    return recalls(similarities(model, texts, images), owner)
+        names = ["retrieval", *(f"retrieval.caption{level}" for level in range(1, len(captions[0])))]
+        chosen = {name: [[own[level]] for own in captions] for level, name in enumerate(names)}
+    figures: dict[str, float] = {}
+    for name, of_image in chosen.items():
+        owner = torch.arange(len(of_image)).repeat_interleave(torch.tensor([len(own) for own in of_image]))
+        texts = [caption for own in of_image for caption in own]
+        scores = similarities(model, embed_texts(model, texts), images.embeddings)
+        figures |= recalls(scores, owner, name)
+        if rerank and name == "retrieval":
+            to_images, to_texts = reranked(model, texts, images, scores, rerank)
+            prefix = "retrieval.reranked"
+            by_image, by_text = recalls(to_images, owner, prefix), recalls(to_texts, owner, prefix)
+            figures |= {key: by_image[key] if ".t2i" in key else by_text[key] for key in by_image}
+    return figures

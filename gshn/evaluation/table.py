@@ -12,6 +12,7 @@ from gshn.evaluation.retrieval import KS
 
 CAPTIONS = {
     "retrieval": "most detailed",
+    "retrieval.reranked": "the same, reranked",
     "retrieval.caption1": "colours and shapes",
     "retrieval.caption2": "one relation",
     "retrieval.caption3": "shapes",
@@ -30,7 +31,11 @@ def print_figures(figures: Mapping[str, float | str], title: str) -> None:
         columns = [f"{way}_r{k}" for way in ("i2t", "t2i") for k in KS]
         for column in columns:
             table.add_column(column.replace("_r", "@"), justify="right")
-        labels = CAPTIONS if "retrieval.caption1.t2i_r1" in figures else {"retrieval": "all"}
+        labels = (
+            CAPTIONS
+            if "retrieval.caption1.t2i_r1" in figures
+            else {"retrieval": "all", "retrieval.reranked": "all, reranked"}
+        )
         for prefix, label in labels.items():
             if f"{prefix}.{columns[0]}" in figures:
                 table.add_row(label, *(f"{100 * float(figures[f'{prefix}.{column}']):.1f}" for column in columns))
@@ -38,7 +43,9 @@ def print_figures(figures: Mapping[str, float | str], title: str) -> None:
     table = Table("figure", "value")
     for key, value in figures.items():
         if not key.startswith("retrieval"):
-            table.add_row(key, f"{100 * float(value):.2f} %" if key == "vqa.accuracy" else str(value))
+            table.add_row(
+                key, f"{100 * float(value):.2f} %" if key.endswith((".accuracy", ".consistency")) else str(value)
+            )
     console.print(table)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerFast
 
-from gshn.data.texts import Question
+from gshn.data.tasks import Example, Task
 from gshn.data.vqa2 import answer_scores
 from gshn.encoders.text import tokenize
 from gshn.graphs.dataset import GraphDataset
@@ -62,14 +62,14 @@ class PairBatch(OnDevice):
 
 
 @dataclass(frozen=True)
-class QuestionBatch(OnDevice):
-    """B questions on I images.
+class TaskBatch(OnDevice):
+    """B texts of a task on I images.
 
     Attributes:
         graphs: Batch of I scene graphs.
-        input_ids: Questions, shape (B, L).
+        input_ids: Texts, shape (B, L).
         attention_mask: Shape (B, L).
-        image: Index in the batch of each question's graph, shape (B,).
+        image: Indices in the batch of each text's graphs, shape (B, K), K images a text.
         answer: How right each answer is, in [0, 1], shape (B, A): see :func:`gshn.data.vqa2.soft_accuracy`.
     """
 
@@ -97,7 +97,7 @@ class StepSampler:
 
     drop_last = True
 
-    def __init__(self, corpus: PairCorpus | QuestionCorpus, batch_size: int, steps: range, seed: Sequence[int]):
+    def __init__(self, corpus: PairCorpus | TaskCorpus, batch_size: int, steps: range, seed: Sequence[int]):
         """Sample ``batch_size`` items for each of ``steps``; ``seed`` is the key of the randomness."""
         self.corpus, self.batch_size, self.steps, self.seed = corpus, batch_size, steps, tuple(seed)
 
@@ -188,19 +188,20 @@ class StreamedPairs(PairCorpus):
         return None if index.mean is None or index.square is None else (index.mean.float(), index.square.float())
 
 
-class QuestionCorpus(Dataset[Key]):
-    """Scene graphs with questions.
+class TaskCorpus(Dataset[Key]):
+    """Scene graphs with the texts of a task.
 
     Args:
+        task: The task.
         graphs: Of the images.
-        questions: ``image_index`` counts within ``graphs``.
+        examples: Its texts; ``images`` count within ``graphs``.
     """
 
-    def __init__(self, graphs: GraphDataset, questions: list[Question]):
-        self.graphs, self.questions = graphs, questions
+    def __init__(self, task: Task, graphs: GraphDataset, examples: list[Example]):
+        self.task, self.graphs, self.examples = task, graphs, examples
 
     def __len__(self) -> int:
-        return len(self.questions)
+        return len(self.examples)
 
     def __getitem__(self, key: Key) -> Key:
         return key
@@ -262,31 +263,31 @@ class PairCollator:
         )
 
 
-class QuestionCollator:
-    """Keys -> :class:`QuestionBatch`."""
+class TaskCollator:
+    """Keys -> :class:`TaskBatch`."""
 
-    def __init__(self, corpus: QuestionCorpus, tokenizer: PreTrainedTokenizerFast, answers: Sequence[str]):
+    def __init__(self, corpus: TaskCorpus, tokenizer: PreTrainedTokenizerFast, answers: Sequence[str]):
         self.corpus, self.tokenizer = corpus, tokenizer
         self.answers = tuple(answers)
 
-    def __call__(self, keys: list[Key]) -> QuestionBatch:
-        """Assemble a batch; questions on the same image share its graph."""
-        questions = [self.corpus.questions[index] for _, index in keys]
-        images, position = np.unique([question.image_index for question in questions], return_inverse=True)
-        input_ids, attention_mask = tokenize(self.tokenizer, [question.text for question in questions])
-        answer = torch.zeros(len(questions), len(self.answers))
-        for row, question in zip(answer, questions, strict=True):
-            for index, score in answer_scores(question.answers, self.answers).items():
+    def __call__(self, keys: list[Key]) -> TaskBatch:
+        """Assemble a batch; texts on the same image share its graph."""
+        examples = [self.corpus.examples[index] for _, index in keys]
+        images, position = np.unique([example.images for example in examples], return_inverse=True)
+        input_ids, attention_mask = tokenize(self.tokenizer, [example.text for example in examples])
+        answer = torch.zeros(len(examples), len(self.answers))
+        for row, example in zip(answer, examples, strict=True):
+            for index, score in answer_scores(example.answers, self.answers).items():
                 row[index] = score
-        return QuestionBatch(
+        return TaskBatch(
             graphs=self.corpus.graphs.batch(images.tolist()),
             input_ids=input_ids,
             attention_mask=attention_mask,
-            image=torch.from_numpy(position),
+            image=torch.from_numpy(position.reshape(len(examples), -1)),
             answer=answer,
         )
 
 
-def loader(corpus: Dataset[Key], sampler: StepSampler, collate: PairCollator | QuestionCollator) -> DataLoader:
+def loader(corpus: Dataset[Key], sampler: StepSampler, collate: PairCollator | TaskCollator) -> DataLoader:
     """A loader that gives one batch per step of ``sampler``."""
     return DataLoader(corpus, batch_sampler=sampler, collate_fn=collate)

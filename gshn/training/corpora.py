@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gshn.config import Config
+from gshn.config import SCENES, Config, PairData, TaskData
 from gshn.data.easyvqa import EasyVQA
 from gshn.data.images import ImageCollection
 from gshn.data.shapescenes import ShapeScenes
 from gshn.data.sources import open_source
+from gshn.data.tasks import TASKS, Example, Task
 from gshn.data.vqa2 import answer_vocabulary
 from gshn.encoders.text import build_tokenizer
 from gshn.errors import ConfigError
@@ -31,7 +31,7 @@ from gshn.segments.choose import make_segmenter
 from gshn.segments.grid import GridSegmenter
 from gshn.segments.panoptic import Category, Segmenter
 from gshn.segments.superpixels import REGION, SuperpixelSegmenter
-from gshn.training.batches import PairCorpus, QuestionCorpus, StreamedPairs
+from gshn.training.batches import PairCorpus, StreamedPairs, TaskCorpus
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +54,8 @@ class Corpora:
         if self.vocabulary is not None:
             return self.vocabulary.categories
         found = [self._pair_categories, SuperpixelSegmenter.categories]
-        if self.config.finetune.task == "vqa":
-            found.append(self._question_segmenter.categories)
+        for task in self.config.finetune.tasks:
+            found.append(self._segmenter_for(self._task_data(TASKS[task])).categories)
         return list(dict.fromkeys(category.name for categories in found for category in categories))
 
     @cached_property
@@ -68,31 +68,48 @@ class Corpora:
 
     @cached_property
     def test_pairs(self) -> PairCorpus:
-        """Held-out images with captions."""
+        """Held-out images with captions, of the split ``test``."""
+        return self.test_pairs_of("test")
+
+    def test_pairs_of(self, split: str) -> PairCorpus:
+        """Held-out images with captions, of a split.
+
+        Raises:
+            ConfigError: there is no such split.
+        """
         if self._shards is None:
-            return self._pairs("test", self.config.data.pairs.test)
-        index = read_index(self._shards / "test")
+            return self._pairs(split, self.config.data.pairs.test)
+        index = read_index(self._shards / split)
         graphs, stored = load_all(index)
         captions, names = ([annotation[key] for annotation in stored] for key in ("captions", "name"))
         graphs = graphs.with_categories(self._positions(index.categories))
         return PairCorpus(graphs, captions, names, self._are_scenes)
 
-    @cached_property
-    def questions(self) -> QuestionCorpus:
-        """Training images with questions."""
-        return self._questions("train", self.config.data.questions.train)
+    @cache  # noqa: B019 (corpora live as long as the run)
+    def texts(self, task: str) -> TaskCorpus:
+        """Training images with the texts of a task."""
+        return self._texts(TASKS[task], "train", self._task_data(TASKS[task]).train)
+
+    @cache  # noqa: B019
+    def test_texts(self, task: str, split: str = "test") -> TaskCorpus:
+        """Held-out images with the texts of a task.
+
+        Raises:
+            ConfigError: there is no such split, or it has no such texts.
+        """
+        return self._texts(TASKS[task], split, self._task_data(TASKS[task]).test)
 
     @cached_property
-    def test_questions(self) -> QuestionCorpus:
-        """Held-out images with questions."""
-        return self._questions("test", self.config.data.questions.test)
+    def answers(self) -> dict[str, list[str]]:
+        """What the texts of each task that is trained can be answered with."""
+        return {task: self._answers(TASKS[task]) for task in self.config.finetune.tasks}
 
-    @cached_property
-    def answers(self) -> list[str]:
-        """What questions can be answered with."""
-        if self.config.data.questions.source == "easyvqa" or self.config.finetune.task != "vqa":
+    def _answers(self, task: Task) -> list[str]:
+        if task.answers is not None:
+            return list(task.answers)
+        if self._task_data(task).source == "easyvqa":
             return EasyVQA.answers()
-        return answer_vocabulary(self.questions.questions, self.config.data.questions.answers)
+        return answer_vocabulary(self.texts(task.name).examples, self.config.data.questions.answers)
 
     @cached_property
     def caption_weights(self) -> list[float] | None:
@@ -103,14 +120,14 @@ class Corpora:
     def _are_scenes(self) -> bool:
         if self._shards is not None:
             return str(read_index(self._shards / "train").manifest["collection"]).startswith("shapescenes")
-        return self.config.data.pairs.source == "shapescenes"
+        return self.config.data.pairs.source in SCENES
 
     def training_texts(self) -> Iterator[str]:
-        """Every caption and question that is trained on."""
+        """Every caption, question and so on that is trained on."""
         for captions in self.pairs.captions():
             yield from captions
-        if self.config.finetune.task == "vqa":
-            yield from (question.text for question in self.questions.questions)
+        for task in self.config.finetune.tasks:
+            yield from (example.text for example in self.texts(task).examples)
 
     def images(self, split: str, limit: int | None) -> ImageCollection:
         """The first images of a split of ``data.pairs.source``.
@@ -118,18 +135,30 @@ class Corpora:
         Raises:
             ConfigError: the source's images are not at hand: it is shards.
         """
-        pairs = self.config.data.pairs
-        if pairs.source == "shapescenes":
-            # Scenes do not depend on the run's seed: all runs are compared on the same ones.
-            return ShapeScenes({"val": "validation"}.get(split, split), limit or 1, image_size=pairs.image_size)
         if self._shards is not None:
-            raise ConfigError(f"data.pairs.source is {pairs.source}: shards hold graphs, and no images")
-        return open_source(pairs.source, split, pairs.image_size, limit)
+            raise ConfigError(
+                f"data.pairs.source is {self.config.data.pairs.source}: shards hold graphs, and no images"
+            )
+        return self._open(self.config.data.pairs, split, limit)
+
+    @staticmethod
+    def _open(data: PairData | TaskData, split: str, limit: int | None) -> Any:
+        if data.source == "easyvqa":
+            return EasyVQA(split, limit)
+        if data.source in SCENES:
+            # Scenes do not depend on the run's seed: all runs are compared on the same ones.
+            split = {"val": "validation"}.get(split, split)
+            held_out = data.source == "shapescenes-compositions"
+            return ShapeScenes(split, limit or 1, image_size=data.image_size, held_out=held_out)
+        return open_source(data.source, split, data.image_size, limit)
+
+    def _task_data(self, task: Task) -> TaskData:
+        data: TaskData = getattr(self.config.data, task.texts)
+        return data
 
     def segmenter_of(self, images: ImageCollection) -> Segmenter:
         """What cuts images of ``data.pairs`` into segments."""
-        pairs = self.config.data.pairs
-        return self._segmenter(pairs.segmenter, pairs.weights, images.categories)
+        return self._segmenter(self.config.data.pairs, images.categories)
 
     @property
     def _shards(self) -> Path | None:
@@ -146,36 +175,46 @@ class Corpora:
     def _pair_segmenter(self) -> Segmenter:
         return self.segmenter_of(self.images("test", 1))
 
-    @cached_property
-    def _question_segmenter(self) -> Segmenter:
-        questions = self.config.data.questions
-        return self._segmenter(questions.segmenter, questions.weights, ())
+    def _segmenter_for(self, data: TaskData) -> Segmenter:
+        # Only scenes have annotated segments; photographs are not looked for before their graphs are needed.
+        return self._segmenter(data, ShapeScenes.categories if data.source in SCENES else ())
 
-    def _segmenter(self, name: str, weights: str | None, categories: Sequence[Category]) -> Segmenter:
+    def _segmenter(self, data: PairData | TaskData, categories: Sequence[Category]) -> Segmenter:
         graph = self.config.graph
-        return GridSegmenter(graph.patches) if graph.regions == "patches" else make_segmenter(name, weights, categories)
+        if graph.regions == "patches":
+            return GridSegmenter(graph.patches)
+        return make_segmenter(data.segmenter, data.weights, categories)
 
     def _pairs(self, split: str, count: int | None) -> PairCorpus:
         images = self.images(split, count)
         if not hasattr(images, "captions"):
             raise ConfigError(f"data.pairs.source is {self.config.data.pairs.source}, which has no captions")
         graphs, stored = self._graphs(images, self._pair_segmenter, f"{split} images")
-        captions = [list(images.captions[annotation["index"]]) for annotation in stored]
+        show = self.config.data.show
+        captions = [["" if show == "images" else c for c in images.captions[own["index"]]] for own in stored]
         return PairCorpus(graphs, captions, [annotation["name"] for annotation in stored], self._are_scenes)
 
-    def _questions(self, split: str, limit: int | None) -> QuestionCorpus:
-        settings = self.config.data.questions
-        images: Any
-        if settings.source == "easyvqa":
-            images = EasyVQA(split, limit)
-        else:
-            images = open_source(settings.source, split, settings.image_size, limit)
-            if not hasattr(images, "questions"):
-                raise ConfigError(f"data.questions.source is {settings.source}, which has no questions; use vqa2:DIR")
-        graphs, stored = self._graphs(images, self._question_segmenter, f"{split} question images")
+    def _texts(self, task: Task, split: str, limit: int | None) -> TaskCorpus:
+        data = self._task_data(task)
+        images = self._open(data, split, limit)
+        if not hasattr(images, task.texts):
+            raise ConfigError(
+                f"data.{task.texts}.source is {data.source}, which has no {task.texts}; use {task.example}"
+            )
+        graphs, stored = self._graphs(images, self._segmenter_for(data), f"{split} images of {task.name}")
         position = {annotation["index"]: place for place, annotation in enumerate(stored)}
-        asked = [replace(q, image_index=position[q.image_index]) for q in images.questions if q.image_index in position]
-        return QuestionCorpus(graphs, asked)
+        show = self.config.data.show
+        examples = [
+            Example(
+                "" if show == "images" else text.text,
+                tuple(0 if show == "texts" else position[index] for index in text.image_indices),
+                text.answers,
+                text.id,
+            )
+            for text in getattr(images, task.texts)
+            if all(index in position for index in text.image_indices)
+        ]
+        return TaskCorpus(task, graphs, examples)
 
     @property
     def graph_parameters(self) -> GraphParameters:
@@ -219,8 +258,7 @@ def build_model(config: Config, corpora: Corpora) -> GSHN:
         used.update(token for ids in tokenizer(captions, truncation=True)["input_ids"] for token in ids)
     words = sorted(used - set(tokenizer.all_special_ids))
     found = [corpora.pairs.moments]
-    if config.finetune.task == "vqa":
-        found.append(corpora.questions.moments)
+    found += [corpora.texts(task).moments for task in config.finetune.tasks]
     moments = [moment for moment in found if moment is not None]
     channels = len(moments[0][0]) if moments else 0
     vocabulary = Vocabulary(corpora.categories, corpora.answers, words, channels)

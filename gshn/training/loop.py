@@ -18,17 +18,17 @@ from tqdm import tqdm
 from gshn.config import Config, StageConfig, differences, load_config, to_yaml
 from gshn.encoders.quantized import slayer_rounding
 from gshn.errors import CheckpointError, ConfigError, TrainingError
+from gshn.evaluation.answers import evaluate_task
 from gshn.evaluation.retrieval import evaluate_retrieval
-from gshn.evaluation.vqa import evaluate_vqa
 from gshn.files import make_folder, write_atomically
 from gshn.inference import SpikeCount
 from gshn.model import GSHN
 from gshn.training.batches import (
     PairBatch,
     PairCollator,
-    QuestionBatch,
-    QuestionCollator,
     StepSampler,
+    TaskBatch,
+    TaskCollator,
     generator,
     loader,
 )
@@ -142,8 +142,8 @@ class Trainer:
             )
         return read_state(self.out)
 
-    def batches(self, stage: str, first: int) -> Iterator[tuple[PairBatch | None, QuestionBatch | None]]:
-        """Batches of a stage from step ``first`` on, on this process's device."""
+    def batches(self, stage: str, first: int) -> Iterator[tuple[PairBatch | None, TaskBatch | None]]:
+        """Batches of a stage from step ``first`` on, on this process's device; step s has task s, going round."""
         c = self.config
         settings: StageConfig = getattr(c, stage)
         steps, seed = range(first, settings.steps), (c.seed, STAGES.index(stage))
@@ -158,23 +158,29 @@ class Trainer:
             sampler = StepSampler(self.corpora.pairs, settings.batch_size, steps, (*seed, 1))
             yield from zip(self.accelerator.prepare(loader(self.corpora.pairs, sampler, pairs)), repeat(None))
             return
-        corpus, every = self.corpora.questions, c.finetune.rehearsal_every
-        questions = QuestionCollator(corpus, self.model.tokenizer, self.model.vocabulary.answers)
-        sampler = StepSampler(corpus, settings.batch_size, steps, (*seed, 2))
-        question_batches = self.accelerator.prepare(loader(corpus, sampler, questions))
+        tasks, every = c.finetune.tasks, c.finetune.rehearsal_every
+        rounds = []
+        for place, task in enumerate(tasks):
+            corpus = self.corpora.texts(task)
+            collate = TaskCollator(corpus, self.model.tokenizer, self.model.vocabulary.answers[task])
+            # The task's own steps, counted from 0: those of the stage that are ``place`` modulo the number of tasks.
+            own = range(*(-(-(step - place) // len(tasks)) for step in (first, settings.steps)))
+            sampler = StepSampler(corpus, settings.batch_size, own, (*seed, 2 + place))
+            rounds.append(iter(self.accelerator.prepare(loader(corpus, sampler, collate))))
+        task_batches = (next(rounds[step % len(tasks)]) for step in steps)
         if not c.finetune.rehearsal:
-            yield from zip(repeat(None), question_batches)
+            yield from zip(repeat(None), task_batches)
             return
         rehearsed = range(-(-first // every) * every, settings.steps, every)
         sampler = StepSampler(self.corpora.pairs, c.finetune.rehearsal, rehearsed, (*seed, 1))
         pair_batches = iter(self.accelerator.prepare(loader(self.corpora.pairs, sampler, pairs)))
-        for step, batch in zip(steps, question_batches, strict=True):
+        for step, batch in zip(steps, task_batches, strict=True):
             yield next(pair_batches) if step % every == 0 else None, batch
 
     def run_stage(self, stage: str) -> None:
         """Train a stage from where the run stands to its end."""
         settings: StageConfig = getattr(self.config, stage)
-        first = self.progress.step
+        first, tasks = self.progress.step, self.config.finetune.tasks
         optimizer = make_optimizer(self.model, settings)
         if self.optimizer_state is not None:
             restore_optimizer(optimizer, self.optimizer_state)
@@ -187,17 +193,17 @@ class Trainer:
             total=settings.steps * settings.batch_size,
             initial=first * settings.batch_size,
             desc=stage,
-            unit=" images" if stage == "pretrain" else " questions",
+            unit=" images" if stage == "pretrain" else " texts",
             disable=not self.accelerator.is_main_process,
             dynamic_ncols=True,
         ) as bar:
-            for step, (pairs, questions) in enumerate(self.batches(stage, first), start=first):
+            for step, (pairs, texts) in enumerate(self.batches(stage, first), start=first):
                 key = generator(self.config.seed, STAGES.index(stage), step)
                 torch.manual_seed(int(key.integers(2**62)) + self.accelerator.process_index)
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(settings, step)
                 with self.accelerator.autocast():
-                    losses = self.objective(pairs, questions)
+                    losses = self.objective(pairs, texts, tasks[step % len(tasks)] if texts is not None else None)
                 self.accelerator.backward(losses["loss"])
                 self.accelerator.clip_grad_norm_(self.model.parameters(), settings.max_grad_norm)
                 optimizer.step()
@@ -248,7 +254,7 @@ class Trainer:
             if stage != self.progress.stage:
                 self.progress = Progress(stage, 0, self.progress.seconds)
                 self.optimizer_state = None
-            if stage == "finetune" and self.config.finetune.task == "none":
+            if stage == "finetune" and not self.config.finetune.tasks:
                 continue
             self.run_stage(stage)
         figures: dict[str, float | str] = {}
@@ -268,8 +274,8 @@ def evaluate(model: GSHN, corpora: Corpora) -> dict[str, float | str]:
     model.eval()
     count = SpikeCount()
     figures: dict[str, float | str] = {}
-    if corpora.config.finetune.task == "vqa":
-        figures |= evaluate_vqa(model, corpora.test_questions, count)
+    for task in corpora.config.finetune.tasks:
+        figures |= evaluate_task(model, corpora.test_texts(task), count)
     figures |= evaluate_retrieval(model, corpora.test_pairs, count)
     figures["firing_rate"] = round(count.firing_rate, 6)
     return figures

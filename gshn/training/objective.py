@@ -14,7 +14,7 @@ from gshn.losses.firing_rate import firing_rate_penalty
 from gshn.losses.masked_language import IGNORE
 from gshn.losses.matching import hard_negatives
 from gshn.model import GSHN
-from gshn.training.batches import PairBatch, QuestionBatch
+from gshn.training.batches import PairBatch, TaskBatch
 
 
 class Objective(nn.Module):
@@ -25,24 +25,27 @@ class Objective(nn.Module):
         self.model = model
         self.weights = weights
 
-    def forward(self, pairs: PairBatch | None, questions: QuestionBatch | None = None) -> dict[str, Tensor]:
-        """Losses of a batch of pairs, of questions, or of both."""
+    def forward(
+        self, pairs: PairBatch | None, texts: TaskBatch | None = None, task: str | None = None
+    ) -> dict[str, Tensor]:
+        """Losses of a batch of pairs, of texts of a task, or of both."""
         losses: dict[str, Tensor] = {}
         total = torch.zeros((), device=self.model.logit_scale.device)
         if pairs is not None:
             losses |= self.pair_losses(pairs)
             total = total + sum(getattr(self.weights, name) * losses[name] for name in losses if name != "rate")
-        if questions is not None:
-            encoded = self.model.encode_graphs(questions.graphs)
+        if texts is not None and task is not None:
+            encoded = self.model.encode_graphs(texts.graphs)
             if encoded.spikes is not None and self.weights.firing_rate:
                 penalty = firing_rate_penalty(encoded.spikes, self.weights.firing_rate_target)
-                losses["vqa_firing_rate"] = penalty
+                losses[f"{task}_firing_rate"] = penalty
                 total = total + self.weights.firing_rate * penalty
-            logits = self.model.answer(encoded, questions.input_ids, questions.attention_mask, questions.image)
+            tokens = self.model.node_tokens(encoded)
+            logits = self.model.answer(task, *tokens, texts.input_ids, texts.attention_mask, texts.image)
             # Of answers that people gave, each counts by how right it is; with one right answer: cross-entropy.
-            target = questions.answer / questions.answer.sum(dim=1, keepdim=True)
-            losses["vqa"] = global_mean(F.cross_entropy(logits.float(), target, reduction="none"))
-            total = total + losses["vqa"]
+            target = texts.answer / texts.answer.sum(dim=1, keepdim=True)
+            losses[task] = global_mean(F.cross_entropy(logits.float(), target, reduction="none"))
+            total = total + losses[task]
         return {"loss": total, **losses}
 
     def pair_losses(self, pairs: PairBatch) -> dict[str, Tensor]:

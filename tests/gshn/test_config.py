@@ -35,7 +35,7 @@ def test_overrides() -> None:
         ("model.spiking.tau=1e-9", "0 < dt <= tau"),
         ("graph.backbone=resnet", "efficientnet_lite0, small_conv"),
         ("data.pairs.caption_weights=[1,2]", "5 weights"),
-        ("finetune.task=nlvr2", "vqa, none"),
+        ("finetune.tasks=[vqa, chess]", "vqa, entailment, nlvr2"),
         ("--flag", "key=value"),
     ],
 )

@@ -16,7 +16,7 @@ BATCH = len(CAPTIONS)
 def losses_and_gradients(objective: torch.nn.Module, rows: range) -> dict[str, torch.Tensor]:
     model = (objective.module if isinstance(objective, DistributedDataParallel) else objective).model
     model.train()
-    losses = objective(pair_batch(model, rows), question_batch(model, rows))
+    losses = objective(pair_batch(model, rows), question_batch(model, rows), "vqa")
     losses["loss"].backward()
     out = {f"loss.{name}": loss.detach() for name, loss in losses.items()}
     return out | {name: p.grad for name, p in model.named_parameters() if p.grad is not None}

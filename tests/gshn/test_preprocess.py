@@ -107,7 +107,7 @@ def test_a_killed_run_goes_on_and_training_streams_the_shards(tmp_path):
     assert names == [f"shapescenes/train/{i}" for i in range(200)]
 
     # Two runs from the shards, one of them stopped and resumed, end in the same weights.
-    options = [f"data.pairs.source=shards:{out}", "finetune.task=none", f"data.cache={tmp_path / 'cache'}", *STEPS]
+    options = [f"data.pairs.source=shards:{out}", "finetune.tasks=[]", f"data.cache={tmp_path / 'cache'}", *STEPS]
     stdout, _ = finish(start(tmp_path / "whole", *options))
     assert "retrieval" in stdout
     process = start(tmp_path / "cut", *options)

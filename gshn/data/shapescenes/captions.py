@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import combinations
 
 import numpy as np
 
+from gshn.data.shapescenes.compositions import is_held_out_relation
 from gshn.data.shapescenes.scene import Scene, Thing
 
 NUMBERS = ("no", "one", "two", "three", "four", "five")
@@ -35,8 +37,19 @@ def article(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
-def captions(scene: Scene, random: np.random.Generator) -> list[str]:
-    """Five captions; ``random`` varies the wording only.
+def is_statable(scene: Scene, i: int, j: int) -> bool:
+    """Whether the relation of things i and j is not held out."""
+    return not is_held_out_relation(scene.things[i].shape, scene.things[j].shape)
+
+
+def plural(shape: str) -> str:
+    """More than one of a shape."""
+    return f"{shape}es" if shape == "cross" else f"{shape}s"
+
+
+def captions(scene: Scene, random: np.random.Generator, held_out: bool = False) -> list[str]:
+    """Five captions; ``random`` varies the wording only. Where ``held_out``, no relation of
+    :data:`gshn.data.shapescenes.compositions.HELD_OUT_RELATIONS` is stated.
 
     0. Every thing with size, colour, texture, shape and place, every stuff with its position: what
        :meth:`Scene.content` says, so that it fits no other scene.
@@ -55,8 +68,11 @@ def captions(scene: Scene, random: np.random.Generator) -> list[str]:
         [f"{article(f'{scene.things[i].colour} {scene.things[i].shape}')} on {scene.on(i)}" for i in order]
     )
 
-    i, j = order[:2]
-    if scene.in_front_of(i, j):
+    pairs = [(i, j) for i, j in combinations(order, 2) if not held_out or is_statable(scene, i, j)]
+    i, j = pairs[0] if pairs else order[:2]
+    if not pairs:
+        relation = "and"
+    elif scene.in_front_of(i, j):
         relation = "in front of"
     elif scene.in_front_of(j, i):
         relation = "behind"
@@ -70,8 +86,7 @@ def captions(scene: Scene, random: np.random.Generator) -> list[str]:
     related = f"{a} {relation} {b}"
 
     counts = Counter(t.shape for t in things)
-    plural = {shape: f"{shape}es" if shape == "cross" else f"{shape}s" for shape in counts}
-    counted = listing([article(s) if n == 1 else f"{NUMBERS[n]} {plural[s]}" for s, n in counts.items()])
+    counted = listing([article(s) if n == 1 else f"{NUMBERS[n]} {plural(s)}" for s, n in counts.items()])
 
     surfaces = listing([str(name) for name in random.permutation([s.category for s in scene.stuff])])
     noun = str(random.choice(["shapes", "things", "figures"]))

@@ -7,7 +7,7 @@ every image size.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -264,13 +264,24 @@ SPLITS = {"train": range(2, 10), "validation": range(1, 2), "test": range(1)}
 """Remainders of :meth:`Scene.digest` by 10 that belong to each split: no content is in two splits."""
 
 
-def generate(split: str, count: int, seed: int) -> list[Scene]:
-    """The first ``count`` scenes of a split, no two with the same content."""
+def generate(
+    split: str, count: int, key: Sequence[int], accept: Callable[[Scene], bool] = lambda scene: True
+) -> list[Scene]:
+    """The first ``count`` scenes of a split, no two with the same content.
+
+    Args:
+        split: One of :data:`SPLITS`.
+        count: Number of scenes.
+        key: Of the randomness.
+        accept: Scenes must satisfy this, too.
+    """
     scenes: list[Scene] = []
     taken: set[int] = set()
     for index in range(count):
-        random = np.random.default_rng(np.random.SeedSequence([seed, list(SPLITS).index(split), index]))
+        random = np.random.default_rng(np.random.SeedSequence([*key, index]))
         for scene in _candidates(random):
+            if not accept(scene):
+                continue
             digest = scene.digest()
             if digest % 10 in SPLITS[split] and digest not in taken and scene.is_legible():
                 taken.add(digest)

@@ -5,10 +5,11 @@ import pytest
 import torch
 from helpers import CAPTIONS, random_graph, tiny_model
 
-from gshn.data.texts import Question
+from gshn.data.tasks import TASKS, Example
+from gshn.data.texts import TRUTH
 from gshn.graphs.dataset import GraphDataset
 from gshn.losses.masked_language import IGNORE
-from gshn.training.batches import PairCollator, PairCorpus, QuestionCollator, QuestionCorpus, StepSampler, generator
+from gshn.training.batches import PairCollator, PairCorpus, StepSampler, TaskCollator, TaskCorpus, generator
 
 
 def graph_dataset(count: int) -> GraphDataset:
@@ -93,12 +94,22 @@ class TestPairs:
 
 def test_questions_on_one_image_share_its_graph() -> None:
     model = tiny_model()
-    asked = [("a red star", ("yes",), 3), ("a ring", ("no",), 1), ("a cross", ("no", "no", "yes", "no"), 3)]
-    questions = [Question(*question) for question in asked]
-    collate = QuestionCollator(QuestionCorpus(graph_dataset(4), questions), model.tokenizer, ["no", "yes"])
+    asked = [("a red star", 3, ("yes",)), ("a ring", 1, ("no",)), ("a cross", 3, ("no", "no", "yes", "no"))]
+    questions = [Example(text, (image,), answers) for text, image, answers in asked]
+    collate = TaskCollator(TaskCorpus(TASKS["vqa"], graph_dataset(4), questions), model.tokenizer, ["no", "yes"])
     batch = collate([(0, 0), (0, 1), (0, 2)])
     assert batch.graphs.num_graphs == 2
-    assert batch.image.tolist() == [1, 0, 1]
+    assert batch.image.tolist() == [[1], [0], [1]]
     # Of four people three said no: whoever is left out, two or three others did.
     assert batch.answer.tolist() == [[0, 1], [1, 0], [pytest.approx((3 * 2 / 3 + 1) / 4), pytest.approx(3 / 4 / 3)]]
     torch.testing.assert_close(batch.graphs.x[batch.graphs.batch == 1], random_graph(5, 3).x)
+
+
+def test_a_statement_has_both_images_in_order() -> None:
+    statements = [Example("a", (3, 1), ("true",)), Example("b", (1, 2), ("false",)), Example("c", (2, 2), ("true",))]
+    collate = TaskCollator(TaskCorpus(TASKS["nlvr2"], graph_dataset(4), statements), tiny_model().tokenizer, TRUTH)
+    batch = collate([(0, 0), (0, 1), (0, 2)])
+    assert batch.image.tolist() == [[2, 0], [0, 1], [1, 1]]
+    assert batch.answer.tolist() == [[0, 1], [1, 0], [0, 1]]
+    for index, graph in enumerate((1, 2, 3)):
+        torch.testing.assert_close(batch.graphs.x[batch.graphs.batch == index], random_graph(2 + graph, graph).x)

@@ -9,7 +9,7 @@ from gshn.training.corpora import Corpora, build_model
 
 
 def corpora(tmp_path, *overrides):
-    overrides = [f"data.cache={tmp_path / 'cache'}", "finetune.task=none", *overrides]
+    overrides = [f"data.cache={tmp_path / 'cache'}", "finetune.tasks=[]", *overrides]
     return Corpora(load_config("smoke", ["data.pairs.train=null", "data.pairs.test=null", *overrides]))
 
 
@@ -73,16 +73,16 @@ def test_answers_of_vqa_v2_come_from_its_training_questions(tmp_path):
     data = corpora(
         tmp_path,
         f"data.questions.source=vqa2:{root}",
-        "finetune.task=vqa",
+        "finetune.tasks=[vqa]",
         "data.pairs.source=shapescenes",
         "data.pairs.train=4",
         "data.pairs.test=4",
         "data.questions.train=null",
         "data.questions.test=null",
     )
-    assert data.answers == ["net"]
-    assert len(data.questions) == 4 and len(data.test_questions) == 2
-    assert build_model(data.config, data).vocabulary.answers == ["net"]
+    assert data.answers == {"vqa": ["net"]}
+    assert len(data.texts("vqa")) == 4 and len(data.test_texts("vqa")) == 2
+    assert build_model(data.config, data).vocabulary.answers == {"vqa": ["net"]}
 
 
 def test_what_does_not_fit(tmp_path):
@@ -92,9 +92,9 @@ def test_what_does_not_fit(tmp_path):
         _ = pairs.pairs
     photographs = official.flickr8k(tmp_path / "flickr")
     scenes = ("data.pairs.train=4", "data.pairs.test=4")
-    questions = corpora(tmp_path, f"data.questions.source=flickr8k:{photographs}", "finetune.task=vqa", *scenes)
+    questions = corpora(tmp_path, f"data.questions.source=flickr8k:{photographs}", "finetune.tasks=[vqa]", *scenes)
     with pytest.raises(ConfigError, match="which has no questions; use vqa2:DIR"):
-        _ = questions.questions
+        questions.texts("vqa")
     truth = corpora(tmp_path, f"data.pairs.source=flickr8k:{photographs}")
     with pytest.raises(ConfigError, match="no panoptic annotation to take as ground truth"):
         _ = truth.pairs

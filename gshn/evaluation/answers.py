@@ -1,0 +1,56 @@
+"""Figures of the tasks whose texts have answers: visual question answering, visual entailment, NLVR2."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import torch
+
+from gshn.data.vqa2 import soft_accuracy
+from gshn.encoders.text import tokenize
+from gshn.inference import TEXTS_PER_BATCH, SpikeBackend, SpikeCount, chunks, device_of, encode_images
+from gshn.model import GSHN
+from gshn.training.batches import TaskCorpus
+
+
+@torch.inference_mode()
+def answer_all(model: GSHN, corpus: TaskCorpus, count: SpikeCount, backend: SpikeBackend | None = None) -> list[str]:
+    """The most probable answer to every text; the spikes of all images are added to ``count``."""
+    device, task = device_of(model), corpus.task.name
+    encoded = encode_images(model, corpus.graphs, count, backend)
+    answers = model.vocabulary.answers[task]
+    out: list[str] = []
+    for rows in chunks(len(corpus), TEXTS_PER_BATCH, "texts"):
+        examples = [corpus.examples[row] for row in rows]
+        ids, attention = (t.to(device) for t in tokenize(model.tokenizer, [example.text for example in examples]))
+        images, image = torch.tensor([example.images for example in examples]).unique(return_inverse=True)
+        logits = model.answer(task, *encoded.chosen(images, device), ids, attention, image.to(device))
+        out += [answers[index] for index in logits.argmax(dim=1).tolist()]
+    return out
+
+
+def evaluate_task(
+    model: GSHN, corpus: TaskCorpus, count: SpikeCount, backend: SpikeBackend | None = None
+) -> dict[str, float]:
+    """The official figures of a task.
+
+    ``<task>.accuracy``: the mean of :func:`gshn.data.vqa2.soft_accuracy`, which is the share of right answers where a
+    text has one answer. Of NLVR2 also ``nlvr2.consistency``: the share of sentences that are judged rightly with all
+    their pairs (Suhr et al., arXiv:1811.00491).
+    """
+    predicted = answer_all(model, corpus, count, backend)
+    right = [soft_accuracy(p, example.answers) for p, example in zip(predicted, corpus.examples, strict=True)]
+    name = corpus.task.name
+    figures = {f"{name}.accuracy": round(sum(right) / len(right), 6)}
+    if name == "nlvr2":
+        of_sentence: dict[str, list[float]] = defaultdict(list)
+        for score, example in zip(right, corpus.examples, strict=True):
+            of_sentence[sentence(example.id)].append(score)
+        figures["nlvr2.consistency"] = round(sum(min(own) for own in of_sentence.values()) / len(of_sentence), 6)
+    return figures
+
+
+def sentence(identifier: str) -> str:
+    """Which sentence a statement is of: NLVR2's ``split-set-pair-sentence`` without the pair."""
+    parts = identifier.split("-")
+    return "-".join(parts[:-2] + parts[-1:])

@@ -1,0 +1,154 @@
+"""Texts of ShapeScenes' tasks are checked against the scenes, by an interpreter that reads the texts themselves."""
+
+import re
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+
+from gshn.data.shapescenes import ShapeScenes
+from gshn.data.shapescenes.compositions import HELD_OUT_ATTRIBUTES, HELD_OUT_RELATIONS
+from gshn.data.shapescenes.scene import COLOURS, SHAPES, Scene
+from gshn.data.shapescenes.tasks import deal
+from gshn.errors import ConfigError
+
+NUMBERS = ["zero", "one", "two", "three"]
+DX = {"left of": (1, 0), "right of": (-1, 0), "above": (0, 1), "below": (0, -1)}
+
+
+def things(scene: Scene, words: str) -> list[int]:
+    """Places of the things that all the words describe."""
+    wanted = set(words.split()) - {"a", "an", "the", "thing"}
+    return [i for i, t in enumerate(scene.things) if wanted <= {t.shape, t.colour, t.size, t.texture}]
+
+
+def related(scene: Scene, first: str, relation: str, second: str) -> bool | None:
+    """Whether a relation holds between the only two things so called; None where one is missing or not alone."""
+    found = [things(scene, words) for words in (first, second)]
+    if [len(own) for own in found] != [1, 1]:
+        return None
+    a, b = (scene.things[own[0]] for own in found)
+    x, y = DX[relation]
+    return x * (b.x - a.x) + y * (b.y - a.y) >= 12
+
+
+RELATED = rf"(.+) ({'|'.join(DX)}) (.+)"
+
+
+def answer(scene: Scene, question: str) -> str:
+    question = question.removesuffix("?")
+    if match := re.fullmatch(rf"is {RELATED}", question):
+        return "yes" if related(scene, *match.groups()) else "no"
+    if match := re.fullmatch(r"is there (.+)", question):
+        return "yes" if things(scene, match[1]) else "no"
+    if match := re.fullmatch(r"how many (.+?)(e?s) are there", question):
+        shape = next(s for s in SHAPES if question.split()[2] in (f"{s}s", f"{s}es"))
+        return NUMBERS[len(things(scene, shape))]
+    if match := re.fullmatch(r"what is (.+) on", question):
+        (i,) = things(scene, match[1])
+        return scene.on(i)
+    if match := re.fullmatch(r"what (size|colour|shape) is (.+)|what (texture) has (.+)", question):
+        (i,) = things(scene, match[2] or match[4])
+        return getattr(scene.things[i], match[1] or match[3])
+    raise AssertionError(question)
+
+
+def label(scene: Scene, hypothesis: str) -> str:
+    if match := re.fullmatch(r"(the \w+) is (left of|right of|above|below) (.+)", hypothesis):
+        first, relation, second = match.groups()
+        if not things(scene, first) or not things(scene, second):
+            return "neutral"
+        return "entailment" if related(scene, first, relation, second) else "contradiction"
+    subject, value = re.fullmatch(r"the (\w+ \w+) is (.+)", hypothesis).groups()
+    found = things(scene, subject)
+    if not found:
+        return "neutral"
+    (i,) = found
+    thing = scene.things[i]
+    says = scene.on(i) if value.startswith("on ") else (thing.size, thing.texture)
+    return "entailment" if value.removeprefix("on ") in says else "contradiction"
+
+
+def shows(scene: Scene, noun: str) -> bool:
+    if match := re.fullmatch(RELATED, noun):
+        return bool(related(scene, *match.groups()))
+    return bool(things(scene, noun))
+
+
+def truth(left: Scene, right: Scene, statement: str) -> bool:
+    forms = "both pictures show|exactly one picture shows|only the left picture shows"
+    form, noun = re.fullmatch(rf"({forms}) (.+)", statement).groups()
+    shown = shows(left, noun), shows(right, noun)
+    return {"b": all(shown), "e": sum(shown) == 1, "o": shown == (True, False)}[form[0]]
+
+
+@pytest.fixture(scope="module", params=["train", "test", "attributes", "relations", None])
+def scenes(request):
+    return ShapeScenes(request.param or "test", 400, held_out=request.param is not None)
+
+
+def test_every_answer_is_right(scenes) -> None:
+    assert min(len(scenes.questions), len(scenes.hypotheses), len(scenes.statements)) > 100
+    for q in scenes.questions:
+        assert answer(scenes.scenes[q.image_index], q.text) == q.answers[0], q
+    for h in scenes.hypotheses:
+        assert label(scenes.scenes[h.image_index], h.text) == h.label, h
+    for s in scenes.statements:
+        assert truth(*(scenes.scenes[i] for i in s.image_indices), s.text) == s.label, s
+
+
+def test_texts_do_not_tell_answers(scenes) -> None:
+    for texts in (scenes.questions, scenes.hypotheses, scenes.statements):
+        counts: dict[str, Counter[str]] = defaultdict(Counter)
+        for text in texts:
+            counts[text.text][text.answers[0]] += 1
+        for text, own in counts.items():
+            assert len(set(own.values())) == 1 and len(own) > 1, (text, own)
+
+
+def mentions(text: str) -> tuple[bool, bool]:
+    """Whether a text names a held-out combination of colour and shape, or states a held-out relation."""
+    attribute = any(f"{colour} {shape}" in text for colour, shape in HELD_OUT_ATTRIBUTES)
+    named = frozenset(word for word in re.findall(r"\w+", text) if word in SHAPES)
+    stated = re.search(r"left of|right of|above|below|in front of|behind|next to", text)
+    relation = stated is not None and named in HELD_OUT_RELATIONS
+    return attribute, relation
+
+
+def test_held_out_compositions_are_held_out() -> None:
+    train = ShapeScenes("train", 400, held_out=True)
+    for scene in train.scenes:
+        assert not {(t.colour, t.shape) for t in scene.things} & HELD_OUT_ATTRIBUTES
+    texts = [t.text for t in train.questions + train.hypotheses + train.statements]
+    texts += [caption for own in train.captions for caption in own[2:3]]
+    assert len(texts) > 3000 and all(mentions(text) == (False, False) for text in texts)
+    attributes = ShapeScenes("attributes", 100, held_out=True)
+    assert all({(t.colour, t.shape) for t in s.things} & HELD_OUT_ATTRIBUTES for s in attributes.scenes)
+    for split, expected in (("attributes", (True, False)), ("relations", (False, True))):
+        own = ShapeScenes(split, 100, held_out=True)
+        assert {mentions(t.text) for t in own.questions + own.hypotheses + own.statements} == {expected}
+
+
+def test_every_colour_and_shape_is_held_out_once() -> None:
+    assert sorted(c for c, _ in HELD_OUT_ATTRIBUTES) == sorted(COLOURS)
+    assert sorted(s for _, s in HELD_OUT_ATTRIBUTES) == sorted(SHAPES)
+    assert sorted(s for pair in HELD_OUT_RELATIONS for s in pair) == sorted(SHAPES)
+
+
+def test_splits_share_no_scene() -> None:
+    def contents(split: str) -> set[object]:
+        return {scene.content() for scene in ShapeScenes(split, 200, held_out=True).scenes}
+
+    train, test, attributes, relations = (contents(s) for s in ("train", "test", "attributes", "relations"))
+    assert not train & test and not train & attributes and not test & attributes
+    assert test == relations
+    with pytest.raises(ConfigError, match="no split 'attributes'; choose one of train, validation, test"):
+        ShapeScenes("attributes", 2)
+
+
+def test_dealing_whole_sets() -> None:
+    facts = {"a?": {"yes": [1, 2, 3], "no": [4, 5]}, "b?": {"yes": [1]}}
+    dealt = deal(facts, ("yes", "no"), 9, np.random.default_rng(0))
+    assert Counter((text, own) for text, own, _ in dealt) == {("a?", "yes"): 2, ("a?", "no"): 2}
+    assert len({scene for _, _, scene in dealt}) == 4, "no scene twice with a text"
+    assert len(deal(facts, ("yes", "no"), 1, np.random.default_rng(0))) == 2

@@ -1,0 +1,90 @@
+import pytest
+import torch
+from helpers import CAPTIONS, pair_batch, random_graph, tiny_config, tiny_model
+from torch_geometric.data import Batch
+
+from gshn.data.tasks import TASKS, Example
+from gshn.data.texts import TRUTH
+from gshn.encoders.text import build_tokenizer, tokenize
+from gshn.evaluation import answers
+from gshn.evaluation.answers import answer_all, evaluate_task
+from gshn.evaluation.retrieval import reranked, similarities
+from gshn.inference import SpikeCount, encode_images, join
+from gshn.model import GSHN, Vocabulary
+from gshn.training.batches import TaskCorpus
+
+
+class Graphs:
+    """Ten scene graphs, in the part of GraphDataset's interface that evaluation needs."""
+
+    def __len__(self):
+        return 10
+
+    def batch(self, indices):
+        return Batch.from_data_list([random_graph(2 + i % 4, i) for i in indices])
+
+
+def model():
+    config = tiny_config()
+    torch.manual_seed(0)
+    vocabulary = Vocabulary(["star", "region"] * 2, {"nlvr2": list(TRUTH), "vqa": ["a", "b", "c"]}, [7], 5)
+    return GSHN(config, vocabulary, build_tokenizer("bert", CAPTIONS, 20)).eval()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("task", ["nlvr2", "vqa"])
+def test_answers_are_those_of_one_text_at_a_time(task, monkeypatch) -> None:
+    own = model()
+    monkeypatch.setattr(answers, "TEXTS_PER_BATCH", 3)
+    images = [(9, 1), (1, 9), (4, 4), (0, 7), (2, 3), (9, 1), (5, 6)]
+    examples = [Example(CAPTIONS[i], pair[: TASKS[task].images], ("x",)) for i, pair in enumerate(images)]
+    corpus = TaskCorpus(TASKS[task], Graphs(), examples)
+    expected = []
+    for example in examples:
+        ids, mask = tokenize(own.tokenizer, [example.text])
+        first = []
+        for image in example.images:
+            nodes, node_mask = own.node_tokens(own.encode_graphs(Graphs().batch([image])))
+            first.append(own.fuse(own.encode_text(ids, mask), mask, nodes, node_mask)[:, 0])
+        logits = own.answer_heads[task](torch.cat(first, dim=1))
+        expected.append(own.vocabulary.answers[task][int(logits.argmax())])
+    count = SpikeCount()
+    assert answer_all(own, corpus, count) == expected
+    assert count.cells > 0
+    if task == "nlvr2":
+        assert not torch.equal(*(head_input(own, pair) for pair in images[:2])), "left and right are told apart"
+
+
+def head_input(own, pair):
+    ids, mask = tokenize(own.tokenizer, CAPTIONS[:1])
+    nodes, node_mask = own.node_tokens(own.encode_graphs(Graphs().batch(pair)))
+    return own.answer("nlvr2", nodes, node_mask, ids, mask, torch.tensor([[0, 1]]))
+
+
+def test_consistency_needs_every_pair_of_a_sentence(monkeypatch) -> None:
+    ids = ["dev-1-0-0", "dev-1-1-0", "dev-1-0-1", "dev-2-0-0", "dev-2-3-0"]
+    examples = [Example("a", (0, 1), ("true",), own) for own in ids]
+    monkeypatch.setattr(answers, "answer_all", lambda *_: ["true", "false", "true", "true", "true"])
+    figures = evaluate_task(model(), TaskCorpus(TASKS["nlvr2"], Graphs(), examples), SpikeCount())
+    assert figures == {"nlvr2.accuracy": 0.8, "nlvr2.consistency": pytest.approx(2 / 3, abs=1e-6)}
+
+
+@torch.no_grad()
+def test_reranking_orders_the_best_by_matching_and_leaves_the_rest() -> None:
+    own = tiny_model().eval()
+    images = encode_images(own, Graphs(), SpikeCount())
+    batch = pair_batch(own, range(len(CAPTIONS)))
+    texts = own.embed_texts(own.encode_text(batch.input_ids, batch.attention_mask), batch.attention_mask)
+    scores = similarities(own, join([texts]), images.embeddings)
+    to_images, to_texts = reranked(own, CAPTIONS, images, scores, 3)
+    for text, caption in enumerate(CAPTIONS):
+        best = scores[text].argsort(descending=True)[:3].tolist()
+        ids, mask = tokenize(own.tokenizer, [caption])
+        for image in range(10):
+            if image in best:
+                fused = own.fuse(own.encode_text(ids, mask), mask, images.nodes[[image]], images.mask[[image]])
+                match = own.matching_head(fused[:, 0]).softmax(dim=1)[0, 1]
+                assert to_images[text, image] == pytest.approx(2 + float(match), abs=1e-5)
+            else:
+                assert to_images[text, image] == scores[text, image]
+    assert ((to_texts >= 2).sum(dim=0) == 3).all() and ((to_images >= 2).sum(dim=1) == 3).all()
