@@ -265,6 +265,8 @@ class ModelConfig:
     gat: GATConfig = field(default_factory=GATConfig)
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     spiking: SpikingConfig = field(default_factory=SpikingConfig)
+    learn_r: bool = True
+    """Whether r of V' = r E_SNN + F_GAT is learned, from 1, or stays 1."""
     text: TextConfig = field(default_factory=TextConfig)
     fusion_layers: int = 2
 

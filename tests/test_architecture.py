@@ -23,7 +23,8 @@ ORDER = [
     ("training.batches", "training.corpora", "training.objective", "training.checkpoint", "training.segmentation"),
     ("evaluation",),
     ("training.loop",),
-    ("train", "evaluate", "segment", "preprocess"),
+    ("ablation",),
+    ("train", "evaluate", "segment", "preprocess", "ablate"),
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 

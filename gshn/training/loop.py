@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -189,13 +190,15 @@ class Trainer:
         self.objective.train()
         recent: dict[str, list[Tensor]] = {}
         logged = time.monotonic()
+        # Said only where it is so: the environment's TQDM_DISABLE counts otherwise.
+        hidden: dict[str, Any] = {} if self.accelerator.is_main_process else {"disable": True}
         with tqdm(
             total=settings.steps * settings.batch_size,
             initial=first * settings.batch_size,
             desc=stage,
             unit=" images" if stage == "pretrain" else " texts",
-            disable=not self.accelerator.is_main_process,
             dynamic_ncols=True,
+            **hidden,
         ) as bar:
             for step, (pairs, texts) in enumerate(self.batches(stage, first), start=first):
                 key = generator(self.config.seed, STAGES.index(stage), step)

@@ -1,0 +1,60 @@
+"""What is compared: the method, and the method with one thing changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+BASE = "hybrid"
+"""What every other variant is compared with."""
+
+NO_STL = ("objectives.stl_contrast=0", "objectives.stl_words=0")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A configuration of the grid.
+
+    Attributes:
+        name: Names it in rows, tables and folders.
+        group: Which claim it is about.
+        label: Says it in a table.
+        overrides: What it changes in the config ``ablation``.
+    """
+
+    name: str
+    group: str
+    label: str
+    overrides: tuple[str, ...] = ()
+
+
+GRID = (
+    Variant(BASE, "paths", "hybrid: GAT and spiking, STL, panoptic segments, T = 8, r learned"),
+    Variant("gat", "paths", "GAT only", ("model.spiking.enabled=false",)),
+    Variant("snn", "paths", "spiking only", ("model.gat.enabled=false",)),
+    Variant("no-stl", "objectives", "without STL", NO_STL),
+    Variant("no-spike-contrast", "objectives", "without spike contrast", ("objectives.spike_contrast=0",)),
+    Variant("no-itc", "objectives", "without image-text contrast", ("objectives.itc=0",)),
+    Variant("boxes", "nodes", "boxes in place of segments", ("graph.regions=boxes",)),
+    Variant("patches", "nodes", "6 x 6 patches in place of segments", ("graph.regions=patches",)),
+    Variant("steps-2", "time", "T = 2", ("model.spiking.steps=2",)),
+    Variant("steps-4", "time", "T = 4", ("model.spiking.steps=4",)),
+    Variant("steps-16", "time", "T = 16", ("model.spiking.steps=16",)),
+    Variant("r-fixed", "time", "r fixed at 1", ("model.learn_r=false",)),
+    Variant("texts-only", "baselines", "texts only: no image is looked at", ("data.show=texts",)),
+    Variant("images-only", "baselines", "images only: no text is read", ("data.show=images",)),
+)
+VARIANTS = {variant.name: variant for variant in GRID}
+
+QUICK = (
+    "data.pairs.train=128",
+    "data.pairs.test=80",
+    *(
+        f"data.{texts}.{split}"
+        for texts in ("questions", "hypotheses", "statements")
+        for split in ("train=128", "test=200")
+    ),
+    "model.width=32",
+    "pretrain.steps=6",
+    "finetune.steps=6",
+)
+"""What ``--quick`` changes: it shows that everything runs, its figures mean nothing."""

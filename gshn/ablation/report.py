@@ -1,0 +1,142 @@
+"""Rows of the grid -> means, intervals, paired differences; as a Markdown page and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import groupby
+
+import matplotlib.pyplot as plt
+import numpy as np
+from scipy import stats
+
+from gshn.ablation.grid import BASE, GRID
+from gshn.ablation.run import Row
+
+FIGURES = {
+    ("retrieval", "test", "t2i_r1"): "retrieval R@1",
+    ("retrieval", "attributes", "t2i_r1"): "retrieval R@1, new attributes",
+    ("retrieval", "attributes", "reranked.t2i_r1"): "the same, reranked",
+    ("vqa", "test", "accuracy"): "VQA",
+    ("vqa", "attributes", "accuracy"): "VQA, new attributes",
+    ("vqa", "relations", "accuracy"): "VQA, new relations",
+    ("entailment", "test", "accuracy"): "entailment",
+    ("entailment", "attributes", "accuracy"): "entailment, new attributes",
+    ("entailment", "relations", "accuracy"): "entailment, new relations",
+    ("nlvr2", "test", "accuracy"): "NLVR2",
+    ("nlvr2", "attributes", "accuracy"): "NLVR2, new attributes",
+    ("nlvr2", "relations", "accuracy"): "NLVR2, new relations",
+}
+"""What is tabulated: (task, split, metric) and its name."""
+
+Values = dict[tuple[str, tuple[str, str, str]], dict[int, float]]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95 % confidence interval over seeds (Student's t), in percent.
+
+    Attributes:
+        mean: The mean.
+        half: Half the interval's width; NaN of a single seed.
+    """
+
+    mean: float
+    half: float
+
+    @property
+    def is_clear_of_zero(self) -> bool:
+        """Whether zero lies outside."""
+        return bool(abs(self.mean) > self.half)
+
+    def __str__(self) -> str:
+        return f"{self.mean:.1f} ± {self.half:.1f}" if np.isfinite(self.half) else f"{self.mean:.1f}"
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Mean and 95 % interval of fractions, in percent: t(0.975, n - 1) s / sqrt(n)."""
+    x = 100 * np.asarray(values)
+    half = float(stats.t.ppf(0.975, len(x) - 1) * stats.sem(x)) if len(x) > 1 else float("nan")
+    return Interval(float(x.mean()), half)
+
+
+def tabulate(rows: Sequence[Row]) -> Values:
+    """(variant, figure) -> seed -> value, of the figures that are tabulated."""
+    out: Values = {}
+    for row in rows:
+        figure = (row["task"], row["split"], row["metric"])
+        if figure in FIGURES:
+            out.setdefault((row["variant"], figure), {})[row["seed"]] = row["value"]
+    return out
+
+
+def difference(values: Values, variant: str, figure: tuple[str, str, str]) -> Interval | None:
+    """The base's lead over a variant, paired by seed; None where they have no seed in common."""
+    base, other = values.get((BASE, figure), {}), values.get((variant, figure), {})
+    common = sorted(base.keys() & other.keys())
+    return interval([base[seed] - other[seed] for seed in common]) if common else None
+
+
+def tables(rows: Sequence[Row]) -> dict[str, list[list[str]]]:
+    """A table for each task, the first row its head: means, and how far the base is ahead.
+
+    A lead is bold (in Markdown) where its interval is clear of zero.
+    """
+    values = tabulate(rows)
+    out: dict[str, list[list[str]]] = {}
+    for task, grouped in groupby(FIGURES, key=lambda figure: figure[0]):
+        figures = [figure for figure in grouped if (BASE, figure) in values]
+        table = [["variant", "seeds", *(text for f in figures for text in (FIGURES[f], "hybrid's lead"))]]
+        for variant in GRID:
+            own = [values.get((variant.name, f), {}) for f in figures]
+            if not any(own):
+                continue
+            cells = [variant.label, str(max(map(len, own)))]
+            for figure, by_seed in zip(figures, own, strict=True):
+                lead = None if variant.name == BASE else difference(values, variant.name, figure)
+                shown = "" if lead is None else f"**{lead}**" if lead.is_clear_of_zero else str(lead)
+                cells += [str(interval(list(by_seed.values()))) if by_seed else "", shown]
+            table.append(cells)
+        if figures:
+            out[task] = table
+    return out
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """:func:`tables` as Markdown."""
+    parts = [
+        "Percent, mean ± half of the 95 % interval over seeds. The hybrid's lead is paired by seed, in points; bold "
+        "where its interval is clear of zero.\n"
+    ]
+    for task, (head, *body) in tables(rows).items():
+        lines = [head, ["---"] * len(head), *body]
+        parts.append(f"### {task}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
+    return "\n".join(parts)
+
+
+def picture(rows: Sequence[Row]) -> bytes:
+    """Leads of the hybrid with their intervals, a panel for each task, as PNG."""
+    values = tabulate(rows)
+    others = [v for v in GRID if v.name != BASE and any(name == v.name for name, _ in values)]
+    tasks = [list(own) for _, own in groupby(FIGURES, key=lambda figure: figure[0])]
+    figure, axes = plt.subplots(
+        1, len(tasks), figsize=(15, 1.2 + 0.42 * len(others)), sharey=True, layout="constrained"
+    )
+    for panel, figures in zip(axes, tasks, strict=True):
+        for k, own in enumerate(figures):
+            leads = [difference(values, v.name, own) for v in others]
+            at = np.arange(len(others)) + 0.2 * (k - (len(figures) - 1) / 2)
+            x = [np.nan if d is None else d.mean for d in leads]
+            error = [0.0 if d is None or not np.isfinite(d.half) else d.half for d in leads]
+            panel.errorbar(x, at, xerr=error, fmt="o", markersize=4, capsize=2, label=FIGURES[own])
+        panel.axvline(0, color="black", linewidth=0.8)
+        panel.set(xlabel="lead of the hybrid, points", title=figures[0][0])
+        panel.grid(axis="x", color="0.9")
+        panel.legend(fontsize=7, loc="best")
+    axes[0].set_yticks(range(len(others)), [v.label for v in others])
+    axes[0].invert_yaxis()
+    buffer = BytesIO()
+    figure.savefig(buffer, dpi=90, metadata={"Software": None})
+    plt.close(figure)
+    return buffer.getvalue()

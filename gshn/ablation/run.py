@@ -1,0 +1,124 @@
+"""Training and evaluating the cells of the grid, each a variant with a seed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TypedDict
+
+from tqdm import tqdm
+
+from gshn.ablation.grid import QUICK, Variant
+from gshn.config import load_config
+from gshn.files import write_atomically
+
+CANDIDATES = 8
+"""Of each query, reordered by the matching head."""
+
+
+class Row(TypedDict):
+    """One figure of one run; ``value`` is a fraction, ``seconds`` are those of the run's training."""
+
+    variant: str
+    task: str
+    split: str
+    seed: int
+    metric: str
+    value: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A variant with a seed, and the folder of its run."""
+
+    variant: Variant
+    seed: int
+    folder: Path
+
+    @property
+    def rows(self) -> Path:
+        """File of its rows, which is there when it is done."""
+        return self.folder / "rows.json"
+
+
+def cells(variants: Iterable[Variant], seeds: int, out: Path) -> list[Cell]:
+    """All cells, seed by seed, so that an interrupted grid has whole seeds."""
+    return [Cell(variant, seed, out / variant.name / str(seed)) for seed in range(seeds) for variant in variants]
+
+
+def run_cell(cell: Cell, overrides: Sequence[str], cache: str, quick: bool) -> list[Row]:
+    """Train a cell (from where it was interrupted) and evaluate it on every split; its rows are written, too."""
+    from gshn.evaluation.answers import evaluate_task
+    from gshn.evaluation.retrieval import evaluate_retrieval
+    from gshn.inference import SpikeCount
+    from gshn.training.loop import Trainer
+
+    settings = [f"data.cache={cache}", f"seed={cell.seed}", *(QUICK if quick else ())]
+    config = load_config("ablation", [*settings, *cell.variant.overrides, *overrides])
+    trainer = Trainer(config, cell.folder, resume=True)
+    seconds = float(trainer.run()["seconds"])
+    model, corpora = trainer.model.eval(), trainer.corpora
+    rows: list[Row] = []
+    for split in ("test", "attributes", "relations"):
+        count = SpikeCount()
+        figures: dict[str, float] = {}
+        if split != "relations":  # the scenes of "test", with the same captions
+            figures |= evaluate_retrieval(model, corpora.test_pairs_of(split), count, rerank=CANDIDATES)
+        for task in config.finetune.tasks:
+            figures |= evaluate_task(model, corpora.test_texts(task, split), count)
+        if model.encoder.spiking is not None:
+            figures["spikes.firing_rate"] = count.firing_rate
+        for key, value in figures.items():
+            task, _, metric = key.partition(".")
+            if not metric.startswith("caption"):
+                rows.append(Row(variant=cell.variant.name, task=task, split=split, seed=cell.seed, metric=metric,
+                                value=round(value, 6), seconds=seconds))  # fmt: skip
+    write_atomically(cell.rows, json.dumps(rows, indent=1) + "\n")
+    return rows
+
+
+def _run_alone(cell: Cell, overrides: Sequence[str], cache: str, quick: bool) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    run_cell(cell, overrides, cache, quick)
+
+
+def run_grid(wanted: Sequence[Cell], overrides: Sequence[str], cache: str, quick: bool, jobs: int) -> None:
+    """Run every cell that is not done, ``jobs`` processes of one thread each at a time."""
+    todo = [cell for cell in wanted if not cell.rows.is_file()]
+    bar = tqdm(total=len(wanted), initial=len(wanted) - len(todo), desc="grid", unit="run")
+    with quiet_children(), bar, ProcessPoolExecutor(jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
+        running = [pool.submit(_run_alone, cell, overrides, cache, quick) for cell in todo]
+        try:
+            for future in as_completed(running):
+                future.result()
+                bar.update()
+        except BaseException:
+            pool.shutdown(cancel_futures=True, wait=False)
+            raise
+
+
+@contextmanager
+def quiet_children() -> Iterator[None]:
+    """Processes that start meanwhile show no progress bars of their own: there is one for the grid."""
+    before = os.environ.get("TQDM_DISABLE")
+    os.environ["TQDM_DISABLE"] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop("TQDM_DISABLE")
+        if before is not None:
+            os.environ["TQDM_DISABLE"] = before
+
+
+def collect(wanted: Iterable[Cell]) -> list[Row]:
+    """Rows of all cells that are done."""
+    return [row for cell in wanted if cell.rows.is_file() for row in json.loads(cell.rows.read_text())]

@@ -1,0 +1,85 @@
+import json
+
+import numpy as np
+import pytest
+
+from gshn import ablate
+from gshn.ablation.grid import GRID, QUICK
+from gshn.ablation.report import Interval, difference, interval, markdown, picture, tables, tabulate
+from gshn.ablation.run import Row
+from gshn.config import load_config
+
+
+def row(variant: str, seed: int, value: float, task: str = "vqa", split: str = "test", metric: str = "accuracy") -> Row:
+    return Row(variant=variant, task=task, split=split, seed=seed, metric=metric, value=value, seconds=1.0)
+
+
+ROWS = [row("hybrid", s, v) for s, v in enumerate([0.80, 0.70, 0.90])]
+ROWS += [row("gat", s, v) for s, v in enumerate([0.78, 0.69, 0.87, 0.10])] + [row("gat", 0, 0.5, metric="other")]
+
+
+def test_interval_worked_by_hand() -> None:
+    # Mean 80, s = 10, n = 3; t(0.975, 2) = 4.303.
+    own = interval([0.8, 0.7, 0.9])
+    assert own.mean == pytest.approx(80) and own.half == pytest.approx(4.3027 * 10 / np.sqrt(3), rel=1e-4)
+    assert str(own) == "80.0 ± 24.8" and own.is_clear_of_zero
+    assert not interval([-0.1, 0.2]).is_clear_of_zero
+    assert str(interval([0.5])) == "50.0" and not interval([0.5]).is_clear_of_zero, "one seed shows nothing"
+
+
+def test_intervals_cover_the_mean_in_95_of_100_cases() -> None:
+    random = np.random.default_rng(0)
+    covered = [abs(own.mean - 30) < own.half for own in (interval(random.normal(0.3, 0.1, 5)) for _ in range(2000))]
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.015)
+
+
+def test_differences_are_paired_by_seed() -> None:
+    values = tabulate(ROWS)
+    lead = difference(values, "gat", ("vqa", "test", "accuracy"))
+    assert lead is not None
+    assert (lead.mean, lead.half) == pytest.approx((2.0, 4.3027 * 1 / np.sqrt(3)), rel=1e-4)
+    assert difference(values, "snn", ("vqa", "test", "accuracy")) is None
+
+
+def test_tables_and_picture() -> None:
+    (task, (head, hybrid, gat)), *more = tables(ROWS).items()
+    assert task == "vqa" and not more
+    assert head == ["variant", "seeds", "VQA", "hybrid's lead"]
+    assert hybrid[1:] == ["3", "80.0 ± 24.8", ""]
+    assert gat[1:3] == ["4", str(interval([0.78, 0.69, 0.87, 0.10]))] and gat[3] == "2.0 ± 2.5"
+    clear = [*ROWS, *(row("snn", s, 0.1 + s / 1000) for s in range(3))]
+    assert "| **" in markdown(clear) and "**" not in markdown(ROWS)
+    assert picture(ROWS).startswith(b"\x89PNG")
+    assert Interval(1.0, float("nan")).is_clear_of_zero is False
+
+
+@pytest.mark.parametrize("variant", GRID, ids=lambda v: v.name)
+def test_every_variant_is_a_configuration_of_its_own(variant) -> None:
+    base, own = load_config("ablation"), load_config("ablation", [*QUICK, *variant.overrides])
+    assert (load_config("ablation", variant.overrides) == base) == (variant.name == "hybrid")
+    assert own.pretrain.steps < base.pretrain.steps
+
+
+def test_a_grid_that_goes_on(monkeypatch, tmp_path, capfd) -> None:
+    def run(*arguments: str) -> list[Row]:
+        options = ["--quick", "--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), "--seeds", "1"]
+        monkeypatch.setattr("sys.argv", ["gshn.ablate", *options, *arguments])
+        ablate.main()
+        return json.loads((tmp_path / "out" / "ablation.json").read_text())
+
+    tiny = ["--set", "model.width=16", "model.spiking.steps=2"]
+    first = run("--variants", "hybrid", *tiny)
+    done = tmp_path / "out" / "hybrid" / "0" / "rows.json"
+    before = done.stat().st_mtime_ns
+    both = run("--variants", "texts-only", *tiny)
+    assert done.stat().st_mtime_ns == before, "what is done is not done again"
+    assert [r for r in both if r["variant"] == "hybrid"] == first
+    assert {r["variant"] for r in both} == {"hybrid", "texts-only"}
+    assert {(r["task"], r["split"]) for r in first} >= {
+        (task, split) for task in ("vqa", "entailment", "nlvr2") for split in ("test", "attributes", "relations")
+    }
+    blind = {r["task"]: r["value"] for r in both if (r["variant"], r["metric"]) == ("texts-only", "accuracy")}
+    assert blind["entailment"] == pytest.approx(1 / 3, abs=1e-3) and blind["nlvr2"] == pytest.approx(0.5, abs=1e-3)
+    written = capfd.readouterr()
+    assert "entailment, %" in written.out and "pretrain:" not in written.err
+    assert (tmp_path / "out" / "ablation.png").read_bytes().startswith(b"\x89PNG")
