@@ -15,8 +15,10 @@ from typing import TypedDict
 from tqdm import tqdm
 
 from gshn.ablation.grid import QUICK, Variant
-from gshn.config import load_config
+from gshn.config import Config, load_config
 from gshn.files import write_atomically
+
+SPLITS = ("test", "attributes", "relations")
 
 CANDIDATES = 8
 """Of each query, reordered by the matching head."""
@@ -53,6 +55,31 @@ def cells(variants: Iterable[Variant], seeds: int, out: Path) -> list[Cell]:
     return [Cell(variant, seed, out / variant.name / str(seed)) for seed in range(seeds) for variant in variants]
 
 
+def configuration(cell: Cell, overrides: Sequence[str], cache: str, quick: bool) -> Config:
+    """Configuration of a cell's run."""
+    settings = [f"data.cache={cache}", f"seed={cell.seed}", *(QUICK if quick else ())]
+    return load_config("ablation", [*settings, *cell.variant.overrides, *overrides])
+
+
+def build_graphs(configs: Iterable[Config]) -> None:
+    """Fill the graph cache: it has one writer, and cells run side by side."""
+    from gshn.training.corpora import Corpora
+
+    done = set()
+    for config in configs:
+        if str(config.graph) in done:
+            continue
+        done.add(str(config.graph))
+        corpora = Corpora(config)
+        _ = corpora.pairs
+        for split in SPLITS:
+            corpora.test_pairs_of(split)
+        for task in config.finetune.tasks:
+            corpora.texts(task)
+            for split in SPLITS:
+                corpora.test_texts(task, split)
+
+
 def run_cell(cell: Cell, overrides: Sequence[str], cache: str, quick: bool) -> list[Row]:
     """Train a cell (from where it was interrupted) and evaluate it on every split; its rows are written, too."""
     from gshn.evaluation.answers import evaluate_task
@@ -60,18 +87,16 @@ def run_cell(cell: Cell, overrides: Sequence[str], cache: str, quick: bool) -> l
     from gshn.inference import SpikeCount
     from gshn.training.loop import Trainer
 
-    settings = [f"data.cache={cache}", f"seed={cell.seed}", *(QUICK if quick else ())]
-    config = load_config("ablation", [*settings, *cell.variant.overrides, *overrides])
-    trainer = Trainer(config, cell.folder, resume=True)
+    trainer = Trainer(configuration(cell, overrides, cache, quick), cell.folder, resume=True)
     seconds = float(trainer.run()["seconds"])
     model, corpora = trainer.model.eval(), trainer.corpora
     rows: list[Row] = []
-    for split in ("test", "attributes", "relations"):
+    for split in SPLITS:
         count = SpikeCount()
         figures: dict[str, float] = {}
         if split != "relations":  # the scenes of "test", with the same captions
             figures |= evaluate_retrieval(model, corpora.test_pairs_of(split), count, rerank=CANDIDATES)
-        for task in config.finetune.tasks:
+        for task in trainer.config.finetune.tasks:
             figures |= evaluate_task(model, corpora.test_texts(task, split), count)
         if model.encoder.spiking is not None:
             figures["spikes.firing_rate"] = count.firing_rate
@@ -94,6 +119,7 @@ def _run_alone(cell: Cell, overrides: Sequence[str], cache: str, quick: bool) ->
 def run_grid(wanted: Sequence[Cell], overrides: Sequence[str], cache: str, quick: bool, jobs: int) -> None:
     """Run every cell that is not done, ``jobs`` processes of one thread each at a time."""
     todo = [cell for cell in wanted if not cell.rows.is_file()]
+    build_graphs(configuration(cell, overrides, cache, quick) for cell in todo)
     bar = tqdm(total=len(wanted), initial=len(wanted) - len(todo), desc="grid", unit="run")
     with quiet_children(), bar, ProcessPoolExecutor(jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
         running = [pool.submit(_run_alone, cell, overrides, cache, quick) for cell in todo]
@@ -102,7 +128,7 @@ def run_grid(wanted: Sequence[Cell], overrides: Sequence[str], cache: str, quick
                 future.result()
                 bar.update()
         except BaseException:
-            pool.shutdown(cancel_futures=True, wait=False)
+            pool.shutdown(cancel_futures=True)  # what runs goes on to its end, and need not be done again
             raise
 
 

@@ -214,6 +214,9 @@ class Corpora:
             for text in getattr(images, task.texts)
             if all(index in position for index in text.image_indices)
         ]
+        if not examples:
+            more = f"raise data.{task.texts}.{'train' if split == 'train' else 'test'}"
+            raise ConfigError(f"the {len(graphs)} {split} images of {data.source} have no {task.texts}; {more}")
         return TaskCorpus(task, graphs, examples)
 
     @property

@@ -4,7 +4,9 @@ import torch
 
 from gshn.config import load_config
 from gshn.errors import ConfigError, DataError
+from gshn.evaluation.answers import evaluate_task
 from gshn.graphs.scene_graph import GEOMETRY
+from gshn.inference import SpikeCount
 from gshn.training.corpora import Corpora, build_model
 
 
@@ -83,6 +85,50 @@ def test_answers_of_vqa_v2_come_from_its_training_questions(tmp_path):
     assert data.answers == {"vqa": ["net"]}
     assert len(data.texts("vqa")) == 4 and len(data.test_texts("vqa")) == 2
     assert build_model(data.config, data).vocabulary.answers == {"vqa": ["net"]}
+
+
+def test_a_model_for_photographs_with_hypotheses_and_statements(tmp_path):
+    for split in ("train", "test"):
+        official.snli_ve(tmp_path / "ve", split)
+        official.nlvr2(tmp_path / "nlvr2", {"test": "test1"}.get(split, split))
+    data = corpora(
+        tmp_path,
+        f"data.hypotheses.source=snli-ve:{tmp_path / 've'}",
+        f"data.statements.source=nlvr2:{tmp_path / 'nlvr2'}",
+        "finetune.tasks=[entailment,nlvr2]",
+        "data.pairs.train=4",
+        "data.pairs.test=4",
+    )
+    assert data.answers == {"entailment": ["entailment", "neutral", "contradiction"], "nlvr2": ["false", "true"]}
+    model = build_model(data.config, data).eval()
+    for task, known in (("entailment", 5), ("nlvr2", 3)):
+        corpus = data.test_texts(task)
+        figures = evaluate_task(model, corpus, SpikeCount())
+        assert len(corpus) == known and 0 <= figures[f"{task}.accuracy"] <= 1
+    assert data.texts("nlvr2").examples[2].images == (4, 5)
+    assert {model.tokenizer.unk_token_id} & set(model.tokenizer("Somebody rests bottles")["input_ids"]) == set()
+    with pytest.raises(ConfigError, match="SNLI-VE has no split 'attributes'"):
+        data.test_texts("entailment", "attributes")
+
+
+def test_blind_data(tmp_path):
+    scenes = [f"data.{name}.train=120" for name in ("pairs", "questions", "statements")]
+    scenes += [f"data.{name}.source=shapescenes" for name in ("questions", "statements")]
+    scenes += [f"data.{name}.segmenter=ground-truth" for name in ("questions", "statements")]
+    scenes += ["data.pairs.test=4", "data.questions.test=4", "data.statements.test=4", "finetune.tasks=[vqa,nlvr2]"]
+    scenes += ["graph.backbone=small_conv"]
+    both, texts, images = (corpora(tmp_path, *scenes, f"data.show={show}") for show in ("both", "texts", "images"))
+    for task in ("vqa", "nlvr2"):
+        all_images = [example.images for example in both.texts(task).examples]
+        assert len(set(all_images)) > 20 and len({example.text for example in both.texts(task).examples}) > 20
+        assert {image for e in texts.texts(task).examples for image in e.images} == {0}
+        assert [e.text for e in texts.texts(task).examples] == [e.text for e in both.texts(task).examples]
+        assert {e.text for e in images.texts(task).examples} == {""}
+        assert [e.images for e in images.texts(task).examples] == all_images
+    assert {caption for own in images.pairs.captions() for caption in own} == {""}
+    few = corpora(tmp_path, *scenes, "data.statements.train=2")
+    with pytest.raises(ConfigError, match="2 train images of shapescenes have no statements; raise"):
+        few.texts("nlvr2")
 
 
 def test_what_does_not_fit(tmp_path):

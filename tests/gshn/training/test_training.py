@@ -11,7 +11,7 @@ import torch
 from helpers import STEPS, finish, start, tiny_model
 from safetensors.torch import load_file, save_file
 
-from gshn.config import load_config
+from gshn.config import TASKS, load_config
 from gshn.errors import CheckpointError
 from gshn.model import GSHN
 from gshn.training.checkpoint import FILE
@@ -53,6 +53,33 @@ def test_kill_and_resume_ends_in_the_same_weights(
         assert torch.equal(resumed[name], tensor), name
     steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
     assert steps == [2, 4, 6, 8, 10, 12, 2, 4, 6]
+
+
+def test_all_tasks_in_turn_go_on_with_the_same_batches(tmp_path: Path, cache: str) -> None:
+    sources = [
+        f"data.{name}.{setting}"
+        for name in ("pairs", "questions", "hypotheses", "statements")
+        for setting in ("source=shapescenes-compositions", "train=64", "test=64", "segmenter=ground-truth")
+    ]
+    sources += [f"data.{name}.image_size=96" for name in ("questions", "hypotheses", "statements")]
+    options = [cache, *sources, "finetune.tasks=[vqa,entailment,nlvr2]", "pretrain.steps=2", "log_every=1"]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    finish(start(whole, *options, "finetune.steps=7", "checkpoint_every=5"))
+    rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    tasks = [next(task for task in TASKS if task in row) for row in rows[2:]]
+    assert tasks == ["vqa", "entailment", "nlvr2", "vqa", "entailment", "nlvr2", "vqa"]
+    figures = json.loads((whole / "metrics.json").read_text())
+    assert {"vqa.accuracy", "entailment.accuracy", "nlvr2.accuracy", "nlvr2.consistency"} <= figures.keys()
+    # As if it had been killed after the checkpoint of step 5, in the middle of a round.
+    process = start(cut, *options, "finetune.steps=7", "checkpoint_every=5")
+    while not ((cut / "metrics.jsonl").is_file() and len((cut / "metrics.jsonl").read_text().splitlines()) >= 8):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    process.kill()
+    process.communicate()
+    finish(start(cut, "--resume", *options, "finetune.steps=7", "checkpoint_every=5"))
+    resumed, expected = (load_file(folder / "model.safetensors") for folder in (cut, whole))
+    assert all(torch.equal(resumed[name], tensor) for name, tensor in expected.items())
 
 
 def test_resuming_a_finished_run_keeps_its_weights(finished: Path, cache: str) -> None:
