@@ -45,7 +45,7 @@ def test_bad_overrides_are_named(override: str, message: str) -> None:
 
 
 def test_bad_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'nowhere' is neither a file nor one of default"):
+    with pytest.raises(ConfigError, match="'nowhere' is neither a file nor one of ablation, default"):
         load_config("nowhere")
     broken = tmp_path / "broken.yaml"
     broken.write_text("model: [1, 2")
