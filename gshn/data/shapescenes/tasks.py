@@ -8,8 +8,9 @@ dealt in whole sets, one scene for each answer.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import permutations
+from typing import NamedTuple
 
 import numpy as np
 
@@ -111,6 +112,20 @@ def _facts() -> Facts:
     return defaultdict(lambda: defaultdict(list))
 
 
+class Kind(NamedTuple):
+    """A kind of texts.
+
+    Attributes:
+        facts: Its texts.
+        answers: What a set of a text has, see :func:`deal`.
+        share: Among the texts of all kinds.
+    """
+
+    facts: Facts
+    answers: Sequence[str] | None
+    share: float
+
+
 VALUES: Mapping[str, tuple[str, ...]] = {"size": tuple(SIZES), "texture": TEXTURES, "ground": STUFF}
 ASK = {
     "size": "what size is the {}?",
@@ -120,9 +135,9 @@ ASK = {
 SAY = {"size": "the {} is {}", "texture": "the {} is {}", "ground": "the {} is on {}"}
 
 
-def question_facts(described: Described) -> list[Facts]:
-    """Facts of each kind of question: existence, attributes, relations; colours, shapes and numbers where nothing is
-    held out, for the answer would be a held-out composition, which no text says."""
+def question_kinds(described: Described) -> list[Kind]:
+    """Questions on existence, attributes, relations; on colours, shapes and numbers where nothing is held out, for the
+    answer would be a held-out composition, which no text says."""
     exist, related, colour, shape, number = (_facts() for _ in range(5))
     attributes = {name: _facts() for name in VALUES}
     for noun in described.nouns:
@@ -138,7 +153,8 @@ def question_facts(described: Described) -> list[Facts]:
                 if holds:
                     related[f"is the {first} {relation} the {second}?"]["yes"].append(i)
                     related[f"is the {first} {RELATIONS[relation]} the {second}?"]["no"].append(i)
-    kinds = [exist, related, *attributes.values()]
+    kinds = [Kind(exist, ("yes", "no"), 1), Kind(related, ("yes", "no"), 1)]
+    kinds += [Kind(attributes[name], values, 1 / 3) for name, values in VALUES.items()]
     if not described.is_compositional:
         for i, scene in enumerate(described.scenes):
             for name in SHAPES:
@@ -151,12 +167,12 @@ def question_facts(described: Described) -> list[Facts]:
                 same = [t for t in scene.things if t.colour == name]
                 if len(same) == 1:
                     shape[f"what shape is the {name} thing?"][same[0].shape].append(i)
-        kinds += [colour, shape, number]
+        kinds += [Kind(facts, None, 1 / 3) for facts in (colour, shape, number)]
     return kinds
 
 
-def hypothesis_facts(described: Described) -> list[Facts]:
-    """Facts of each kind of hypothesis: attributes and relations.
+def hypothesis_kinds(described: Described) -> list[Kind]:
+    """Hypotheses on attributes and relations.
 
     A picture shows a part of the world: what is said of a thing that it does not show may be so or not, and is neutral.
     """
@@ -183,12 +199,12 @@ def hypothesis_facts(described: Described) -> list[Facts]:
                     facts[yes].append(i)
                 elif holds and holds[opposite]:
                     facts[no].append(i)
-    return [related, *attributes.values()]
+    return [Kind(related, ENTAILMENT, 1), *(Kind(facts, ENTAILMENT, 1 / 3) for facts in attributes.values())]
 
 
-def picture_facts(described: Described) -> list[Facts]:
+def picture_kinds(described: Described) -> list[Kind]:
     """What one picture shows, ``yes`` or ``no``: what statements on two pictures are made of."""
-    nouns, sizes, related = (_facts() for _ in range(3))
+    nouns, textures, related = (_facts() for _ in range(3))
     for noun in described.nouns:
         name = " ".join(noun)
         one, some, near = described.showing(noun)
@@ -196,73 +212,72 @@ def picture_facts(described: Described) -> list[Facts]:
         for i in one:
             texture = described.only[i][noun]["texture"]
             for value in TEXTURES:
-                sizes[article(f"{value} {name}")]["yes" if texture == value else "no"].append(i)
+                textures[article(f"{value} {name}")]["yes" if texture == value else "no"].append(i)
     for first, second in described.shape_pairs:
         for i in range(len(described.scenes)):
             for relation, holds in (described.relation(i, first, second) or {}).items():
                 if holds:
                     related[f"{article(first)} {relation} {article(second)}"]["yes"].append(i)
                     related[f"{article(first)} {RELATIONS[relation]} {article(second)}"]["no"].append(i)
-    return [nouns, sizes, related]
+    return [Kind(facts, ("yes", "yes", "no"), 1) for facts in (nouns, textures, related)]
 
 
 def deal(
-    facts: Facts, answers: Iterable[str] | None, sets: int, random: np.random.Generator
-) -> list[tuple[str, str, int]]:
-    """Texts with answers and scenes, each text with each of its answers equally often, and no scene twice with a text.
+    facts: Facts, answers: Sequence[str] | None, sets: int, random: np.random.Generator
+) -> list[list[tuple[str, str, int]]]:
+    """Sets of texts with answers and scenes: each text with each of its answers, and no scene twice with a text.
 
     Args:
         facts: Which scenes give which answer.
-        answers: What every text must be dealt with; where None, every answer that any text of these facts has and that
-            most texts have.
-        sets: Whole sets (one scene for each answer) that are wanted; fewer are dealt where scenes do not suffice.
+        answers: What every set of a text has, in this order, an answer as often as it is named; where None, each of
+            the answers that the text has.
+        sets: Sets that are wanted; fewer are dealt where scenes do not suffice.
         random: Chooses scenes and texts.
     """
-    whole = None if answers is None else sorted(answers)
-    pools: dict[str, dict[str, list[int]]] = {}
+    pools: dict[str, tuple[Sequence[str], dict[str, list[int]]]] = {}
     for text, by_answer in facts.items():
-        needed = whole or sorted(by_answer)
-        if len(needed) > 1 and all(by_answer.get(answer) for answer in needed):
-            pools[text] = {answer: [int(i) for i in random.permutation(by_answer[answer])] for answer in needed}
-    out: list[tuple[str, str, int]] = []
-    dealt = 0
-    while pools and dealt < sets:
+        needed = answers or sorted(by_answer)
+        pool = {answer: [int(i) for i in random.permutation(by_answer.get(answer, []))] for answer in needed}
+        pools[text] = needed, pool
+    out: list[list[tuple[str, str, int]]] = []
+    while True:
+        pools = {
+            text: (needed, pool)
+            for text, (needed, pool) in pools.items()
+            if len(needed) > 1 and all(len(pool[answer]) >= count for answer, count in Counter(needed).items())
+        }
+        if not pools:
+            return out
         for text in [str(t) for t in random.permutation(sorted(pools))]:
-            if dealt == sets:
-                break
-            out += [(text, answer, scenes.pop()) for answer, scenes in pools[text].items()]
-            dealt += 1
-            if not all(pools[text].values()):
-                del pools[text]
-    return out
+            if len(out) == sets:
+                return out
+            needed, pool = pools[text]
+            out.append([(text, answer, pool[answer].pop()) for answer in needed])
 
 
-def _deal_evenly(
-    kinds: Sequence[Facts], answers: Sequence[Iterable[str] | None], texts: int, random: np.random.Generator
-) -> list[tuple[str, str, int]]:
-    """The same number of texts of every kind that has any."""
-    present = [(facts, own) for facts, own in zip(kinds, answers, strict=True) if facts]
+def _deal_kinds(kinds: Sequence[Kind], texts: int, random: np.random.Generator) -> list[list[tuple[str, str, int]]]:
+    """Sets of texts of every kind that has any, by their shares."""
+    present = [kind for kind in kinds if kind.facts]
+    whole = sum(kind.share for kind in present)
     out = []
-    for facts, own in present:
-        size = len(list(own)) if own is not None else max(len(by_answer) for by_answer in facts.values())
-        out += deal(facts, own, texts // len(present) // size, random)
-    return [out[i] for i in random.permutation(len(out))]
+    for kind in present:
+        size = len(kind.answers or max(kind.facts.values(), key=len))
+        out += deal(kind.facts, kind.answers, round(texts * kind.share / whole / size), random)
+    return out
 
 
 def questions(scenes: Sequence[Scene], split: str | None, random: np.random.Generator) -> list[Question]:
     """Questions on scenes; see :class:`Described` about splits."""
-    kinds = question_facts(Described(scenes, split))
-    answers: list[Iterable[str] | None] = [("yes", "no"), ("yes", "no"), *VALUES.values()]
-    answers += [None] * (len(kinds) - len(answers))
-    dealt = _deal_evenly(kinds, answers, PER_SCENE * len(scenes), random)
-    return [Question(text, (answer,), scene, str(number)) for number, (text, answer, scene) in enumerate(dealt)]
+    dealt = sum(_deal_kinds(question_kinds(Described(scenes, split)), PER_SCENE * len(scenes), random), [])
+    order = [dealt[i] for i in random.permutation(len(dealt))]
+    return [Question(text, (answer,), scene, str(number)) for number, (text, answer, scene) in enumerate(order)]
 
 
 def hypotheses(scenes: Sequence[Scene], split: str | None, random: np.random.Generator) -> list[Hypothesis]:
     """Hypotheses on scenes."""
-    kinds = hypothesis_facts(Described(scenes, split))
-    dealt = _deal_evenly(kinds, [ENTAILMENT] * len(kinds), PER_SCENE * len(scenes), random)
-    return [Hypothesis(text, label, scene, str(number)) for number, (text, label, scene) in enumerate(dealt)]
+    dealt = sum(_deal_kinds(hypothesis_kinds(Described(scenes, split)), PER_SCENE * len(scenes), random), [])
+    order = [dealt[i] for i in random.permutation(len(dealt))]
+    return [Hypothesis(text, label, scene, str(number)) for number, (text, label, scene) in enumerate(order)]
 
 
 FORMS = ("both pictures show {}", "exactly one picture shows {}", "only the left picture shows {}")
@@ -271,26 +286,16 @@ FORMS = ("both pictures show {}", "exactly one picture shows {}", "only the left
 def statements(scenes: Sequence[Scene], split: str | None, random: np.random.Generator) -> list[Statement]:
     """Statements on pairs of scenes; each sentence comes with a pair of which it is true and one of which it is not.
 
-    Of a fact that the first two scenes show and the last two do not: "both" is true of (0, 1) and false of (0, 2) or
-    (2, 0); "exactly one" the other way round; "only the left" is true of (0, 2) and false of (2, 0).
+    Of a fact that scenes 0 and 1 show and scene 2 does not: "both" is true of (0, 1) and false of (0, 2) or (2, 0);
+    "exactly one" the other way round; "only the left" is true of (0, 2) and false of (2, 0).
     """
-    kinds = [facts for facts in picture_facts(Described(scenes, split)) if facts]
-    sets: list[tuple[Statement, Statement]] = []
-    for facts in kinds:
-        by_text: dict[str, dict[str, list[int]]] = defaultdict(lambda: {"yes": [], "no": []})
-        for text, answer, scene in deal(facts, ("yes", "no"), PER_SCENE * len(scenes) // len(kinds), random):
-            by_text[text][answer].append(scene)
-        for text, shown in sorted(by_text.items()):
-            while len(shown["yes"]) >= 2 and shown["no"]:
-                with_1, with_2, without = shown["yes"].pop(), shown["yes"].pop(), shown["no"].pop()
-                form = int(random.integers(len(FORMS)))
-                both = (with_1, with_2)
-                one = (with_1, without) if random.integers(2) or form == 2 else (without, with_1)
-                true, false = ((both, one), (one, both), (one, one[::-1]))[form]
-                sentence, name = FORMS[form].format(text), f"{split or 'scenes'}-{len(sets)}"
-                sets.append(
-                    (Statement(sentence, True, true, f"{name}-0-0"), Statement(sentence, False, false, f"{name}-1-0"))
-                )
-    chosen = [sets[i] for i in random.permutation(len(sets))[: PER_SCENE * len(scenes) // 2]]
-    out = [statement for own in chosen for statement in own]
+    out = []
+    sets = _deal_kinds(picture_kinds(Described(scenes, split)), PER_SCENE * len(scenes) * 3 // 2, random)
+    for number, ((text, _, shown), (_, _, too), (_, _, without)) in enumerate(sets):
+        form = int(random.integers(len(FORMS)))
+        both = (shown, too)
+        one = (shown, without) if random.integers(2) or form == 2 else (without, shown)
+        true, false = ((both, one), (one, both), (one, one[::-1]))[form]
+        sentence, name = FORMS[form].format(text), f"{split or 'scenes'}-{number}"
+        out += [Statement(sentence, True, true, f"{name}-0-0"), Statement(sentence, False, false, f"{name}-1-0")]
     return [out[i] for i in random.permutation(len(out))]

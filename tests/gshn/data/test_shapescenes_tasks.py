@@ -149,6 +149,26 @@ def test_splits_share_no_scene() -> None:
 def test_dealing_whole_sets() -> None:
     facts = {"a?": {"yes": [1, 2, 3], "no": [4, 5]}, "b?": {"yes": [1]}}
     dealt = deal(facts, ("yes", "no"), 9, np.random.default_rng(0))
-    assert Counter((text, own) for text, own, _ in dealt) == {("a?", "yes"): 2, ("a?", "no"): 2}
-    assert len({scene for _, _, scene in dealt}) == 4, "no scene twice with a text"
-    assert len(deal(facts, ("yes", "no"), 1, np.random.default_rng(0))) == 2
+    assert [[(text, own) for text, own, _ in each] for each in dealt] == 2 * [[("a?", "yes"), ("a?", "no")]]
+    assert len({scene for each in dealt for _, _, scene in each}) == 4, "no scene twice with a text"
+    assert len(deal(facts, ("yes", "no"), 1, np.random.default_rng(0))) == 1
+    assert deal(facts, None, 9, np.random.default_rng(0))[0][0][1] == "no", "every answer of the text, by name"
+
+
+def test_dealing_an_answer_twice() -> None:
+    facts = {"a": {"yes": [1, 2, 3], "no": [4, 5]}}
+    ((first, second, third),) = deal(facts, ("yes", "yes", "no"), 9, np.random.default_rng(0))
+    assert [own for _, own, _ in (first, second, third)] == ["yes", "yes", "no"]
+    assert len({scene for _, _, scene in (first, second, third)}) == 3
+
+
+def test_few_scenes_suffice_for_every_kind_of_text() -> None:
+    few = ShapeScenes("train", 30, held_out=True)
+    assert min(len(few.questions), len(few.hypotheses), len(few.statements)) >= 30
+
+
+def test_relations_have_their_share() -> None:
+    scenes = ShapeScenes("train", 400, held_out=True)
+    for texts, share in ((scenes.questions, 1 / 4), (scenes.hypotheses, 1 / 2), (scenes.statements, 1 / 3)):
+        own = [re.search("|".join(DX), t.text) is not None for t in texts]
+        assert abs(sum(own) / len(own) - share) < 0.03
