@@ -8,9 +8,9 @@ dealt in whole sets, one scene for each answer.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from itertools import permutations
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, permutations
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from gshn.data.shapescenes.captions import NUMBERS, article, plural
 from gshn.data.shapescenes.compositions import HELD_OUT_ATTRIBUTES, is_held_out_relation
 from gshn.data.shapescenes.scene import COLOURS, SHAPES, SIZES, STUFF, TEXTURES, Scene
 from gshn.data.texts import ENTAILMENT, Hypothesis, Question, Statement
+
+T = TypeVar("T")
 
 PER_SCENE = 4
 """Texts of each kind for a scene, on average; fewer where scenes do not suffice."""
@@ -266,18 +268,23 @@ def _deal_kinds(kinds: Sequence[Kind], texts: int, random: np.random.Generator) 
     return out
 
 
+def _shuffled(items: Iterable[T], random: np.random.Generator) -> list[T]:
+    listed = list(items)
+    return [listed[i] for i in random.permutation(len(listed))]
+
+
 def questions(scenes: Sequence[Scene], split: str | None, random: np.random.Generator) -> list[Question]:
     """Questions on scenes; see :class:`Described` about splits."""
-    dealt = sum(_deal_kinds(question_kinds(Described(scenes, split)), PER_SCENE * len(scenes), random), [])
-    order = [dealt[i] for i in random.permutation(len(dealt))]
-    return [Question(text, (answer,), scene, str(number)) for number, (text, answer, scene) in enumerate(order)]
+    sets = _deal_kinds(question_kinds(Described(scenes, split)), PER_SCENE * len(scenes), random)
+    dealt = enumerate(_shuffled(chain.from_iterable(sets), random))
+    return [Question(text, (answer,), scene, str(number)) for number, (text, answer, scene) in dealt]
 
 
 def hypotheses(scenes: Sequence[Scene], split: str | None, random: np.random.Generator) -> list[Hypothesis]:
     """Hypotheses on scenes."""
-    dealt = sum(_deal_kinds(hypothesis_kinds(Described(scenes, split)), PER_SCENE * len(scenes), random), [])
-    order = [dealt[i] for i in random.permutation(len(dealt))]
-    return [Hypothesis(text, label, scene, str(number)) for number, (text, label, scene) in enumerate(order)]
+    sets = _deal_kinds(hypothesis_kinds(Described(scenes, split)), PER_SCENE * len(scenes), random)
+    dealt = enumerate(_shuffled(chain.from_iterable(sets), random))
+    return [Hypothesis(text, label, scene, str(number)) for number, (text, label, scene) in dealt]
 
 
 FORMS = ("both pictures show {}", "exactly one picture shows {}", "only the left picture shows {}")
@@ -298,4 +305,4 @@ def statements(scenes: Sequence[Scene], split: str | None, random: np.random.Gen
         true, false = ((both, one), (one, both), (one, one[::-1]))[form]
         sentence, name = FORMS[form].format(text), f"{split or 'scenes'}-{number}"
         out += [Statement(sentence, True, true, f"{name}-0-0"), Statement(sentence, False, false, f"{name}-1-0")]
-    return [out[i] for i in random.permutation(len(out))]
+    return _shuffled(out, random)
