@@ -183,7 +183,7 @@ class GATConfig:
 
 @dataclass
 class TransformerConfig:
-    """A plain transformer in place of the hybrid encoder."""
+    """A transformer, plain or spiking, in place of the hybrid encoder."""
 
     layers: int = 2
     heads: int = 4
@@ -236,14 +236,15 @@ class TextConfig:
     """Text encoder."""
 
     encoder: str = "bert"
-    """bert (a small one, from scratch) or minilm (pretrained; its package is the extra 'minilm')."""
+    """bert (a small one, from scratch), minilm (pretrained; its package is the extra 'minilm') or spikformer (a spiking
+    transformer with the neurons and steps of model.spiking)."""
     layers: int = 2
     heads: int = 4
     max_length: int = 80
     """Tokens; longer texts are cut."""
 
     def __post_init__(self) -> None:
-        _one_of("model.text.encoder", self.encoder, "bert", "minilm")
+        _one_of("model.text.encoder", self.encoder, "bert", "minilm", "spikformer")
         _check(self.layers >= 1, "model.text.layers", self.layers, "must be at least 1")
         _check(self.max_length >= 8, "model.text.max_length", self.max_length, "must be at least 8")
 
@@ -258,7 +259,7 @@ class ModelConfig:
     category_dropout: float = 0.3
     """Share of the training graphs whose segments' categories are hidden from the model."""
     encoder: str = "hybrid"
-    """hybrid: GAT and spiking path; transformer: what CLIP has, as a baseline."""
+    """hybrid: GAT and spiking path; as baselines transformer: what CLIP has, and spikformer: what SpikeCLIP has."""
     similarity: str = "parts"
     """Of an image and a text. parts: of the wholes, and of each token with the segment that meets it best; whole: of
     the wholes only, as in CLIP."""
@@ -271,7 +272,7 @@ class ModelConfig:
     fusion_layers: int = 2
 
     def __post_init__(self) -> None:
-        _one_of("model.encoder", self.encoder, "hybrid", "transformer")
+        _one_of("model.encoder", self.encoder, "hybrid", "transformer", "spikformer")
         _one_of("model.similarity", self.similarity, "parts", "whole")
         enabled = self.gat.enabled or self.spiking.enabled
         _check(enabled, "model.spiking.enabled", False, "model.gat.enabled is false too; switch one of them on")

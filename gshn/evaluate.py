@@ -51,7 +51,7 @@ def main() -> None:
         if model.encoder.spiking is None:
             raise CheckpointError(
                 f"{arguments.checkpoint} has no spiking path "
-                "(model.spiking.enabled is false, or model.encoder is transformer)"
+                "that Lava can run (model.spiking.enabled is false, or model.encoder is not hybrid)"
             )
         from neuromorphic.export.backend import LavaBackend
 

@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from torch_geometric.utils import to_dense_batch
 from transformers import PreTrainedTokenizerFast
 
-from gshn.config import Config, load_config, to_yaml
+from gshn.config import Config, ModelConfig, load_config, to_yaml
 from gshn.data.tasks import TASKS
 from gshn.encoders.alignment import AlignmentHead, Embeddings, similarity
 from gshn.encoders.fusion import FusionTransformer
 from gshn.encoders.hybrid import EncodedGraphs, HybridEncoder, NodeInputs
+from gshn.encoders.nodes import NodeEmbedding
+from gshn.encoders.spikformer import SpikformerEncoder, SpikingText
 from gshn.encoders.spiking import SpikeTrains
 from gshn.encoders.text import TextEncoder, wrap_tokenizer
 from gshn.encoders.transformer import TransformerEncoder
@@ -26,7 +28,7 @@ from gshn.errors import CheckpointError
 from gshn.files import write_atomically
 from gshn.graphs.backbones import SmallConvNet
 from gshn.graphs.region_features import COLOUR_DIM, region_features
-from gshn.graphs.scene_graph import EDGE_GEOMETRY, GEOMETRY, SceneGraph
+from gshn.graphs.scene_graph import EDGE_GEOMETRY, SceneGraph
 from gshn.losses.spiked_text import SpikedTextLearning
 from gshn.segments.superpixels import REGION
 
@@ -48,37 +50,14 @@ class Vocabulary:
     feature_channels: int
 
 
-class NodeEmbedding(nn.Module):
-    """Segment -> node embedding.
+Encoder = HybridEncoder | TransformerEncoder | SpikformerEncoder
 
-    h = LayerNorm(W_2 GELU(W_1 [standardised features; geometry] + category embedding)), shape (N, C).
 
-    In training, a share of the graphs has all its categories hidden, that is, replaced by that of unlabelled regions:
-    so the pictures themselves are learned from, and images whose segments no annotator or detector named are at home.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, features: int, categories: int, channels: int, unlabelled: int, dropout: float):
-        """Build; ``unlabelled`` is the category of unlabelled regions, ``dropout`` the share of hidden graphs."""
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("std", torch.ones(features))
-        self.unlabelled, self.dropout = unlabelled, dropout
-        self.category = nn.Embedding(categories, channels)
-        # Small beside the features, which would have little to learn if the category said it all from the start.
-        nn.init.normal_(self.category.weight, std=0.2)
-        self.inner = nn.Linear(features + len(GEOMETRY), channels)
-        self.outer = nn.Sequential(nn.GELU(), nn.Linear(channels, channels), nn.LayerNorm(channels))
-
-    def forward(self, features: Tensor, category: Tensor, geometry: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
-        """Embed features (N, F), category indices (N,) and geometry (N, G) of B graphs; ``batch`` has shape (N,)."""
-        if self.training and self.dropout:
-            hidden = torch.rand(num_graphs, device=batch.device) < self.dropout
-            category = torch.where(hidden[batch], self.unlabelled, category)
-        standardised = ((features - self.mean) / self.std).clamp(-10, 10)
-        return self.outer(self.inner(torch.cat([standardised, geometry], dim=1)) + self.category(category))
+def build_encoder(config: ModelConfig) -> Encoder:
+    """The encoder of scene graphs that the configuration names."""
+    if config.encoder == "hybrid":
+        return HybridEncoder(config, len(EDGE_GEOMETRY))
+    return TransformerEncoder(config) if config.encoder == "transformer" else SpikformerEncoder(config)
 
 
 class GSHN(nn.Module):
@@ -107,10 +86,12 @@ class GSHN(nn.Module):
         self.node_embedding = NodeEmbedding(
             features, len(categories), m.width, categories.index(REGION.name), m.category_dropout
         )
-        self.encoder: HybridEncoder | TransformerEncoder = (
-            HybridEncoder(m, len(EDGE_GEOMETRY)) if m.encoder == "hybrid" else TransformerEncoder(m)
+        self.encoder = build_encoder(m)
+        self.text = (
+            SpikingText(m, len(tokenizer))
+            if m.text.encoder == "spikformer"
+            else TextEncoder(m, len(tokenizer), pretrained_text)
         )
-        self.text = TextEncoder(m, len(tokenizer), pretrained_text)
         self.image_head = AlignmentHead(m.width, m.width)
         self.text_head = AlignmentHead(m.width, m.width)
         self.logit_scale = nn.Parameter(torch.tensor(2.66))  # log(1 / 0.07), as in CLIP

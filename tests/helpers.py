@@ -47,7 +47,7 @@ def tiny_model(config: Config | None = None) -> GSHN:
     tokenizer = build_tokenizer("bert", CAPTIONS, 20)
     words = sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids))
     torch.manual_seed(0)
-    return GSHN(config, Vocabulary(["star", "circle", "grass", "region"], {"vqa": ["no", "yes"]}, words, 5), tokenizer)
+    return GSHN(config, Vocabulary(["star", "circle", "grass", "region"], {"vqa": ["no", "yes"]}, words, 8), tokenizer)
 
 
 def random_graph(nodes: int, seed: int) -> SceneGraph:
@@ -57,7 +57,7 @@ def random_graph(nodes: int, seed: int) -> SceneGraph:
     edges = torch.stack([torch.cat([ring, ring.roll(-1)]), torch.cat([ring.roll(-1), ring])]).unique(dim=1)
     edges = edges[:, edges[0] != edges[1]]
     return SceneGraph(
-        x=torch.randn(nodes, 5, generator=random),
+        x=torch.randn(nodes, 8, generator=random),
         category=torch.randint(0, 3, (nodes,), generator=random),
         geometry=torch.rand(nodes, len(GEOMETRY), generator=random),
         edge_index=edges,

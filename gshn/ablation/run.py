@@ -98,7 +98,7 @@ def run_cell(cell: Cell, overrides: Sequence[str], cache: str, quick: bool) -> l
             figures |= evaluate_retrieval(model, corpora.test_pairs_of(split), count, rerank=CANDIDATES)
         for task in trainer.config.finetune.tasks:
             figures |= evaluate_task(model, corpora.test_texts(task, split), count)
-        if model.encoder.spiking is not None:
+        if count.cells:
             figures["spikes.firing_rate"] = count.firing_rate
         for key, value in figures.items():
             task, _, metric = key.partition(".")

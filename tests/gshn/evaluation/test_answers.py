@@ -27,7 +27,7 @@ class Graphs:
 def model():
     config = tiny_config()
     torch.manual_seed(0)
-    vocabulary = Vocabulary(["star", "region"] * 2, {"nlvr2": list(TRUTH), "vqa": ["a", "b", "c"]}, [7], 5)
+    vocabulary = Vocabulary(["star", "region"] * 2, {"nlvr2": list(TRUTH), "vqa": ["a", "b", "c"]}, [7], 8)
     return GSHN(config, vocabulary, build_tokenizer("bert", CAPTIONS, 20)).eval()
 
 

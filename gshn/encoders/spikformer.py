@@ -1,0 +1,150 @@
+"""A spiking transformer, for nodes and for text: with patches for nodes, what SpikeCLIP has for CLIP's encoders."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.utils import to_dense_batch
+
+from gshn.config import ModelConfig
+from gshn.encoders.hybrid import EncodedGraphs, NodeInputs
+from gshn.encoders.spiking import SpikeTrains
+from gshn.neurons.lif import LIFParameters, Spike, lif_sequence, spike_function
+
+
+class SpikingLinear(nn.Module):
+    """s = LIF(BatchNorm(x W^T)), shape (T, M, C_in) -> (T, M, C_out); the norm is an affine map once trained."""
+
+    def __init__(self, inputs: int, outputs: int, p: LIFParameters, spike: Spike):
+        super().__init__()
+        self.linear = nn.Linear(inputs, outputs, bias=False)
+        self.norm = nn.BatchNorm1d(outputs)
+        # Currents of unit variance around the threshold: half of the neurons spike from the start.
+        nn.init.constant_(self.norm.bias, (p.v_threshold - p.v_leak) / p.r)
+        self.p, self.spike = p, spike
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Spikes of every step."""
+        current = self.norm(self.linear(x).flatten(0, 1)).unflatten(0, x.shape[:2])
+        return lif_sequence(current, self.p, self.spike)[0]
+
+
+class SpikingSelfAttention(nn.Module):
+    """Q, K, V = LIF(BN(x W)); out = LIF(BN(W_o LIF(scale Q K^T V))), by head and step: no softmax, as spikes count up.
+
+    Source: Zhou et al., Spikformer, arXiv:2209.15425, eq. 5 to 8; scale 0.125 with a threshold of 0.5 there, which is
+    0.25 with the other neurons' threshold.
+    """
+
+    SCALE = 0.25
+
+    def __init__(self, channels: int, heads: int, p: LIFParameters, spike: Spike):
+        super().__init__()
+        self.heads, self.p, self.spike = heads, p, spike
+        self.query, self.key, self.value, self.out = (SpikingLinear(channels, channels, p, spike) for _ in range(4))
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """Attend within each row of ``mask``.
+
+        Args:
+            x: Of all tokens, padding left out, shape (T, M, C).
+            mask: True at tokens, shape (B, S); M of them.
+
+        Returns:
+            Spikes of query, key, value, attended and out, each of shape (T, M, C); the last is the module's output.
+        """
+        trains = [layer(x) for layer in (self.query, self.key, self.value)]
+        dense = []
+        for train in trains:
+            padded = train.new_zeros(train.shape[0], *mask.shape, train.shape[2])
+            padded[:, mask] = train
+            dense.append(padded.unflatten(3, (self.heads, -1)).transpose(2, 3))  # (T, B, heads, S, C / heads)
+        q, k, v = dense
+        attended = (q @ (k.transpose(3, 4) @ v)).transpose(2, 3).flatten(3)[:, mask]
+        spikes = lif_sequence(self.SCALE * attended, self.p, self.spike)[0]
+        return (*trains, spikes, self.out(spikes))
+
+
+class SpikingTransformer(nn.Module):
+    """Residual blocks of spiking self-attention and a spiking perceptron over T steps.
+
+    x_0 = LIF(BN(W input)), the same input at every step; x <- x + SSA(x); x <- x + MLP(x). States are the mean of the
+    last x over the steps, standardised by a LayerNorm for those who read them.
+    """
+
+    def __init__(self, channels: int, heads: int, layers: int, steps: int, p: LIFParameters, spike: Spike):
+        super().__init__()
+        self.steps = steps
+        self.encode = SpikingLinear(channels, channels, p, spike)
+        self.attention = nn.ModuleList(SpikingSelfAttention(channels, heads, p, spike) for _ in range(layers))
+        self.wide = nn.ModuleList(SpikingLinear(channels, 4 * channels, p, spike) for _ in range(layers))
+        self.narrow = nn.ModuleList(SpikingLinear(4 * channels, channels, p, spike) for _ in range(layers))
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, inputs: Tensor, mask: Tensor) -> tuple[Tensor, SpikeTrains]:
+        """Encode.
+
+        Args:
+            inputs: Of all tokens, padding left out, shape (M, C).
+            mask: True at tokens, shape (B, S); M of them.
+
+        Returns:
+            States, shape (M, C), and the spikes of every layer, each of shape (T, M, its channels).
+        """
+        x = self.encode(inputs.expand(self.steps, *inputs.shape))
+        layers = [x]
+        for attention, wide, narrow in zip(self.attention, self.wide, self.narrow, strict=True):
+            attended = attention(x, mask)
+            x = x + attended[-1]
+            hidden = wide(x)
+            out = narrow(hidden)
+            x = x + out
+            layers += [*attended, hidden, out]
+        return self.norm(x.mean(dim=0)), SpikeTrains(tuple(layers))
+
+
+def spiking_transformer(config: ModelConfig, heads: int, layers: int) -> SpikingTransformer:
+    """One with the steps and neurons of ``model.spiking``."""
+    s = config.spiking
+    p = LIFParameters(tau=s.tau, dt=s.dt, v_threshold=s.v_threshold)
+    return SpikingTransformer(config.width, heads, layers, s.steps, p, spike_function(s.surrogate, s.slope))
+
+
+class SpikformerEncoder(nn.Module):
+    """A spiking transformer over a graph's nodes; edges are not looked at. The readout is the mean over the nodes.
+
+    Source: the image encoder of Li et al., SpikeCLIP, arXiv:2310.06488, after Spikformer.
+    """
+
+    spiking = None
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.transformer = spiking_transformer(config, config.transformer.heads, config.transformer.layers)
+
+    def forward(self, inputs: NodeInputs, spikes: SpikeTrains | None = None) -> EncodedGraphs:
+        """Encode a batch of scene graphs; no other simulator runs this path, so there are no spikes to replace."""
+        mask = to_dense_batch(inputs.x, inputs.batch, batch_size=inputs.num_graphs)[1]
+        nodes, own = self.transformer(inputs.x, mask)
+        total = nodes.new_zeros(inputs.num_graphs, nodes.shape[1]).index_add(0, inputs.batch, nodes)
+        readout = total / mask.sum(dim=1, keepdim=True).clamp(min=1)
+        return EncodedGraphs(nodes, readout, inputs.batch, inputs.num_graphs, own)
+
+
+class SpikingText(nn.Module):
+    """A spiking transformer over token and position embeddings."""
+
+    def __init__(self, config: ModelConfig, vocabulary_size: int):
+        super().__init__()
+        self.tokens = nn.Embedding(vocabulary_size, config.width)
+        self.positions = nn.Embedding(config.text.max_length, config.width)
+        self.transformer = spiking_transformer(config, config.text.heads, config.text.layers)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Encode token ids of shape (B, L) to hidden states of shape (B, L, width), zero at padding."""
+        mask = attention_mask.bool()
+        position = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
+        states, _ = self.transformer(self.tokens(input_ids[mask]) + self.positions(position[mask]), mask)
+        out = states.new_zeros(*mask.shape, states.shape[1])
+        out[mask] = states
+        return out
