@@ -7,31 +7,20 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from gshn.evaluation.picture import raster
 from gshn.model import GSHN
 from gshn.training.corpora import Corpora
 from neuromorphic.export.images import held_out_images
 from neuromorphic.export.report import pytorch_spikes, run_images
 
 SCENE = 3
-CHANNELS = 40
-"""Of each segment, the first so many neurons are drawn."""
 
 
-def raster(axes: Axes, spikes: NDArray[np.bool_], nodes: int, title: str) -> None:
-    """A row per neuron, a shade per segment."""
-    steps = len(spikes)
-    channels = spikes.shape[1] // nodes
-    shown = spikes.reshape(steps, nodes, channels)[:, :, :CHANNELS].reshape(steps, -1)
-    step, neuron = np.nonzero(shown)
-    axes.scatter(step, neuron, s=7, marker="s", color="black", linewidths=0)
-    for node in range(0, nodes, 2):
-        axes.axhspan(node * CHANNELS, (node + 1) * CHANNELS, color="0.92", zorder=0)
-    axes.set(title=title, xlabel="step", xlim=(-0.6, steps - 0.4), ylim=(nodes * CHANNELS, 0))
-    axes.set_yticks([(node + 0.5) * CHANNELS for node in range(nodes)], [f"{node}" for node in range(nodes)])
-    axes.set_ylabel("segment (neurons)")
+def by_segment(spikes: NDArray[np.bool_], nodes: int) -> NDArray[np.bool_]:
+    """Shape (T, S C) -> (T, S, C)."""
+    return spikes.reshape(len(spikes), nodes, -1)
 
 
 def main() -> None:
@@ -60,9 +49,9 @@ def main() -> None:
         axes[1].text(x, y, str(number), ha="center", va="center", fontsize=8, zorder=4)
     for panel in axes[:2]:
         panel.set_axis_off()
-    raster(axes[2], ours[0], image.num_nodes, "PyTorch, lif_0")
-    raster(axes[3], ours[1], image.num_nodes, "PyTorch, lif_1")
-    raster(axes[4], lava["lif_1"], image.num_nodes, "Lava from NIR, lif_1")
+    raster(axes[2], by_segment(ours[0], image.num_nodes), "PyTorch, lif_0")
+    raster(axes[3], by_segment(ours[1], image.num_nodes), "PyTorch, lif_1")
+    raster(axes[4], by_segment(lava["lif_1"], image.num_nodes), "Lava from NIR, lif_1")
     figure.savefig(Path(__file__).parent / "path.png", dpi=90)
 
 

@@ -24,7 +24,7 @@ ORDER = [
     ("evaluation",),
     ("training.loop",),
     ("ablation",),
-    ("train", "evaluate", "segment", "preprocess", "ablate"),
+    ("train", "evaluate", "segment", "preprocess", "ablate", "explain"),
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from gshn.encoders.padding import in_groups_of_like_length
 
@@ -39,3 +44,25 @@ class FusionTransformer(nn.Module):
             )
 
         return in_groups_of_like_length(encode, text_mask)
+
+    @contextmanager
+    def watched(self) -> Iterator[list[Tensor]]:
+        """Meanwhile, each layer's attention to nodes is kept: mean over the heads, shape (rows, L, S), call by call."""
+        weights: list[Tensor] = []
+
+        def ask(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, object]) -> tuple[Any, Any]:
+            return args, {**kwargs, "need_weights": True}
+
+        def keep(module: nn.Module, args: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
+            weights.append(output[1])
+
+        hooks: list[RemovableHandle] = []
+        for layer in self.decoder.layers:
+            assert isinstance(layer, nn.TransformerDecoderLayer)
+            hooks.append(layer.multihead_attn.register_forward_pre_hook(ask, with_kwargs=True))
+            hooks.append(layer.multihead_attn.register_forward_hook(keep))
+        try:
+            yield weights
+        finally:
+            for hook in hooks:
+                hook.remove()

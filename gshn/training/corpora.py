@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from gshn.config import SCENES, Config, PairData, TaskData
 from gshn.data.easyvqa import EasyVQA
-from gshn.data.images import ImageCollection
+from gshn.data.images import ImageCollection, ImageSample
 from gshn.data.shapescenes import ShapeScenes
 from gshn.data.sources import open_source
 from gshn.data.tasks import TASKS, Example, Task
@@ -21,14 +22,16 @@ from gshn.data.vqa2 import answer_vocabulary
 from gshn.encoders.text import build_tokenizer
 from gshn.errors import ConfigError
 from gshn.graphs.backbones import Backbone, EfficientNetLite0, SmallConvNet
+from gshn.graphs.build import build_graphs
 from gshn.graphs.dataset import GraphDataset
-from gshn.graphs.scene_graph import GraphParameters
+from gshn.graphs.scene_graph import GraphParameters, SceneGraph, segments_to_graph
 from gshn.graphs.shards.index import load_all, load_or_build, read_index
 from gshn.graphs.shards.stream import ShardStream
 from gshn.graphs.shards.write import Recipe
 from gshn.model import GSHN, Vocabulary
 from gshn.segments.choose import make_segmenter
 from gshn.segments.grid import GridSegmenter
+from gshn.segments.ground_truth import GroundTruthSegmenter
 from gshn.segments.panoptic import Category, Segmenter
 from gshn.segments.superpixels import REGION, SuperpixelSegmenter
 from gshn.training.batches import PairCorpus, StreamedPairs, TaskCorpus
@@ -155,6 +158,20 @@ class Corpora:
     def _task_data(self, task: Task) -> TaskData:
         data: TaskData = getattr(self.config.data, task.texts)
         return data
+
+    def graph_of(self, sample: ImageSample, segmenter: Segmenter) -> tuple[SceneGraph, Tensor]:
+        """Scene graph of one image, built anew, and the node of every pixel, -1 for none, shape (H, W).
+
+        Raises:
+            DataError: it cannot be segmented or made a graph.
+        """
+        found = replace(sample, panoptic=segmenter(sample.image, sample.panoptic))
+        given = GroundTruthSegmenter(segmenter.categories)
+        (graph,) = build_graphs([found], given, self.backbone, self.graph_parameters)
+        graph.category = self._positions(segmenter.categories)[graph.category]
+        assert found.panoptic is not None
+        masks = replace(self.graph_parameters, regions="masks")
+        return graph, segments_to_graph(found.panoptic, segmenter.categories, masks, sample.name).segment_map[0]
 
     def segmenter_of(self, images: ImageCollection) -> Segmenter:
         """What cuts images of ``data.pairs`` into segments."""

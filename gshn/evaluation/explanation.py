@@ -1,0 +1,98 @@
+"""Which segments of an image drive its match with a caption."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch
+
+from gshn.encoders.hybrid import EncodedGraphs, HybridEncoder
+from gshn.encoders.text import tokenize
+from gshn.errors import CheckpointError
+from gshn.graphs.scene_graph import SceneGraph
+from gshn.inference import device_of
+from gshn.model import GSHN
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """An image of S segments and a caption of L tokens, [CLS] and [SEP] among them; all tensors on the CPU.
+
+    Attributes:
+        tokens: The caption's tokens.
+        similarity: What retrieval ranks by, in [-1, 1].
+        matching: Probability of a match by the matching head.
+        met: <p_a, p_s> of token a and segment s, which the similarity's second term takes the maximum of, shape (L, S).
+        share: See :func:`shares`, shape (S,).
+        attention: Of token a to segment s, mean over the fusion's layers and heads, shape (L, S).
+        spikes: Of the last layer, shape (T, S, C); None without a spiking path.
+        spiking: Norm of r E_SNN, shape (S,).
+        continuous: Norm of F_GAT, shape (S,).
+    """
+
+    tokens: list[str]
+    similarity: float
+    matching: float
+    met: Tensor
+    share: Tensor
+    attention: Tensor
+    spikes: Tensor | None
+    spiking: Tensor
+    continuous: Tensor
+
+
+def shares(met: Tensor) -> Tensor:
+    """How much of the similarity's second term, mean_a max_s <p_a, p_s>, each segment gives; they add up to it.
+
+    share[s] = sum over the tokens a that s meets best of met[a, s] / L
+
+    Args:
+        met: Shape (L, S).
+
+    Returns:
+        Shape (S,).
+    """
+    best, segment = met.max(dim=1)
+    return met.new_zeros(met.shape[1]).index_add(0, segment, best / met.shape[0])
+
+
+def paths(model: GSHN, encoded: EncodedGraphs) -> tuple[Tensor, Tensor]:
+    """Norms of r E_SNN and of F_GAT = V' - r E_SNN, each of shape (N,)."""
+    assert isinstance(model.encoder, HybridEncoder)
+    spiking = torch.zeros_like(encoded.nodes)
+    if encoded.spikes is not None:
+        spiking = (model.encoder.r * encoded.spikes.rates).to(encoded.nodes.dtype)
+    return spiking.norm(dim=1), (encoded.nodes - spiking).norm(dim=1)
+
+
+@torch.inference_mode()
+def explain(model: GSHN, graph: SceneGraph, caption: str) -> Explanation:
+    """Explain the match of an image and a caption.
+
+    Raises:
+        CheckpointError: the model's encoder is not the hybrid one.
+    """
+    if not isinstance(model.encoder, HybridEncoder):
+        raise CheckpointError(f"model.encoder is {model.config.model.encoder}; only hybrid has the two paths to show")
+    device = device_of(model)
+    encoded = model.encode_graphs(Batch.from_data_list([graph]).to(device))
+    ids, mask = (t.to(device) for t in tokenize(model.tokenizer, [caption]))
+    hidden = model.encode_text(ids, mask)
+    texts, images = model.embed_texts(hidden, mask), model.embed_images(encoded)
+    met = (texts.parts[0] @ images.parts[0].T).cpu()
+    with model.fusion.watched() as weights:
+        fused = model.fuse(hidden, mask, *model.node_tokens(encoded))
+    spiking, continuous = paths(model, encoded)
+    return Explanation(
+        tokens=[str(token) for token in model.tokenizer.convert_ids_to_tokens(ids[0].tolist())],
+        similarity=float(model.similarity(texts, images)),
+        matching=float(model.matching_head(fused[:, 0]).float().softmax(dim=1)[0, 1]),
+        met=met,
+        share=shares(met),
+        attention=torch.stack(weights).mean(dim=0)[0].cpu(),
+        spikes=None if encoded.spikes is None else encoded.spikes.output.cpu(),
+        spiking=spiking.cpu(),
+        continuous=continuous.cpu(),
+    )

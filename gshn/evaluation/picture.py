@@ -1,0 +1,118 @@
+"""Pictures of what is measured."""
+
+from __future__ import annotations
+
+import io
+from textwrap import fill
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from gshn.evaluation.explanation import Explanation
+
+CHANNELS = 40
+"""Of each segment, the first so many neurons are drawn."""
+
+
+def _numbers(count: int) -> list[str]:
+    return [str(number) for number in range(count)]
+
+
+def raster(axes: Axes, spikes: NDArray[np.bool_], title: str) -> None:
+    """Spikes of shape (T, S, C): a row per neuron, a shade per segment."""
+    steps, nodes, channels = spikes.shape
+    shown = min(channels, CHANNELS)
+    step, neuron = np.nonzero(spikes[:, :, :shown].reshape(steps, -1))
+    axes.scatter(step, neuron, s=7, marker="s", color="black", linewidths=0)
+    for node in range(0, nodes, 2):
+        axes.axhspan(node * shown, (node + 1) * shown, color="0.92", zorder=0)
+    axes.set(title=title, xlabel="step", xlim=(-0.6, steps - 0.4), ylim=(nodes * shown, 0))
+    axes.set_yticks([(node + 0.5) * shown for node in range(nodes)], _numbers(nodes), fontsize=min(9.0, 240 / nodes))
+    axes.set_ylabel("segment (neurons)")
+
+
+def _numbered(axes: Axes, node_map: NDArray[np.int32]) -> None:
+    """Outlines and numbers of the nodes."""
+    height, width = node_map.shape
+    for node in range(node_map.max() + 1):
+        mask = node_map == node
+        if not mask.any():
+            continue
+        axes.contour(np.arange(-1, width + 1), np.arange(-1, height + 1), np.pad(mask, 1), [0.5], colors="white")
+        # The place deepest inside, for the mean of a sky's pixels may lie in a kite.
+        inside = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+        y, x = np.unravel_index(inside.argmax(), mask.shape)
+        box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
+        axes.text(x, y, str(node), ha="center", va="center", fontsize=8, bbox=box)
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+
+
+def _table(axes: Axes, values: NDArray[np.float32], tokens: list[str], title: str, mark: bool) -> None:
+    """Tokens down, segments across; where ``mark``, a dot at each token's best segment."""
+    drawn = axes.imshow(values, aspect="auto", cmap="magma")
+    axes.figure.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02)
+    axes.set_xticks(range(values.shape[1]), _numbers(values.shape[1]), fontsize=min(9.0, 170 / values.shape[1]))
+    axes.set_yticks(range(len(tokens)), tokens, fontsize=min(8.0, 300 / len(tokens)))
+    axes.set(title=title, xlabel="segment")
+    if mark:
+        axes.plot(values.argmax(axis=1), range(len(tokens)), "o", color="white", markeredgecolor="black", markersize=4)
+
+
+def draw_explanation(
+    image: NDArray[np.uint8], node_map: NDArray[np.int32], explanation: Explanation, caption: str
+) -> bytes:
+    """Draw which segments drive a match, as PNG.
+
+    Args:
+        image: RGB, shape (H, W, 3), uint8.
+        node_map: Node of every pixel, -1 for none, shape (H, W).
+        explanation: See :func:`gshn.evaluation.explanation.explain`.
+        caption: The caption.
+    """
+    e = explanation
+    figure = Figure(figsize=(15, 9.5), dpi=90, layout="constrained")
+    (plain, driven, spikes), (met, attended, paths) = figure.subplots(2, 3)
+    figure.suptitle(
+        f"{fill(caption, 170)}\nsimilarity {e.similarity:.3f}, match with probability {e.matching:.3f}", fontsize=11
+    )
+    plain.imshow(image)
+    _numbered(plain, node_map)
+    plain.set_title("image and its segments")
+
+    share = e.share.numpy()
+    of_pixel = np.where(node_map >= 0, share[node_map.clip(min=0)], np.nan)
+    driven.imshow(image.mean(axis=2), cmap="gray", alpha=0.6)
+    drawn = driven.imshow(of_pixel, cmap="viridis", alpha=0.7)
+    figure.colorbar(drawn, ax=driven, fraction=0.05, pad=0.02)
+    _numbered(driven, node_map)
+    driven.set_title(f"share of the match, sum {share.sum():.3f}")
+    for panel in (plain, driven):
+        panel.set_axis_off()
+
+    if e.spikes is None:
+        spikes.text(0.5, 0.5, "no spiking path", ha="center", va="center", transform=spikes.transAxes)
+        spikes.set_axis_off()
+    else:
+        rate = float(e.spikes.mean())
+        raster(spikes, e.spikes.numpy() > 0, f"last layer: {rate:.3f} spikes per neuron and step")
+    _table(met, e.met.numpy(), e.tokens, "how well tokens meet segments, <p_a, p_s>", mark=True)
+    _table(attended, e.attention.numpy(), e.tokens, "fusion: attention of tokens to segments", mark=False)
+
+    nodes = np.arange(len(share))
+    paths.barh(nodes - 0.2, e.spiking.numpy(), height=0.38, color="tab:orange", label="|r E_SNN|, spiking")
+    paths.barh(nodes + 0.2, e.continuous.numpy(), height=0.38, color="tab:blue", label="|F_GAT|, continuous")
+    total = (e.spiking + e.continuous).clamp(min=1e-12)
+    for node, part in enumerate((e.spiking / total).tolist()):
+        at = float(max(e.spiking[node], e.continuous[node]))
+        paths.text(at, node, f" {100 * part:.0f} % spiking", va="center", fontsize=8)
+    paths.set(title="what V' = r E_SNN + F_GAT is made of", xlabel="norm", ylabel="segment")
+    paths.set_yticks(nodes, _numbers(len(nodes)), fontsize=min(9.0, 240 / len(nodes)))
+    paths.set_xlim(0, 1.25 * float(max(e.spiking.max(), e.continuous.max())))
+    paths.set_ylim(1.08 * len(nodes), -0.6)
+    paths.legend(loc="lower right", fontsize=8, ncols=2)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()

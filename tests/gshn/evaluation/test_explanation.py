@@ -1,0 +1,119 @@
+import sys
+
+import numpy as np
+import pytest
+import torch
+from helpers import random_graph, tiny_config, tiny_model
+from PIL import Image
+from torch_geometric.data import Batch
+
+from gshn import explain as command
+from gshn.cli import run_command
+from gshn.encoders.text import tokenize
+from gshn.errors import CheckpointError
+from gshn.evaluation.explanation import explain, shares
+
+CAPTION = "a star on grass"
+
+
+def test_shares_worked_by_hand() -> None:
+    met = torch.tensor([[0.5, 0.1, 0.2], [-0.4, -0.2, -0.3], [0.9, 0.8, 0.7]])
+    torch.testing.assert_close(shares(met), torch.tensor([1.4 / 3, -0.2 / 3, 0.0]))
+
+
+def test_shares_add_up_to_what_retrieval_compares() -> None:
+    model, graph = tiny_model().eval(), random_graph(5, 0)
+    e = explain(model, graph, CAPTION)
+    ids, mask = tokenize(model.tokenizer, [CAPTION])
+    with torch.no_grad():
+        encoded = model.encode_graphs(Batch.from_data_list([graph]))
+        texts, images = model.embed_texts(model.encode_text(ids, mask), mask), model.embed_images(encoded)
+        assert e.similarity == pytest.approx(float(model.similarity(texts, images)), abs=1e-6)
+    whole = float(texts.whole @ images.whole.T)
+    assert (whole + float(e.share.sum())) / 2 == pytest.approx(e.similarity, abs=1e-5)
+    assert e.tokens == ["[CLS]", "a", "star", "on", "grass", "[SEP]"] and e.met.shape == (6, 5)
+
+
+def test_attention_is_the_fusions_own() -> None:
+    """Watching changes no result and leaves no hook behind."""
+    model, graph = tiny_model().eval(), random_graph(5, 1)
+    ids, mask = tokenize(model.tokenizer, [CAPTION])
+    with torch.no_grad():
+        tokens = model.node_tokens(model.encode_graphs(Batch.from_data_list([graph])))
+        hidden = model.encode_text(ids, mask)
+        plain = model.fuse(hidden, mask, *tokens)
+        with model.fusion.watched() as weights:
+            watched = model.fuse(hidden, mask, *tokens)
+        again = model.fuse(hidden, mask, *tokens)
+    torch.testing.assert_close(watched, plain, atol=1e-5, rtol=1e-5)
+    assert torch.equal(again, plain) and len(weights) == model.config.model.fusion_layers
+    e = explain(model, graph, CAPTION)
+    torch.testing.assert_close(e.attention, torch.stack(weights).mean(dim=0)[0])
+    torch.testing.assert_close(e.attention.sum(dim=1), torch.ones(6))
+
+
+def test_paths_add_up_to_the_nodes() -> None:
+    model, graph = tiny_model().eval(), random_graph(5, 2)
+    torch.nn.init.constant_(model.encoder.r, 3.0)
+    torch.nn.init.constant_(model.encoder.spiking.linears[-1].bias, 2.0)  # so that there are spikes
+    e = explain(model, graph, CAPTION)
+    assert e.spikes is not None and e.spikes.any()
+    with torch.no_grad():
+        inputs = model.node_inputs(Batch.from_data_list([graph]))
+        continuous = model.encoder.gat(inputs.x, inputs.edge_index, inputs.edge_attr)[0]
+    torch.testing.assert_close(e.continuous, continuous.norm(dim=1), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(e.spiking, 3 * e.spikes.mean(dim=0).float().norm(dim=1), atol=1e-4, rtol=1e-4)
+
+
+def test_one_path_and_no_path() -> None:
+    e = explain(tiny_model(tiny_config("model.spiking.enabled=false")).eval(), random_graph(3, 0), CAPTION)
+    assert e.spikes is None and not e.spiking.any() and e.continuous.all()
+    with pytest.raises(CheckpointError, match=r"model\.encoder is transformer; only hybrid"):
+        explain(tiny_model(tiny_config("model.encoder=transformer")).eval(), random_graph(3, 0), CAPTION)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    from gshn.training.loop import Trainer
+
+    folder = tmp_path_factory.mktemp("explain")
+    config = tiny_config("data.pairs.train=16", "data.pairs.test=4", "finetune.tasks=[]", "pretrain.steps=1",
+                         "pretrain.batch_size=8", f"data.cache={folder / 'cache'}")  # fmt: skip
+    Trainer(config, folder / "run", resume=False).run()
+    return folder / "run"
+
+
+def run(monkeypatch, checkpoint, out, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["gshn.explain", "--checkpoint", str(checkpoint), "--out", str(out), *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        run_command(command.main)
+        raise SystemExit(0)
+    return int(stopped.value.code or 0)
+
+
+def test_a_picture_of_a_scene_and_of_a_file(monkeypatch, capsys, checkpoint, tmp_path) -> None:
+    assert run(monkeypatch, checkpoint, tmp_path / "a.png", "--index", "2") == 0
+    assert "segments that drive it most: " in capsys.readouterr().out
+    half = np.zeros((60, 80, 3), np.uint8)
+    half[:, 40:] = (250, 80, 10)
+    Image.fromarray(half).save(tmp_path / "half.png")
+    assert run(monkeypatch, checkpoint, tmp_path / "b.png", str(tmp_path / "half.png"), "--caption", "a zyzzyva") == 0
+    assert "unknown ones are [UNK]" in capsys.readouterr().err
+    sizes = [np.asarray(Image.open(tmp_path / name)).shape for name in ("a.png", "b.png")]
+    assert all(width > 1000 for _, width, _ in sizes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "name an image file or --index"),
+        (["x.png"], "an image file needs --caption"),
+        (["x.png", "--caption", "a"], "x.png is missing"),
+        (["--index", "-1"], "--index must be at least 0"),
+        (["--index", "0", "--split", "nowhere"], "no split 'nowhere'"),
+        (["--index", "0", "--segmenter", "mask2former"], "mask2former needs weights"),
+    ],
+)
+def test_bad_arguments_leave_no_picture(monkeypatch, capsys, checkpoint, tmp_path, arguments, said) -> None:
+    assert run(monkeypatch, checkpoint, tmp_path / "a.png", *arguments) == 2
+    assert said in capsys.readouterr().err and not (tmp_path / "a.png").exists()
