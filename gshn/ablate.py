@@ -21,7 +21,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a few steps: shows that everything runs")
     parser.add_argument("--cache", default="cache", help="folder of computed scene graphs")
     parser.add_argument("--set", nargs="+", default=[], metavar="key=value", help="overrides for every variant")
-    parser.add_argument("--report", action="store_true", help="train nothing: only write results of what is done")
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="train nothing: write tables and picture of the runs in --out, or of its ablation.json",
+    )
     arguments = parser.parse_args()
     if arguments.seeds < 1 or arguments.jobs < 1:
         raise ConfigError("--seeds and --jobs must be at least 1")
@@ -31,15 +35,15 @@ def main() -> None:
     from rich.table import Table
 
     from gshn.ablation.report import markdown, picture, tables
-    from gshn.ablation.run import cells, collect, run_grid
+    from gshn.ablation.run import cells, collect, read_rows, run_grid
 
     out = make_folder(arguments.out)
     wanted = cells([VARIANTS[name] for name in names], arguments.seeds, out)
     if not arguments.report:
         run_grid(wanted, arguments.set, arguments.cache, arguments.quick, arguments.jobs)
-    rows = collect(wanted)
+    rows = collect(wanted) or read_rows(out / "ablation.json")
     if not rows:
-        raise ConfigError(f"{out} has no finished run to report; leave --report out")
+        raise ConfigError(f"{out} has no finished run and no ablation.json to report; leave --report out")
     write_atomically(out / "ablation.json", json.dumps(rows, indent=1) + "\n")
     write_atomically(out / "ablation.md", markdown(rows))
     write_atomically(out / "ablation.png", picture(rows))

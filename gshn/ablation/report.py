@@ -30,6 +30,14 @@ FIGURES = {
 }
 """What is tabulated: (task, split, metric) and its name."""
 
+SUMMARY = {
+    "retrieval R@1": ("retrieval", "attributes", "t2i_r1"),
+    "VQA": ("vqa", "attributes", "accuracy"),
+    "entailment": ("entailment", "attributes", "accuracy"),
+    "NLVR2": ("nlvr2", "attributes", "accuracy"),
+}
+"""One figure of each task, on colours and shapes that training never combined."""
+
 Values = dict[tuple[str, tuple[str, str, str]], dict[int, float]]
 
 
@@ -93,25 +101,45 @@ def tables(rows: Sequence[Row]) -> dict[str, list[list[str]]]:
             if not any(own):
                 continue
             cells = [variant.label, str(max(map(len, own)))]
-            for figure, by_seed in zip(figures, own, strict=True):
-                lead = None if variant.name == BASE else difference(values, variant.name, figure)
-                shown = "" if lead is None else f"**{lead}**" if lead.is_clear_of_zero else str(lead)
-                cells += [str(interval(list(by_seed.values()))) if by_seed else "", shown]
+            cells += [text for figure in figures for text in _cell(values, variant.name, figure)]
             table.append(cells)
         if figures:
             out[task] = table
     return out
 
 
+def _cell(values: Values, variant: str, figure: tuple[str, str, str]) -> list[str]:
+    """Mean with interval, and the hybrid's lead, bold where it is clear of zero; empty where there are none."""
+    by_seed = values.get((variant, figure), {})
+    lead = None if variant == BASE else difference(values, variant, figure)
+    shown = "" if lead is None else f"**{lead}**" if lead.is_clear_of_zero else str(lead)
+    return [str(interval(list(by_seed.values()))) if by_seed else "", shown]
+
+
+def _lines(table: Sequence[Sequence[str]]) -> str:
+    head, *body = table
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *body]) + "\n"
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """:data:`SUMMARY` of every variant, as a Markdown table."""
+    values = tabulate(rows)
+    table = [["held-out attributes, %", *(text for name in SUMMARY for text in (name, "hybrid's lead"))]]
+    for variant in GRID:
+        cells = [text for figure in SUMMARY.values() for text in _cell(values, variant.name, figure)]
+        if any(cells):
+            table.append([variant.label, *cells])
+    return _lines(table)
+
+
 def markdown(rows: Sequence[Row]) -> str:
     """:func:`tables` as Markdown."""
     parts = [
         "Percent, mean ± half of the 95 % interval over seeds. The hybrid's lead is paired by seed, in points; bold "
-        "where its interval is clear of zero.\n"
+        "where its interval is clear of zero.\n",
+        summary(rows),
+        *(f"### {task}\n\n{_lines(table)}" for task, table in tables(rows).items()),
     ]
-    for task, (head, *body) in tables(rows).items():
-        lines = [head, ["---"] * len(head), *body]
-        parts.append(f"### {task}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
     return "\n".join(parts)
 
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from gshn.ablation.grid import QUICK, Variant
 from gshn.config import Config, load_config
+from gshn.errors import DataError
 from gshn.files import write_atomically
 
 SPLITS = ("test", "attributes", "relations")
@@ -148,3 +149,20 @@ def quiet_children() -> Iterator[None]:
 def collect(wanted: Iterable[Cell]) -> list[Row]:
     """Rows of all cells that are done."""
     return [row for cell in wanted if cell.rows.is_file() for row in json.loads(cell.rows.read_text())]
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Rows that an earlier report wrote; none where there is no such file.
+
+    Raises:
+        DataError: the file holds no rows.
+    """
+    if not path.is_file():
+        return []
+    try:
+        rows: list[Row] = json.loads(path.read_text())
+        if not all(row.keys() == Row.__annotations__.keys() for row in rows):
+            raise ValueError("a row has other keys")
+    except (ValueError, AttributeError) as error:
+        raise DataError(f"{path} holds no rows of the grid ({error}); restore it, or delete it") from None
+    return rows

@@ -5,9 +5,10 @@ import pytest
 
 from gshn import ablate
 from gshn.ablation.grid import GRID, QUICK
-from gshn.ablation.report import Interval, difference, interval, markdown, picture, tables, tabulate
+from gshn.ablation.report import Interval, difference, interval, markdown, picture, summary, tables, tabulate
 from gshn.ablation.run import Row
 from gshn.config import load_config
+from gshn.errors import ConfigError, DataError
 
 
 def row(variant: str, seed: int, value: float, task: str = "vqa", split: str = "test", metric: str = "accuracy") -> Row:
@@ -51,6 +52,26 @@ def test_tables_and_picture() -> None:
     assert "| **" in markdown(clear) and "**" not in markdown(ROWS)
     assert picture(ROWS).startswith(b"\x89PNG")
     assert Interval(1.0, float("nan")).is_clear_of_zero is False
+
+
+def test_summary_is_of_held_out_attributes() -> None:
+    held_out = [row(v, s, x, split="attributes") for v, x in (("hybrid", 0.8), ("gat", 0.7)) for s in range(2)]
+    lines = summary([*ROWS, *held_out]).splitlines()
+    assert len(lines) == 4 and lines[0].startswith("| held-out attributes, % | retrieval R@1 | hybrid's lead | VQA |")
+    assert "| 80.0 ± 0.0 |" in lines[2] and "| 70.0 ± 0.0 | **10.0 ± 0.0** |" in lines[3]
+    assert summary([*ROWS, *held_out]) in markdown([*ROWS, *held_out])
+
+
+def test_a_report_of_rows_alone(monkeypatch, tmp_path, capsys) -> None:
+    monkeypatch.setattr("sys.argv", ["gshn.ablate", "--report", "--out", str(tmp_path)])
+    with pytest.raises(ConfigError, match="no finished run and no"):
+        ablate.main()
+    (tmp_path / "ablation.json").write_text(json.dumps(ROWS))
+    ablate.main()
+    assert (tmp_path / "ablation.md").read_text() == markdown(ROWS)
+    (tmp_path / "ablation.json").write_text('[{"variant": "hybrid"}]')
+    with pytest.raises(DataError, match=r"ablation\.json holds no rows of the grid \(a row has other keys\)"):
+        ablate.main()
 
 
 @pytest.mark.parametrize("variant", GRID, ids=lambda v: v.name)
