@@ -266,8 +266,10 @@ class ModelConfig:
     gat: GATConfig = field(default_factory=GATConfig)
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     spiking: SpikingConfig = field(default_factory=SpikingConfig)
+    r: float = 1.0
+    """r of V' = r E_SNN + F_GAT at the start."""
     learn_r: bool = True
-    """Whether r of V' = r E_SNN + F_GAT is learned, from 1, or stays 1."""
+    """Whether r is learned, or stays as it is."""
     text: TextConfig = field(default_factory=TextConfig)
     fusion_layers: int = 2
 

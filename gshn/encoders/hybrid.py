@@ -53,7 +53,7 @@ class EncodedGraphs:
 
 
 class HybridEncoder(nn.Module):
-    """V' = r E_SNN + F_GAT (arXiv:2501.19069), with r learned or 1; each path can be switched off.
+    """V' = r E_SNN + F_GAT (arXiv:2501.19069), with r learned or fixed; each path can be switched off.
 
     The readout is an attention-weighted sum over a graph's nodes.
     """
@@ -72,7 +72,7 @@ class HybridEncoder(nn.Module):
             p = LIFParameters(tau=spiking.tau, dt=spiking.dt, v_threshold=spiking.v_threshold)
             spike = spike_function(spiking.surrogate, spiking.slope)
             self.spiking = SpikingGraphEncoder(c, c, spiking.layers, spiking.steps, p, spike, quantize=spiking.quantize)
-        self.r = nn.Parameter(torch.ones(()), requires_grad=config.learn_r)
+        self.r = nn.Parameter(torch.tensor(config.r), requires_grad=config.learn_r)
         self.readout = AttentionalAggregation(nn.Linear(c, 1), nn.Linear(c, c))
 
     def aggregation(self, inputs: NodeInputs, attention: Aggregation | None) -> Aggregation:

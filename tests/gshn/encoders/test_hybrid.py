@@ -82,3 +82,9 @@ def test_graphs_in_a_batch_do_not_mix() -> None:
     assert torch.equal(one.nodes[:2], other.nodes[:2])
     torch.testing.assert_close(one.readout[0], other.readout[0])
     assert not torch.equal(one.readout[1], other.readout[1])
+
+
+def test_r_starts_where_the_configuration_says() -> None:
+    fixed, learned = (HybridEncoder(ModelConfig(width=8, **own), 3).r for own in ({"r": 8.0, "learn_r": False}, {}))
+    assert float(fixed) == 8.0 and not fixed.requires_grad
+    assert float(learned) == 1.0 and learned.requires_grad
