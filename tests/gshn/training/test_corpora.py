@@ -148,3 +148,25 @@ def test_what_does_not_fit(tmp_path):
         corpora(tmp_path, "data.pairs.segmenter=mask2former", *scenes)
     with pytest.raises(DataError, match=r"has no index.json: name a folder that gshn.preprocess has finished"):
         _ = corpora(tmp_path, f"data.pairs.source=shards:{tmp_path / 'none'}").pairs
+
+
+@pytest.mark.parametrize("regions", ["masks", "boxes", "patches"])
+def test_the_graph_of_one_image_is_the_corpuss(tmp_path, regions):
+    data = flickr(tmp_path, f"graph.regions={regions}")
+    images, graphs = data.images("test", 1), data.test_pairs.graphs
+    graph, node_map = data.graph_of(images[0], data.segmenter_of(images))
+    assert torch.equal(graph.category, graphs[0].category) and torch.equal(graph.edge_index, graphs[0].edge_index)
+    torch.testing.assert_close(graph.geometry, graphs[0].geometry)
+    if regions != "boxes":
+        area = torch.bincount(node_map.flatten().long()[node_map.flatten() >= 0]) / node_map.numel()
+        torch.testing.assert_close(area, graph.geometry[:, GEOMETRY.index("area")], atol=1e-6, rtol=0)
+
+
+def test_categories_of_one_graph_count_within_the_models(tmp_path):
+    data = corpora(tmp_path, "data.pairs.train=4", "data.pairs.test=3", "finetune.tasks=[vqa]")
+    data.categories.reverse()  # the model knows them in another order
+    images = data.images("test", 3)
+    graph, _ = data.graph_of(images[2], data.segmenter_of(images))
+    assert torch.equal(graph.category, data.test_pairs.graphs[2].category)
+    named = {data.categories[category] for category in graph.category.tolist()}
+    assert named >= {thing.shape for thing in images.scenes[2].things}
