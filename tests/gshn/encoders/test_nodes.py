@@ -66,3 +66,21 @@ def test_hidden_categories_are_those_of_whole_graphs() -> None:
     assert all(a != b for a, b in zip(shown, hidden, strict=True))
     assert all(len(set(shown[i : i + 4])) == 1 for i in range(0, 200, 4))
     assert 10 < sum(hidden) / 4 < 40
+
+
+def test_the_equation_node_by_node() -> None:
+    features, category, geometry = inputs(5)
+    model, batch = embedding().eval(), torch.zeros(5, dtype=torch.long)
+    model.mean.fill_(0.3)
+    model.std.fill_(2.0)
+    with torch.no_grad():
+        out = model(features, category, geometry, batch, 1)
+        for n in range(5):
+            own = (features[n] - 0.3) / 2
+            e = model.visual.weight @ own[COLOUR_DIM:] + model.visual.bias
+            e = e + model.colour.weight @ own[:COLOUR_DIM] + model.colour.bias
+            e = e + model.geometry.weight @ waves(geometry[n : n + 1])[0] + model.geometry.bias
+            e = e + model.category.weight[category[n]]
+            inner = model.outer[1]
+            e = e + inner.weight @ torch.nn.functional.gelu(e) + inner.bias
+            torch.testing.assert_close(out[n], torch.nn.functional.layer_norm(e, (32,)), atol=1e-5, rtol=1e-5)
