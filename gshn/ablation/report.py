@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import groupby
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.transforms import ScaledTranslation
 from scipy import stats
 
 from gshn.ablation.grid import BASE, GRID
@@ -148,9 +150,7 @@ def picture(rows: Sequence[Row]) -> bytes:
     values = tabulate(rows)
     others = [v for v in GRID if v.name != BASE and any(name == v.name for name, _ in values)]
     tasks = [list(own) for _, own in groupby(FIGURES, key=lambda figure: figure[0])]
-    figure, axes = plt.subplots(
-        1, len(tasks), figsize=(15, 1.2 + 0.42 * len(others)), sharey=True, layout="constrained"
-    )
+    figure, axes = plt.subplots(1, len(tasks), figsize=(15, 2.2 + 0.5 * len(others)), sharey=True, layout="constrained")
     for panel, figures in zip(axes, tasks, strict=True):
         for k, own in enumerate(figures):
             leads = [difference(values, v.name, own) for v in others]
@@ -161,8 +161,9 @@ def picture(rows: Sequence[Row]) -> bytes:
         panel.axvline(0, color="black", linewidth=0.8)
         panel.set(xlabel="lead of the hybrid, points", title=figures[0][0])
         panel.grid(axis="x", color="0.9")
-        panel.legend(fontsize=7, loc="best")
-    axes[0].set_yticks(range(len(others)), [v.label for v in others])
+        under = panel.transAxes + ScaledTranslation(0, -0.5, figure.dpi_scale_trans)  # half an inch: ticks and label
+        panel.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=under)
+    axes[0].set_yticks(range(len(others)), [fill(v.label, 32) for v in others], fontsize=8)
     axes[0].invert_yaxis()
     buffer = BytesIO()
     figure.savefig(buffer, dpi=90, metadata={"Software": None})
