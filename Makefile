@@ -2,7 +2,7 @@
 .PHONY: setup train test test-slow test-peers lint format clean
 
 VENV := .venv
-PEERS := snntorch norse sinabs spikingjelly
+PEERS := snntorch norse sinabs spikingjelly neurobench
 PYTHON := $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 # uv does not read pip's settings: where pip is given a folder of wheels, uv takes them too.

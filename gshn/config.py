@@ -198,6 +198,8 @@ class SpikingConfig:
     """Discrete path, E_SNN."""
 
     enabled: bool = True
+    neuron: str = "lif"
+    """lif; or relu: the twin without spikes, max(0, current) in one step, that spiking is compared with."""
     layers: int = 2
     steps: int = 8
     """T, number of time steps."""
@@ -219,7 +221,12 @@ class SpikingConfig:
 
     def __post_init__(self) -> None:
         _check(self.layers >= 1, "model.spiking.layers", self.layers, "must be at least 1")
-        _check(self.steps >= 2, "model.spiking.steps", self.steps, "must be at least 2")
+        _one_of("model.spiking.neuron", self.neuron, "lif", "relu")
+        if self.neuron == "lif":
+            _check(self.steps >= 2, "model.spiking.steps", self.steps, "must be at least 2")
+        else:
+            _check(self.steps == 1, "model.spiking.steps", self.steps, "must be 1 where model.spiking.neuron is relu")
+            _check(not self.quantize, "model.spiking.quantize", self.quantize, "needs model.spiking.neuron=lif")
         _check(0 < self.dt <= self.tau, "model.spiking.dt", self.dt, "needs 0 < dt <= tau")
         _check(self.v_threshold > 0, "model.spiking.v_threshold", self.v_threshold, "must be above 0")
         _one_of("model.spiking.surrogate", self.surrogate, "atan", "fast_sigmoid", "sigmoid")
@@ -276,6 +283,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         _one_of("model.encoder", self.encoder, "hybrid", "transformer", "spikformer")
         _one_of("model.similarity", self.similarity, "parts", "whole")
+        if "spikformer" in (self.encoder, self.text.encoder):
+            _one_of("model.spiking.neuron", self.spiking.neuron, "lif")
         enabled = self.gat.enabled or self.spiking.enabled
         _check(enabled, "model.spiking.enabled", False, "model.gat.enabled is false too; switch one of them on")
         if self.spiking.enabled and not self.gat.enabled:
@@ -423,6 +432,10 @@ class Config:
     """Steps between training checkpoints: what a kill can cost at most."""
 
     def __post_init__(self) -> None:
+        if self.model.spiking.enabled and self.model.spiking.neuron == "relu":
+            for name in ("spike_contrast", "firing_rate"):
+                mend = "must be 0 where model.spiking.neuron is relu: there are no spikes"
+                _check(getattr(self.objectives, name) == 0, f"objectives.{name}", getattr(self.objectives, name), mend)
         _check(self.log_every >= 1, "log_every", self.log_every, "must be at least 1")
         _check(self.checkpoint_every >= 1, "checkpoint_every", self.checkpoint_every, "must be at least 1")
 

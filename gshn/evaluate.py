@@ -48,10 +48,10 @@ def main() -> None:
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     backend: SpikeBackend | None = None
     if arguments.encoder == "lava":
-        if model.encoder.spiking is None:
+        if model.encoder.spiking is None or model.encoder.spiking.relu:
             raise CheckpointError(
-                f"{arguments.checkpoint} has no spiking path "
-                "that Lava can run (model.spiking.enabled is false, or model.encoder is not hybrid)"
+                f"{arguments.checkpoint} has no spiking path that Lava can run (model.spiking.enabled is false, "
+                "model.spiking.neuron is relu, or model.encoder is not hybrid)"
             )
         from neuromorphic.export.backend import LavaBackend
 

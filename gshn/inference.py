@@ -48,13 +48,13 @@ SpikeBackend = Callable[[Sequence[SpikingInput]], SpikeTrains]
 class SpikeCount:
     """Counts spikes over batches."""
 
-    spikes: float = 0.0
+    spikes: int = 0
     cells: int = 0
     """Neurons times steps."""
 
     def add(self, trains: SpikeTrains) -> None:
         """Count the spikes of a batch."""
-        self.spikes += sum(float(layer.sum()) for layer in trains.layers)
+        self.spikes += sum(int(layer.count_nonzero()) for layer in trains.layers)
         self.cells += sum(layer.numel() for layer in trains.layers)
 
     @property

@@ -114,7 +114,7 @@ class GSHN(nn.Module):
         if self.encoder.spiking is not None:
             spiking = self.encoder.spiking
             self.stl = SpikedTextLearning(
-                m.width, m.width, len(vocabulary.words), spiking.steps, spiking.p, spiking.spike
+                m.width, m.width, len(vocabulary.words), spiking.steps, spiking.p, spiking.spike, spiking.relu
             )
 
     def __repr__(self) -> str:

@@ -16,7 +16,7 @@ from neuromorphic.compiler.network import Network
 from neuromorphic.compiler.quantize import FixedNetwork, Ranges, quantize
 from neuromorphic.errors import UnsupportedGraphError
 from neuromorphic.execution import populations, reference
-from neuromorphic.execution.operations import synaptic_operations
+from neuromorphic.execution.operations import LayerCount, count_layers
 from neuromorphic.execution.record import Record, check_inputs
 from neuromorphic.graph import Graph
 from neuromorphic.lava.run import run_network
@@ -125,13 +125,13 @@ class Simulation:
     Attributes:
         record: Its signals.
         seconds: Wall time, of all and of phases.
-        synaptic_operations: By the neuron node or output that the synapses lead to.
+        counts: Of spikes, operations and updates, by neuron node and output.
         quantization, overflow: See :class:`SideBySide`.
     """
 
     record: Record
     seconds: dict[str, float]
-    synaptic_operations: dict[str, int]
+    counts: dict[str, LayerCount]
     quantization: dict[str, dict[str, Any]] = field(default_factory=dict)
     overflow: dict[str, dict[str, int]] = field(default_factory=dict)
 
@@ -179,9 +179,9 @@ def simulate(
         run = run_side_by_side([network] * batch, samples, backend, precision, potentials, deadline, ranges, target)
         seconds = {"all": time.perf_counter() - begun, **run.seconds}
         record = as_record(graph, run)
-        return Simulation(record, seconds, operations(network, inputs, record), run.quantization, run.overflow)
+        return Simulation(record, seconds, counts(network, inputs, record), run.quantization, run.overflow)
     seconds = {"all": time.perf_counter() - begun}
-    return Simulation(record, seconds, operations(lower(graph, check=False), inputs, record))
+    return Simulation(record, seconds, counts(lower(graph, check=False), inputs, record))
 
 
 def as_record(graph: Graph, run: SideBySide) -> Record:
@@ -200,7 +200,7 @@ def as_record(graph: Graph, run: SideBySide) -> Record:
     )
 
 
-def operations(network: Network, inputs: Mapping[str, NDArray], record: Record) -> dict[str, int]:
-    """Synaptic operations of a run."""
+def counts(network: Network, inputs: Mapping[str, NDArray], record: Record) -> dict[str, LayerCount]:
+    """What a run made neurons and synapses do."""
     sent = {**inputs, **record.outputs, **record.potentials, **record.spikes}
-    return synaptic_operations(network, {name: x.reshape(*x.shape[:2], -1) for name, x in sent.items()})
+    return count_layers(network, {name: x.reshape(*x.shape[:2], -1) for name, x in sent.items()})

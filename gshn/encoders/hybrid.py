@@ -71,7 +71,10 @@ class HybridEncoder(nn.Module):
         if spiking.enabled:
             p = LIFParameters(tau=spiking.tau, dt=spiking.dt, v_threshold=spiking.v_threshold)
             spike = spike_function(spiking.surrogate, spiking.slope)
-            self.spiking = SpikingGraphEncoder(c, c, spiking.layers, spiking.steps, p, spike, quantize=spiking.quantize)
+            relu = spiking.neuron == "relu"
+            self.spiking = SpikingGraphEncoder(
+                c, c, spiking.layers, spiking.steps, p, spike, quantize=spiking.quantize, relu=relu
+            )
         self.r = nn.Parameter(torch.tensor(config.r), requires_grad=config.learn_r)
         self.readout = AttentionalAggregation(nn.Linear(c, 1), nn.Linear(c, c))
 

@@ -96,6 +96,8 @@ class SpikingGraphEncoder(nn.Module):
     With ``quantize``, training computes with synapses rounded as a fixed-point chip would hold them (see
     :mod:`gshn.encoders.quantized`), and the gradient passes the rounding unchanged. Weights stay float, and eval mode
     and the NIR export use them unrounded: rounding is the compiler's.
+
+    With ``relu``, s = max(0, current) in place of LIF(current): the same network without spikes, for comparison.
     """
 
     def __init__(
@@ -107,9 +109,11 @@ class SpikingGraphEncoder(nn.Module):
         p: LIFParameters,
         spike: Spike,
         quantize: bool = False,
+        relu: bool = False,
     ):
         super().__init__()
         self.steps = steps
+        self.relu = relu
         self.quantize = quantize
         self.rounding: Round | None = None
         self.p = p
@@ -145,8 +149,13 @@ class SpikingGraphEncoder(nn.Module):
                     if rounding:
                         weight = rounding(weight, weight_step(weight))
                     current = (x.to(dtype) @ weight.T + bias).expand(self.steps, -1, -1)
-                layers.append(lif_sequence(current, self.p, self.spike)[0])
+                layers.append(torch.relu(current) if self.relu else lif_sequence(current, self.p, self.spike)[0])
         return SpikeTrains(tuple(layers))
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """W_k of every layer, shape (out, in)."""
+        return [linear.weight for linear in self.linears]  # type: ignore[misc]
 
     def training_rounding(self) -> Round:
         """lava-dl's rounding, imported when it is first needed: evaluation does without."""

@@ -41,10 +41,19 @@ class SpikedTextLearning(nn.Module):
     detached: the text teaches the discrete code, not the other way round.
     """
 
-    def __init__(self, text_channels: int, channels: int, words: int, steps: int, p: LIFParameters, spike: Spike):
-        """Build the heads; ``words`` is the number of words that can be predicted."""
+    def __init__(
+        self,
+        text_channels: int,
+        channels: int,
+        words: int,
+        steps: int,
+        p: LIFParameters,
+        spike: Spike,
+        relu: bool = False,
+    ):
+        """Build the heads; ``words`` is the number of words that can be predicted, ``relu`` as in the image's path."""
         super().__init__()
-        self.steps, self.p, self.spike = steps, p, spike
+        self.steps, self.p, self.spike, self.relu = steps, p, spike, relu
         self.current = nn.Linear(text_channels, channels)
         nn.init.constant_(self.current.bias, 0.5 * (p.v_threshold - p.v_leak) / p.r)
         self.scale = nn.Parameter(torch.tensor(2.0))
@@ -54,7 +63,8 @@ class SpikedTextLearning(nn.Module):
     def text_spikes(self, hidden: Tensor) -> Tensor:
         """Spikes of every token: hidden states of shape (M, C_text) -> (T, M, C)."""
         current = self.current(hidden.detach().float())
-        return lif_sequence(current.expand(self.steps, *current.shape), self.p, self.spike)[0]
+        current = current.expand(self.steps, *current.shape)
+        return torch.relu(current) if self.relu else lif_sequence(current, self.p, self.spike)[0]
 
     def contrast(self, image: Tensor, batch: Tensor, hidden: Tensor, mask: Tensor) -> Tensor:
         """InfoNCE between image and text spike trains over time.

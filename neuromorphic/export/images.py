@@ -18,11 +18,21 @@ def held_out_images(model: GSHN, count: int) -> dict[str, SpikingInput]:
         CheckpointError: the model has no spiking path.
         ConfigError: there are fewer held-out images than ``count``.
     """
-    if model.encoder.spiking is None:
+    if model.encoder.spiking is None or model.encoder.spiking.relu:
         raise CheckpointError(
-            "the checkpoint has no spiking path: by its config.yaml, model.spiking.enabled is false or model.encoder "
-            "is transformer"
+            "the checkpoint has no spiking path: by its config.yaml, model.spiking.enabled is false, "
+            "model.spiking.neuron is relu or model.encoder is not hybrid"
         )
+    return graph_inputs(model, count)
+
+
+@torch.inference_mode()
+def graph_inputs(model: GSHN, count: int) -> dict[str, SpikingInput]:
+    """As :func:`held_out_images`, of a model whose discrete path spikes or not.
+
+    Raises:
+        ConfigError: there are fewer held-out images than ``count``.
+    """
     pairs = Corpora(model.config, model.vocabulary).test_pairs
     if count > len(pairs):
         raise ConfigError(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from gshn.files import write_atomically
 from gshn.inference import SpikingInput
 from neuromorphic.backends import Precision, run_side_by_side
 from neuromorphic.compiler.lower import lower
+from neuromorphic.compiler.network import Network
 from neuromorphic.execution.spikes import Spikes, compare, save_arrays
 from neuromorphic.export.to_nir import spiking_graph_to_nir
 from neuromorphic.graph import flatten
@@ -55,17 +56,26 @@ class EncoderRun:
     overflow: dict[str, dict[str, int]]
 
 
-def run_images(encoder: SpikingGraphEncoder, images: Sequence[SpikingInput], precision: Precision) -> EncoderRun:
-    """Run the spiking paths of images' scene graphs in one Lava network, compiled from their NIR graphs.
+def network_of(encoder: SpikingGraphEncoder, image: SpikingInput) -> Network:
+    """The spiking path of an image's scene graph, compiled from its NIR graph."""
+    return lower(flatten(spiking_graph_to_nir(encoder, image.aggregation, image.num_nodes)))
+
+
+def run_images(
+    encoder: SpikingGraphEncoder,
+    images: Sequence[SpikingInput],
+    precision: Precision,
+    backend: Literal["reference", "lava"] = "lava",
+) -> EncoderRun:
+    """Run the spiking paths of images' scene graphs in one network, compiled from their NIR graphs.
 
     The input of neuron n * C + c is x[n, c] in every step, see :func:`spiking_graph_to_nir`.
     """
     # One dense NIR graph at a time: kron(A, W) of all images would take gigabytes.
-    graphs = (flatten(spiking_graph_to_nir(encoder, image.aggregation, image.num_nodes)) for image in images)
-    networks = [lower(graph) for graph in graphs]
+    networks = [network_of(encoder, image) for image in images]
     names = [population.name for population in networks[0].populations if population.spikes]
     inputs = [{"input": constant_input(image.x, encoder.steps)} for image in images]
-    run = run_side_by_side(networks, inputs, "lava", precision)
+    run = run_side_by_side(networks, inputs, backend, precision)
     spikes = [{name: own[name] for name in names} for own in run.sent]
     return EncoderRun(names, spikes, encoder.steps, run.seconds, run.quantization, run.overflow)
 

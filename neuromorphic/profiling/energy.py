@@ -1,0 +1,136 @@
+"""Pricing counted operations with energy models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from importlib.resources import files
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from gshn.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Operations:
+    """What something computes for one image, on average.
+
+    Attributes:
+        mac: Multiply-accumulates.
+        ac: Accumulates of weights, one for each spike and synapse.
+        elementwise: Other arithmetic, by number that it gives.
+        neuron_update: Neurons times steps.
+        firing: Those updates that ended in a spike.
+        spike: Spikes.
+    """
+
+    mac: float = 0.0
+    ac: float = 0.0
+    elementwise: float = 0.0
+    neuron_update: float = 0.0
+    firing: float = 0.0
+    spike: float = 0.0
+
+    def __add__(self, other: Operations) -> Operations:
+        return Operations(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    def __mul__(self, factor: float) -> Operations:
+        return Operations(*(getattr(self, f.name) * factor for f in fields(self)))
+
+
+KINDS = tuple(f.name for f in fields(Operations))
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Operations of one part, by how the hardware passes spikes along the scene graph; equal where there are none."""
+
+    factored: Operations
+    unrolled: Operations
+
+    @classmethod
+    def dense(cls, operations: Operations) -> Workload:
+        """Of a part without spikes."""
+        return cls(operations, operations)
+
+
+@dataclass(frozen=True)
+class Joules:
+    """A range of energies."""
+
+    low: float = 0.0
+    high: float = 0.0
+
+    def __add__(self, other: Joules) -> Joules:
+        return Joules(self.low + other.low, self.high + other.high)
+
+
+@dataclass
+class EnergyModel:
+    """A row of ``energy_models.yaml``, which says what the fields are."""
+
+    name: str
+    hardware: str
+    source: str
+    leaves_out: str
+    picojoules: dict[str, list[float]]
+    process_nm: int | None = None
+    year: int | None = None
+    note: str = ""
+    graph: str = "factored"
+    host: str | None = None
+
+    def operations(self, workload: Workload) -> Operations:
+        """What this hardware does of a part."""
+        return workload.unrolled if self.graph == "unrolled" else workload.factored
+
+
+def load_models(path: Path | None = None) -> dict[str, EnergyModel]:
+    """Read energy models; by default the project's own.
+
+    Raises:
+        ConfigError: the file cannot be read, or a row lacks a field, has an unknown one or a value that cannot be.
+    """
+    source = path or files("neuromorphic.profiling") / "energy_models.yaml"
+    try:
+        rows = OmegaConf.to_object(OmegaConf.create(source.read_text()))
+        assert isinstance(rows, list), "must be a list of models"
+        models = {}
+        for row in rows:
+            model: EnergyModel = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(EnergyModel), row))  # type: ignore[assignment]
+            models[model.name] = model
+    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException, AssertionError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(f"energy models {source}: {reason}") from None
+    for model in models.values():
+        where = f"energy models {source}: '{model.name}'"
+        for kind, prices in model.picojoules.items():
+            if kind not in KINDS:
+                raise ConfigError(f"{where} prices '{kind}'; choose from {', '.join(KINDS)}")
+            if len(prices) != 2 or min(prices) < 0:
+                raise ConfigError(f"{where}: {kind} must be [low, high] in picojoules, at least 0, got {prices}")
+        if model.graph not in ("factored", "unrolled"):
+            raise ConfigError(f"{where}: graph must be factored or unrolled, got '{model.graph}'")
+        if model.host is not None and (model.host not in models or models[model.host].host is not None):
+            raise ConfigError(f"{where}: host must name a model that has none itself, got '{model.host}'")
+        own = {*model.picojoules, *(models[model.host].picojoules if model.host else ())}
+        if missing := [kind for kind in KINDS if kind not in own]:
+            raise ConfigError(f"{where} has no price for '{missing[0]}', and no host that has")
+    return models
+
+
+def joules(models: Mapping[str, EnergyModel], name: str, workload: Workload) -> Joules:
+    """Energy of a part: sum over kinds of count times price; what a model cannot price, its host does."""
+    model = models[name]
+    operations = model.operations(workload)
+    ends = []
+    for end in (0, 1):
+        total = 0.0
+        for kind in KINDS:
+            prices = model.picojoules.get(kind) or models[str(model.host)].picojoules[kind]
+            total += getattr(operations, kind) * prices[end]
+        ends.append(total * 1e-12)
+    return Joules(min(ends), max(ends))
