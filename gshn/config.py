@@ -214,7 +214,7 @@ class SpikingConfig:
     """Steepness of the surrogate."""
     aggregation: str = "degree"
     """degree: A = w I + (1 - w) D^-1 Adj; attention: the last GAT layer's attention, mean over its heads."""
-    self_weight: float = 0.5
+    self_weight: float = 0.9
     """w of the degree-normalised aggregation."""
     quantize: bool = False
     """Train with synapses rounded as for 8-bit weights (docs/lava.md); needs lava-dl. Evaluation stays in float."""
@@ -305,8 +305,8 @@ class ObjectiveConfig:
     """Image-text contrast."""
     spike_contrast: float = 0.1
     """Segment-level contrast of the spike code between the two halves of the time window."""
-    stl_contrast: float = 0.2
-    """Spiked text learning: contrast of image and text spike trains over time."""
+    stl_contrast: float = 1.0
+    """Spiked text learning: contrast of image and text as spikes, which retrieval ranks by, too."""
     stl_words: float = 1.0
     """Spiked text learning: the segment spike code predicts the caption's words."""
     mlm: float = 0.2

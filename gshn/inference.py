@@ -108,7 +108,13 @@ def padded(parts: Sequence[Tensor]) -> Tensor:
 def join(parts: Sequence[Embeddings]) -> Embeddings:
     """Concatenate embeddings."""
     whole = torch.cat([part.whole for part in parts])
-    return Embeddings(whole, padded([part.parts for part in parts]), padded([part.mask for part in parts]))
+    spikes = [part.spikes for part in parts if part.spikes is not None]
+    return Embeddings(
+        whole,
+        padded([part.parts for part in parts]),
+        padded([part.mask for part in parts]),
+        join(spikes) if spikes else None,
+    )
 
 
 @dataclass(frozen=True)

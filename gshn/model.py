@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -144,15 +144,43 @@ class GSHN(nn.Module):
 
     def embed_images(self, encoded: EncodedGraphs) -> Embeddings:
         """Embeddings of encoded scene graphs."""
-        return self.image_head(encoded.readout, *self.node_tokens(encoded))
+        out: Embeddings = self.image_head(encoded.readout, *self.node_tokens(encoded))
+        if (stl := self.spike_embeddings) is None or encoded.spikes is None:
+            return out
+        return replace(out, spikes=stl.embed_images(encoded.spikes.output, encoded.batch, encoded.num_graphs))
 
     def embed_texts(self, hidden: Tensor, attention_mask: Tensor) -> Embeddings:
         """Embeddings of texts: [CLS] stands for the whole, every token for itself."""
-        return self.text_head(hidden[:, 0], hidden, attention_mask.bool())
+        out: Embeddings = self.text_head(hidden[:, 0], hidden, attention_mask.bool())
+        if (stl := self.spike_embeddings) is None:
+            return out
+        return replace(out, spikes=stl.embed_texts(hidden, attention_mask.bool()))
+
+    @property
+    def spike_embeddings(self) -> SpikedTextLearning | None:
+        """Embeds images and texts as spikes; None where that was not trained."""
+        return self.stl if self.config.objectives.stl_contrast else None
+
+    def alignment(self, texts: Embeddings, images: Embeddings) -> Tensor:
+        """How well texts describe images by V', shape (texts, images): :func:`gshn.encoders.alignment.similarity`."""
+        return similarity(texts, images, self.config.model.similarity == "parts")
+
+    def spike_alignment(self, texts: Embeddings, images: Embeddings) -> Tensor:
+        """The same by spikes alone."""
+        assert texts.spikes is not None and images.spikes is not None
+        return self.alignment(texts.spikes, images.spikes)
 
     def similarity(self, texts: Embeddings, images: Embeddings) -> Tensor:
-        """How well texts describe images, shape (texts, images), see :func:`gshn.encoders.alignment.similarity`."""
-        return similarity(texts, images, self.config.model.similarity == "parts")
+        """How well texts describe images, which retrieval ranks by, shape (texts, images), in [-1, 1].
+
+        S = (S_V' + w S_spikes) / (1 + w), with w the ratio of the inverse temperatures that the two were trained with:
+        the sum of both contrasts' logits. Without spiked text learning S = S_V'.
+        """
+        s = self.alignment(texts, images)
+        if texts.spikes is None or images.spikes is None or self.stl is None:
+            return s
+        w = self.stl.scale() / self.scale()
+        return (s + w * self.spike_alignment(texts, images)) / (1 + w)
 
     def scale(self) -> Tensor:
         """Inverse temperature of the contrastive loss, at most 100."""
@@ -173,7 +201,7 @@ class GSHN(nn.Module):
         Returns:
             Fused states, shape (B, L, C).
         """
-        tokens = self.embed_texts(hidden, attention_mask).parts
+        tokens = self.text_head(hidden[:, 0], hidden, attention_mask.bool()).parts
         segments = self.image_head(nodes[:, 0], nodes, node_mask).parts
         met = torch.einsum("bac,bsc->bas", tokens, segments).masked_fill(~node_mask[:, None], -1.0).amax(dim=2)
         return self.fusion(hidden + self.found(met[..., None]), attention_mask, nodes, node_mask)

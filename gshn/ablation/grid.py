@@ -10,6 +10,13 @@ BASE = "hybrid"
 PATCHES = ("graph.regions=patches", "model.similarity=whole", "model.transformer.layers=1")
 """Of the peers: with one layer they have 3 % and 6 % more parameters than the hybrid model, with two 17 and 20 %."""
 
+RELU = (
+    "model.spiking.neuron=relu",
+    "model.spiking.steps=1",
+    "objectives.spike_contrast=0",
+    "objectives.firing_rate=0",
+)
+
 NO_STL = ("objectives.stl_contrast=0", "objectives.stl_words=0")
 
 
@@ -43,6 +50,9 @@ GRID = (
     Variant("steps-4", "time", "T = 4", ("model.spiking.steps=4",)),
     Variant("steps-16", "time", "T = 16", ("model.spiking.steps=16",)),
     Variant("r-fixed", "time", "r fixed at 1", ("model.learn_r=false",)),
+    Variant("rate-low", "energy", "firing-rate target 0.03", ("objectives.firing_rate_target=0.03",)),
+    Variant("rate-high", "energy", "firing-rate target 0.3", ("objectives.firing_rate_target=0.3",)),
+    Variant("relu", "energy", "ReLU in place of spiking neurons, T = 1", RELU),
     Variant(
         "clip",
         "peers",

@@ -17,17 +17,28 @@ class Embeddings:
 
     Attributes:
         whole: One vector per image or text, shape (B, E).
-        parts: One vector per segment or token, shape (B, S, E); zeros where padded.
+        parts: One vector per segment or token, shape (B, S, F); zeros where padded.
         mask: True at segments or tokens, shape (B, S).
+        spikes: What spiked text learning makes of the same images or texts; None without it.
     """
 
     whole: Tensor
     parts: Tensor
     mask: Tensor
+    spikes: Embeddings | None = None
 
     def gathered(self) -> Embeddings:
         """Everybody's embeddings, see :func:`gshn.distributed.gather`."""
-        return Embeddings(gather(self.whole), gather(self.parts), gather(self.mask[..., None].float())[..., 0] > 0)
+        return Embeddings(
+            gather(self.whole),
+            gather(self.parts),
+            gather(self.mask[..., None].float())[..., 0] > 0,
+            self.spikes and self.spikes.gathered(),
+        )
+
+    def __getitem__(self, rows: slice) -> Embeddings:
+        """Some of the images or texts."""
+        return Embeddings(self.whole[rows], self.parts[rows], self.mask[rows], self.spikes and self.spikes[rows])
 
 
 class AlignmentHead(nn.Module):
@@ -48,7 +59,7 @@ class AlignmentHead(nn.Module):
 
 
 def similarity(texts: Embeddings, images: Embeddings, with_parts: bool = True) -> Tensor:
-    """How well texts describe images, in [-1, 1].
+    """How well texts describe images, in [-1, 1]; of ``spikes`` nothing is looked at.
 
     S[t, i] = (<w_t, w_i> + mean_a max_s <p_ta, p_is>) / 2, with w the whole's vector, a the tokens of text t and s the
     segments of image i. The second term is the late interaction of FILIP (arXiv:2111.07783): each token looks for the

@@ -42,7 +42,7 @@ def build_tokenizer(encoder: str, texts: Iterable[str], max_length: int) -> PreT
     tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordLevelTrainer(special_tokens=SPECIAL_TOKENS)
+    trainer = trainers.WordLevelTrainer(special_tokens=SPECIAL_TOKENS, show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
     cls, sep = (SPECIAL_TOKENS.index(token) for token in ("[CLS]", "[SEP]"))  # the trainer numbers them first
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", sep), ("[CLS]", cls))

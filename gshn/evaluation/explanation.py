@@ -24,7 +24,7 @@ class Explanation:
         tokens: The caption's tokens.
         similarity: What retrieval ranks by, in [-1, 1].
         matching: Probability of a match by the matching head.
-        met: <p_a, p_s> of token a and segment s, which the similarity's second term takes the maximum of, shape (L, S).
+        met: <p_a, p_s> of token a and segment s by V', shape (L, S): the maxima of its rows are in the similarity.
         share: See :func:`shares`, shape (S,).
         attention: Of token a to segment s, mean over the fusion's layers and heads, shape (L, S).
         spikes: Of the last layer, shape (T, S, C); None without a spiking path.
@@ -44,7 +44,7 @@ class Explanation:
 
 
 def shares(met: Tensor) -> Tensor:
-    """How much of the similarity's second term, mean_a max_s <p_a, p_s>, each segment gives; they add up to it.
+    """How much of the alignment by V' each segment gives: of its second term, mean_a max_s <p_a, p_s>, the sum.
 
     share[s] = sum over the tokens a that s meets best of met[a, s] / L
 

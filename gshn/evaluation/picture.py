@@ -88,7 +88,7 @@ def draw_explanation(
     drawn = driven.imshow(of_pixel, cmap="viridis", alpha=0.7)
     figure.colorbar(drawn, ax=driven, fraction=0.05, pad=0.02)
     _numbered(driven, node_map)
-    driven.set_title(f"share of the match, sum {share.sum():.3f}")
+    driven.set_title(f"share of the match by V', sum {share.sum():.3f}")
     for panel in (plain, driven):
         panel.set_axis_off()
 

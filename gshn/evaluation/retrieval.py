@@ -52,9 +52,7 @@ def similarities(model: GSHN, texts: Embeddings, images: Embeddings, size: int =
     """Similarity of all pairs, in blocks of texts that fit in memory."""
     blocks = []
     for start in range(0, len(texts.whole), size):
-        rows = slice(start, start + size)
-        block = Embeddings(texts.whole[rows], texts.parts[rows], texts.mask[rows])
-        blocks.append(model.similarity(block, images).cpu())
+        blocks.append(model.similarity(texts[start : start + size], images).cpu())
     return torch.cat(blocks)
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch_geometric.utils import to_dense_batch
 
-from gshn.distributed import gather, global_mean
-from gshn.losses.contrastive import symmetric_info_nce, unit
+from gshn.distributed import global_mean
+from gshn.encoders.alignment import Embeddings
+from gshn.losses.contrastive import unit
 from gshn.neurons.lif import LIFParameters, Spike, lif_sequence
 
 
@@ -34,7 +36,7 @@ def traces(spikes: Tensor, p: LIFParameters) -> Tensor:
 
 
 class SpikedTextLearning(nn.Module):
-    """Text as spike trains, and two losses between them and the image's spike trains.
+    """Text as spike trains, their embeddings and the image's for a contrast of both, and a prediction of words.
 
     Every text token drives a LIF population with the constant current W h + b, h its hidden state; the population has
     the dynamics of the image's spiking path and as many neurons per token as that has per node. Hidden states are
@@ -56,7 +58,7 @@ class SpikedTextLearning(nn.Module):
         self.steps, self.p, self.spike, self.relu = steps, p, spike, relu
         self.current = nn.Linear(text_channels, channels)
         nn.init.constant_(self.current.bias, 0.5 * (p.v_threshold - p.v_leak) / p.r)
-        self.scale = nn.Parameter(torch.tensor(2.0))
+        self.log_scale = nn.Parameter(torch.tensor(2.0))
         # Rates are small and of many zeros; the norm brings them to the scale that a linear layer's weights start for.
         self.words = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, words))
 
@@ -66,24 +68,41 @@ class SpikedTextLearning(nn.Module):
         current = current.expand(self.steps, *current.shape)
         return torch.relu(current) if self.relu else lif_sequence(current, self.p, self.spike)[0]
 
-    def contrast(self, image: Tensor, batch: Tensor, hidden: Tensor, mask: Tensor) -> Tensor:
-        """InfoNCE between image and text spike trains over time.
+    def scale(self) -> Tensor:
+        """Inverse temperature of the contrast, at most 100."""
+        return self.log_scale.clamp(max=4.6052).exp()
 
-        S[i, j] = cos(trace of text i, trace of image j), over time and channels together; a text's train is the sum of
-        its tokens' spikes, an image's the sum of its segments' spikes. See :func:`unit` about silent trains.
+    def embed_texts(self, hidden: Tensor, mask: Tensor) -> Embeddings:
+        """Texts as spikes.
 
         Args:
-            image: Spikes of the image's last layer, shape (T, N, C).
-            batch: Graph of each node, shape (N,).
-            hidden: Text hidden states, shape (B, L, C_text).
+            hidden: Hidden states, shape (B, L, C_text).
             mask: True at tokens, shape (B, L).
         """
-        text = mask.nonzero()[:, 0]
-        text_train = group_sum(self.text_spikes(hidden[mask.bool()]), text, hidden.shape[0])
-        image_train = group_sum(image, batch, hidden.shape[0])
-        texts, images = (unit(traces(train, self.p).transpose(0, 1).flatten(1)) for train in (text_train, image_train))
-        scale = self.scale.clamp(max=4.6).exp()
-        return symmetric_info_nce(scale * texts @ gather(images).T, scale * images @ gather(texts).T)
+        return self._embed(self.text_spikes(hidden[mask]), mask)
+
+    def embed_images(self, spikes: Tensor, batch: Tensor, num_graphs: int) -> Embeddings:
+        """Images as spikes.
+
+        Args:
+            spikes: Of the image's last layer, shape (T, N, C).
+            batch: Graph of each node, ascending, shape (N,).
+            num_graphs: B.
+        """
+        return self._embed(spikes.float(), to_dense_batch(batch, batch, batch_size=num_graphs)[1])
+
+    def _embed(self, spikes: Tensor, mask: Tensor) -> Embeddings:
+        """Of a whole: the traces of its parts' spikes together, over time; of a part: its spike counts. See `unit`.
+
+        Args:
+            spikes: Of all parts, shape (T, M, C).
+            mask: True at parts, shape (B, S); M of them.
+        """
+        owner = mask.nonzero()[:, 0]
+        whole = traces(group_sum(spikes, owner, len(mask)), self.p).transpose(0, 1).flatten(1)
+        parts = spikes.new_zeros(*mask.shape, spikes.shape[2])
+        parts[mask] = unit(spikes.sum(dim=0))
+        return Embeddings(unit(whole), parts, mask)
 
     def word_prediction(self, rates: Tensor, batch: Tensor, words: Tensor) -> Tensor:
         """Binary cross-entropy of the words in the caption, predicted from the segments' spike code.

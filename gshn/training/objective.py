@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gshn.config import ObjectiveConfig
 from gshn.distributed import gather, global_mean, row_offset, world_size
+from gshn.encoders.alignment import Embeddings
 from gshn.encoders.hybrid import EncodedGraphs
 from gshn.losses.contrastive import spike_contrast, symmetric_info_nce
 from gshn.losses.firing_rate import firing_rate_penalty
@@ -15,6 +18,16 @@ from gshn.losses.masked_language import IGNORE
 from gshn.losses.matching import hard_negatives
 from gshn.model import GSHN
 from gshn.training.batches import PairBatch, TaskBatch
+
+
+def both_ways(
+    scale: Tensor, alignment: Callable[[Embeddings, Embeddings], Tensor], texts: Embeddings, images: Embeddings
+) -> tuple[Tensor, Tensor]:
+    """Logits of this process's texts with everybody's images, shape (B, W B), and of its images with all texts."""
+    text_to_image = scale * alignment(texts, images.gathered())
+    if world_size() == 1:
+        return text_to_image, text_to_image.T
+    return text_to_image, scale * alignment(texts.gathered(), images).T
 
 
 class Objective(nn.Module):
@@ -56,10 +69,7 @@ class Objective(nn.Module):
         hidden = model.encode_text(pairs.input_ids, pairs.attention_mask)
         texts = model.embed_texts(hidden, pairs.attention_mask)
         images = model.embed_images(encoded)
-        text_to_image = model.scale() * model.similarity(texts, images.gathered())
-        image_to_text = text_to_image.T
-        if world_size() > 1:
-            image_to_text = model.scale() * model.similarity(texts.gathered(), images).T
+        text_to_image, image_to_text = both_ways(model.scale(), model.alignment, texts, images)
         if w.itc:
             losses["itc"] = symmetric_info_nce(text_to_image, image_to_text)
         if encoded.spikes is not None and model.stl is not None:
@@ -67,7 +77,8 @@ class Objective(nn.Module):
             if w.spike_contrast:
                 losses["spike_contrast"] = spike_contrast(spikes.output)
             if w.stl_contrast:
-                losses["stl_contrast"] = model.stl.contrast(spikes.output, encoded.batch, hidden, pairs.attention_mask)
+                logits = both_ways(model.stl.scale(), model.spike_alignment, texts, images)
+                losses["stl_contrast"] = symmetric_info_nce(*logits)
             if w.stl_words:
                 losses["stl_words"] = model.stl.word_prediction(spikes.rates, encoded.batch, pairs.words)
             if w.firing_rate:

@@ -21,7 +21,7 @@ def test_shares_worked_by_hand() -> None:
     torch.testing.assert_close(shares(met), torch.tensor([1.4 / 3, -0.2 / 3, 0.0]))
 
 
-def test_shares_add_up_to_what_retrieval_compares() -> None:
+def test_shares_add_up_to_the_alignment_by_v_prime() -> None:
     model, graph = tiny_model().eval(), random_graph(5, 0)
     e = explain(model, graph, CAPTION)
     ids, mask = tokenize(model.tokenizer, [CAPTION])
@@ -29,8 +29,9 @@ def test_shares_add_up_to_what_retrieval_compares() -> None:
         encoded = model.encode_graphs(Batch.from_data_list([graph]))
         texts, images = model.embed_texts(model.encode_text(ids, mask), mask), model.embed_images(encoded)
         assert e.similarity == pytest.approx(float(model.similarity(texts, images)), abs=1e-6)
+        alignment = float(model.alignment(texts, images))
     whole = float(texts.whole @ images.whole.T)
-    assert (whole + float(e.share.sum())) / 2 == pytest.approx(e.similarity, abs=1e-5)
+    assert (whole + float(e.share.sum())) / 2 == pytest.approx(alignment, abs=1e-5)
     assert e.tokens == ["[CLS]", "a", "star", "on", "grass", "[SEP]"] and e.met.shape == (6, 5)
 
 

@@ -1,9 +1,10 @@
 import pytest
 import torch
-from helpers import CAPTIONS, pair_batch, tiny_model
+from helpers import CAPTIONS, pair_batch, tiny_config, tiny_model
 
 from gshn.encoders.alignment import similarity
 from gshn.evaluation.retrieval import recalls, similarities
+from gshn.inference import join
 
 
 def test_recalls_equal_sorting() -> None:
@@ -43,4 +44,20 @@ def test_blocks_give_the_whole() -> None:
     batch = pair_batch(model, range(len(CAPTIONS)))
     images = model.embed_images(model.encode_graphs(batch.graphs))
     texts = model.embed_texts(model.encode_text(batch.input_ids, batch.attention_mask), batch.attention_mask)
-    torch.testing.assert_close(similarities(model, texts, images, size=3), similarity(texts, images))
+    assert texts.spikes is not None and images.spikes is not None
+    w = float(model.stl.scale() / model.scale())
+    expected = (similarity(texts, images) + w * similarity(texts.spikes, images.spikes)) / (1 + w)
+    assert not torch.allclose(expected, similarity(texts, images), atol=1e-3)
+    torch.testing.assert_close(similarities(model, texts, images, size=3), expected)
+    parts = [texts[:5], texts[5:]]
+    torch.testing.assert_close(similarities(model, join(parts), images), expected)
+
+
+@torch.no_grad()
+def test_without_spiked_text_learning_only_v_prime_ranks() -> None:
+    model = tiny_model(tiny_config("objectives.stl_contrast=0")).eval()
+    batch = pair_batch(model, range(4))
+    images = model.embed_images(model.encode_graphs(batch.graphs))
+    texts = model.embed_texts(model.encode_text(batch.input_ids, batch.attention_mask), batch.attention_mask)
+    assert texts.spikes is images.spikes is None
+    torch.testing.assert_close(model.similarity(texts, images), similarity(texts, images))

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
+from gshn.encoders.alignment import similarity
 from gshn.encoders.spiking import SpikeTrains
 from gshn.losses.contrastive import spike_contrast, symmetric_info_nce
 from gshn.losses.firing_rate import firing_rate_penalty
@@ -89,29 +91,53 @@ class TestSpikedTextLearning:
         assert spikes.shape == (5, 7, 8)
         assert set(spikes.unique().tolist()) == {0.0, 1.0}
 
+    def contrast(self, stl: SpikedTextLearning, image: Tensor, batch: Tensor, hidden: Tensor, mask: Tensor) -> Tensor:
+        """The contrast of images and texts, by wholes and parts."""
+        texts, images = stl.embed_texts(hidden, mask.bool()), stl.embed_images(image, batch, len(hidden))
+        logits = stl.scale() * similarity(texts, images)
+        return symmetric_info_nce(logits, logits.T)
+
     def test_text_teaches_and_is_not_taught(self) -> None:
         stl, batch = self.make(), torch.tensor([0, 0, 1])
         hidden = torch.randn(2, 4, 6, requires_grad=True)
         image = random_spikes(5, 3, 8).requires_grad_()
-        stl.contrast(image, batch, hidden, torch.ones(2, 4)).backward()
+        self.contrast(stl, image, batch, hidden, torch.ones(2, 4)).backward()
         assert hidden.grad is None
         assert image.grad is not None
         assert image.grad.abs().sum() > 0
         assert stl.current.weight.grad is not None
+
+    def test_embeddings_equal_loops(self) -> None:
+        stl, batch = self.make(), torch.tensor([0, 0, 1])
+        spikes = random_spikes(5, 3, 8)
+        images = stl.embed_images(spikes, batch, 3)  # the third has no segment
+        assert images.mask.tolist() == [[True, True], [True, False], [False, False]]
+        for graph in range(3):
+            own = spikes[:, batch == graph]
+            trace, rows = torch.zeros(8), []
+            for step in own.sum(dim=1):
+                trace = 0.5 * trace + step
+                rows.append(trace)
+            whole = torch.cat(rows)
+            torch.testing.assert_close(images.whole[graph], whole / max(whole.norm(), 1.0))
+            for k, segment in enumerate(own.unbind(1)):
+                counts = segment.sum(dim=0)
+                torch.testing.assert_close(images.parts[graph, k], counts / max(counts.norm(), 1.0))
+        assert images.parts[1, 1].abs().sum() == images.whole[2].abs().sum() == 0
 
     def test_contrast_is_least_for_matching_trains(self) -> None:
         stl, batch = self.make(), torch.arange(2)
         hidden, mask = 3 * torch.randn(2, 4, 6), torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
         texts = [stl.text_spikes(hidden[0]), stl.text_spikes(hidden[1, :2])]
         trains = torch.stack([text.mean(dim=1) for text in texts], dim=1).detach()
-        right, wrong = (stl.contrast(image, batch, hidden, mask) for image in (trains, trains.flip(1)))
+        right, wrong = (self.contrast(stl, image, batch, hidden, mask) for image in (trains, trains.flip(1)))
         assert right < wrong
         # Padding tokens carry nothing.
         changed = hidden.clone()
         changed[1, 2:] = 100.0
-        torch.testing.assert_close(stl.contrast(trains, batch, changed, mask), right)
+        torch.testing.assert_close(self.contrast(stl, trains, batch, changed, mask), right)
         # Time matters: the same spikes in reverse order match less.
-        assert stl.contrast(trains.flip(0), batch, hidden, mask) != right
+        assert self.contrast(stl, trains.flip(0), batch, hidden, mask) != right
 
     def test_word_prediction_equals_the_loop(self) -> None:
         stl, batch = self.make(), torch.tensor([0, 0, 1])
