@@ -9,7 +9,8 @@ from torch_geometric.utils import to_dense_batch
 from gshn.config import ModelConfig
 from gshn.encoders.hybrid import EncodedGraphs, NodeInputs
 from gshn.encoders.spiking import SpikeTrains
-from gshn.neurons.lif import LIFParameters, Spike, lif_sequence, spike_function
+from gshn.neurons.lif import LIFParameters, Spike, spike_function
+from gshn.neurons.multistep import lif
 
 
 class SpikingLinear(nn.Module):
@@ -26,7 +27,7 @@ class SpikingLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Spikes of every step."""
         current = self.norm(self.linear(x).flatten(0, 1)).unflatten(0, x.shape[:2])
-        return lif_sequence(current, self.p, self.spike)[0]
+        return lif(current, self.p, self.spike)
 
 
 class SpikingSelfAttention(nn.Module):
@@ -61,7 +62,7 @@ class SpikingSelfAttention(nn.Module):
             dense.append(padded.unflatten(3, (self.heads, -1)).transpose(2, 3))  # (T, B, heads, S, C / heads)
         q, k, v = dense
         attended = (q @ (k.transpose(3, 4) @ v)).transpose(2, 3).flatten(3)[:, mask]
-        spikes = lif_sequence(self.SCALE * attended, self.p, self.spike)[0]
+        spikes = lif(self.SCALE * attended, self.p, self.spike)
         return (*trains, spikes, self.out(spikes))
 
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch_geometric.utils import degree
 
 from gshn.encoders.quantized import Round, quantized_aggregation, slayer_rounding, weight_step
-from gshn.neurons.lif import LIFParameters, Spike, lif_sequence
+from gshn.neurons.lif import LIFParameters, Spike
+from gshn.neurons.multistep import lif
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ class SpikingGraphEncoder(nn.Module):
                     if rounding:
                         weight = rounding(weight, weight_step(weight))
                     current = (x.to(dtype) @ weight.T + bias).expand(self.steps, -1, -1)
-                layers.append(torch.relu(current) if self.relu else lif_sequence(current, self.p, self.spike)[0])
+                layers.append(torch.relu(current) if self.relu else lif(current, self.p, self.spike))
         return SpikeTrains(tuple(layers))
 
     @property

@@ -13,7 +13,8 @@ from torch_geometric.utils import to_dense_batch
 from gshn.distributed import global_mean
 from gshn.encoders.alignment import Embeddings
 from gshn.losses.contrastive import unit
-from gshn.neurons.lif import LIFParameters, Spike, lif_sequence
+from gshn.neurons.lif import LIFParameters, Spike
+from gshn.neurons.multistep import lif
 
 
 def group_sum(x: Tensor, group: Tensor, num_groups: int) -> Tensor:
@@ -66,7 +67,7 @@ class SpikedTextLearning(nn.Module):
         """Spikes of every token: hidden states of shape (M, C_text) -> (T, M, C)."""
         current = self.current(hidden.detach().float())
         current = current.expand(self.steps, *current.shape)
-        return torch.relu(current) if self.relu else lif_sequence(current, self.p, self.spike)[0]
+        return torch.relu(current) if self.relu else lif(current, self.p, self.spike)
 
     def scale(self) -> Tensor:
         """Inverse temperature of the contrast, at most 100."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,14 +13,40 @@ from torch import Tensor
 
 from gshn.errors import ConfigError
 
-Spike = Callable[[Tensor], Tensor]
-"""Heaviside step function (0 at 0) with a surrogate derivative."""
-
-SURROGATES: dict[str, Callable[[float], Spike]] = {
+SURROGATES: dict[str, Callable[[float], Callable[[Tensor], Tensor]]] = {
     "fast_sigmoid": lambda slope: surrogate.fast_sigmoid(slope=slope),
     "atan": lambda slope: surrogate.atan(alpha=slope),
     "sigmoid": lambda slope: surrogate.sigmoid(slope=slope),
 }
+
+
+@dataclass(frozen=True)
+class Spike:
+    """Heaviside step function (0 at 0) with the derivative of one of snnTorch's surrogates.
+
+    Attributes:
+        name: One of :data:`SURROGATES`.
+        slope: Its steepness k.
+    """
+
+    name: str
+    slope: float
+
+    def __call__(self, u: Tensor) -> Tensor:
+        """1 where u > 0, else 0; its gradient is :meth:`derivative`."""
+        return SURROGATES[self.name](self.slope)(u)
+
+    def derivative(self, u: Tensor) -> Tensor:
+        """The surrogate derivative, written out for kernels that fuse it.
+
+        atan: k / 2 / (1 + (pi k u / 2)^2);  fast_sigmoid: 1 / (1 + k |u|)^2;  sigmoid: k e^(-k u) / (1 + e^(-k u))^2
+        """
+        k = self.slope
+        if self.name == "atan":
+            return k / 2 / (1 + (math.pi / 2 * k * u) ** 2)
+        if self.name == "fast_sigmoid":
+            return 1 / (k * u.abs() + 1) ** 2
+        return k * torch.exp(-k * u) / (torch.exp(-k * u) + 1) ** 2
 
 
 def spike_function(name: str, slope: float) -> Spike:
@@ -30,7 +57,7 @@ def spike_function(name: str, slope: float) -> Spike:
     """
     if name not in SURROGATES:
         raise ConfigError(f"surrogate '{name}' is unknown; choose one of {', '.join(sorted(SURROGATES))}")
-    return SURROGATES[name](slope)
+    return Spike(name, slope)
 
 
 @dataclass(frozen=True)
@@ -94,7 +121,9 @@ def lif_step(current: Tensor, state: LIFState, p: LIFParameters, spike: Spike) -
 def lif_sequence(
     current: Tensor, p: LIFParameters, spike: Spike, state: LIFState | None = None
 ) -> tuple[Tensor, LIFState]:
-    """Run :func:`lif_step` over the leading axis of ``current``.
+    """Run :func:`lif_step` over the leading axis of ``current``, with autograd's own backward pass.
+
+    :func:`gshn.neurons.multistep.lif` gives the same spikes and gradients in less time and memory.
 
     Args:
         current: Input of every step, shape (T, ...).
