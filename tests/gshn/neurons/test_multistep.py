@@ -123,9 +123,11 @@ def test_kernels_are_compiled_once_and_kept(tmp_path: Path, monkeypatch: pytest.
     (made,) = (tmp_path / "gshn").iterdir()
     before = made.stat().st_mtime_ns
     assert native.library.__wrapped__() is not None and made.stat().st_mtime_ns == before
-    made.unlink()  # a file in use is not written to
-    made.write_bytes(b"broken")
-    assert native.library.__wrapped__() is not None and made.stat().st_size > 1000  # made anew
+    broken = tmp_path / "other" / "gshn" / made.name
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(b"broken")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    assert native.library.__wrapped__() is not None and broken.stat().st_size > 1000  # made anew
     monkeypatch.setattr(native, "FLAGS", ("-no-such-flag",))
     assert native.library.__wrapped__() is None  # PyTorch takes over
     monkeypatch.setattr(native.shutil, "which", lambda name: None)
