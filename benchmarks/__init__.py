@@ -1,1 +1,1 @@
-"""Measurements beside what they are held to; each is run as ``python -m benchmarks.NAME``."""
+"""Measurements beside what they are held to: ``python -m benchmarks``, or one as ``python -m benchmarks.NAME``."""

@@ -7,8 +7,8 @@
 #include <math.h>
 #include <stdint.h>
 
-#define BLOCK 2048
-#define MAX_STEPS 64 /* of one block's potentials: longer sequences are left to PyTorch */
+#define BLOCK 4096
+#define MAX_STEPS 32 /* longer sequences are left to PyTorch: a block's potentials are on a thread's stack */
 
 enum { ATAN, FAST_SIGMOID, SIGMOID };
 
@@ -26,12 +26,13 @@ enum { ATAN, FAST_SIGMOID, SIGMOID };
         return k * e / ((e + 1) * (e + 1));                                                                        \
     }                                                                                                              \
                                                                                                                    \
-    /* s[t, i] for neurons first to last of inputs x[t, i], whose rows are x_stride and m numbers apart. */        \
+    /* s[t, i] for inputs x[t, i] of m neurons; rows of x are x_stride numbers apart. */                             \
     void NAME##_forward(const REAL *restrict x, int64_t x_stride, REAL *restrict s, int64_t m, int64_t steps,      \
-                        int64_t first, int64_t last, REAL a, REAL r, REAL leak, REAL threshold, REAL reset) {      \
-        REAL v[BLOCK];                                                                                             \
-        for (int64_t start = first; start < last; start += BLOCK) {                                                \
-            int64_t n = last - start < BLOCK ? last - start : BLOCK;                                               \
+                        int threads, REAL a, REAL r, REAL leak, REAL threshold, REAL reset) {      \
+        _Pragma("omp parallel for schedule(static) num_threads(threads) if(threads > 1)")                          \
+        for (int64_t start = 0; start < m; start += BLOCK) {                                                       \
+            REAL v[BLOCK];                                                                                         \
+            int64_t n = m - start < BLOCK ? m - start : BLOCK;                                                     \
             for (int64_t i = 0; i < n; i++) v[i] = 0;                                                              \
             for (int64_t t = 0; t < steps; t++) {                                                                  \
                 const REAL *in = x + t * x_stride + start;                                                         \
@@ -47,12 +48,13 @@ enum { ATAN, FAST_SIGMOID, SIGMOID };
                                                                                                                    \
     static inline __attribute__((always_inline)) void NAME##_back(                                                 \
         const REAL *restrict x, int64_t x_stride, const REAL *restrict g, REAL *restrict out, int64_t m,           \
-        int64_t steps, int64_t first, int64_t last, REAL a, REAL r, REAL leak, REAL threshold, REAL reset,         \
+        int64_t steps, int threads, REAL a, REAL r, REAL leak, REAL threshold, REAL reset,         \
         int surrogate, REAL k) {                                                                                   \
-        REAL w[MAX_STEPS][BLOCK], v[BLOCK], after[BLOCK];                                                          \
         REAL gain = a * r, keep = 1 - a;                                                                           \
-        for (int64_t start = first; start < last; start += BLOCK) {                                                \
-            int64_t n = last - start < BLOCK ? last - start : BLOCK;                                               \
+        _Pragma("omp parallel for schedule(static) num_threads(threads) if(threads > 1)")                          \
+        for (int64_t start = 0; start < m; start += BLOCK) {                                                       \
+            REAL w[MAX_STEPS][BLOCK], v[BLOCK], after[BLOCK];                                                      \
+            int64_t n = m - start < BLOCK ? m - start : BLOCK;                                                     \
             for (int64_t i = 0; i < n; i++) v[i] = after[i] = 0;                                                   \
             for (int64_t t = 0; t < steps; t++) {                                                                  \
                 const REAL *in = x + t * x_stride + start;                                                         \
@@ -77,14 +79,14 @@ enum { ATAN, FAST_SIGMOID, SIGMOID };
                                                                                                                    \
     /* The input's gradient, from that of the spikes, g[t, i]; one loop for each surrogate. */                     \
     void NAME##_backward(const REAL *x, int64_t x_stride, const REAL *g, REAL *out, int64_t m, int64_t steps,      \
-                         int64_t first, int64_t last, REAL a, REAL r, REAL leak, REAL threshold, REAL reset,       \
+                         int threads, REAL a, REAL r, REAL leak, REAL threshold, REAL reset,       \
                          int surrogate, REAL k) {                                                                  \
         if (surrogate == ATAN)                                                                                     \
-            NAME##_back(x, x_stride, g, out, m, steps, first, last, a, r, leak, threshold, reset, ATAN, k);        \
+            NAME##_back(x, x_stride, g, out, m, steps, threads, a, r, leak, threshold, reset, ATAN, k);        \
         else if (surrogate == FAST_SIGMOID)                                                                        \
-            NAME##_back(x, x_stride, g, out, m, steps, first, last, a, r, leak, threshold, reset, FAST_SIGMOID, k); \
+            NAME##_back(x, x_stride, g, out, m, steps, threads, a, r, leak, threshold, reset, FAST_SIGMOID, k); \
         else                                                                                                       \
-            NAME##_back(x, x_stride, g, out, m, steps, first, last, a, r, leak, threshold, reset, SIGMOID, k);     \
+            NAME##_back(x, x_stride, g, out, m, steps, threads, a, r, leak, threshold, reset, SIGMOID, k);     \
     }
 
 KERNELS(float, f32, fabsf, expf)

@@ -6,13 +6,12 @@ import ctypes
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -22,11 +21,11 @@ from gshn.neurons.lif import LIFParameters, Spike
 
 SOURCE = Path(__file__).parent / "multistep.c"
 # Without contraction: a fused multiply-add rounds once where PyTorch rounds twice, and spikes would differ.
-FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-shared", "-fPIC")
-MAX_STEPS = 64
+FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fPIC")
+MAX_STEPS = 32
 """T up to which there are kernels: a block's potentials of all steps are kept in the cache."""
 SHARED = 1 << 16
-"""Neurons times steps from which threads share the work."""
+"""Size of the input from which threads share the work."""
 SURROGATES = {"atan": 0, "fast_sigmoid": 1, "sigmoid": 2}
 NAMES = {torch.float32: ("f32", ctypes.c_float), torch.float64: ("f64", ctypes.c_double)}
 
@@ -45,21 +44,37 @@ def _machine() -> str:
         return platform.processor()
 
 
+def _openmp() -> str | None:
+    """The OpenMP runtime that PyTorch has loaded: a second one's threads would wait on the cores that its own need."""
+    try:
+        found = re.search(r"/\S*gomp\S*", Path("/proc/self/maps").read_text())
+    except OSError:
+        return None
+    return found and found.group()
+
+
 @cache
 def library() -> ctypes.CDLL | None:
     """The kernels; None where there is no C compiler, or what it makes cannot be loaded."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         return None
-    key = hashlib.blake2b(SOURCE.read_bytes() + " ".join([*FLAGS, platform.machine(), _machine()]).encode())
-    path = folder() / f"multistep-{key.hexdigest()[:16]}.so"
+    openmp = _openmp()
+    settings = " ".join([*FLAGS, str(openmp), platform.machine(), _machine()])
+    key = hashlib.blake2b(SOURCE.read_bytes() + settings.encode()).hexdigest()[:16]
+    path = folder() / f"multistep-{key}.so"
     try:
         with suppress(OSError):  # not there yet, or broken
             return ctypes.CDLL(str(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-            made = Path(scratch) / "kernels.so"
-            subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", str(made), "-lm"], check=True, capture_output=True)
+            compiled, made = Path(scratch) / "kernels.o", Path(scratch) / "kernels.so"
+            threads, runtime = (["-fopenmp"], [openmp]) if openmp else ([], [])
+            for command in (
+                [compiler, *FLAGS, *threads, "-c", str(SOURCE), "-o", str(compiled)],
+                [compiler, "-shared", str(compiled), *runtime, "-lm", "-o", str(made)],
+            ):
+                subprocess.run(command, check=True, capture_output=True)
             made.replace(path)
         return ctypes.CDLL(str(path))
     except (OSError, subprocess.CalledProcessError):
@@ -72,29 +87,17 @@ def usable(x: Tensor) -> bool:
     return fits and library() is not None
 
 
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, "lif")
-
-
 def _call(name: str, x: Tensor, pointers: list[int], settings: list[float], last: tuple[int, float] | None) -> None:
-    """Call a kernel for all neurons, in as many threads as PyTorch has (C code holds no lock of Python's)."""
+    """Call a kernel for all neurons, in as many threads as PyTorch has."""
     kind, number = NAMES[x.dtype]
-    kernel = getattr(library(), f"{kind}_{name}")
     steps, m = x.shape
+    size, address = ctypes.c_int64, ctypes.c_void_p
     threads = torch.get_num_threads() if x.numel() >= SHARED else 1
-    ends = [m * k // threads // 16 * 16 for k in range(threads)] + [m]
-    size, real = ctypes.c_int64, [number(value) for value in settings]
-    head = [ctypes.c_void_p(x.data_ptr()), size(x.stride(0)), *map(ctypes.c_void_p, pointers), size(m), size(steps)]
-    tail = real if last is None else [*real, ctypes.c_int(last[0]), number(last[1])]
-    parts = [(*head, size(first), size(end), *tail) for first, end in pairwise(ends)]
-    if threads == 1:
-        kernel(*parts[0])
-        return
-    others = [_pool(threads - 1).submit(kernel, *part) for part in parts[1:]]
-    kernel(*parts[0])
-    for other in others:
-        other.result()
+    arguments = [address(x.data_ptr()), size(x.stride(0)), *map(address, pointers), size(m), size(steps)]
+    arguments += [ctypes.c_int(threads), *map(number, settings)]
+    if last is not None:
+        arguments += [ctypes.c_int(last[0]), number(last[1])]
+    getattr(library(), f"{kind}_{name}")(*arguments)
 
 
 def _settings(p: LIFParameters) -> list[float]:
