@@ -1,5 +1,5 @@
 # Everything runs in .venv, which `make setup` fills.
-.PHONY: setup train test test-slow test-peers lint format clean
+.PHONY: setup train test test-slow test-peers bench lint format clean
 
 VENV := .venv
 PEERS := snntorch norse sinabs spikingjelly neurobench
@@ -45,6 +45,15 @@ test-peers: setup $(PEERS:%=.venv-peers/%/ready) .venv-peers/nir-1.0.4
 	$(UV) pip install --quiet --python $(PYTHON) --no-deps --target $@ nir==1.0.4
 	touch $@
 
+# Ratios to the peers and to bounds; docs/speed.md. In an environment of its own, which has the peers.
+bench: .venv-bench/ready
+	.venv-bench/bin/python -m benchmarks --json benchmarks.json --plot docs/speed.png
+
+.venv-bench/ready: pyproject.toml $(filter .uv/bin/uv,$(UV))
+	test -x .venv-bench/bin/python || $(UV) venv --quiet --python ">=3.11,<3.13" .venv-bench
+	VIRTUAL_ENV=$(abspath .venv-bench) $(UV) pip install --quiet --editable ".[lava,minilm]" --group bench
+	touch $@
+
 lint: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
@@ -55,4 +64,4 @@ format: setup
 	$(VENV)/bin/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .venv-peers .uv cache
+	rm -rf $(VENV) .venv-peers .venv-bench .uv cache

@@ -65,6 +65,11 @@ def test_neuromorphic_takes_the_model_only_in_export_and_profiling(path: Path) -
     heavy = {name for name in imports(path) if name.split(".")[0] in ("gshn", "torch")} - light
     if heavy:
         # The PyTorch back end is imported only where it is chosen; the rest runs without PyTorch.
-        back_end = path.name == "torch_simulator.py" and heavy <= {"torch", "torch.nn.functional"}
+        back_end = path.name == "torch_simulator.py" and heavy <= {
+            "torch",
+            "torch.nn.functional",
+            "gshn.neurons",
+            "gshn.neurons.lif",
+        }
         allowed = path.parent.name in ("export", "profiling") or path.name == "profile.py"
         assert allowed or back_end, f"{path} imports {sorted(heavy)}; only export/ and profiling/ may"

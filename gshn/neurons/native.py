@@ -81,9 +81,9 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
-def usable(x: Tensor) -> bool:
-    """Whether there is a kernel for inputs of shape (T, M)."""
-    fits = x.device.type == "cpu" and x.dtype in NAMES and len(x) <= MAX_STEPS and (x.shape[1] < 2 or x.stride(1) == 1)
+def usable(x: Tensor, steps: int = MAX_STEPS) -> bool:
+    """Whether there is a kernel for inputs of shape (T, M); ``forward`` alone takes any number of steps."""
+    fits = x.device.type == "cpu" and x.dtype in NAMES and len(x) <= steps and (x.shape[1] < 2 or x.stride(1) == 1)
     return fits and library() is not None
 
 

@@ -13,6 +13,8 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from gshn.neurons import native
+from gshn.neurons.lif import LIFParameters
 from neuromorphic.execution.record import Record, check_inputs
 from neuromorphic.graph import RESET_BY_SUBTRACTION, Graph, Node
 
@@ -134,10 +136,30 @@ class _Run:
         self.out[name] = out
 
     def neuron(self, name: str) -> None:
+        if (p := self.uniform(name)) is not None:
+            x = self.total(name)
+            flat = x.reshape(self.steps, -1)
+            if native.usable(flat, steps=self.steps):
+                self.out[name] = native.forward(flat, p).view(x.shape)
+                self.sent[name] = self.out[name] > 0
+                return
         step = self.stepper(name)
         for t, x in enumerate(self.total(name).unbind(0)):
             step(x, t)
         self.finish(name)
+
+    def uniform(self, name: str) -> LIFParameters | None:
+        """Parameters of LIF neurons that are all alike and are reset to a value, of which no potential is asked for."""
+        node, q = self.graph.nodes[name], self.graph.nodes[name].parameters
+        if node.kind != "LIF" or name in self.wanted or node.reset == RESET_BY_SUBTRACTION:
+            return None
+        found = {key: np.unique(q[key]) for key in ("tau", "r", "v_leak", "v_threshold", "v_reset")}
+        if any(len(values) != 1 for values in found.values()):
+            return None
+        one = {key: float(values[0]) for key, values in found.items()}
+        if not 0 < self.graph.dt <= one["tau"] or not one["v_threshold"] > one["v_reset"]:
+            return None
+        return LIFParameters(dt=self.graph.dt, **one)
 
     def loop(self, names: set[str]) -> None:
         """Step the neurons of a loop together, as :class:`~neuromorphic.graph.Graph` says."""
