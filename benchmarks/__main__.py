@@ -41,8 +41,8 @@ def plot(found: list[Row], path: Path) -> None:
     """Bars of the subjects' times over ours, and the encoder's cost against its sizes."""
     bars = [row for row in found if not row["benchmark"].startswith(("encoder", "training")) and row["subject"] != OURS]
     sweeps = [key for key in SWEEPS if any(row["benchmark"].startswith(f"encoder, {key}") for row in found)]
-    figure, axes = plt.subplots(1, 1 + len(sweeps), figsize=(6 + 3 * len(sweeps), 5), layout="constrained", width_ratios=[
-        2.2, *[1] * len(sweeps)], squeeze=False)  # fmt: skip
+    size, widths = (6 + 3 * len(sweeps), 5), [2.2, *[1] * len(sweeps)]
+    figure, axes = plt.subplots(1, len(widths), figsize=size, layout="constrained", width_ratios=widths, squeeze=False)
     first = axes[0, 0]
     labels = [f"{row['subject']} ({row['benchmark']})" for row in bars]
     first.barh(labels, [row["ratio"] for row in bars], color="C0")

@@ -1,4 +1,4 @@
-"""The graph encoder: hybrid, GAT alone and spiking alone, forward and backward, against T, nodes, edges, channels, batch.
+"""The graph encoder, forward and backward: hybrid, GAT alone, spiking alone, by T, nodes, edges, channels and batch.
 
     python -m benchmarks.encoder --rounds 7 --json encoder.json
 

@@ -3,9 +3,9 @@
     python -m benchmarks.lava_images --rounds 3 --json lava_images.json
 
 Scene graphs of 6 nodes with 64 channels, T = 8, two layers; spikes are PyTorch's in all but netx, which is fixed point.
-Seconds are of one image: ``whole`` has everything, the child process's start, imports and compilation; ``steps`` the time
-steps alone. ``ours`` packs 64 images into one network. ``one at a time`` is a network for each image, as in NIR's example
-of Lava. ``netx`` is lava-dl's network of one image.
+Seconds are of one image: ``whole`` has everything, the child process's start, imports and compilation; ``steps`` the
+time steps alone. ``ours`` packs 64 images into one network. ``one at a time`` is a network for each image, as in NIR's
+example of Lava. ``netx`` is lava-dl's network of one image.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ def measure(rounds: int) -> list[Row]:
             result = run_images(encoder, images, "float")
             name = {64: OURS, 1: "one at a time"}.get(packed, f"{packed} packed")
             spent["whole"].setdefault(name, []).append((time.perf_counter() - begun) / packed)
-            spent["steps"].setdefault(name, []).append(result.seconds["steps"] / packed)
+            spent["steps"].setdefault(name, []).append(result.seconds["run"] / packed)
         encoder, (image,) = images_of(1)
         with tempfile.TemporaryDirectory() as folder:
             begun = time.perf_counter()
             phases = export_netx(encoder, "image", image, Path(folder))["phases"]
             spent["whole"].setdefault("netx", []).append(time.perf_counter() - begun)
-            spent["steps"].setdefault("netx", []).append(phases["steps"])
+            spent["steps"].setdefault("netx", []).append(phases["run"])
     found: list[Row] = []
     for what, by_name in spent.items():
         found += rows(f"Lava, {what}, an image", {name: statistics.median(own) for name, own in by_name.items()})
