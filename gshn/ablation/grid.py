@@ -15,7 +15,9 @@ RELU = (
     "model.spiking.steps=1",
     "objectives.spike_contrast=0",
     "objectives.firing_rate=0",
+    "model.r=0.1",
 )
+"""The twin without spikes. Activations are about ten times as large as firing rates: with r = 1 they drown F_GAT."""
 
 NO_STL = ("objectives.stl_contrast=0", "objectives.stl_words=0")
 
