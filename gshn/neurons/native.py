@@ -47,7 +47,7 @@ def _machine() -> str:
 def _openmp() -> str | None:
     """The OpenMP runtime that PyTorch has loaded: a second one's threads would wait on the cores that its own need."""
     try:
-        found = re.search(r"/\S*gomp\S*", Path("/proc/self/maps").read_text())
+        found = re.search(r"/.*gomp.*", Path("/proc/self/maps").read_text())
     except OSError:
         return None
     return found and found.group()
@@ -62,8 +62,8 @@ def library() -> ctypes.CDLL | None:
     openmp = _openmp()
     settings = " ".join([*FLAGS, str(openmp), platform.machine(), _machine()])
     key = hashlib.blake2b(SOURCE.read_bytes() + settings.encode()).hexdigest()[:16]
-    path = folder() / f"multistep-{key}.so"
     try:
+        path = folder() / f"multistep-{key}.so"
         with suppress(OSError):  # not there yet, or broken
             return ctypes.CDLL(str(path))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def library() -> ctypes.CDLL | None:
                 subprocess.run(command, check=True, capture_output=True)
             made.replace(path)
         return ctypes.CDLL(str(path))
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, RuntimeError, subprocess.CalledProcessError):  # no home, say, or nothing can be written there
         return None
 
 
