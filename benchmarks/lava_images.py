@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.timing import OURS, Row, rows, run
-from gshn.encoders.spiking import SpikingGraphEncoder, degree_normalized
+from gshn.encoders.aggregation import degree_normalized
+from gshn.encoders.spiking import SpikingGraphEncoder
 from gshn.inference import SpikingInput
 from gshn.neurons.lif import LIFParameters, spike_function
 from neuromorphic.export.netx import export_netx

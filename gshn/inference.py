@@ -10,9 +10,10 @@ from torch import Tensor
 from torch_geometric.utils import subgraph
 from tqdm import tqdm
 
+from gshn.encoders.aggregation import Aggregation
 from gshn.encoders.alignment import Embeddings
 from gshn.encoders.hybrid import EncodedGraphs, HybridEncoder, NodeInputs
-from gshn.encoders.spiking import Aggregation, SpikeTrains
+from gshn.encoders.spiking import SpikeTrains
 from gshn.encoders.text import tokenize
 from gshn.graphs.dataset import GraphDataset
 from gshn.graphs.scene_graph import SceneGraph

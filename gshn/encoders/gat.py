@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch_geometric.nn import GATv2Conv
 
-from gshn.encoders.spiking import Aggregation
+from gshn.encoders.aggregation import Aggregation
 
 
 class GraphAttentionEncoder(nn.Module):

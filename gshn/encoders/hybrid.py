@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch_geometric.nn.aggr import AttentionalAggregation
 
 from gshn.config import ModelConfig
+from gshn.encoders.aggregation import Aggregation, degree_normalized
 from gshn.encoders.gat import GraphAttentionEncoder
-from gshn.encoders.spiking import Aggregation, SpikeTrains, SpikingGraphEncoder, degree_normalized
+from gshn.encoders.spiking import SpikeTrains, SpikingGraphEncoder
 from gshn.neurons.lif import LIFParameters, spike_function
 
 

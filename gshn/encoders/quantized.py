@@ -12,7 +12,7 @@ from gshn.errors import ConfigError
 from gshn.lava_dl import INSTALL, has_lava_dl, import_lava_dl
 
 if TYPE_CHECKING:
-    from gshn.encoders.spiking import Aggregation
+    from gshn.encoders.aggregation import Aggregation
 
 LEVELS = 127
 """Steps from 0 to the largest weight: 8 bits with a sign are the even integers in +-254."""

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from gshn.encoders.spiking import Aggregation, SpikingGraphEncoder
+from gshn.encoders.aggregation import Aggregation
+from gshn.encoders.spiking import SpikingGraphEncoder
 from neuromorphic.compiler.linear import KRON_LEFT, KRON_RIGHT
 from neuromorphic.graph import RESET_TO_V_RESET
 from neuromorphic.nir_file import build

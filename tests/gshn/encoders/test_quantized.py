@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 
 from gshn import lava_dl
 from gshn.config import load_config
+from gshn.encoders.aggregation import degree_normalized
 from gshn.encoders.quantized import LEVELS, quantized_aggregation, slayer_rounding, weight_step
-from gshn.encoders.spiking import SpikingGraphEncoder, degree_normalized
+from gshn.encoders.spiking import SpikingGraphEncoder
 from gshn.errors import ConfigError
 from gshn.neurons.lif import LIFParameters, spike_function
 

@@ -1,7 +1,8 @@
 import numpy as np
 import torch
 
-from gshn.encoders.spiking import Aggregation, SpikingGraphEncoder, degree_normalized
+from gshn.encoders.aggregation import Aggregation, degree_normalized
+from gshn.encoders.spiking import SpikingGraphEncoder
 from gshn.neurons.lif import LIFParameters, spike_function
 
 # A directed graph, so that a transposed adjacency shows: 0 -> 1, 0 -> 2, 2 -> 1; 3 is alone.

@@ -11,7 +11,8 @@ import pytest
 import torch
 from scenarios import reference_spikes
 
-from gshn.encoders.spiking import SpikingGraphEncoder, degree_normalized
+from gshn.encoders.aggregation import degree_normalized
+from gshn.encoders.spiking import SpikingGraphEncoder
 from gshn.inference import SpikingInput
 from gshn.neurons.lif import LIFParameters, spike_function
 from neuromorphic.compiler.linear import KRON_LEFT, KRON_RIGHT
