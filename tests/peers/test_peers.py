@@ -155,7 +155,7 @@ def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     import torch
 
     from gshn.encoders.aggregation import degree_normalized
-from gshn.encoders.spiking import SpikingGraphEncoder
+    from gshn.encoders.spiking import SpikingGraphEncoder
     from gshn.inference import SpikingInput
     from gshn.neurons.lif import LIFParameters, spike_function
     from neuromorphic.export.report import export_nir
