@@ -126,11 +126,12 @@ def _lines(table: Sequence[Sequence[str]]) -> str:
 def summary(rows: Sequence[Row]) -> str:
     """:data:`SUMMARY` of every variant, as a Markdown table."""
     values = tabulate(rows)
-    table = [["held-out attributes, %", *(text for name in SUMMARY for text in (name, "hybrid's lead"))]]
+    table = [["held-out attributes, %", "seeds", *(text for name in SUMMARY for text in (name, "hybrid's lead"))]]
     for variant in GRID:
         cells = [text for figure in SUMMARY.values() for text in _cell(values, variant.name, figure)]
+        seeds = max((len(values.get((variant.name, figure), {})) for figure in SUMMARY.values()), default=0)
         if any(cells):
-            table.append([variant.label, *cells])
+            table.append([variant.label, str(seeds), *cells])
     return _lines(table)
 
 

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,9 +7,11 @@ import pytest
 from gshn import ablate
 from gshn.ablation.grid import GRID, QUICK
 from gshn.ablation.report import Interval, difference, interval, markdown, picture, summary, tables, tabulate
-from gshn.ablation.run import Row
+from gshn.ablation.run import Row, read_rows
 from gshn.config import load_config
 from gshn.errors import ConfigError, DataError
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 def row(variant: str, seed: int, value: float, task: str = "vqa", split: str = "test", metric: str = "accuracy") -> Row:
@@ -57,7 +60,7 @@ def test_tables_and_picture() -> None:
 def test_summary_is_of_held_out_attributes() -> None:
     held_out = [row(v, s, x, split="attributes") for v, x in (("hybrid", 0.8), ("gat", 0.7)) for s in range(2)]
     lines = summary([*ROWS, *held_out]).splitlines()
-    assert len(lines) == 4 and lines[0].startswith("| held-out attributes, % | retrieval R@1 | hybrid's lead | VQA |")
+    assert len(lines) == 4 and lines[0].startswith("| held-out attributes, % | seeds | retrieval R@1 | hybrid's lead |")
     assert "| 80.0 ± 0.0 |" in lines[2] and "| 70.0 ± 0.0 | **10.0 ± 0.0** |" in lines[3]
     assert summary([*ROWS, *held_out]) in markdown([*ROWS, *held_out])
 
@@ -104,3 +107,13 @@ def test_a_grid_that_goes_on(monkeypatch, tmp_path, capfd) -> None:
     written = capfd.readouterr()
     assert "entailment, %" in written.out and "pretrain:" not in written.err
     assert (tmp_path / "out" / "ablation.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_docs_tables_are_of_the_committed_rows() -> None:
+    results = ROOT / "docs" / "results"
+    rows = read_rows(results / "ablation.json")
+    assert {row["variant"] for row in rows} >= {"hybrid", "gat", "snn", "patches"}
+    assert (results / "ablation.md").read_text() == markdown(rows), "python -m gshn.ablate --report --out docs/results"
+    begin, end = "<!-- python -m gshn.ablate --report --out docs/results -->\n", "<!-- end of ablation -->"
+    text = (ROOT / "README.md").read_text()
+    assert text[text.index(begin) + len(begin) : text.index(end)].strip() == summary(rows).strip()
