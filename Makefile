@@ -49,9 +49,9 @@ test-peers: setup $(PEERS:%=.venv-peers/%/ready) .venv-peers/nir-1.0.4
 bench: .venv-bench/ready
 	.venv-bench/bin/python -m benchmarks --json benchmarks.json --plot docs/speed.png
 
-.venv-bench/ready: pyproject.toml $(filter .uv/bin/uv,$(UV))
+.venv-bench/ready: pyproject.toml benchmarks/overrides.txt $(filter .uv/bin/uv,$(UV))
 	test -x .venv-bench/bin/python || $(UV) venv --quiet --python ">=3.11,<3.13" .venv-bench
-	VIRTUAL_ENV="$(CURDIR)/.venv-bench" $(UV) pip install --quiet --editable ".[lava,minilm]" --group bench
+	VIRTUAL_ENV="$(CURDIR)/.venv-bench" $(UV) pip install --quiet --editable ".[lava,minilm]" --group bench --overrides benchmarks/overrides.txt
 	touch $@
 
 lint: setup
