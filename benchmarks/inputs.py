@@ -26,7 +26,7 @@ def measure(rounds: int) -> list[Row]:
 
     steps = rounds + WARM
     with tempfile.TemporaryDirectory() as folder:
-        cache = os.environ.get("GSHN_BENCH_CACHE", str(Path(folder) / "cache"))
+        cache = Path(folder) / "cache"
         overrides = ["data.pairs.train=2000", "data.pairs.test=64", "finetune.tasks=[]", f"pretrain.steps={steps}"]
         trainer = Trainer(load_config("default", [*overrides, f"data.cache={cache}"]), Path(folder) / "run", False)
         waited: list[float] = []

@@ -49,8 +49,9 @@ def main() -> None:
     others = [profile(folder, arguments.images) for folder in arguments.compare]
     measured = {} if arguments.no_measure else measure_model(own.model, Meter())
     report = report_of(own, models, measured, arguments.backend, arguments.precision, others)
+    page = html(report)
     write_atomically(arguments.out / "report.json", json.dumps(report, indent=2) + "\n")
-    write_atomically(arguments.out / "report.html", html(report))
+    write_atomically(arguments.out / "report.html", page)
     print_summary(report, str(arguments.checkpoint))
     print(f"{arguments.out / 'report.html'}")
 

@@ -10,7 +10,9 @@ import re
 import shutil
 import subprocess
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
@@ -28,6 +30,19 @@ SHARED = 1 << 16
 """Size of the input from which threads share the work."""
 SURROGATES = {"atan": 0, "fast_sigmoid": 1, "sigmoid": 2}
 NAMES = {torch.float32: ("f32", ctypes.c_float), torch.float64: ("f64", ctypes.c_double)}
+
+
+_by_operators: ContextVar[bool] = ContextVar("by_operators", default=False)
+
+
+@contextmanager
+def by_operators() -> Iterator[None]:
+    """PyTorch's operators in place of the kernels in this context: who counts operators does not see C."""
+    token = _by_operators.set(True)
+    try:
+        yield
+    finally:
+        _by_operators.reset(token)
 
 
 def folder() -> Path:
@@ -83,6 +98,8 @@ def library() -> ctypes.CDLL | None:
 
 def usable(x: Tensor, steps: int = MAX_STEPS) -> bool:
     """Whether there is a kernel for inputs of shape (T, M); ``forward`` alone takes any number of steps."""
+    if _by_operators.get():
+        return False
     fits = x.device.type == "cpu" and x.dtype in NAMES and len(x) <= steps and (x.shape[1] < 2 or x.stride(1) == 1)
     return fits and library() is not None
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from gshn.neurons.native import by_operators
 from neuromorphic.profiling.energy import Operations
 
 aten = torch.ops.aten
@@ -74,7 +75,7 @@ def count_operations(call: Callable[[], object]) -> Operations:
     """
     counter = FlopCounterMode(display=False, custom_mapping=ARITHMETIC)
     # Attention by its definition: its fused CPU kernel is unknown to the counter.
-    with sdpa_kernel(SDPBackend.MATH), counter:
+    with sdpa_kernel(SDPBackend.MATH), by_operators(), counter:
         call()
     flops = counter.get_flop_counts().get("Global", {})
     elementwise = sum(count for operator, count in flops.items() if operator in ARITHMETIC)

@@ -64,9 +64,6 @@ class Joules:
     low: float = 0.0
     high: float = 0.0
 
-    def __add__(self, other: Joules) -> Joules:
-        return Joules(self.low + other.low, self.high + other.high)
-
 
 @dataclass
 class EnergyModel:

@@ -20,7 +20,7 @@ from gshn.errors import CheckpointError
 from gshn.model import GSHN
 from neuromorphic.backends import Precision
 from neuromorphic.execution.operations import LayerCount
-from neuromorphic.export.images import graph_inputs, held_out_images
+from neuromorphic.export.images import graph_inputs
 from neuromorphic.profiling.counts import ImageCount, Parts, Source, count_images, count_parts, totals
 from neuromorphic.profiling.dense import count_operations
 from neuromorphic.profiling.energy import EnergyModel, Operations, Workload, joules
@@ -109,18 +109,29 @@ def profile(checkpoint: Path, images: int, source: Source = "torch", precision: 
             "is not hybrid"
         )
     encoder = model.encoder.spiking
-    if encoder.relu:
-        inputs, counted = graph_inputs(model, images), []
-    else:
-        inputs = held_out_images(model, images)
-        counted = count_images(encoder, inputs, source, precision)
+    inputs = graph_inputs(model, images)
+    counted = [] if encoder.relu else count_images(encoder, inputs, source, precision)
     twin = relu_twin(encoder)
     operations = Operations()
     for own in inputs.values():
         operations += count_operations(partial(twin, own.x, own.aggregation))
-    metrics = checkpoint / "metrics.json"
-    figures = json.loads(metrics.read_text()) if metrics.is_file() else {}
+    figures = read_figures(checkpoint / "metrics.json")
     return Profile(checkpoint, model, counted, count_parts(model, images), operations * (1 / images), figures)
+
+
+def read_figures(path: Path) -> dict[str, Any]:
+    """A run's figures; none where it was stopped before it had any.
+
+    Raises:
+        CheckpointError: the file is broken.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        figures: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise CheckpointError(f"{path} is broken ({error}); delete it, or train again") from None
+    return figures
 
 
 def relu_twin(encoder: SpikingGraphEncoder) -> SpikingGraphEncoder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +19,8 @@ from torch_geometric.data import Batch
 
 from gshn.errors import CheckpointError, GSHNError
 from gshn.inference import spiking_inputs
+from gshn.neurons.lif import LIFParameters, spike_function
+from gshn.neurons.multistep import lif
 from neuromorphic import profile as command
 from neuromorphic.execution.operations import LayerCount
 from neuromorphic.export.report import pytorch_spikes
@@ -104,6 +107,9 @@ def test_operators_are_counted() -> None:
     assert attention.mac == 2 * (2 * 5 * 5 * 4)
     assert attention.elementwise >= 5 * 2 * 5 * 5  # the softmax
     assert count_operations(lambda: nn.Embedding(5, 3)(torch.tensor([1, 2]))) == Operations()
+    # Neurons, too, though on the CPU they run in C: a product, a sum and a difference for each step at least.
+    neurons = count_operations(lambda: lif(torch.randn(8, 100), LIFParameters(), spike_function("atan", 2.0)))
+    assert neurons.elementwise >= 8 * 100 * 3
     convolution, image = nn.Conv2d(3, 6, 3, padding=1), torch.randn(2, 3, 5, 5)
     assert count_operations(lambda: convolution(image)).mac == 2 * 25 * 6 * 27
 
@@ -252,6 +258,26 @@ def test_bad_arguments_are_one_line(
         run(monkeypatch, "--checkpoint", finished, "--out", tmp_path / "out", "--images", "2", *arguments)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out" / "report.json").exists()
+
+
+def test_a_broken_metrics_file_is_one_line(finished: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    (copy / "metrics.json").write_text('{"vqa.acc')
+    with pytest.raises(CheckpointError, match=r"metrics\.json is broken"):
+        profile(copy, 2)
+
+
+def test_nothing_is_written_where_the_page_fails(
+    monkeypatch: pytest.MonkeyPatch, finished: Path, tmp_path: Path
+) -> None:
+    def fail(report: object) -> str:
+        raise GSHNError("no page")
+
+    monkeypatch.setattr("neuromorphic.profiling.page.html", fail)
+    with pytest.raises(GSHNError, match="no page"):
+        run(monkeypatch, "--checkpoint", finished, "--out", tmp_path / "out", "--images", 2, "--no-measure")
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_config_of_the_twin() -> None:
