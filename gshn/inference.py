@@ -13,11 +13,12 @@ from tqdm import tqdm
 from gshn.encoders.aggregation import Aggregation
 from gshn.encoders.alignment import Embeddings
 from gshn.encoders.hybrid import EncodedGraphs, HybridEncoder, NodeInputs
+from gshn.encoders.padding import cat_padded
 from gshn.encoders.spiking import SpikeTrains
 from gshn.encoders.text import tokenize
 from gshn.graphs.dataset import GraphDataset
 from gshn.graphs.scene_graph import SceneGraph
-from gshn.model import GSHN
+from gshn.model import GSHN, NodeTokens
 
 IMAGES_PER_BATCH = 64
 TEXTS_PER_BATCH = 64
@@ -100,20 +101,14 @@ def chunks(total: int, size: int, label: str) -> Iterator[list[int]]:
             bar.update(len(indices))
 
 
-def padded(parts: Sequence[Tensor]) -> Tensor:
-    """Concatenate batches of shape (B, S, ...), each padded with zeros to the largest S."""
-    width = max(x.shape[1] for x in parts)
-    return torch.cat([torch.cat([x, x.new_zeros(x.shape[0], width - x.shape[1], *x.shape[2:])], dim=1) for x in parts])
-
-
 def join(parts: Sequence[Embeddings]) -> Embeddings:
     """Concatenate embeddings."""
     whole = torch.cat([part.whole for part in parts])
     spikes = [part.spikes for part in parts if part.spikes is not None]
     return Embeddings(
         whole,
-        padded([part.parts for part in parts]),
-        padded([part.mask for part in parts]),
+        cat_padded([part.parts for part in parts]),
+        cat_padded([part.mask for part in parts]),
         join(spikes) if spikes else None,
     )
 
@@ -123,18 +118,12 @@ class EncodedImages:
     """What is kept of the encoded images of a data set, on the CPU.
 
     Attributes:
-        nodes: Node tokens V', shape (I, S, C).
-        mask: True at nodes, shape (I, S).
-        embeddings: Of the images.
+        tokens: Of all I images.
+        embeddings: Of the same.
     """
 
-    nodes: Tensor
-    mask: Tensor
+    tokens: NodeTokens
     embeddings: Embeddings
-
-    def chosen(self, images: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Node tokens and mask of some images."""
-        return self.nodes[images].to(device), self.mask[images].to(device)
 
 
 @torch.inference_mode()
@@ -147,10 +136,9 @@ def encode_images(
         encoded = encode(model, graphs.batch(indices), backend)
         if encoded.spikes is not None:
             count.add(encoded.spikes)
-        tokens.append([part.cpu() for part in model.node_tokens(encoded)])
+        tokens.append(model.node_tokens(encoded).to(torch.device("cpu")))
         embeddings.append(model.embed_images(encoded))
-    nodes, mask = (padded([parts[k] for parts in tokens]) for k in range(2))
-    return EncodedImages(nodes, mask, join(embeddings))
+    return EncodedImages(NodeTokens.cat(tokens), join(embeddings))
 
 
 @torch.inference_mode()
@@ -159,5 +147,5 @@ def embed_texts(model: GSHN, texts: Sequence[str]) -> Embeddings:
     parts = []
     for indices in chunks(len(texts), TEXTS_PER_BATCH, "texts"):
         ids, mask = (t.to(device_of(model)) for t in tokenize(model.tokenizer, [texts[i] for i in indices]))
-        parts.append(model.embed_texts(model.encode_text(ids, mask), mask))
+        parts.append(model.embed_texts(model.encode_text(ids, mask)))
     return join(parts)

@@ -20,9 +20,10 @@ from gshn.encoders.alignment import AlignmentHead, Embeddings, similarity
 from gshn.encoders.fusion import FusionTransformer
 from gshn.encoders.hybrid import EncodedGraphs, HybridEncoder, NodeInputs
 from gshn.encoders.nodes import NodeEmbedding
+from gshn.encoders.padding import Padded
 from gshn.encoders.spikformer import SpikformerEncoder, SpikingText
 from gshn.encoders.spiking import SpikeTrains
-from gshn.encoders.text import TextEncoder, wrap_tokenizer
+from gshn.encoders.text import EncodedTexts, TextEncoder, wrap_tokenizer
 from gshn.encoders.transformer import TransformerEncoder
 from gshn.errors import CheckpointError
 from gshn.files import write_atomically
@@ -48,6 +49,17 @@ class Vocabulary:
     answers: dict[str, list[str]]
     words: list[int]
     feature_channels: int
+
+
+@dataclass(frozen=True)
+class NodeTokens(Padded):
+    """What fusion sees of B images.
+
+    Attributes:
+        nodes: V', shape (B, S, C).
+    """
+
+    nodes: Tensor
 
 
 Encoder = HybridEncoder | TransformerEncoder | SpikformerEncoder
@@ -114,7 +126,13 @@ class GSHN(nn.Module):
         if self.encoder.spiking is not None:
             spiking = self.encoder.spiking
             self.stl = SpikedTextLearning(
-                m.width, m.width, len(vocabulary.words), spiking.steps, spiking.p, spiking.spike, spiking.relu
+                self.text.word_channels,
+                m.width,
+                len(vocabulary.words),
+                spiking.steps,
+                spiking.p,
+                spiking.spike,
+                spiking.relu,
             )
 
     def __repr__(self) -> str:
@@ -134,27 +152,30 @@ class GSHN(nn.Module):
         """Encode a batch of scene graphs, optionally with spikes that another simulator computed."""
         return self.encoder(self.node_inputs(graphs), spikes)
 
-    def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Hidden states of texts, shape (B, L, C)."""
-        return self.text(input_ids, attention_mask)
+    def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> EncodedTexts:
+        """Encode texts, given as token ids of shape (B, L)."""
+        texts: EncodedTexts = self.text(input_ids, attention_mask)
+        return texts
 
-    def node_tokens(self, encoded: EncodedGraphs) -> tuple[Tensor, Tensor]:
-        """V' per graph, padded: shape (B, S, C), and its mask (B, S)."""
-        return to_dense_batch(encoded.nodes, encoded.batch, batch_size=encoded.num_graphs)
+    def node_tokens(self, encoded: EncodedGraphs) -> NodeTokens:
+        """V' per graph, padded."""
+        nodes, mask = to_dense_batch(encoded.nodes, encoded.batch, batch_size=encoded.num_graphs)
+        return NodeTokens(mask, nodes)
 
     def embed_images(self, encoded: EncodedGraphs) -> Embeddings:
         """Embeddings of encoded scene graphs."""
-        out: Embeddings = self.image_head(encoded.readout, *self.node_tokens(encoded))
+        tokens = self.node_tokens(encoded)
+        out: Embeddings = self.image_head(encoded.readout, tokens.nodes, tokens.mask)
         if (stl := self.spike_embeddings) is None or encoded.spikes is None:
             return out
         return replace(out, spikes=stl.embed_images(encoded.spikes.output, encoded.batch, encoded.num_graphs))
 
-    def embed_texts(self, hidden: Tensor, attention_mask: Tensor) -> Embeddings:
+    def embed_texts(self, texts: EncodedTexts) -> Embeddings:
         """Embeddings of texts: [CLS] stands for the whole, every token for itself."""
-        out: Embeddings = self.text_head(hidden[:, 0], hidden, attention_mask.bool())
+        out: Embeddings = self.text_head(texts.hidden[:, 0], texts.hidden, texts.mask)
         if (stl := self.spike_embeddings) is None:
             return out
-        return replace(out, spikes=stl.embed_texts(hidden, attention_mask.bool()))
+        return replace(out, spikes=stl.embed_texts(texts.words, texts.mask))
 
     @property
     def spike_embeddings(self) -> SpikedTextLearning | None:
@@ -186,48 +207,41 @@ class GSHN(nn.Module):
         """Inverse temperature of the contrastive loss, at most 100."""
         return self.logit_scale.clamp(max=4.6052).exp()
 
-    def fuse(self, hidden: Tensor, attention_mask: Tensor, nodes: Tensor, node_mask: Tensor) -> Tensor:
-        """Let texts look at node tokens, see :class:`FusionTransformer`; a token is told first how well it is met.
+    def fuse(self, texts: EncodedTexts, images: NodeTokens) -> Tensor:
+        """Let texts look at images, see :class:`FusionTransformer`; a token is told first how well it is met.
 
         text[a] = hidden[a] + W max_s <p_a, p_s> + b, with p the parts' vectors that retrieval compares: what "red" and
         a red segment have in common was learned there.
 
         Args:
-            hidden: States of texts, shape (B, L, C).
-            attention_mask: Shape (B, L).
-            nodes: Node tokens of each text's graph, shape (B, S, C).
-            node_mask: Shape (B, S).
+            texts: B texts.
+            images: The image of each.
 
         Returns:
             Fused states, shape (B, L, C).
         """
-        tokens = self.text_head(hidden[:, 0], hidden, attention_mask.bool()).parts
-        segments = self.image_head(nodes[:, 0], nodes, node_mask).parts
-        met = torch.einsum("bac,bsc->bas", tokens, segments).masked_fill(~node_mask[:, None], -1.0).amax(dim=2)
-        return self.fusion(hidden + self.found(met[..., None]), attention_mask, nodes, node_mask)
+        tokens = self.text_head(texts.hidden[:, 0], texts.hidden, texts.mask).parts
+        segments = self.image_head(images.nodes[:, 0], images.nodes, images.mask).parts
+        met = torch.einsum("bac,bsc->bas", tokens, segments).masked_fill(~images.mask[:, None], -1.0).amax(dim=2)
+        told = texts.hidden + self.found(met[..., None])
+        fused: Tensor = self.fusion(told, texts.mask, images.nodes, images.mask)
+        return fused
 
-    def answer(
-        self, task: str, nodes: Tensor, node_mask: Tensor, input_ids: Tensor, attention_mask: Tensor, image: Tensor
-    ) -> Tensor:
+    def answer(self, task: str, images: NodeTokens, texts: EncodedTexts, image: Tensor) -> Tensor:
         """Answer the texts of a task: its head reads [CLS], fused with each of a text's K images in turn.
 
         Args:
             task: Name of the task.
-            nodes: Node tokens of I images, shape (I, S, C).
-            node_mask: Shape (I, S).
-            input_ids: Texts, shape (B, L).
-            attention_mask: Shape (B, L).
+            images: I images.
+            texts: B texts.
             image: Indices of each text's images, shape (B, K).
 
         Returns:
             Logits over ``vocabulary.answers[task]``, shape (B, A).
         """
-        texts, images = image.shape
-        hidden = self.encode_text(input_ids, attention_mask)
         # Both images of a pair in one call.
-        flat = image.T.flatten()
-        fused = self.fuse(hidden.repeat(images, 1, 1), attention_mask.repeat(images, 1), nodes[flat], node_mask[flat])
-        first = fused[:, 0].reshape(images, texts, -1).transpose(0, 1).flatten(1)
+        fused = self.fuse(EncodedTexts.cat([texts] * image.shape[1]), images[image.T.flatten()])
+        first = fused[:, 0].reshape(*image.T.shape, -1).transpose(0, 1).flatten(1)
         logits: Tensor = self.answer_heads[task](first)
         return logits
 

@@ -1,15 +1,59 @@
-"""Less work on padding."""
+"""Sequences of differing length in one batch, and less work on their padding."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gshn.distributed import gather
+
 ROWS_PER_GROUP = 32
 """Fewer cost more in calls than they save in padding."""
+
+
+@dataclass(frozen=True)
+class Padded:
+    """B sequences: tensors of shape (B, S, ...), zeros where padded; a field is None where there is no such thing.
+
+    Attributes:
+        mask: True where not padded, shape (B, S).
+    """
+
+    mask: Tensor
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        return type(self)(**{name: None if x is None else change(x) for name, x in own.items()})
+
+    def __getitem__(self, rows: Tensor) -> Self:
+        """Some of the sequences."""
+        return self._each(lambda x: x[rows])
+
+    def to(self, device: torch.device) -> Self:
+        """The same on a device."""
+        return self._each(lambda x: x.to(device))
+
+    def gathered(self) -> Self:
+        """Everybody's sequences, see :func:`gshn.distributed.gather`."""
+        # Which takes three dims, and no bools.
+        return self._each(lambda x: gather(x[..., None].float())[..., 0] > 0 if x.dtype == torch.bool else gather(x))
+
+    @classmethod
+    def cat(cls, parts: Sequence[Self]) -> Self:
+        """Several batches as one, padded to the longest sequence of all."""
+        columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(cls)}
+        return cls(**{name: None if xs[0] is None else cat_padded(xs) for name, xs in columns.items()})
+
+
+def cat_padded(parts: Sequence[Tensor]) -> Tensor:
+    """Concatenate batches of shape (B, S, ...), each padded with zeros to the largest S."""
+    width = max(x.shape[1] for x in parts)
+    return torch.cat([torch.cat([x, x.new_zeros(x.shape[0], width - x.shape[1], *x.shape[2:])], dim=1) for x in parts])
 
 
 def in_groups_of_like_length(encode: Callable[[Tensor, int], Tensor], mask: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch_geometric.utils import to_dense_batch
 from gshn.config import ModelConfig
 from gshn.encoders.hybrid import EncodedGraphs, NodeInputs
 from gshn.encoders.spiking import SpikeTrains
+from gshn.encoders.text import EncodedTexts, look_up
 from gshn.neurons.lif import LIFParameters, Spike, spike_function
 from gshn.neurons.multistep import lif
 
@@ -137,15 +138,16 @@ class SpikingText(nn.Module):
 
     def __init__(self, config: ModelConfig, vocabulary_size: int):
         super().__init__()
+        self.word_channels = config.width
         self.tokens = nn.Embedding(vocabulary_size, config.width)
         self.positions = nn.Embedding(config.text.max_length, config.width)
         self.transformer = spiking_transformer(config, config.text.heads, config.text.layers)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Encode token ids of shape (B, L) to hidden states of shape (B, L, width), zero at padding."""
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> EncodedTexts:
+        """Encode token ids of shape (B, L)."""
         mask = attention_mask.bool()
         position = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
         states, _ = self.transformer(self.tokens(input_ids[mask]) + self.positions(position[mask]), mask)
-        out = states.new_zeros(*mask.shape, states.shape[1])
-        out[mask] = states
-        return out
+        hidden = states.new_zeros(*mask.shape, states.shape[1])
+        hidden[mask] = states
+        return EncodedTexts(mask, hidden, look_up(self.tokens, input_ids, mask))

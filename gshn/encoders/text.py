@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import torch.nn.functional as F
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
 from transformers import AutoModel, BertConfig, BertModel, PreTrainedTokenizerFast
 
 from gshn.config import ModelConfig
-from gshn.encoders.padding import in_groups_of_like_length
+from gshn.encoders.padding import Padded, in_groups_of_like_length
 from gshn.errors import ConfigError
 
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -62,6 +64,26 @@ def wrap_tokenizer(tokenizer: Tokenizer, max_length: int) -> PreTrainedTokenizer
     )
 
 
+@dataclass(frozen=True)
+class EncodedTexts(Padded):
+    """Output of a text encoder for B texts.
+
+    Attributes:
+        hidden: What each token means where it stands, shape (B, L, C).
+        words: What it means wherever it stands: its entry in the encoder's dictionary, without position or context,
+            standardised, shape (B, L, W).
+    """
+
+    hidden: Tensor
+    words: Tensor
+
+
+def look_up(dictionary: nn.Embedding, input_ids: Tensor, mask: Tensor) -> Tensor:
+    """:attr:`EncodedTexts.words` of token ids of shape (B, L)."""
+    entries = dictionary(input_ids)
+    return F.layer_norm(entries, entries.shape[-1:]) * mask[..., None]
+
+
 class TextEncoder(nn.Module):
     """A transformers encoder; outputs are projected to the model's width where it has another."""
 
@@ -93,17 +115,20 @@ class TextEncoder(nn.Module):
                 attention_probs_dropout_prob=0.0,
             )
             self.bert = BertModel(bert, add_pooling_layer=False)
-        hidden = self.bert.config.hidden_size
-        self.projection = nn.Identity() if hidden == config.width else nn.Linear(hidden, config.width)
+        self.word_channels: int = self.bert.config.hidden_size
+        same = self.word_channels == config.width
+        self.projection = nn.Identity() if same else nn.Linear(self.word_channels, config.width)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Encode token ids of shape (B, L) to hidden states of shape (B, L, width)."""
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> EncodedTexts:
+        """Encode token ids of shape (B, L)."""
 
         def encode(rows: Tensor, length: int) -> Tensor:
             ids, mask = input_ids[rows, :length], attention_mask[rows, :length]
             return self.projection(self.bert(input_ids=ids, attention_mask=mask).last_hidden_state)
 
-        return in_groups_of_like_length(encode, attention_mask)
+        mask = attention_mask.bool()
+        words = look_up(self.bert.get_input_embeddings(), input_ids, mask)
+        return EncodedTexts(mask, in_groups_of_like_length(encode, mask), words)
 
 
 def tokenize(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> tuple[Tensor, Tensor]:

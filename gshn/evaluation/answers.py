@@ -24,7 +24,8 @@ def answer_all(model: GSHN, corpus: TaskCorpus, count: SpikeCount, backend: Spik
         examples = [corpus.examples[row] for row in rows]
         ids, attention = (t.to(device) for t in tokenize(model.tokenizer, [example.text for example in examples]))
         images, image = torch.tensor([example.images for example in examples]).unique(return_inverse=True)
-        logits = model.answer(task, *encoded.chosen(images, device), ids, attention, image.to(device))
+        tokens = encoded.tokens[images].to(device)
+        logits = model.answer(task, tokens, model.encode_text(ids, attention), image.to(device))
         out += [answers[index] for index in logits.argmax(dim=1).tolist()]
     return out
 

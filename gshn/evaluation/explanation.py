@@ -79,11 +79,11 @@ def explain(model: GSHN, graph: SceneGraph, caption: str) -> Explanation:
     device = device_of(model)
     encoded = model.encode_graphs(Batch.from_data_list([graph]).to(device))
     ids, mask = (t.to(device) for t in tokenize(model.tokenizer, [caption]))
-    hidden = model.encode_text(ids, mask)
-    texts, images = model.embed_texts(hidden, mask), model.embed_images(encoded)
+    read = model.encode_text(ids, mask)
+    texts, images = model.embed_texts(read), model.embed_images(encoded)
     met = (texts.parts[0] @ images.parts[0].T).cpu()
     with model.fusion.watched() as weights:
-        fused = model.fuse(hidden, mask, *model.node_tokens(encoded))
+        fused = model.fuse(read, model.node_tokens(encoded))
     spiking, continuous = paths(model, encoded)
     return Explanation(
         tokens=[str(token) for token in model.tokenizer.convert_ids_to_tokens(ids[0].tolist())],

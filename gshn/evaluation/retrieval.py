@@ -87,7 +87,7 @@ def reranked(
     for rows in chunks(len(pairs), 4 * TEXTS_PER_BATCH, "pairs"):
         text, image = pairs[rows].T
         ids, attention = (t.to(device) for t in tokenize(model.tokenizer, [texts[i] for i in text.tolist()]))
-        fused = model.fuse(model.encode_text(ids, attention), attention, *images.chosen(image, device))
+        fused = model.fuse(model.encode_text(ids, attention), images.tokens[image].to(device))
         match[text, image] = model.matching_head(fused[:, 0]).float().softmax(dim=1)[:, 1].cpu()
     to_images, to_texts = (torch.where(own, 2 + match, scores) for own in near)
     return to_images, to_texts

@@ -39,14 +39,16 @@ def traces(spikes: Tensor, p: LIFParameters) -> Tensor:
 class SpikedTextLearning(nn.Module):
     """Text as spike trains, their embeddings and the image's for a contrast of both, and a prediction of words.
 
-    Every text token drives a LIF population with the constant current W h + b, h its hidden state; the population has
-    the dynamics of the image's spiking path and as many neurons per token as that has per node. Hidden states are
+    Every text token drives a LIF population with the constant current W h + b, h its word's entry in the text encoder's
+    dictionary (:attr:`gshn.encoders.text.EncodedTexts.words`); the population has the dynamics of the image's spiking
+    path and as many neurons per token as that has per node. A word has the same spikes wherever it stands: what "red" and
+    "star" are is put together in the image's code, so that a red star is found by who never read of one. Entries are
     detached: the text teaches the discrete code, not the other way round.
     """
 
     def __init__(
         self,
-        text_channels: int,
+        word_channels: int,
         channels: int,
         words: int,
         steps: int,
@@ -54,18 +56,24 @@ class SpikedTextLearning(nn.Module):
         spike: Spike,
         relu: bool = False,
     ):
-        """Build the heads; ``words`` is the number of words that can be predicted, ``relu`` as in the image's path."""
+        """Build the heads.
+
+        Args:
+            word_channels: W, channels of the text encoder's dictionary.
+            channels: C, of the image's spiking path; ``steps``, ``p``, ``spike`` and ``relu`` are that path's, too.
+            words: Number of words that can be predicted.
+        """
         super().__init__()
         self.steps, self.p, self.spike, self.relu = steps, p, spike, relu
-        self.current = nn.Linear(text_channels, channels)
+        self.current = nn.Linear(word_channels, channels)
         nn.init.constant_(self.current.bias, 0.5 * (p.v_threshold - p.v_leak) / p.r)
         self.log_scale = nn.Parameter(torch.tensor(2.0))
         # Rates are small and of many zeros; the norm brings them to the scale that a linear layer's weights start for.
         self.words = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, words))
 
-    def text_spikes(self, hidden: Tensor) -> Tensor:
-        """Spikes of every token: hidden states of shape (M, C_text) -> (T, M, C)."""
-        current = self.current(hidden.detach().float())
+    def text_spikes(self, words: Tensor) -> Tensor:
+        """Spikes of every token: words of shape (M, W) -> (T, M, C)."""
+        current = self.current(words.detach().float())
         current = current.expand(self.steps, *current.shape)
         return torch.relu(current) if self.relu else lif(current, self.p, self.spike)
 
@@ -73,14 +81,14 @@ class SpikedTextLearning(nn.Module):
         """Inverse temperature of the contrast, at most 100."""
         return self.log_scale.clamp(max=4.6052).exp()
 
-    def embed_texts(self, hidden: Tensor, mask: Tensor) -> Embeddings:
+    def embed_texts(self, words: Tensor, mask: Tensor) -> Embeddings:
         """Texts as spikes.
 
         Args:
-            hidden: Hidden states, shape (B, L, C_text).
+            words: Shape (B, L, W).
             mask: True at tokens, shape (B, L).
         """
-        return self._embed(self.text_spikes(hidden[mask]), mask)
+        return self._embed(self.text_spikes(words[mask]), mask)
 
     def embed_images(self, spikes: Tensor, batch: Tensor, num_graphs: int) -> Embeddings:
         """Images as spikes.

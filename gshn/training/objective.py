@@ -12,11 +12,12 @@ from gshn.config import ObjectiveConfig
 from gshn.distributed import gather, global_mean, row_offset, world_size
 from gshn.encoders.alignment import Embeddings
 from gshn.encoders.hybrid import EncodedGraphs
+from gshn.encoders.text import EncodedTexts
 from gshn.losses.contrastive import spike_contrast, symmetric_info_nce
 from gshn.losses.firing_rate import firing_rate_penalty
 from gshn.losses.masked_language import IGNORE
 from gshn.losses.matching import hard_negatives
-from gshn.model import GSHN
+from gshn.model import GSHN, NodeTokens
 from gshn.training.batches import PairBatch, TaskBatch
 
 
@@ -54,7 +55,8 @@ class Objective(nn.Module):
                 losses[f"{task}_firing_rate"] = penalty
                 total = total + self.weights.firing_rate * penalty
             tokens = self.model.node_tokens(encoded)
-            logits = self.model.answer(task, *tokens, texts.input_ids, texts.attention_mask, texts.image)
+            read = self.model.encode_text(texts.input_ids, texts.attention_mask)
+            logits = self.model.answer(task, tokens, read, texts.image)
             # Of answers that people gave, each counts by how right it is; with one right answer: cross-entropy.
             target = texts.answer / texts.answer.sum(dim=1, keepdim=True)
             losses[task] = global_mean(F.cross_entropy(logits.float(), target, reduction="none"))
@@ -66,8 +68,8 @@ class Objective(nn.Module):
         model, w = self.model, self.weights
         losses: dict[str, Tensor] = {}
         encoded = model.encode_graphs(pairs.graphs)
-        hidden = model.encode_text(pairs.input_ids, pairs.attention_mask)
-        texts = model.embed_texts(hidden, pairs.attention_mask)
+        read = model.encode_text(pairs.input_ids, pairs.attention_mask)
+        texts = model.embed_texts(read)
         images = model.embed_images(encoded)
         text_to_image, image_to_text = both_ways(model.scale(), model.alignment, texts, images)
         if w.itc:
@@ -85,14 +87,14 @@ class Objective(nn.Module):
                 losses["firing_rate"] = firing_rate_penalty(spikes, w.firing_rate_target)
             losses["rate"] = global_mean(spikes.firing_rate.detach()[None])
         if w.mlm or w.itm:
-            losses |= self.fusion_losses(pairs, encoded, hidden, text_to_image, image_to_text)
+            losses |= self.fusion_losses(pairs, encoded, read, text_to_image, image_to_text)
         return losses
 
     def fusion_losses(
         self,
         pairs: PairBatch,
         encoded: EncodedGraphs,
-        hidden: Tensor,
+        texts: EncodedTexts,
         text_to_image: Tensor,
         image_to_text: Tensor,
     ) -> dict[str, Tensor]:
@@ -102,39 +104,30 @@ class Objective(nn.Module):
         caption.
         """
         model, w = self.model, self.weights
-        rows = torch.arange(0, hidden.shape[0], w.fusion_stride, device=hidden.device)
-        nodes, node_mask = model.node_tokens(encoded)
-        mask = pairs.attention_mask
+        count, device = pairs.input_ids.shape[0], pairs.input_ids.device
+        rows = torch.arange(0, count, w.fusion_stride, device=device)
+        images = model.node_tokens(encoded)
         losses: dict[str, Tensor] = {}
         if w.mlm:
-            masked = model.encode_text(pairs.masked_ids[rows], mask[rows])
-            fused = model.fuse(masked, mask[rows], nodes[rows], node_mask[rows])
+            masked = model.encode_text(pairs.masked_ids[rows], pairs.attention_mask[rows])
+            fused = model.fuse(masked, images[rows])
             labels = pairs.labels[rows]
             at = labels != IGNORE
             logits = model.language_head(fused[at]).float()
             losses["mlm"] = global_mean(F.cross_entropy(logits, labels[at], reduction="none"))
         if w.itm:
-            ids = pairs.input_ids
-            everybody = gather(ids[..., None] * mask[..., None])[..., 0]  # padding as 0, in everybody's width
-            own = F.pad(ids * mask, (0, everybody.shape[1] - ids.shape[1]))[rows]
+            ids = pairs.input_ids * pairs.attention_mask
+            everybody = gather(ids[..., None])[..., 0]  # padding as 0, in everybody's width
+            own = F.pad(ids, (0, everybody.shape[1] - ids.shape[1]))[rows]
             alike = (own[:, None] == everybody[None]).all(dim=-1)
             generator = torch.Generator().manual_seed(int(pairs.noise_seed))
             total = everybody.shape[0]
-            noise = torch.rand(total, total, generator=generator).to(hidden.device)[row_offset(hidden.shape[0]) + rows]
+            noise = torch.rand(total, total, generator=generator).to(device)[row_offset(count) + rows]
             image = hard_negatives(text_to_image[rows], alike, noise)
             text = hard_negatives(image_to_text[rows], alike, 1 - noise)
-            all_nodes, all_node_mask = gather(nodes), gather(node_mask[..., None].float())[..., 0] > 0
-            all_hidden, all_mask = gather(hidden), gather(mask[..., None])[..., 0]
-            width, length = all_nodes.shape[1] - nodes.shape[1], all_hidden.shape[1] - hidden.shape[1]
-            own_nodes = F.pad(nodes, (0, 0, 0, width))[rows]
-            own_node_mask = F.pad(node_mask, (0, width))[rows]
-            own_hidden = F.pad(hidden, (0, 0, 0, length))[rows]
-            own_mask = F.pad(mask, (0, length))[rows]
             fused = model.fuse(
-                torch.cat([own_hidden, own_hidden, all_hidden[text]]),
-                torch.cat([own_mask, own_mask, all_mask[text]]),
-                torch.cat([own_nodes, all_nodes[image], own_nodes]),
-                torch.cat([own_node_mask, all_node_mask[image], own_node_mask]),
+                EncodedTexts.cat([texts[rows], texts[rows], texts.gathered()[text]]),
+                NodeTokens.cat([images[rows], images.gathered()[image], images[rows]]),
             )
             matches = torch.cat([torch.ones_like(rows), torch.zeros_like(rows), torch.zeros_like(rows)])
             logits = model.matching_head(fused[:, 0]).float()

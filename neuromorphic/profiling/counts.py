@@ -160,14 +160,14 @@ def count_parts(model: GSHN, images: int) -> Parts:
     shares["readout"] = count_operations(lambda: read_out(model, encoded)) * each
     captions = [own[0] for own, _ in zip(pairs.captions(), range(images), strict=False)]
     ids, mask = (t.to(device) for t in tokenize(model.tokenizer, captions))
-    shares["text"] = count_operations(lambda: model.embed_texts(model.encode_text(ids, mask), mask)) * each
+    shares["text"] = count_operations(lambda: model.embed_texts(model.encode_text(ids, mask))) * each
     with torch.no_grad():
         embedded = model.embed_images(encoded)
-        hidden = model.encode_text(ids, mask)
-        texts = model.embed_texts(hidden, mask)
-        nodes, node_mask = model.node_tokens(encoded)
+        read = model.encode_text(ids, mask)
+        texts = model.embed_texts(read)
+        tokens = model.node_tokens(encoded)
     shares["matching"] = count_operations(lambda: model.similarity(texts, embedded)) * each**2
-    shares["fusion"] = count_operations(lambda: model.fuse(hidden, mask, nodes, node_mask)) * each
+    shares["fusion"] = count_operations(lambda: model.fuse(read, tokens)) * each
     return parts
 
 

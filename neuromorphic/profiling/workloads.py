@@ -35,7 +35,7 @@ def measure_model(model: GSHN, meter: Meter, batch: int = 64) -> dict[str, Measu
 
     @torch.inference_mode()
     def inference() -> None:
-        texts = model.embed_texts(model.encode_text(ids, mask), mask)
+        texts = model.embed_texts(model.encode_text(ids, mask))
         model.similarity(texts, model.embed_images(model.encode_graphs(graphs)))
 
     measured = {"inference": meter.measure(inference, batch)}

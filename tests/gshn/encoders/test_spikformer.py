@@ -61,11 +61,11 @@ def test_graphs_do_not_see_each_other() -> None:
 def test_texts_do_not_see_padding_and_order_counts() -> None:
     model = tiny_model(tiny_config(*OVERRIDES)).eval()
     ids, mask = tokenize(model.tokenizer, ["a star", "a star on grass"])
-    together = model.encode_text(ids, mask)
-    alone = model.encode_text(ids[:1, :4], mask[:1, :4])
+    together = model.encode_text(ids, mask).hidden
+    alone = model.encode_text(ids[:1, :4], mask[:1, :4]).hidden
     torch.testing.assert_close(together[0, :4], alone[0], atol=1e-5, rtol=1e-5)
     assert not together[0, 4:].any()
-    swapped = model.encode_text(ids[1:, [0, 2, 1, 3, 4, 5]], mask[1:])
+    swapped = model.encode_text(ids[1:, [0, 2, 1, 3, 4, 5]], mask[1:]).hidden
     assert (swapped[0, 1] - together[1, 2]).abs().max() > 1e-3, "a word elsewhere has another state"
 
 

@@ -44,8 +44,8 @@ def test_answers_are_those_of_one_text_at_a_time(task, monkeypatch) -> None:
         ids, mask = tokenize(own.tokenizer, [example.text])
         first = []
         for image in example.images:
-            nodes, node_mask = own.node_tokens(own.encode_graphs(Graphs().batch([image])))
-            first.append(own.fuse(own.encode_text(ids, mask), mask, nodes, node_mask)[:, 0])
+            tokens = own.node_tokens(own.encode_graphs(Graphs().batch([image])))
+            first.append(own.fuse(own.encode_text(ids, mask), tokens)[:, 0])
         logits = own.answer_heads[task](torch.cat(first, dim=1))
         expected.append(own.vocabulary.answers[task][int(logits.argmax())])
     count = SpikeCount()
@@ -57,8 +57,8 @@ def test_answers_are_those_of_one_text_at_a_time(task, monkeypatch) -> None:
 
 def head_input(own, pair):
     ids, mask = tokenize(own.tokenizer, CAPTIONS[:1])
-    nodes, node_mask = own.node_tokens(own.encode_graphs(Graphs().batch(pair)))
-    return own.answer("nlvr2", nodes, node_mask, ids, mask, torch.tensor([[0, 1]]))
+    tokens = own.node_tokens(own.encode_graphs(Graphs().batch(pair)))
+    return own.answer("nlvr2", tokens, own.encode_text(ids, mask), torch.tensor([[0, 1]]))
 
 
 def test_consistency_needs_every_pair_of_a_sentence(monkeypatch) -> None:
@@ -74,7 +74,7 @@ def test_reranking_orders_the_best_by_matching_and_leaves_the_rest() -> None:
     own = tiny_model().eval()
     images = encode_images(own, Graphs(), SpikeCount())
     batch = pair_batch(own, range(len(CAPTIONS)))
-    texts = own.embed_texts(own.encode_text(batch.input_ids, batch.attention_mask), batch.attention_mask)
+    texts = own.embed_texts(own.encode_text(batch.input_ids, batch.attention_mask))
     scores = similarities(own, join([texts]), images.embeddings)
     to_images, to_texts = reranked(own, CAPTIONS, images, scores, 3)
     for text, caption in enumerate(CAPTIONS):
@@ -82,7 +82,7 @@ def test_reranking_orders_the_best_by_matching_and_leaves_the_rest() -> None:
         ids, mask = tokenize(own.tokenizer, [caption])
         for image in range(10):
             if image in best:
-                fused = own.fuse(own.encode_text(ids, mask), mask, images.nodes[[image]], images.mask[[image]])
+                fused = own.fuse(own.encode_text(ids, mask), images.tokens[torch.tensor([image])])
                 match = own.matching_head(fused[:, 0]).softmax(dim=1)[0, 1]
                 assert to_images[text, image] == pytest.approx(2 + float(match), abs=1e-5)
             else:

@@ -27,7 +27,7 @@ def test_shares_add_up_to_the_alignment_by_v_prime() -> None:
     ids, mask = tokenize(model.tokenizer, [CAPTION])
     with torch.no_grad():
         encoded = model.encode_graphs(Batch.from_data_list([graph]))
-        texts, images = model.embed_texts(model.encode_text(ids, mask), mask), model.embed_images(encoded)
+        texts, images = model.embed_texts(model.encode_text(ids, mask)), model.embed_images(encoded)
         assert e.similarity == pytest.approx(float(model.similarity(texts, images)), abs=1e-6)
         alignment = float(model.alignment(texts, images))
     whole = float(texts.whole @ images.whole.T)
@@ -41,11 +41,11 @@ def test_attention_is_the_fusions_own() -> None:
     ids, mask = tokenize(model.tokenizer, [CAPTION])
     with torch.no_grad():
         tokens = model.node_tokens(model.encode_graphs(Batch.from_data_list([graph])))
-        hidden = model.encode_text(ids, mask)
-        plain = model.fuse(hidden, mask, *tokens)
+        read = model.encode_text(ids, mask)
+        plain = model.fuse(read, tokens)
         with model.fusion.watched() as weights:
-            watched = model.fuse(hidden, mask, *tokens)
-        again = model.fuse(hidden, mask, *tokens)
+            watched = model.fuse(read, tokens)
+        again = model.fuse(read, tokens)
     torch.testing.assert_close(watched, plain, atol=1e-5, rtol=1e-5)
     assert torch.equal(again, plain) and len(weights) == model.config.model.fusion_layers
     e = explain(model, graph, CAPTION)

@@ -43,7 +43,7 @@ def test_blocks_give_the_whole() -> None:
     model = tiny_model().eval()
     batch = pair_batch(model, range(len(CAPTIONS)))
     images = model.embed_images(model.encode_graphs(batch.graphs))
-    texts = model.embed_texts(model.encode_text(batch.input_ids, batch.attention_mask), batch.attention_mask)
+    texts = model.embed_texts(model.encode_text(batch.input_ids, batch.attention_mask))
     assert texts.spikes is not None and images.spikes is not None
     w = float(model.stl.scale() / model.scale())
     expected = (similarity(texts, images) + w * similarity(texts.spikes, images.spikes)) / (1 + w)
@@ -58,6 +58,6 @@ def test_without_spiked_text_learning_only_v_prime_ranks() -> None:
     model = tiny_model(tiny_config("objectives.stl_contrast=0")).eval()
     batch = pair_batch(model, range(4))
     images = model.embed_images(model.encode_graphs(batch.graphs))
-    texts = model.embed_texts(model.encode_text(batch.input_ids, batch.attention_mask), batch.attention_mask)
+    texts = model.embed_texts(model.encode_text(batch.input_ids, batch.attention_mask))
     assert texts.spikes is images.spikes is None
     torch.testing.assert_close(model.similarity(texts, images), similarity(texts, images))

@@ -91,18 +91,18 @@ class TestSpikedTextLearning:
         assert spikes.shape == (5, 7, 8)
         assert set(spikes.unique().tolist()) == {0.0, 1.0}
 
-    def contrast(self, stl: SpikedTextLearning, image: Tensor, batch: Tensor, hidden: Tensor, mask: Tensor) -> Tensor:
+    def contrast(self, stl: SpikedTextLearning, image: Tensor, batch: Tensor, words: Tensor, mask: Tensor) -> Tensor:
         """The contrast of images and texts, by wholes and parts."""
-        texts, images = stl.embed_texts(hidden, mask.bool()), stl.embed_images(image, batch, len(hidden))
+        texts, images = stl.embed_texts(words, mask.bool()), stl.embed_images(image, batch, len(words))
         logits = stl.scale() * similarity(texts, images)
         return symmetric_info_nce(logits, logits.T)
 
     def test_text_teaches_and_is_not_taught(self) -> None:
         stl, batch = self.make(), torch.tensor([0, 0, 1])
-        hidden = torch.randn(2, 4, 6, requires_grad=True)
+        words = torch.randn(2, 4, 6, requires_grad=True)
         image = random_spikes(5, 3, 8).requires_grad_()
-        self.contrast(stl, image, batch, hidden, torch.ones(2, 4)).backward()
-        assert hidden.grad is None
+        self.contrast(stl, image, batch, words, torch.ones(2, 4)).backward()
+        assert words.grad is None
         assert image.grad is not None
         assert image.grad.abs().sum() > 0
         assert stl.current.weight.grad is not None
@@ -127,17 +127,17 @@ class TestSpikedTextLearning:
 
     def test_contrast_is_least_for_matching_trains(self) -> None:
         stl, batch = self.make(), torch.arange(2)
-        hidden, mask = 3 * torch.randn(2, 4, 6), torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
-        texts = [stl.text_spikes(hidden[0]), stl.text_spikes(hidden[1, :2])]
+        words, mask = 3 * torch.randn(2, 4, 6), torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+        texts = [stl.text_spikes(words[0]), stl.text_spikes(words[1, :2])]
         trains = torch.stack([text.mean(dim=1) for text in texts], dim=1).detach()
-        right, wrong = (self.contrast(stl, image, batch, hidden, mask) for image in (trains, trains.flip(1)))
+        right, wrong = (self.contrast(stl, image, batch, words, mask) for image in (trains, trains.flip(1)))
         assert right < wrong
         # Padding tokens carry nothing.
-        changed = hidden.clone()
+        changed = words.clone()
         changed[1, 2:] = 100.0
         torch.testing.assert_close(self.contrast(stl, trains, batch, changed, mask), right)
         # Time matters: the same spikes in reverse order match less.
-        assert self.contrast(stl, trains.flip(0), batch, hidden, mask) != right
+        assert self.contrast(stl, trains.flip(0), batch, words, mask) != right
 
     def test_word_prediction_equals_the_loop(self) -> None:
         stl, batch = self.make(), torch.tensor([0, 0, 1])
