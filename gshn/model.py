@@ -57,9 +57,11 @@ class NodeTokens(Padded):
 
     Attributes:
         nodes: V', shape (B, S, C).
+        spikes: Of each segment as spiked text learning embeds it, shape (B, S, C); None without it.
     """
 
     nodes: Tensor
+    spikes: Tensor | None
 
 
 Encoder = HybridEncoder | TransformerEncoder | SpikformerEncoder
@@ -108,7 +110,8 @@ class GSHN(nn.Module):
         self.text_head = AlignmentHead(m.width, m.width)
         self.logit_scale = nn.Parameter(torch.tensor(2.66))  # log(1 / 0.07), as in CLIP
         self.fusion = FusionTransformer(m.width, m.text.heads, m.fusion_layers, m.dropout)
-        self.found = nn.Linear(1, m.width)
+        by_spikes = self.encoder.spiking is not None and config.objectives.stl_contrast
+        self.found = nn.Linear(2 if by_spikes else 1, m.width)
         self.matching_head = nn.Linear(m.width, 2)
         self.language_head = nn.Linear(m.width, len(tokenizer))
         self.answer_heads = nn.ModuleDict(
@@ -158,9 +161,11 @@ class GSHN(nn.Module):
         return texts
 
     def node_tokens(self, encoded: EncodedGraphs) -> NodeTokens:
-        """V' per graph, padded."""
+        """Segments as fusion sees them."""
         nodes, mask = to_dense_batch(encoded.nodes, encoded.batch, batch_size=encoded.num_graphs)
-        return NodeTokens(mask, nodes)
+        if (stl := self.spike_embeddings) is None or encoded.spikes is None:
+            return NodeTokens(mask, nodes, None)
+        return NodeTokens(mask, nodes, stl.parts(encoded.spikes.output.float(), mask))
 
     def embed_images(self, encoded: EncodedGraphs) -> Embeddings:
         """Embeddings of encoded scene graphs."""
@@ -203,6 +208,10 @@ class GSHN(nn.Module):
         w = self.stl.scale() / self.scale()
         return (s + w * self.spike_alignment(texts, images)) / (1 + w)
 
+    def similarity_scale(self) -> Tensor:
+        """What makes logits of :meth:`similarity`: the sum of the inverse temperatures of the contrasts in it."""
+        return self.scale() if self.spike_embeddings is None else self.scale() + self.spike_embeddings.scale()
+
     def scale(self) -> Tensor:
         """Inverse temperature of the contrastive loss, at most 100."""
         return self.logit_scale.clamp(max=4.6052).exp()
@@ -210,8 +219,9 @@ class GSHN(nn.Module):
     def fuse(self, texts: EncodedTexts, images: NodeTokens) -> Tensor:
         """Let texts look at images, see :class:`FusionTransformer`; a token is told first how well it is met.
 
-        text[a] = hidden[a] + W max_s <p_a, p_s> + b, with p the parts' vectors that retrieval compares: what "red" and
-        a red segment have in common was learned there.
+        text[a] = hidden[a] + W (max_s <p_a, p_s>, max_s <c_a, c_s>) + b, with p the parts' vectors that retrieval
+        compares, and c those of spikes: what "red" and a red segment have in common was learned there. Without spiked
+        text learning there is no c.
 
         Args:
             texts: B texts.
@@ -222,8 +232,12 @@ class GSHN(nn.Module):
         """
         tokens = self.text_head(texts.hidden[:, 0], texts.hidden, texts.mask).parts
         segments = self.image_head(images.nodes[:, 0], images.nodes, images.mask).parts
-        met = torch.einsum("bac,bsc->bas", tokens, segments).masked_fill(~images.mask[:, None], -1.0).amax(dim=2)
-        told = texts.hidden + self.found(met[..., None])
+        compared = [(tokens, segments)]
+        if (stl := self.spike_embeddings) is not None and images.spikes is not None:
+            compared.append((stl.parts(stl.text_spikes(texts.words[texts.mask]), texts.mask), images.spikes))
+        met = torch.stack([torch.einsum("bac,bsc->bas", a, s) for a, s in compared], dim=-1)
+        met = met.masked_fill(~images.mask[:, None, :, None], -1.0).amax(dim=2)
+        told = texts.hidden + self.found(met)
         fused: Tensor = self.fusion(told, texts.mask, images.nodes, images.mask)
         return fused
 

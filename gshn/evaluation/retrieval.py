@@ -60,10 +60,11 @@ def similarities(model: GSHN, texts: Embeddings, images: Embeddings, size: int =
 def reranked(
     model: GSHN, texts: Sequence[str], images: EncodedImages, scores: Tensor, candidates: int
 ) -> tuple[Tensor, Tensor]:
-    """Similarity with the best candidates ordered by the matching head, for queries of either kind.
+    """Similarity with the best candidates ordered by the matching head, too, for queries of either kind.
 
-    Contrast ranks all; of each query's K best, those likelier to match by the fusion transformer come first (as in
-    ALBEF, arXiv:2107.07651). A candidate's score is 2 + P(match), which is above every similarity.
+    Contrast ranks all; each query's K best come first, ordered by a S + log P(match) / P(no match), with a S the logits of
+    the contrast (:meth:`gshn.model.GSHN.similarity_scale`). ALBEF (arXiv:2107.07651) orders by the second term alone; but
+    matching is trained on negatives that are drawn by the first, and so learns what the first does not tell.
 
     Args:
         model: The model.
@@ -83,13 +84,15 @@ def reranked(
         for axis in (1, 0)
     ]
     pairs = (near[0] | near[1]).nonzero()
-    match = torch.zeros_like(scores)
+    evidence = float(model.similarity_scale()) * scores
     for rows in chunks(len(pairs), 4 * TEXTS_PER_BATCH, "pairs"):
         text, image = pairs[rows].T
         ids, attention = (t.to(device) for t in tokenize(model.tokenizer, [texts[i] for i in text.tolist()]))
         fused = model.fuse(model.encode_text(ids, attention), images.tokens[image].to(device))
-        match[text, image] = model.matching_head(fused[:, 0]).float().softmax(dim=1)[:, 1].cpu()
-    to_images, to_texts = (torch.where(own, 2 + match, scores) for own in near)
+        no, yes = model.matching_head(fused[:, 0]).float().cpu().unbind(dim=1)
+        evidence[text, image] += yes - no
+    above = 2 + evidence - evidence[near[0] | near[1]].min()  # at least 2, and every similarity is at most 1
+    to_images, to_texts = (torch.where(own, above, scores) for own in near)
     return to_images, to_texts
 
 

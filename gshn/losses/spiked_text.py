@@ -101,7 +101,7 @@ class SpikedTextLearning(nn.Module):
         return self._embed(spikes.float(), to_dense_batch(batch, batch, batch_size=num_graphs)[1])
 
     def _embed(self, spikes: Tensor, mask: Tensor) -> Embeddings:
-        """Of a whole: the traces of its parts' spikes together, over time; of a part: its spike counts. See `unit`.
+        """Of a whole: the traces of its parts' spikes together, over time. See `unit`; and :meth:`parts`.
 
         Args:
             spikes: Of all parts, shape (T, M, C).
@@ -109,9 +109,14 @@ class SpikedTextLearning(nn.Module):
         """
         owner = mask.nonzero()[:, 0]
         whole = traces(group_sum(spikes, owner, len(mask)), self.p).transpose(0, 1).flatten(1)
-        parts = spikes.new_zeros(*mask.shape, spikes.shape[2])
-        parts[mask] = unit(spikes.sum(dim=0))
-        return Embeddings(unit(whole), parts, mask)
+        return Embeddings(unit(whole), self.parts(spikes, mask), mask)
+
+    @staticmethod
+    def parts(spikes: Tensor, mask: Tensor) -> Tensor:
+        """Each part's spike counts, see `unit`: spikes of all M parts, shape (T, M, C) -> (B, S, C), padded."""
+        out = spikes.new_zeros(*mask.shape, spikes.shape[2])
+        out[mask] = unit(spikes.sum(dim=0))
+        return out
 
     def word_prediction(self, rates: Tensor, batch: Tensor, words: Tensor) -> Tensor:
         """Binary cross-entropy of the words in the caption, predicted from the segments' spike code.

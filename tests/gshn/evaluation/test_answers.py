@@ -70,21 +70,27 @@ def test_consistency_needs_every_pair_of_a_sentence(monkeypatch) -> None:
 
 
 @torch.no_grad()
-def test_reranking_orders_the_best_by_matching_and_leaves_the_rest() -> None:
-    own = tiny_model().eval()
+@pytest.mark.parametrize("overrides", [[], ["model.spiking.enabled=false"]], ids=["hybrid", "gat"])
+def test_reranking_orders_the_best_by_all_evidence_and_leaves_the_rest(overrides: list[str]) -> None:
+    own = tiny_model(tiny_config(*overrides)).eval()
     images = encode_images(own, Graphs(), SpikeCount())
     batch = pair_batch(own, range(len(CAPTIONS)))
     texts = own.embed_texts(own.encode_text(batch.input_ids, batch.attention_mask))
     scores = similarities(own, join([texts]), images.embeddings)
     to_images, to_texts = reranked(own, CAPTIONS, images, scores, 3)
+    scale = own.scale() + own.stl.scale() if own.stl is not None else own.scale()
     for text, caption in enumerate(CAPTIONS):
         best = scores[text].argsort(descending=True)[:3].tolist()
         ids, mask = tokenize(own.tokenizer, [caption])
+        evidence = {}
         for image in range(10):
             if image in best:
                 fused = own.fuse(own.encode_text(ids, mask), images.tokens[torch.tensor([image])])
-                match = own.matching_head(fused[:, 0]).softmax(dim=1)[0, 1]
-                assert to_images[text, image] == pytest.approx(2 + float(match), abs=1e-5)
+                matches = own.matching_head(fused[:, 0]).softmax(dim=1)[0, 1]
+                evidence[image] = float(torch.logit(matches) + scale * scores[text, image])
+                assert to_images[text, image] >= 2
             else:
-                assert to_images[text, image] == scores[text, image]
+                assert to_images[text, image] == scores[text, image] <= 1
+        first, second, third = (float(to_images[text, image]) - evidence[image] for image in best)
+        assert first == pytest.approx(second, abs=1e-4) == pytest.approx(third, abs=1e-4)
     assert ((to_texts >= 2).sum(dim=0) == 3).all() and ((to_images >= 2).sum(dim=1) == 3).all()
