@@ -19,7 +19,11 @@ def main() -> None:
     parser.add_argument("--task", choices=["retrieval", *TASKS], required=True)
     parser.add_argument("--split", default="test", help="e.g. val; of shapescenes-compositions: attributes, relations")
     parser.add_argument(
-        "--rerank", type=int, default=0, metavar="K", help="retrieval: the matching head reorders each query's K best"
+        "--rerank",
+        type=int,
+        default=0,
+        metavar="K",
+        help="retrieval: reorder each query's K best by the matching head, too",
     )
     parser.add_argument("--encoder", choices=["torch", "lava"], default="torch", help="what runs the spiking path")
     parser.add_argument("--precision", choices=["float", "fixed"], default="float", help="of Lava's arithmetic")

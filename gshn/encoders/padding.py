@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +28,8 @@ class Padded:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
         own = {field.name: getattr(self, field.name) for field in fields(self)}
-        return type(self)(**{name: None if x is None else change(x) for name, x in own.items()})
+        changed: dict[str, Any] = {name: None if x is None else change(x) for name, x in own.items()}
+        return type(self)(**changed)
 
     def __getitem__(self, rows: Tensor) -> Self:
         """Some of the sequences."""
@@ -47,7 +48,8 @@ class Padded:
     def cat(cls, parts: Sequence[Self]) -> Self:
         """Several batches as one, padded to the longest sequence of all."""
         columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(cls)}
-        return cls(**{name: None if xs[0] is None else cat_padded(xs) for name, xs in columns.items()})
+        joined: dict[str, Any] = {name: None if xs[0] is None else cat_padded(xs) for name, xs in columns.items()}
+        return cls(**joined)
 
 
 def cat_padded(parts: Sequence[Tensor]) -> Tensor:

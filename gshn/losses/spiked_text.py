@@ -41,9 +41,9 @@ class SpikedTextLearning(nn.Module):
 
     Every text token drives a LIF population with the constant current W h + b, h its word's entry in the text encoder's
     dictionary (:attr:`gshn.encoders.text.EncodedTexts.words`); the population has the dynamics of the image's spiking
-    path and as many neurons per token as that has per node. A word has the same spikes wherever it stands: what "red" and
-    "star" are is put together in the image's code, so that a red star is found by who never read of one. Entries are
-    detached: the text teaches the discrete code, not the other way round.
+    path and as many neurons per token as that has per node. A word has the same spikes wherever it stands, so that a
+    red star is found by who knows red things and stars. Entries are detached: the text teaches the discrete code, not
+    the other way round.
     """
 
     def __init__(

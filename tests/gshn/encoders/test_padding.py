@@ -46,7 +46,8 @@ def test_batches_are_chosen_from_and_joined_as_lists_would_be() -> None:
     alone = [(parts[2], 2), (parts[0], 0), (parts[2], 0)]
     for own, (part, row) in zip(range(3), alone, strict=True):
         chosen, width = joined[rows], part.mask.shape[1]
-        for whole, single in zip((chosen.mask, chosen.hidden, chosen.words), (part.mask, part.hidden, part.words)):
+        for name in ("mask", "hidden", "words"):
+            whole, single = getattr(chosen, name), getattr(part, name)
             assert torch.equal(whole[own, :width], single[row]) and not whole[own, width:].any()
 
 
