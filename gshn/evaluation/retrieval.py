@@ -63,8 +63,8 @@ def reranked(
     """Similarity with the best candidates ordered by the matching head, too, for queries of either kind.
 
     Contrast ranks all; each query's K best come first, ordered by a S + log P(match) / P(no match), with a S the logits
-    of the contrast (:meth:`gshn.model.GSHN.similarity_scale`). ALBEF (arXiv:2107.07651) orders by the second term alone;
-    but matching is trained on negatives that are drawn by the first, and so learns what the first does not tell.
+    of the contrast (:meth:`gshn.model.GSHN.similarity_scale`). ALBEF (arXiv:2107.07651) orders by the second term
+    alone; but matching is trained on negatives that are drawn by the first, and so learns what the first does not tell.
 
     Args:
         model: The model.
