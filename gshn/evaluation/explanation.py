@@ -25,7 +25,9 @@ class Explanation:
         similarity: What retrieval ranks by, in [-1, 1].
         matching: Probability of a match by the matching head.
         met: <p_a, p_s> of token a and segment s by V', shape (L, S): the maxima of its rows are in the similarity.
-        share: See :func:`shares`, shape (S,).
+        met_by_spikes: The same by spikes, <c_a, c_s>; None without spiked text learning.
+        share: What each segment gives to the second term of the similarity, mean_a max_s, by V' and by spikes together:
+            the sum of their :func:`shares`, each times its weight in :meth:`gshn.model.GSHN.similarity`, shape (S,).
         attention: Of token a to segment s, mean over the fusion's layers and heads, shape (L, S).
         spikes: Of the last layer, shape (T, S, C); None without a spiking path.
         spiking: Norm of r E_SNN, shape (S,).
@@ -36,6 +38,7 @@ class Explanation:
     similarity: float
     matching: float
     met: Tensor
+    met_by_spikes: Tensor | None
     share: Tensor
     attention: Tensor
     spikes: Tensor | None
@@ -44,7 +47,7 @@ class Explanation:
 
 
 def shares(met: Tensor) -> Tensor:
-    """How much of the alignment by V' each segment gives: of its second term, mean_a max_s <p_a, p_s>, the sum.
+    """How much of mean_a max_s met[a, s] each segment gives.
 
     share[s] = sum over the tokens a that s meets best of met[a, s] / L
 
@@ -82,6 +85,11 @@ def explain(model: GSHN, graph: SceneGraph, caption: str) -> Explanation:
     read = model.encode_text(ids, mask)
     texts, images = model.embed_texts(read), model.embed_images(encoded)
     met = (texts.parts[0] @ images.parts[0].T).cpu()
+    met_by_spikes, share = None, shares(met)
+    if texts.spikes is not None and images.spikes is not None:
+        met_by_spikes = (texts.spikes.parts[0] @ images.spikes.parts[0].T).cpu()
+        weight = float(model.scale() / model.similarity_scale())
+        share = weight * share + (1 - weight) * shares(met_by_spikes)
     with model.fusion.watched() as weights:
         fused = model.fuse(read, model.node_tokens(encoded))
     spiking, continuous = paths(model, encoded)
@@ -90,7 +98,8 @@ def explain(model: GSHN, graph: SceneGraph, caption: str) -> Explanation:
         similarity=float(model.similarity(texts, images)),
         matching=float(model.matching_head(fused[:, 0]).float().softmax(dim=1)[0, 1]),
         met=met,
-        share=shares(met),
+        met_by_spikes=met_by_spikes,
+        share=share,
         attention=torch.stack(weights).mean(dim=0)[0].cpu(),
         spikes=None if encoded.spikes is None else encoded.spikes.output.cpu(),
         spiking=spiking.cpu(),

@@ -51,14 +51,20 @@ def _numbered(axes: Axes, node_map: NDArray[np.int32]) -> None:
 
 
 def _table(axes: Axes, values: NDArray[np.float32], tokens: list[str], title: str, mark: bool) -> None:
-    """Tokens down, segments across; where ``mark``, a dot at each token's best segment."""
+    """Tokens down, segments across; where ``mark``, a dot at each token's best segment, if it is better than others."""
     drawn = axes.imshow(values, aspect="auto", cmap="magma")
     axes.figure.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02)
     axes.set_xticks(range(values.shape[1]), _numbers(values.shape[1]), fontsize=min(9.0, 170 / values.shape[1]))
     axes.set_yticks(range(len(tokens)), tokens, fontsize=min(8.0, 300 / len(tokens)))
     axes.set(title=title, xlabel="segment")
     if mark:
-        axes.plot(values.argmax(axis=1), range(len(tokens)), "o", color="white", markeredgecolor="black", markersize=4)
+        told = np.flatnonzero(np.ptp(values, axis=1))
+        axes.plot(values[told].argmax(axis=1), told, "o", color="white", markeredgecolor="black", markersize=4)
+
+
+def _absent(axes: Axes, why: str) -> None:
+    axes.text(0.5, 0.5, why, ha="center", va="center", transform=axes.transAxes)
+    axes.set_axis_off()
 
 
 def draw_explanation(
@@ -73,8 +79,9 @@ def draw_explanation(
         caption: The caption.
     """
     e = explanation
-    figure = Figure(figsize=(15, 9.5), dpi=90, layout="constrained")
-    (plain, driven, spikes), (met, attended, paths) = figure.subplots(2, 3)
+    figure = Figure(figsize=(19, 9.5), dpi=80, layout="constrained")
+    (plain, driven, spikes, paths), (met, met_by_spikes, attended, empty) = figure.subplots(2, 4)
+    empty.set_axis_off()
     figure.suptitle(
         f"{fill(caption, 170)}\nsimilarity {e.similarity:.3f}, match with probability {e.matching:.3f}", fontsize=11
     )
@@ -88,17 +95,20 @@ def draw_explanation(
     drawn = driven.imshow(of_pixel, cmap="viridis", alpha=0.7)
     figure.colorbar(drawn, ax=driven, fraction=0.05, pad=0.02)
     _numbered(driven, node_map)
-    driven.set_title(f"share of the match by V', sum {share.sum():.3f}")
+    driven.set_title(f"share of the match, sum {share.sum():.3f}")
     for panel in (plain, driven):
         panel.set_axis_off()
 
     if e.spikes is None:
-        spikes.text(0.5, 0.5, "no spiking path", ha="center", va="center", transform=spikes.transAxes)
-        spikes.set_axis_off()
+        _absent(spikes, "no spiking path")
     else:
         rate = float(e.spikes.mean())
         raster(spikes, e.spikes.numpy() > 0, f"last layer: {rate:.3f} spikes per neuron and step")
-    _table(met, e.met.numpy(), e.tokens, "how well tokens meet segments, <p_a, p_s>", mark=True)
+    _table(met, e.met.numpy(), e.tokens, "how well tokens meet segments by V', <p_a, p_s>", mark=True)
+    if e.met_by_spikes is None:
+        _absent(met_by_spikes, "no spiked text learning")
+    else:
+        _table(met_by_spikes, e.met_by_spikes.numpy(), e.tokens, "the same by spikes, <c_a, c_s>", mark=True)
     _table(attended, e.attention.numpy(), e.tokens, "fusion: attention of tokens to segments", mark=False)
 
     nodes = np.arange(len(share))

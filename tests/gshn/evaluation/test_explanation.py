@@ -21,17 +21,25 @@ def test_shares_worked_by_hand() -> None:
     torch.testing.assert_close(shares(met), torch.tensor([1.4 / 3, -0.2 / 3, 0.0]))
 
 
-def test_shares_add_up_to_the_alignment_by_v_prime() -> None:
-    model, graph = tiny_model().eval(), random_graph(5, 0)
+@pytest.mark.parametrize("overrides", [[], ["model.spiking.enabled=false"]], ids=["hybrid", "gat"])
+def test_shares_add_up_to_the_similarity(overrides: list[str]) -> None:
+    model, graph = tiny_model(tiny_config(*overrides)).eval(), random_graph(5, 0)
+    if model.encoder.spiking is not None:
+        torch.nn.init.constant_(model.encoder.spiking.linears[-1].bias, 2.0)  # so that there are spikes
     e = explain(model, graph, CAPTION)
     ids, mask = tokenize(model.tokenizer, [CAPTION])
     with torch.no_grad():
         encoded = model.encode_graphs(Batch.from_data_list([graph]))
         texts, images = model.embed_texts(model.encode_text(ids, mask)), model.embed_images(encoded)
         assert e.similarity == pytest.approx(float(model.similarity(texts, images)), abs=1e-6)
-        alignment = float(model.alignment(texts, images))
     whole = float(texts.whole @ images.whole.T)
-    assert (whole + float(e.share.sum())) / 2 == pytest.approx(alignment, abs=1e-5)
+    if overrides:
+        assert e.met_by_spikes is None
+    else:
+        assert e.met_by_spikes is not None and e.met_by_spikes.any()
+        w = float(model.stl.scale() / model.scale())
+        whole = (whole + w * float(texts.spikes.whole @ images.spikes.whole.T)) / (1 + w)
+    assert (whole + float(e.share.sum())) / 2 == pytest.approx(e.similarity, abs=1e-5)
     assert e.tokens == ["[CLS]", "a", "star", "on", "grass", "[SEP]"] and e.met.shape == (6, 5)
 
 
