@@ -51,6 +51,14 @@ class GraphDataset(Dataset[SceneGraph]):
         """The same graphs with category c renumbered to ``positions[c]``: their place in a larger vocabulary."""
         return GraphDataset({**self._tensors, "category": positions[self._tensors["category"]]})
 
+    def repeating(self, index: int) -> GraphDataset:
+        """As many graphs, every one of them graph ``index``."""
+        graphs = torch.full((len(self),), index)
+        nodes, edges = self._tensors["nodes"][graphs], self._tensors["edges"][graphs]
+        rows = dict.fromkeys(NODE_TENSORS, _ranges(self._node_ptr[graphs], nodes))
+        rows |= dict.fromkeys(EDGE_TENSORS, _ranges(self._edge_ptr[graphs], edges))
+        return GraphDataset({name: tensor[rows.get(name, graphs)] for name, tensor in self._tensors.items()})
+
     def __getitem__(self, index: int) -> SceneGraph:
         """Graph ``index``.
 

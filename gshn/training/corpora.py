@@ -66,6 +66,8 @@ class Corpora:
         """Training images with captions."""
         if self._shards is None:
             return self._pairs("train", self.config.data.pairs.train)
+        if (show := self.config.data.show) != "both":
+            raise ConfigError(f"config key 'data.show' is {show!r}: shards are read as they are, with data.show=both")
         index = read_index(self._shards / "train")
         return StreamedPairs(ShardStream(index), self._positions(index.categories))
 
@@ -209,6 +211,7 @@ class Corpora:
         graphs, stored = self._graphs(images, self._pair_segmenter, f"{split} images")
         show = self.config.data.show
         captions = [["" if show == "images" else c for c in images.captions[own["index"]]] for own in stored]
+        graphs = graphs.repeating(0) if show == "texts" else graphs
         return PairCorpus(graphs, captions, [annotation["name"] for annotation in stored], self._are_scenes)
 
     def _texts(self, task: Task, split: str, limit: int | None) -> TaskCorpus:

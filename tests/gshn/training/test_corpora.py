@@ -126,6 +126,13 @@ def test_blind_data(tmp_path):
         assert {e.text for e in images.texts(task).examples} == {""}
         assert [e.images for e in images.texts(task).examples] == all_images
     assert {caption for own in images.pairs.captions() for caption in own} == {""}
+    shown, blind = both.pairs.graphs, texts.pairs.graphs
+    assert len(blind) == len(shown) == 120 and texts.pairs.captions() == both.pairs.captions()
+    for index in (0, 7, 119):
+        for name, values in shown[0]:
+            assert torch.equal(torch.as_tensor(blind[index][name]), torch.as_tensor(values)), name
+    with pytest.raises(ConfigError, match=r"'data.show' is 'texts': shards are read as they are"):
+        _ = corpora(tmp_path, "data.pairs.source=shards:anywhere", "data.show=texts").pairs
     few = corpora(tmp_path, *scenes, "data.statements.train=2")
     with pytest.raises(ConfigError, match="2 train images of shapescenes have no statements; raise"):
         few.texts("nlvr2")
