@@ -3,6 +3,7 @@ import torch
 from helpers import CAPTIONS, pair_batch, tiny_config, tiny_model
 
 from gshn.encoders.alignment import similarity
+from gshn.encoders.text import tokenize
 from gshn.evaluation.retrieval import recalls, similarities
 from gshn.inference import join
 
@@ -61,3 +62,34 @@ def test_without_spiked_text_learning_only_v_prime_ranks() -> None:
     texts = model.embed_texts(model.encode_text(batch.input_ids, batch.attention_mask))
     assert texts.spikes is images.spikes is None
     torch.testing.assert_close(model.similarity(texts, images), similarity(texts, images))
+
+
+@torch.no_grad()
+def test_a_word_has_the_same_spikes_in_every_sentence() -> None:
+    model = tiny_model().eval()
+    torch.nn.init.normal_(model.stl.current.weight)
+    ids, mask = tokenize(model.tokenizer, ["a red star on grass", "star on a red"])
+    texts = model.embed_texts(model.encode_text(ids, mask))
+    assert texts.spikes is not None and texts.spikes.parts[0, 3].any()
+    assert torch.equal(texts.spikes.parts[0, 3], texts.spikes.parts[1, 1])
+    assert not torch.allclose(texts.parts[0, 3], texts.parts[1, 1]), "V' is compared in context"
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("overrides", [[], ["objectives.stl_contrast=0"]], ids=["stl", "without"])
+def test_fusion_is_told_how_well_each_token_is_met(monkeypatch: pytest.MonkeyPatch, overrides: list[str]) -> None:
+    model = tiny_model(tiny_config(*overrides)).eval()
+    torch.nn.init.constant_(model.encoder.spiking.linears[-1].bias, 2.0)  # so that there are spikes
+    batch = pair_batch(model, range(4))
+    encoded, read = model.encode_graphs(batch.graphs), model.encode_text(batch.input_ids, batch.attention_mask)
+    texts, images = model.embed_texts(read), model.embed_images(encoded)
+    told: list[torch.Tensor] = []
+    monkeypatch.setattr(model.fusion, "forward", lambda text, *_: told.append(text) or text)
+    model.fuse(read, model.node_tokens(encoded))
+    of = [(texts, images)] + ([(texts.spikes, images.spikes)] if texts.spikes is not None else [])
+    assert len(of) == (1 if overrides else 2)
+    for row in range(4):
+        for token in range(int(batch.attention_mask[row].sum())):
+            met = [max(float(t.parts[row, token] @ p) for p in i.parts[row, i.mask[row]]) for t, i in of]
+            expected = read.hidden[row, token] + model.found.weight @ torch.tensor(met) + model.found.bias
+            torch.testing.assert_close(told[0][row, token], expected, atol=1e-5, rtol=1e-5)
