@@ -120,7 +120,7 @@ def draw_explanation(
         paths.text(at, node, f" {100 * part:.0f} % spiking", va="center", fontsize=8)
     paths.set(title="what V' = r E_SNN + F_GAT is made of", xlabel="norm", ylabel="segment")
     paths.set_yticks(nodes, _numbers(len(nodes)), fontsize=min(9.0, 240 / len(nodes)))
-    paths.set_xlim(0, 1.25 * float(max(e.spiking.max(), e.continuous.max())))
+    paths.set_xlim(0, 1.4 * float(max(e.spiking.max(), e.continuous.max())))
     paths.set_ylim(1.08 * len(nodes), -0.6)
     paths.legend(loc="lower right", fontsize=8, ncols=2)
     buffer = io.BytesIO()
