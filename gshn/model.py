@@ -21,6 +21,7 @@ from gshn.encoders.fusion import FusionTransformer
 from gshn.encoders.hybrid import EncodedGraphs, HybridEncoder, NodeInputs
 from gshn.encoders.nodes import NodeEmbedding
 from gshn.encoders.padding import Padded
+from gshn.encoders.pointing import Pointers
 from gshn.encoders.spikformer import SpikformerEncoder, SpikingText
 from gshn.encoders.spiking import SpikeTrains
 from gshn.encoders.text import EncodedTexts, TextEncoder, wrap_tokenizer
@@ -110,17 +111,19 @@ class GSHN(nn.Module):
         self.text_head = AlignmentHead(m.width, m.width)
         self.logit_scale = nn.Parameter(torch.tensor(2.66))  # log(1 / 0.07), as in CLIP
         self.fusion = FusionTransformer(m.width, m.text.heads, m.fusion_layers, m.dropout)
-        by_spikes = self.encoder.spiking is not None and config.objectives.stl_contrast
-        self.found = nn.Linear(2 if by_spikes else 1, m.width)
+        codes = 2 if self.encoder.spiking is not None and config.objectives.stl_contrast else 1
+        self.found = nn.Linear(codes, m.width)
+        self.pointers = Pointers(m.width, codes)
         self.matching_head = nn.Linear(m.width, 2)
         self.language_head = nn.Linear(m.width, len(tokenizer))
         self.answer_heads = nn.ModuleDict(
             {
                 task: nn.Sequential(
-                    nn.Linear(TASKS[task].images * m.width, m.width),
-                    nn.GELU(),
+                    # Gated, so that what is asked can select from what is there.
+                    nn.Linear(TASKS[task].images * (m.width + self.pointers.channels), 4 * m.width),
+                    nn.GLU(),
                     nn.Dropout(m.dropout),
-                    nn.Linear(m.width, len(answers)),
+                    nn.Linear(2 * m.width, len(answers)),
                 )
                 for task, answers in vocabulary.answers.items()
             }
@@ -216,33 +219,61 @@ class GSHN(nn.Module):
         """Inverse temperature of the contrastive loss, at most 100."""
         return self.logit_scale.clamp(max=4.6052).exp()
 
-    def fuse(self, texts: EncodedTexts, images: NodeTokens) -> Tensor:
-        """Let texts look at images, see :class:`FusionTransformer`; a token is told first how well it is met.
+    def met(self, texts: EncodedTexts, images: NodeTokens) -> Tensor:
+        """How well each segment meets each token, by the vectors of parts that retrieval compares.
 
-        text[a] = hidden[a] + W (max_s <p_a, p_s>, max_s <c_a, c_s>) + b, with p the parts' vectors that retrieval
-        compares, and c those of spikes: what "red" and a red segment have in common was learned there. Without spiked
-        text learning there is no c.
+        met[a, s] = (<p_a, p_s>, <c_a, c_s>), with p of V' and c of spikes: what "red" and a red segment have in common
+        was learned there. Without spiked text learning there is no c.
 
         Args:
             texts: B texts.
             images: The image of each.
 
         Returns:
-            Fused states, shape (B, L, C).
+            Shape (B, L, S, number of codes).
         """
         tokens = self.text_head(texts.hidden[:, 0], texts.hidden, texts.mask).parts
         segments = self.image_head(images.nodes[:, 0], images.nodes, images.mask).parts
         compared = [(tokens, segments)]
         if (stl := self.spike_embeddings) is not None and images.spikes is not None:
             compared.append((stl.parts(stl.text_spikes(texts.words[texts.mask]), texts.mask), images.spikes))
-        met = torch.stack([torch.einsum("bac,bsc->bas", a, s) for a, s in compared], dim=-1)
-        met = met.masked_fill(~images.mask[:, None, :, None], -1.0).amax(dim=2)
-        told = texts.hidden + self.found(met)
+        return torch.stack([torch.einsum("bac,bsc->bas", a, s) for a, s in compared], dim=-1)
+
+    def fuse(self, texts: EncodedTexts, images: NodeTokens, met: Tensor | None = None) -> Tensor:
+        """Let texts look at images, see :class:`FusionTransformer`; a token is told first how well it is met.
+
+        text[a] = hidden[a] + W max_s met[a, s] + b.
+
+        Args:
+            texts: B texts.
+            images: The image of each.
+            met: :meth:`met` of the two, where it is there already.
+
+        Returns:
+            Fused states, shape (B, L, C).
+        """
+        met = self.met(texts, images) if met is None else met
+        best = met.masked_fill(~images.mask[:, None, :, None], -1.0).amax(dim=2)
+        told = texts.hidden + self.found(best)
         fused: Tensor = self.fusion(told, texts.mask, images.nodes, images.mask)
         return fused
 
+    def evidence(self, texts: EncodedTexts, images: NodeTokens) -> Tensor:
+        """What an answer is read from: [CLS] of the fused states, and what :class:`Pointers` find.
+
+        Args:
+            texts: B texts.
+            images: The image of each.
+
+        Returns:
+            Shape (B, C + channels of the pointers).
+        """
+        met = self.met(texts, images)
+        found = self.pointers(texts.hidden, texts.mask, met, images.nodes, images.mask)
+        return torch.cat([self.fuse(texts, images, met)[:, 0], found], dim=1)
+
     def answer(self, task: str, images: NodeTokens, texts: EncodedTexts, image: Tensor) -> Tensor:
-        """Answer the texts of a task: its head reads [CLS], fused with each of a text's K images in turn.
+        """Answer the texts of a task: its head reads the :meth:`evidence` of a text's K images, side by side.
 
         Args:
             task: Name of the task.
@@ -254,9 +285,8 @@ class GSHN(nn.Module):
             Logits over ``vocabulary.answers[task]``, shape (B, A).
         """
         # Both images of a pair in one call.
-        fused = self.fuse(EncodedTexts.cat([texts] * image.shape[1]), images[image.T.flatten()])
-        first = fused[:, 0].reshape(*image.T.shape, -1).transpose(0, 1).flatten(1)
-        logits: Tensor = self.answer_heads[task](first)
+        evidence = self.evidence(EncodedTexts.cat([texts] * image.shape[1]), images[image.T.flatten()])
+        logits: Tensor = self.answer_heads[task](evidence.reshape(*image.T.shape, -1).transpose(0, 1).flatten(1))
         return logits
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -1,0 +1,60 @@
+"""Pointing: which segments a text speaks of, and what is there."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+POINTERS = 2
+"""A statement on how two things lie speaks of two."""
+
+
+class Pointers(nn.Module):
+    """Finds the segments that a text speaks of by the codes that contrast aligns, and reads V' there.
+
+    With met[a, s, k] how well segment s meets token a by code k (V', and spikes where there are any), pointer h has
+
+        w_h = softmax_a (W hidden[a])_h                 the tokens that it goes by
+        j_h[s, k] = e^l_k sum_a w_h[a] met[a, s, k]     how well a segment meets these together
+        p_h = softmax_s sum_k j_h[s, k]                 where it points
+
+    and reads sum_s p_h[s] LayerNorm(V'[s]), the match sum_s p_h[s] j_h[s], and how far that is above the mean over s.
+    That red and star are met in *one* segment is what a red star takes, and what the best match of each token alone
+    does not tell. After the `find` modules of Andreas et al., arXiv:1511.02799, with learned codes in place of
+    detectors.
+    """
+
+    def __init__(self, channels: int, codes: int):
+        """Build the pointers.
+
+        Args:
+            channels: C, of hidden states and of V'.
+            codes: K, how many codes segments and tokens are compared by.
+        """
+        super().__init__()
+        self.tokens = nn.Linear(channels, POINTERS)
+        self.log_scale = nn.Parameter(torch.full((codes,), 2.7))
+        self.norm = nn.LayerNorm(channels)
+        self.channels = POINTERS * (channels + 2 * codes)
+
+    def forward(self, hidden: Tensor, text_mask: Tensor, met: Tensor, nodes: Tensor, node_mask: Tensor) -> Tensor:
+        """Point and read.
+
+        Args:
+            hidden: States of the tokens, shape (B, L, C).
+            text_mask: True at tokens, shape (B, L).
+            met: How well each segment meets each token by each code, shape (B, L, S, K).
+            nodes: V', shape (B, S, C), padded.
+            node_mask: True at nodes, shape (B, S).
+
+        Returns:
+            Shape (B, :attr:`channels`).
+        """
+        weights = self.tokens(hidden).masked_fill(~text_mask[..., None], -torch.inf).softmax(dim=1)
+        together = torch.einsum("blh,blsk->bhsk", weights, met) * self.log_scale.exp()
+        there = node_mask[:, None, :]
+        points = together.sum(dim=-1).masked_fill(~there, -torch.inf).softmax(dim=-1)
+        read = torch.einsum("bhs,bsc->bhc", points, self.norm(nodes))
+        match = torch.einsum("bhs,bhsk->bhk", points, together)
+        mean = (together * there[..., None]).sum(dim=2) / there.sum(dim=2)[..., None]
+        return torch.cat([read, match - mean, match], dim=-1).flatten(1)

@@ -1,0 +1,69 @@
+import math
+
+import torch
+from helpers import pair_batch, tiny_config, tiny_model
+
+from gshn.encoders.pointing import POINTERS, Pointers
+
+
+def softmax(values: list[float]) -> list[float]:
+    top = max(values)
+    powers = [math.exp(value - top) for value in values]
+    return [power / sum(powers) for power in powers]
+
+
+@torch.no_grad()
+def test_pointers_are_the_equations() -> None:
+    torch.manual_seed(0)
+    b, length, s, k, c = 2, 4, 3, 2, 5
+    own = Pointers(c, k)
+    own.log_scale.copy_(torch.tensor([1.0, 0.5]))
+    hidden, met, nodes = torch.randn(b, length, c), torch.rand(b, length, s, k), torch.randn(b, s, c)
+    tokens = torch.tensor([[True] * 4, [True, True, False, False]])
+    there = torch.tensor([[True, True, False], [True] * 3])
+    out = own(hidden, tokens, met, nodes, there)
+    assert out.shape == (b, own.channels)
+    for i in range(b):
+        reads = []
+        at, of = tokens[i].nonzero()[:, 0].tolist(), there[i].nonzero()[:, 0].tolist()
+        for h in range(POINTERS):
+            w = softmax([float(own.tokens(hidden[i, a])[h]) for a in at])
+            j = [
+                [
+                    math.exp(float(own.log_scale[code]))
+                    * sum(w[n] * float(met[i, a, n_, code]) for n, a in enumerate(at))
+                    for code in range(k)
+                ]
+                for n_ in of
+            ]
+            p = softmax([sum(row) for row in j])
+            match = [sum(p[n] * j[n][code] for n in range(len(of))) for code in range(k)]
+            mean = [sum(row[code] for row in j) / len(of) for code in range(k)]
+            reads += sum((p[n] * own.norm(nodes[i, n_]) for n, n_ in enumerate(of)), torch.zeros(c)).tolist()
+            reads += [m - a for m, a in zip(match, mean, strict=True)] + match
+        torch.testing.assert_close(out[i], torch.tensor(reads), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_a_thing_is_told_from_its_properties_in_two_things() -> None:
+    """Best matches of "red" and of "star" alone are alike in both images; only in the first they are one segment's."""
+    own = Pointers(4, 1)
+    torch.nn.init.zeros_(own.tokens.weight)
+    met = torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]])[..., None]  # image, token, segment
+    nodes = torch.randn(2, 2, 4)
+    ones = torch.ones(2, 2, dtype=torch.bool)
+    out = own(torch.zeros(2, 2, 4), ones, met, nodes, ones).reshape(2, POINTERS, 6)
+    assert (out[0, :, 5] > out[1, :, 5] + 1).all()
+    torch.testing.assert_close(out[0, 0, :4], own.norm(nodes[0, 0]), atol=1e-5, rtol=1e-5)
+
+
+def test_answers_teach_both_codes_where_things_are() -> None:
+    model = tiny_model(tiny_config("model.dropout=0"))
+    torch.nn.init.constant_(model.encoder.spiking.linears[-1].bias, 2.0)  # so that there are spikes
+    batch = pair_batch(model, range(4))
+    tokens = model.node_tokens(model.encode_graphs(batch.graphs))
+    read = model.encode_text(batch.input_ids, batch.attention_mask)
+    model.evidence(read, tokens)[:, model.config.model.width :].square().sum().backward()
+    for taught in (model.pointers.tokens, model.text_head.parts, model.image_head.parts, model.stl.current):
+        assert taught.weight.grad is not None and taught.weight.grad.abs().sum() > 0
+    assert (model.pointers.log_scale.grad != 0).all()
