@@ -138,8 +138,7 @@ def count_parts(model: GSHN, images: int) -> Parts:
 
     ``segmentation`` and ``features`` come before the scene graph, ``nodes`` embeds its nodes, ``gat`` is the continuous
     path, ``readout`` V' and the image's embedding, ``text`` a caption's, ``matching`` compares the two, ``fusion`` is
-    one text looking at one image's nodes and pointing at
-    them, as for an answer.
+    one text looking at one image's nodes and pointing at them, as for an answer.
     """
     assert isinstance(model.encoder, HybridEncoder)
     corpora = Corpora(model.config, model.vocabulary)
