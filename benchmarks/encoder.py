@@ -53,6 +53,7 @@ def inputs_of(sizes: Sizes) -> NodeInputs:
         torch.randn(edges.shape[1], len(EDGE_GEOMETRY), generator=random),
         graph,
         sizes.batch,
+        torch.rand(count, 2, generator=random),
     )
 
 

@@ -30,7 +30,7 @@ from gshn.errors import CheckpointError
 from gshn.files import write_atomically
 from gshn.graphs.backbones import SmallConvNet
 from gshn.graphs.region_features import COLOUR_DIM, region_features
-from gshn.graphs.scene_graph import EDGE_GEOMETRY, SceneGraph
+from gshn.graphs.scene_graph import CENTROID, EDGE_GEOMETRY, SceneGraph
 from gshn.losses.spiked_text import SpikedTextLearning
 from gshn.segments.superpixels import REGION
 
@@ -58,10 +58,12 @@ class NodeTokens(Padded):
 
     Attributes:
         nodes: V', shape (B, S, C).
+        centroid: Of each segment, relative to the image's width and height, shape (B, S, 2).
         spikes: Of each segment as spiked text learning embeds it, shape (B, S, C); None without it.
     """
 
     nodes: Tensor
+    centroid: Tensor
     spikes: Tensor | None
 
 
@@ -114,7 +116,7 @@ class GSHN(nn.Module):
         codes = 2 if self.encoder.spiking is not None and config.objectives.stl_contrast else 1
         self.found = nn.Linear(codes, m.width)
         self.pointers = Pointers(m.width, codes)
-        self.matching_head = nn.Linear(m.width, 2)
+        self.matching_head = nn.Linear(m.width + self.pointers.channels, 2)
         self.language_head = nn.Linear(m.width, len(tokenizer))
         self.answer_heads = nn.ModuleDict(
             {
@@ -152,7 +154,9 @@ class GSHN(nn.Module):
         else:
             features = graphs.x
         x = self.node_embedding(features, graphs.category, graphs.geometry, graphs.batch, graphs.num_graphs)
-        return NodeInputs(x, graphs.edge_index, graphs.edge_attr, graphs.batch, graphs.num_graphs)
+        return NodeInputs(
+            x, graphs.edge_index, graphs.edge_attr, graphs.batch, graphs.num_graphs, graphs.geometry[:, CENTROID]
+        )
 
     def encode_graphs(self, graphs: SceneGraph, spikes: SpikeTrains | None = None) -> EncodedGraphs:
         """Encode a batch of scene graphs, optionally with spikes that another simulator computed."""
@@ -166,9 +170,10 @@ class GSHN(nn.Module):
     def node_tokens(self, encoded: EncodedGraphs) -> NodeTokens:
         """Segments as fusion sees them."""
         nodes, mask = to_dense_batch(encoded.nodes, encoded.batch, batch_size=encoded.num_graphs)
+        centroid = to_dense_batch(encoded.centroid, encoded.batch, batch_size=encoded.num_graphs)[0]
         if (stl := self.spike_embeddings) is None or encoded.spikes is None:
-            return NodeTokens(mask, nodes, None)
-        return NodeTokens(mask, nodes, stl.parts(encoded.spikes.output.float(), mask))
+            return NodeTokens(mask, nodes, centroid, None)
+        return NodeTokens(mask, nodes, centroid, stl.parts(encoded.spikes.output.float(), mask))
 
     def embed_images(self, encoded: EncodedGraphs) -> Embeddings:
         """Embeddings of encoded scene graphs."""
@@ -269,8 +274,13 @@ class GSHN(nn.Module):
             Shape (B, C + channels of the pointers).
         """
         met = self.met(texts, images)
-        found = self.pointers(texts.hidden, texts.mask, met, images.nodes, images.mask)
+        found = self.pointers(texts.hidden, texts.mask, met, images.nodes, images.centroid, images.mask)
         return torch.cat([self.fuse(texts, images, met)[:, 0], found], dim=1)
+
+    def matching(self, texts: EncodedTexts, images: NodeTokens) -> Tensor:
+        """Logits of whether each text does not, or does, describe its image, shape (B, 2): from :meth:`evidence`."""
+        logits: Tensor = self.matching_head(self.evidence(texts, images))
+        return logits
 
     def answer(self, task: str, images: NodeTokens, texts: EncodedTexts, image: Tensor) -> Tensor:
         """Answer the texts of a task: its head reads the :meth:`evidence` of a text's K images, side by side.

@@ -25,6 +25,7 @@ class NodeInputs:
         edge_attr: Shape (E, A).
         batch: Graph of each node, ascending, shape (N,).
         num_graphs: B.
+        centroid: Of each node, relative to the image's width and height, shape (N, 2).
     """
 
     x: Tensor
@@ -32,6 +33,7 @@ class NodeInputs:
     edge_attr: Tensor
     batch: Tensor
     num_graphs: int
+    centroid: Tensor
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class EncodedGraphs:
         readout: One vector per graph, shape (B, C).
         batch: Graph of each node, shape (N,).
         num_graphs: B.
+        centroid: That of the inputs, shape (N, 2).
         spikes: Spike trains of the discrete path; None where it is switched off.
     """
 
@@ -50,6 +53,7 @@ class EncodedGraphs:
     readout: Tensor
     batch: Tensor
     num_graphs: int
+    centroid: Tensor
     spikes: SpikeTrains | None
 
 
@@ -101,7 +105,7 @@ class HybridEncoder(nn.Module):
             spikes = spikes or self.spiking(inputs.x, self.aggregation(inputs, attention))
             nodes = self.r * spikes.rates.to(nodes.dtype) + nodes
         readout = self.readout(nodes, inputs.batch, dim_size=inputs.num_graphs)
-        return EncodedGraphs(nodes, readout, inputs.batch, inputs.num_graphs, spikes)
+        return EncodedGraphs(nodes, readout, inputs.batch, inputs.num_graphs, inputs.centroid, spikes)
 
     def spiking_inputs(self, inputs: NodeInputs) -> Aggregation:
         """The aggregation matrix that :meth:`forward` gives the spiking path for these inputs."""

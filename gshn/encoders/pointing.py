@@ -1,4 +1,4 @@
-"""Pointing: which segments a text speaks of, and what is there."""
+"""Pointing: which segments a text speaks of, what is there, and how they lie to each other."""
 
 from __future__ import annotations
 
@@ -12,16 +12,25 @@ POINTERS = 2
 class Pointers(nn.Module):
     """Finds the segments that a text speaks of by the codes that contrast aligns, and reads V' there.
 
-    With met[a, s, k] how well segment s meets token a by code k (V', and spikes where there are any), pointer h has
+    With met[a, s, k] how well segment s meets token a of L by code k (V', and spikes where there are any), and
+    c[s] the centroid of segment s, pointer h has
 
-        w_h = softmax_a (W hidden[a])_h                 the tokens that it goes by
+        w_h = softmax_a (W hidden[a] + d_h a / L)       the tokens that it goes by
         j_h[s, k] = e^l_k sum_a w_h[a] met[a, s, k]     how well a segment meets these together
         p_h = softmax_s sum_k j_h[s, k]                 where it points
 
     and reads sum_s p_h[s] LayerNorm(V'[s]), the match sum_s p_h[s] j_h[s], and how far that is above the mean over s.
     That red and star are met in *one* segment is what a red star takes, and what the best match of each token alone
     does not tell. After the `find` modules of Andreas et al., arXiv:1511.02799, with learned codes in place of
-    detectors.
+    detectors. d is learned, and starts so that the first pointer goes by what is said first, the second by what is
+    said last.
+
+    How the things lie that the two point at is read as
+
+        (A sum_a v[a] hidden[a] + b) * (B sum_s (p_1[s] - p_2[s]) c[s]),    v = softmax_a (u hidden[a])
+
+    with * channel by channel: "left of" and a distance to the right say something together only, and a head that is
+    given both side by side does not learn what within the steps that it learns all else in (docs/tasks.md).
     """
 
     def __init__(self, channels: int, codes: int):
@@ -33,11 +42,17 @@ class Pointers(nn.Module):
         """
         super().__init__()
         self.tokens = nn.Linear(channels, POINTERS)
+        self.order = nn.Parameter(torch.linspace(-5.0, 5.0, POINTERS))
         self.log_scale = nn.Parameter(torch.full((codes,), 2.7))
         self.norm = nn.LayerNorm(channels)
-        self.channels = POINTERS * (channels + 2 * codes)
+        self.relating = nn.Linear(channels, 1)
+        self.relation = nn.Linear(channels, channels)
+        self.distance = nn.Linear(2, channels, bias=False)
+        self.channels = POINTERS * (channels + 2 * codes) + channels
 
-    def forward(self, hidden: Tensor, text_mask: Tensor, met: Tensor, nodes: Tensor, node_mask: Tensor) -> Tensor:
+    def forward(
+        self, hidden: Tensor, text_mask: Tensor, met: Tensor, nodes: Tensor, centroid: Tensor, node_mask: Tensor
+    ) -> Tensor:
         """Point and read.
 
         Args:
@@ -45,16 +60,22 @@ class Pointers(nn.Module):
             text_mask: True at tokens, shape (B, L).
             met: How well each segment meets each token by each code, shape (B, L, S, K).
             nodes: V', shape (B, S, C), padded.
+            centroid: Of each segment, relative to the image's width and height, shape (B, S, 2), padded.
             node_mask: True at nodes, shape (B, S).
 
         Returns:
             Shape (B, :attr:`channels`).
         """
-        weights = self.tokens(hidden).masked_fill(~text_mask[..., None], -torch.inf).softmax(dim=1)
+        no_token = ~text_mask[..., None]
+        place = torch.arange(hidden.shape[1], device=hidden.device) / text_mask.sum(dim=1, keepdim=True)
+        weights = (self.tokens(hidden) + self.order * place[..., None]).masked_fill(no_token, -torch.inf).softmax(dim=1)
         together = torch.einsum("blh,blsk->bhsk", weights, met) * self.log_scale.exp()
         there = node_mask[:, None, :]
         points = together.sum(dim=-1).masked_fill(~there, -torch.inf).softmax(dim=-1)
         read = torch.einsum("bhs,bsc->bhc", points, self.norm(nodes))
         match = torch.einsum("bhs,bhsk->bhk", points, together)
         mean = (together * there[..., None]).sum(dim=2) / there.sum(dim=2)[..., None]
-        return torch.cat([read, match - mean, match], dim=-1).flatten(1)
+        said = self.relating(hidden).masked_fill(no_token, -torch.inf).softmax(dim=1)
+        apart = torch.einsum("bs,bsd->bd", points[:, 0] - points[:, 1], centroid)
+        lie = self.relation((said * hidden).sum(dim=1)) * self.distance(apart)
+        return torch.cat([torch.cat([read, match - mean, match], dim=-1).flatten(1), lie], dim=1)

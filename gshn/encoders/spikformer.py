@@ -130,7 +130,7 @@ class SpikformerEncoder(nn.Module):
         nodes, own = self.transformer(inputs.x, mask)
         total = nodes.new_zeros(inputs.num_graphs, nodes.shape[1]).index_add(0, inputs.batch, nodes)
         readout = total / mask.sum(dim=1, keepdim=True).clamp(min=1)
-        return EncodedGraphs(nodes, readout, inputs.batch, inputs.num_graphs, own)
+        return EncodedGraphs(nodes, readout, inputs.batch, inputs.num_graphs, inputs.centroid, own)
 
 
 class SpikingText(nn.Module):

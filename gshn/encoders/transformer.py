@@ -37,4 +37,4 @@ class TransformerEncoder(nn.Module):
         first = self.class_token.expand(inputs.num_graphs, 1, -1)
         padding = torch.cat([mask.new_zeros(inputs.num_graphs, 1), ~mask], dim=1)
         states: Tensor = self.layers(torch.cat([first.to(nodes.dtype), nodes], dim=1), src_key_padding_mask=padding)
-        return EncodedGraphs(states[:, 1:][mask], states[:, 0], inputs.batch, inputs.num_graphs, None)
+        return EncodedGraphs(states[:, 1:][mask], states[:, 0], inputs.batch, inputs.num_graphs, inputs.centroid, None)

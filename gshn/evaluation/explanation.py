@@ -91,12 +91,12 @@ def explain(model: GSHN, graph: SceneGraph, caption: str) -> Explanation:
         weight = float(model.scale() / model.similarity_scale())
         share = weight * share + (1 - weight) * shares(met_by_spikes)
     with model.fusion.watched() as weights:
-        fused = model.fuse(read, model.node_tokens(encoded))
+        logits = model.matching(read, model.node_tokens(encoded))
     spiking, continuous = paths(model, encoded)
     return Explanation(
         tokens=[str(token) for token in model.tokenizer.convert_ids_to_tokens(ids[0].tolist())],
         similarity=float(model.similarity(texts, images)),
-        matching=float(model.matching_head(fused[:, 0]).float().softmax(dim=1)[0, 1]),
+        matching=float(logits.float().softmax(dim=1)[0, 1]),
         met=met,
         met_by_spikes=met_by_spikes,
         share=share,

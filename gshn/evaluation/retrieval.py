@@ -88,8 +88,8 @@ def reranked(
     for rows in chunks(len(pairs), 4 * TEXTS_PER_BATCH, "pairs"):
         text, image = pairs[rows].T
         ids, attention = (t.to(device) for t in tokenize(model.tokenizer, [texts[i] for i in text.tolist()]))
-        fused = model.fuse(model.encode_text(ids, attention), images.tokens[image].to(device))
-        no, yes = model.matching_head(fused[:, 0]).float().cpu().unbind(dim=1)
+        logits = model.matching(model.encode_text(ids, attention), images.tokens[image].to(device))
+        no, yes = logits.float().cpu().unbind(dim=1)
         evidence[text, image] += yes - no
     above = 2 + evidence - evidence[near[0] | near[1]].min()  # at least 2, and every similarity is at most 1
     to_images, to_texts = (torch.where(own, above, scores) for own in near)

@@ -35,6 +35,9 @@ GEOMETRY = (
 )
 """Columns of :attr:`SceneGraph.geometry`."""
 
+CENTROID = slice(GEOMETRY.index("centroid_x"), GEOMETRY.index("centroid_y") + 1)
+"""Those of the centroid."""
+
 EDGE_GEOMETRY = (
     "dx",  # centroid of the target less that of the source, relative to the image's width and height
     "dy",

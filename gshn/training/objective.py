@@ -125,12 +125,11 @@ class Objective(nn.Module):
             noise = torch.rand(total, total, generator=generator).to(device)[row_offset(count) + rows]
             image = hard_negatives(text_to_image[rows], alike, noise)
             text = hard_negatives(image_to_text[rows], alike, 1 - noise)
-            fused = model.fuse(
+            logits = model.matching(
                 EncodedTexts.cat([texts[rows], texts[rows], texts.gathered()[text]]),
                 NodeTokens.cat([images[rows], images.gathered()[image], images[rows]]),
-            )
+            ).float()
             matches = torch.cat([torch.ones_like(rows), torch.zeros_like(rows), torch.zeros_like(rows)])
-            logits = model.matching_head(fused[:, 0]).float()
             # Two of three pairs do not match; weighting keeps "no" from being a good guess.
             weight = torch.where(matches == 1, 4 / 3, 2 / 3)
             losses["itm"] = global_mean(weight * F.cross_entropy(logits, matches, reduction="none"))

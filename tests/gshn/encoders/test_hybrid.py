@@ -15,7 +15,8 @@ def make_inputs(width: int = 8) -> NodeInputs:
     """Two graphs, of two and three nodes."""
     random = torch.Generator().manual_seed(0)
     x = torch.randn(5, width, generator=random)
-    return NodeInputs(x, EDGES, torch.randn(6, 3, generator=random), torch.tensor([0, 0, 1, 1, 1]), 2)
+    edge_attr = torch.randn(6, 3, generator=random)
+    return NodeInputs(x, EDGES, edge_attr, torch.tensor([0, 0, 1, 1, 1]), 2, torch.rand(5, 2, generator=random))
 
 
 def make(**spiking: object) -> HybridEncoder:

@@ -19,15 +19,16 @@ def test_pointers_are_the_equations() -> None:
     own = Pointers(c, k)
     own.log_scale.copy_(torch.tensor([1.0, 0.5]))
     hidden, met, nodes = torch.randn(b, length, c), torch.rand(b, length, s, k), torch.randn(b, s, c)
+    centroid = torch.rand(b, s, 2)
     tokens = torch.tensor([[True] * 4, [True, True, False, False]])
     there = torch.tensor([[True, True, False], [True] * 3])
-    out = own(hidden, tokens, met, nodes, there)
+    out = own(hidden, tokens, met, nodes, centroid, there)
     assert out.shape == (b, own.channels)
     for i in range(b):
-        reads = []
+        reads, pointed = [], []
         at, of = tokens[i].nonzero()[:, 0].tolist(), there[i].nonzero()[:, 0].tolist()
         for h in range(POINTERS):
-            w = softmax([float(own.tokens(hidden[i, a])[h]) for a in at])
+            w = softmax([float(own.tokens(hidden[i, a])[h] + own.order[h] * a / len(at)) for a in at])
             j = [
                 [
                     math.exp(float(own.log_scale[code]))
@@ -41,6 +42,13 @@ def test_pointers_are_the_equations() -> None:
             mean = [sum(row[code] for row in j) / len(of) for code in range(k)]
             reads += sum((p[n] * own.norm(nodes[i, n_]) for n, n_ in enumerate(of)), torch.zeros(c)).tolist()
             reads += [m - a for m, a in zip(match, mean, strict=True)] + match
+            pointed.append(p)
+        v = softmax([float(own.relating(hidden[i, a])) for a in at])
+        said = sum((v[n] * hidden[i, a] for n, a in enumerate(at)), torch.zeros(c))
+        apart = sum(
+            ((pointed[0][n] - pointed[1][n]) * centroid[i, n_] for n, n_ in enumerate(of)), torch.zeros(2)
+        )
+        reads += (own.relation(said) * (own.distance.weight @ apart)).tolist()
         torch.testing.assert_close(out[i], torch.tensor(reads), atol=1e-5, rtol=1e-5)
 
 
@@ -52,9 +60,29 @@ def test_a_thing_is_told_from_its_properties_in_two_things() -> None:
     met = torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]])[..., None]  # image, token, segment
     nodes = torch.randn(2, 2, 4)
     ones = torch.ones(2, 2, dtype=torch.bool)
-    out = own(torch.zeros(2, 2, 4), ones, met, nodes, ones).reshape(2, POINTERS, 6)
+    out = own(torch.zeros(2, 2, 4), ones, met, nodes, torch.rand(2, 2, 2), ones)
+    out = out[:, : -own.distance.out_features].reshape(2, POINTERS, 6)
     assert (out[0, :, 5] > out[1, :, 5] + 1).all()
     torch.testing.assert_close(out[0, 0, :4], own.norm(nodes[0, 0]), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_what_is_said_of_two_things_meets_how_they_lie() -> None:
+    """The first pointer goes by what is said first. Swapping the two things, or their places, turns the answer round."""
+    torch.manual_seed(0)
+    own = Pointers(4, 1)
+    torch.nn.init.zeros_(own.tokens.weight)
+    hidden, nodes, ones = torch.randn(1, 2, 4), torch.randn(1, 2, 4), torch.ones(1, 2, dtype=torch.bool)
+    met = torch.eye(2)[None, ..., None]  # each token is met by a segment of its own
+    centroid = torch.tensor([[[0.1, 0.5], [0.9, 0.5]]])
+
+    def lie(met: torch.Tensor, centroid: torch.Tensor) -> torch.Tensor:
+        return own(hidden, ones, met, nodes, centroid, ones)[0, -own.distance.out_features :]
+
+    assert lie(met, centroid).abs().max() > 0.01
+    torch.testing.assert_close(lie(met.flip(2), centroid), -lie(met, centroid))
+    torch.testing.assert_close(lie(met, centroid.flip(1)), -lie(met, centroid))
+    torch.testing.assert_close(lie(met, centroid + 0.05), lie(met, centroid))  # wherever in the picture the two are
 
 
 def test_answers_teach_both_codes_where_things_are() -> None:
@@ -64,6 +92,8 @@ def test_answers_teach_both_codes_where_things_are() -> None:
     tokens = model.node_tokens(model.encode_graphs(batch.graphs))
     read = model.encode_text(batch.input_ids, batch.attention_mask)
     model.evidence(read, tokens)[:, model.config.model.width :].square().sum().backward()
-    for taught in (model.pointers.tokens, model.text_head.parts, model.image_head.parts, model.stl.current):
+    own = model.pointers
+    heads = (model.text_head.parts, model.image_head.parts, model.stl.current)
+    for taught in (own.tokens, own.relating, own.relation, own.distance, *heads):
         assert taught.weight.grad is not None and taught.weight.grad.abs().sum() > 0
-    assert (model.pointers.log_scale.grad != 0).all()
+    assert (own.log_scale.grad != 0).all() and (own.order.grad != 0).all()

@@ -85,8 +85,8 @@ def test_reranking_orders_the_best_by_all_evidence_and_leaves_the_rest(overrides
         evidence = {}
         for image in range(10):
             if image in best:
-                fused = own.fuse(own.encode_text(ids, mask), images.tokens[torch.tensor([image])])
-                matches = own.matching_head(fused[:, 0]).softmax(dim=1)[0, 1]
+                found = own.evidence(own.encode_text(ids, mask), images.tokens[torch.tensor([image])])
+                matches = own.matching_head(found).softmax(dim=1)[0, 1]
                 evidence[image] = float(torch.logit(matches) + scale * scores[text, image])
                 assert to_images[text, image] >= 2
             else:
