@@ -45,9 +45,7 @@ def test_pointers_are_the_equations() -> None:
             pointed.append(p)
         v = softmax([float(own.relating(hidden[i, a])) for a in at])
         said = sum((v[n] * hidden[i, a] for n, a in enumerate(at)), torch.zeros(c))
-        apart = sum(
-            ((pointed[0][n] - pointed[1][n]) * centroid[i, n_] for n, n_ in enumerate(of)), torch.zeros(2)
-        )
+        apart = sum(((pointed[0][n] - pointed[1][n]) * centroid[i, n_] for n, n_ in enumerate(of)), torch.zeros(2))
         reads += (own.relation(said) * (own.distance.weight @ apart)).tolist()
         torch.testing.assert_close(out[i], torch.tensor(reads), atol=1e-5, rtol=1e-5)
 
