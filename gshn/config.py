@@ -210,7 +210,7 @@ class SpikingConfig:
     v_threshold: float = 1.0
     surrogate: str = "atan"
     """atan, fast_sigmoid or sigmoid, of snntorch.surrogate."""
-    slope: float = 2.0
+    slope: float = 5.0
     """Steepness of the surrogate."""
     aggregation: str = "degree"
     """degree: A = w I + (1 - w) D^-1 Adj; attention: the last GAT layer's attention, mean over its heads."""
