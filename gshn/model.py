@@ -59,7 +59,7 @@ class NodeTokens(Padded):
     Attributes:
         nodes: V', shape (B, S, C).
         centroid: Of each segment, relative to the image's width and height, shape (B, S, 2).
-        spikes: Of each segment as spiked text learning embeds it, shape (B, S, C); None without it.
+        spikes: Of each segment as spiked text learning embeds it, shape (B, S, layers x C); None without it.
     """
 
     nodes: Tensor
@@ -136,6 +136,7 @@ class GSHN(nn.Module):
             self.stl = SpikedTextLearning(
                 self.text.word_channels,
                 m.width,
+                len(spiking.linears),
                 len(vocabulary.words),
                 spiking.steps,
                 spiking.p,
@@ -173,7 +174,7 @@ class GSHN(nn.Module):
         centroid = to_dense_batch(encoded.centroid, encoded.batch, batch_size=encoded.num_graphs)[0]
         if (stl := self.spike_embeddings) is None or encoded.spikes is None:
             return NodeTokens(mask, nodes, centroid, None)
-        return NodeTokens(mask, nodes, centroid, stl.parts(encoded.spikes.output.float(), mask))
+        return NodeTokens(mask, nodes, centroid, stl.parts(encoded.spikes.code.float(), mask))
 
     def embed_images(self, encoded: EncodedGraphs) -> Embeddings:
         """Embeddings of encoded scene graphs."""
@@ -181,7 +182,7 @@ class GSHN(nn.Module):
         out: Embeddings = self.image_head(encoded.readout, tokens.nodes, tokens.mask)
         if (stl := self.spike_embeddings) is None or encoded.spikes is None:
             return out
-        return replace(out, spikes=stl.embed_images(encoded.spikes.output, encoded.batch, encoded.num_graphs))
+        return replace(out, spikes=stl.embed_images(encoded.spikes.code, encoded.batch, encoded.num_graphs))
 
     def embed_texts(self, texts: EncodedTexts) -> Embeddings:
         """Embeddings of texts: [CLS] stands for the whole, every token for itself."""

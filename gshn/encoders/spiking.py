@@ -30,6 +30,11 @@ class SpikeTrains:
         return self.layers[-1]
 
     @property
+    def code(self) -> Tensor:
+        """Spikes of every layer side by side, shape (T, N, sum of the layers' C): what spiked text learning teaches."""
+        return torch.cat(self.layers, dim=2)
+
+    @property
     def rates(self) -> Tensor:
         """E_SNN: firing rates of the last layer, spikes per step, shape (N, C)."""
         return self.output.mean(dim=0)

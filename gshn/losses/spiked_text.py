@@ -41,15 +41,16 @@ class SpikedTextLearning(nn.Module):
 
     Every text token drives a LIF population with the constant current W h + b, h its word's entry in the text encoder's
     dictionary (:attr:`gshn.encoders.text.EncodedTexts.words`); the population has the dynamics of the image's spiking
-    path and as many neurons per token as that has per node. A word has the same spikes wherever it stands, so that a
-    red star is found by who knows red things and stars. Entries are detached: the text teaches the discrete code, not
-    the other way round.
+    path, and as many neurons per token as that has per node, in all its layers: the first knows a node by itself, the
+    last its neighbours, too. A word has the same spikes wherever it stands, so that a red star is found by who knows
+    red things and stars. Entries are detached: the text teaches the discrete code, not the other way round.
     """
 
     def __init__(
         self,
         word_channels: int,
         channels: int,
+        layers: int,
         words: int,
         steps: int,
         p: LIFParameters,
@@ -60,19 +61,20 @@ class SpikedTextLearning(nn.Module):
 
         Args:
             word_channels: W, channels of the text encoder's dictionary.
-            channels: C, of the image's spiking path; ``steps``, ``p``, ``spike`` and ``relu`` are that path's, too.
+            channels: C, neurons of a layer of the image's spiking path; ``layers``, ``steps``, ``p``, ``spike`` and
+                ``relu`` are that path's, too.
             words: Number of words that can be predicted.
         """
         super().__init__()
         self.steps, self.p, self.spike, self.relu = steps, p, spike, relu
-        self.current = nn.Linear(word_channels, channels)
+        self.current = nn.Linear(word_channels, layers * channels)
         nn.init.constant_(self.current.bias, 0.5 * (p.v_threshold - p.v_leak) / p.r)
         self.log_scale = nn.Parameter(torch.tensor(2.0))
         # Rates are small and of many zeros; the norm brings them to the scale that a linear layer's weights start for.
         self.words = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, words))
 
     def text_spikes(self, words: Tensor) -> Tensor:
-        """Spikes of every token: words of shape (M, W) -> (T, M, C)."""
+        """Spikes of every token: words of shape (M, W) -> (T, M, layers C)."""
         current = self.current(words.detach().float())
         current = current.expand(self.steps, *current.shape)
         return torch.relu(current) if self.relu else lif(current, self.p, self.spike)
@@ -94,7 +96,7 @@ class SpikedTextLearning(nn.Module):
         """Images as spikes.
 
         Args:
-            spikes: Of the image's last layer, shape (T, N, C).
+            spikes: Of all of the image's layers, shape (T, N, layers C).
             batch: Graph of each node, ascending, shape (N,).
             num_graphs: B.
         """
@@ -104,7 +106,7 @@ class SpikedTextLearning(nn.Module):
         """Of a whole: the traces of its parts' spikes together, over time. See `unit`; and :meth:`parts`.
 
         Args:
-            spikes: Of all parts, shape (T, M, C).
+            spikes: Of all parts, shape (T, M, F).
             mask: True at parts, shape (B, S); M of them.
         """
         owner = mask.nonzero()[:, 0]
@@ -113,7 +115,7 @@ class SpikedTextLearning(nn.Module):
 
     @staticmethod
     def parts(spikes: Tensor, mask: Tensor) -> Tensor:
-        """Each part's spike counts, see `unit`: spikes of all M parts, shape (T, M, C) -> (B, S, C), padded."""
+        """Each part's spike counts, see `unit`: spikes of all M parts, shape (T, M, F) -> (B, S, F), padded."""
         out = spikes.new_zeros(*mask.shape, spikes.shape[2])
         out[mask] = unit(spikes.sum(dim=0))
         return out

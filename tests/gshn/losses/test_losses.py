@@ -83,7 +83,7 @@ def test_a_silent_segment_does_not_drown_the_others() -> None:
 class TestSpikedTextLearning:
     def make(self) -> SpikedTextLearning:
         torch.manual_seed(0)
-        return SpikedTextLearning(6, 8, 10, 5, LIFParameters(), spike_function("atan", 2.0))
+        return SpikedTextLearning(6, 4, 2, 10, 5, LIFParameters(), spike_function("atan", 2.0))
 
     def test_tokens_become_spike_trains(self) -> None:
         stl = self.make()
@@ -141,7 +141,7 @@ class TestSpikedTextLearning:
 
     def test_word_prediction_equals_the_loop(self) -> None:
         stl, batch = self.make(), torch.tensor([0, 0, 1])
-        rates, words = torch.rand(3, 8), random_spikes(2, 10, seed=3)
+        rates, words = torch.rand(3, 4), random_spikes(2, 10, seed=3)
         logits = stl.words(rates)
         best = torch.stack([logits[:2].amax(dim=0), logits[2]])
         expected = torch.stack(
