@@ -66,7 +66,7 @@ def test_a_thing_is_told_from_its_properties_in_two_things() -> None:
 
 @torch.no_grad()
 def test_what_is_said_of_two_things_meets_how_they_lie() -> None:
-    """The first pointer goes by what is said first. Swapping the two things, or their places, turns the answer round."""
+    """The first pointer goes by what is said first; swapping the two things, or their places, turns the sign."""
     torch.manual_seed(0)
     own = Pointers(4, 1)
     torch.nn.init.zeros_(own.tokens.weight)
