@@ -93,3 +93,20 @@ def test_fusion_is_told_how_well_each_token_is_met(monkeypatch: pytest.MonkeyPat
             met = [max(float(t.parts[row, token] @ p) for p in i.parts[row, i.mask[row]]) for t, i in of]
             expected = read.hidden[row, token] + model.found.weight @ torch.tensor(met) + model.found.bias
             torch.testing.assert_close(told[0][row, token], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_text_teaches_the_spikes_of_every_layer() -> None:
+    model = tiny_model(tiny_config())
+    torch.nn.init.constant_(model.encoder.spiking.linears[0].bias, 2.0)  # the first layer spikes, the last is silent
+    torch.nn.init.constant_(model.encoder.spiking.linears[-1].bias, -100.0)
+    torch.nn.init.normal_(model.stl.current.weight)
+    batch = pair_batch(model, range(4))
+    encoded = model.encode_graphs(batch.graphs)
+    assert encoded.spikes.layers[0].any() and not encoded.spikes.output.any()
+    texts, images = (
+        model.embed_texts(model.encode_text(batch.input_ids, batch.attention_mask)),
+        model.embed_images(encoded),
+    )
+    assert images.spikes.parts.shape[2] == len(encoded.spikes.layers) * model.config.model.width
+    model.spike_alignment(texts, images).square().sum().backward()
+    assert model.encoder.spiking.linears[0].weight.grad.abs().sum() > 0
