@@ -1,9 +1,11 @@
 import math
 
+import pytest
 import torch
 from helpers import pair_batch, tiny_config, tiny_model
 
 from gshn.encoders.pointing import POINTERS, Pointers
+from gshn.graphs.scene_graph import GEOMETRY
 
 
 def softmax(values: list[float]) -> list[float]:
@@ -77,10 +79,28 @@ def test_what_is_said_of_two_things_meets_how_they_lie() -> None:
     def lie(met: torch.Tensor, centroid: torch.Tensor) -> torch.Tensor:
         return own(hidden, ones, met, nodes, centroid, ones)[0, -own.distance.out_features :]
 
+    first, last = own(hidden, ones, met, nodes, centroid, ones)[0, : -own.distance.out_features].reshape(2, 6)[:, :4]
+    torch.testing.assert_close(first, own.norm(nodes[0, 0]), atol=1e-2, rtol=0.0)
+    torch.testing.assert_close(last, own.norm(nodes[0, 1]), atol=1e-2, rtol=0.0)
     assert lie(met, centroid).abs().max() > 0.01
     torch.testing.assert_close(lie(met.flip(2), centroid), -lie(met, centroid))
     torch.testing.assert_close(lie(met, centroid.flip(1)), -lie(met, centroid))
     torch.testing.assert_close(lie(met, centroid + 0.05), lie(met, centroid))  # wherever in the picture the two are
+
+
+@torch.no_grad()
+def test_pointers_are_given_each_segments_own_centroid(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model(tiny_config()).eval()
+    batch = pair_batch(model, range(4))
+    given: list[torch.Tensor] = []
+    forward = model.pointers.forward
+    monkeypatch.setattr(model.pointers, "forward", lambda *a: given.append(a[4]) or forward(*a))
+    tokens = model.node_tokens(model.encode_graphs(batch.graphs))
+    model.matching(model.encode_text(batch.input_ids, batch.attention_mask), tokens)
+    x, y = GEOMETRY.index("centroid_x"), GEOMETRY.index("centroid_y")
+    for graph in range(4):
+        own = batch.graphs.geometry[batch.graphs.batch == graph]
+        torch.testing.assert_close(given[0][graph, : len(own)], torch.stack([own[:, x], own[:, y]], dim=1))
 
 
 def test_answers_teach_both_codes_where_things_are() -> None:
