@@ -153,12 +153,17 @@ def picture(rows: Sequence[Row]) -> bytes:
     tasks = [list(own) for _, own in groupby(FIGURES, key=lambda figure: figure[0])]
     figure, axes = plt.subplots(1, len(tasks), figsize=(15, 2.2 + 0.5 * len(others)), sharey=True, layout="constrained")
     for panel, figures in zip(axes, tasks, strict=True):
+        means: list[float] = []
         for k, own in enumerate(figures):
             leads = [difference(values, v.name, own) for v in others]
             at = np.arange(len(others)) + 0.2 * (k - (len(figures) - 1) / 2)
             x = [np.nan if d is None else d.mean for d in leads]
             error = [0.0 if d is None or not np.isfinite(d.half) else d.half for d in leads]
             panel.errorbar(x, at, xerr=error, fmt="o", markersize=4, capsize=2, label=FIGURES[own])
+            means += [mean for mean in x if np.isfinite(mean)]
+        # Of two seeds an interval can be hundreds of points wide: it leaves the picture, and the others stay readable.
+        if means:
+            panel.set_xlim(min(0, *means) - 15, max(0, *means) + 15)
         panel.axvline(0, color="black", linewidth=0.8)
         panel.set(xlabel="lead of the hybrid, points", title=figures[0][0])
         panel.grid(axis="x", color="0.9")
