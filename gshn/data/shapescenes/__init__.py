@@ -9,7 +9,7 @@ import numpy as np
 from gshn.data.images import ImageSample
 from gshn.data.shapescenes import tasks
 from gshn.data.shapescenes.captions import LEVELS, captions
-from gshn.data.shapescenes.compositions import has_held_out_attributes
+from gshn.data.shapescenes.compositions import HELD_OUT_OF_EACH, has_held_out_attributes
 from gshn.data.shapescenes.draw import draw
 from gshn.data.shapescenes.scene import SHAPES, SPLITS, STUFF, Scene, Stuff, Thing, generate
 from gshn.data.texts import Hypothesis, Question, Statement
@@ -82,7 +82,7 @@ class ShapeScenes:
     @property
     def key(self) -> str:
         """Everything that shapes images and segments."""
-        scenes = f"compositions {self._number}" if self.held_out else self.split
+        scenes = f"compositions {HELD_OUT_OF_EACH} {self._number}" if self.held_out else self.split
         return f"shapescenes 1 {scenes} seed={self.seed} size={self.image_size}"
 
     @cached_property

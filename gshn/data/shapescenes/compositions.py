@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from gshn.data.shapescenes.scene import COLOURS, SHAPES, Scene
 
-HELD_OUT_ATTRIBUTES = frozenset(zip(COLOURS, SHAPES, strict=True))
-"""Colour and shape of things that no training scene shows and no training text names: every colour and every shape in
-one combination, so that each is well known from others."""
+HELD_OUT_OF_EACH = 4
+
+HELD_OUT_ATTRIBUTES = frozenset(
+    (colour, SHAPES[(i + j) % len(SHAPES)]) for i, colour in enumerate(COLOURS) for j in range(HELD_OUT_OF_EACH)
+)
+"""Colour and shape of things that no training scene shows and no training text names: half of all combinations, and of
+those of every colour and of every shape, so that each is well known from others."""
 
 HELD_OUT_RELATIONS = frozenset(frozenset(SHAPES[i : i + 2]) for i in range(0, len(SHAPES), 2))
 """Pairs of shapes whose relation no training text states. Training scenes show them: language is held out."""
