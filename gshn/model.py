@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from gshn.config import Config, ModelConfig, load_config, to_yaml
 from gshn.data.tasks import TASKS
 from gshn.encoders.alignment import AlignmentHead, Embeddings, similarity
+from gshn.encoders.answering import AnswerHead
 from gshn.encoders.fusion import FusionTransformer
 from gshn.encoders.hybrid import EncodedGraphs, HybridEncoder, NodeInputs
 from gshn.encoders.nodes import NodeEmbedding
@@ -120,13 +121,7 @@ class GSHN(nn.Module):
         self.language_head = nn.Linear(m.width, len(tokenizer))
         self.answer_heads = nn.ModuleDict(
             {
-                task: nn.Sequential(
-                    # Gated, so that what is asked can select from what is there.
-                    nn.Linear(TASKS[task].images * (m.width + self.pointers.channels), 4 * m.width),
-                    nn.GLU(),
-                    nn.Dropout(m.dropout),
-                    nn.Linear(2 * m.width, len(answers)),
-                )
+                task: AnswerHead(TASKS[task].images, m.width + self.pointers.channels, m.width, len(answers), m.dropout)
                 for task, answers in vocabulary.answers.items()
             }
         )
@@ -284,7 +279,7 @@ class GSHN(nn.Module):
         return logits
 
     def answer(self, task: str, images: NodeTokens, texts: EncodedTexts, image: Tensor) -> Tensor:
-        """Answer the texts of a task: its head reads the :meth:`evidence` of a text's K images, side by side.
+        """Answer the texts of a task: its head (:class:`AnswerHead`) reads the :meth:`evidence` of a text's K images.
 
         Args:
             task: Name of the task.
@@ -297,7 +292,7 @@ class GSHN(nn.Module):
         """
         # Both images of a pair in one call.
         evidence = self.evidence(EncodedTexts.cat([texts] * image.shape[1]), images[image.T.flatten()])
-        logits: Tensor = self.answer_heads[task](evidence.reshape(*image.T.shape, -1).transpose(0, 1).flatten(1))
+        logits: Tensor = self.answer_heads[task](evidence.reshape(*image.T.shape, -1).transpose(0, 1))
         return logits
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""Pointing: which segments a text speaks of, what is there, and how they lie to each other."""
+"""Pointing: which segments a text speaks of, what is there, whether that is what is said, and how they lie."""
 
 from __future__ import annotations
 
@@ -19,18 +19,24 @@ class Pointers(nn.Module):
         j_h[s, k] = e^l_k sum_a w_h[a] met[a, s, k]     how well a segment meets these together
         p_h = softmax_s sum_k j_h[s, k]                 where it points
 
-    and reads sum_s p_h[s] LayerNorm(V'[s]), the match sum_s p_h[s] j_h[s], and how far that is above the mean over s.
+    and reads what is there, the match sum_s p_h[s] j_h[s], and how far that is above the mean over s:
+
+        x_h = sum_s p_h[s] LayerNorm(V'[s])
+        read_h = x_h + W_2 GELU(W_1 x_h)                what is there
+
     That red and star are met in *one* segment is what a red star takes, and what the best match of each token alone
     does not tell. After the `find` modules of Andreas et al., arXiv:1511.02799, with learned codes in place of
     detectors. d is learned, and starts so that the first pointer goes by what is said first, the second by what is
     said last.
 
-    How the things lie that the two point at is read as
+    What is said of the things meets what is there, and how they lie, in products, channel by channel (*):
 
-        (A sum_a v[a] hidden[a] + b) * (B sum_s (p_1[s] - p_2[s]) c[s]),    v = softmax_a (u hidden[a])
+        said = sum_a v[a] hidden[a],    v = softmax_a (u hidden[a])
+        (C said + c) * mean_h read_h
+        (A said + b) * (B sum_s (p_1[s] - p_2[s]) c[s])
 
-    with * channel by channel: "left of" and a distance to the right say something together only, and a head that is
-    given both side by side does not learn what within the steps that it learns all else in (docs/tasks.md).
+    "Striped" and what a star looks like, "left of" and a distance to the right, say something together only, and a head
+    that is given both side by side does not learn what within the steps that it learns all else in (docs/tasks.md).
     """
 
     def __init__(self, channels: int, codes: int):
@@ -45,10 +51,12 @@ class Pointers(nn.Module):
         self.order = nn.Parameter(torch.linspace(-5.0, 5.0, POINTERS))
         self.log_scale = nn.Parameter(torch.full((codes,), 2.7))
         self.norm = nn.LayerNorm(channels)
-        self.relating = nn.Linear(channels, 1)
+        self.seen = nn.Sequential(nn.Linear(channels, 2 * channels), nn.GELU(), nn.Linear(2 * channels, channels))
+        self.saying = nn.Linear(channels, 1)
+        self.property = nn.Linear(channels, channels)
         self.relation = nn.Linear(channels, channels)
         self.distance = nn.Linear(2, channels, bias=False)
-        self.channels = POINTERS * (channels + 2 * codes) + channels
+        self.channels = POINTERS * (channels + 2 * codes) + 2 * channels
 
     def forward(
         self, hidden: Tensor, text_mask: Tensor, met: Tensor, nodes: Tensor, centroid: Tensor, node_mask: Tensor
@@ -72,10 +80,13 @@ class Pointers(nn.Module):
         together = torch.einsum("blh,blsk->bhsk", weights, met) * self.log_scale.exp()
         there = node_mask[:, None, :]
         points = together.sum(dim=-1).masked_fill(~there, -torch.inf).softmax(dim=-1)
-        read = torch.einsum("bhs,bsc->bhc", points, self.norm(nodes))
+        there_is = torch.einsum("bhs,bsc->bhc", points, self.norm(nodes))
+        read = there_is + self.seen(there_is)
         match = torch.einsum("bhs,bhsk->bhk", points, together)
         mean = (together * there[..., None]).sum(dim=2) / there.sum(dim=2)[..., None]
-        said = self.relating(hidden).masked_fill(no_token, -torch.inf).softmax(dim=1)
+        attention = self.saying(hidden).masked_fill(no_token, -torch.inf).softmax(dim=1)
+        said = (attention * hidden).sum(dim=1)
         apart = torch.einsum("bs,bsd->bd", points[:, 0] - points[:, 1], centroid)
-        lie = self.relation((said * hidden).sum(dim=1)) * self.distance(apart)
-        return torch.cat([torch.cat([read, match - mean, match], dim=-1).flatten(1), lie], dim=1)
+        looks = self.property(said) * read.mean(dim=1)
+        lie = self.relation(said) * self.distance(apart)
+        return torch.cat([torch.cat([read, match - mean, match], dim=-1).flatten(1), looks, lie], dim=1)

@@ -14,6 +14,12 @@ def softmax(values: list[float]) -> list[float]:
     return [power / sum(powers) for power in powers]
 
 
+def read(own: Pointers, node: torch.Tensor) -> torch.Tensor:
+    """What a pointer reads that points at one node alone."""
+    x = own.norm(node)
+    return x + own.seen(x)
+
+
 @torch.no_grad()
 def test_pointers_are_the_equations() -> None:
     torch.manual_seed(0)
@@ -27,7 +33,7 @@ def test_pointers_are_the_equations() -> None:
     out = own(hidden, tokens, met, nodes, centroid, there)
     assert out.shape == (b, own.channels)
     for i in range(b):
-        reads, pointed = [], []
+        reads, seen, pointed = [], [], []
         at, of = tokens[i].nonzero()[:, 0].tolist(), there[i].nonzero()[:, 0].tolist()
         for h in range(POINTERS):
             w = softmax([float(own.tokens(hidden[i, a])[h] + own.order[h] * a / len(at)) for a in at])
@@ -42,12 +48,15 @@ def test_pointers_are_the_equations() -> None:
             p = softmax([sum(row) for row in j])
             match = [sum(p[n] * j[n][code] for n in range(len(of))) for code in range(k)]
             mean = [sum(row[code] for row in j) / len(of) for code in range(k)]
-            reads += sum((p[n] * own.norm(nodes[i, n_]) for n, n_ in enumerate(of)), torch.zeros(c)).tolist()
+            x = sum((p[n] * own.norm(nodes[i, n_]) for n, n_ in enumerate(of)), torch.zeros(c))
+            seen.append(x + own.seen[2](torch.nn.functional.gelu(own.seen[0](x))))
+            reads += seen[-1].tolist()
             reads += [m - a for m, a in zip(match, mean, strict=True)] + match
             pointed.append(p)
-        v = softmax([float(own.relating(hidden[i, a])) for a in at])
+        v = softmax([float(own.saying(hidden[i, a])) for a in at])
         said = sum((v[n] * hidden[i, a] for n, a in enumerate(at)), torch.zeros(c))
         apart = sum(((pointed[0][n] - pointed[1][n]) * centroid[i, n_] for n, n_ in enumerate(of)), torch.zeros(2))
+        reads += (own.property(said) * (seen[0] + seen[1]) / 2).tolist()
         reads += (own.relation(said) * (own.distance.weight @ apart)).tolist()
         torch.testing.assert_close(out[i], torch.tensor(reads), atol=1e-5, rtol=1e-5)
 
@@ -61,9 +70,9 @@ def test_a_thing_is_told_from_its_properties_in_two_things() -> None:
     nodes = torch.randn(2, 2, 4)
     ones = torch.ones(2, 2, dtype=torch.bool)
     out = own(torch.zeros(2, 2, 4), ones, met, nodes, torch.rand(2, 2, 2), ones)
-    out = out[:, : -own.distance.out_features].reshape(2, POINTERS, 6)
+    out = out[:, : -2 * own.distance.out_features].reshape(2, POINTERS, 6)
     assert (out[0, :, 5] > out[1, :, 5] + 1).all()
-    torch.testing.assert_close(out[0, 0, :4], own.norm(nodes[0, 0]), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(out[0, 0, :4], read(own, nodes[0, 0]), atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
@@ -79,13 +88,30 @@ def test_what_is_said_of_two_things_meets_how_they_lie() -> None:
     def lie(met: torch.Tensor, centroid: torch.Tensor) -> torch.Tensor:
         return own(hidden, ones, met, nodes, centroid, ones)[0, -own.distance.out_features :]
 
-    first, last = own(hidden, ones, met, nodes, centroid, ones)[0, : -own.distance.out_features].reshape(2, 6)[:, :4]
-    torch.testing.assert_close(first, own.norm(nodes[0, 0]), atol=1e-2, rtol=0.0)
-    torch.testing.assert_close(last, own.norm(nodes[0, 1]), atol=1e-2, rtol=0.0)
+    first, last = own(hidden, ones, met, nodes, centroid, ones)[0, : -2 * own.distance.out_features].reshape(2, 6)[
+        :, :4
+    ]
+    torch.testing.assert_close(first, read(own, nodes[0, 0]), atol=1e-2, rtol=0.0)
+    torch.testing.assert_close(last, read(own, nodes[0, 1]), atol=1e-2, rtol=0.0)
     assert lie(met, centroid).abs().max() > 0.01
     torch.testing.assert_close(lie(met.flip(2), centroid), -lie(met, centroid))
     torch.testing.assert_close(lie(met, centroid.flip(1)), -lie(met, centroid))
     torch.testing.assert_close(lie(met, centroid + 0.05), lie(met, centroid))  # wherever in the picture the two are
+
+
+@torch.no_grad()
+def test_what_is_said_of_a_thing_meets_what_it_looks_like() -> None:
+    """Stripes said of stripes agree, and dots of dots; crossed over they do not. Said and seen side by side, a head has
+    to make this sum of products itself."""
+    own = Pointers(2, 1)
+    for linear in (own.tokens, own.saying, own.seen[2], own.property):
+        torch.nn.init.zeros_(linear.weight), torch.nn.init.zeros_(linear.bias)
+    torch.nn.init.eye_(own.property.weight)
+    words, looks = torch.eye(2)[[0, 0, 1, 1], None], torch.eye(2)[[0, 1, 0, 1], None]
+    ones = torch.ones(4, 1, dtype=torch.bool)
+    out = own(words, ones, torch.ones(4, 1, 1, 1), looks, torch.rand(4, 1, 2), ones)
+    product = out[:, -2 * own.distance.out_features : -own.distance.out_features].sum(dim=1)
+    torch.testing.assert_close(product, torch.tensor([1.0, -1.0, -1.0, 1.0]), atol=1e-3, rtol=0.0)
 
 
 @torch.no_grad()
@@ -112,6 +138,6 @@ def test_answers_teach_both_codes_where_things_are() -> None:
     model.evidence(read, tokens)[:, model.config.model.width :].square().sum().backward()
     own = model.pointers
     heads = (model.text_head.parts, model.image_head.parts, model.stl.current)
-    for taught in (own.tokens, own.relating, own.relation, own.distance, *heads):
+    for taught in (own.tokens, own.seen[0], own.seen[2], own.saying, own.property, own.relation, own.distance, *heads):
         assert taught.weight.grad is not None and taught.weight.grad.abs().sum() > 0
     assert (own.log_scale.grad != 0).all() and (own.order.grad != 0).all()

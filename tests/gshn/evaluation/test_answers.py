@@ -46,7 +46,7 @@ def test_answers_are_those_of_one_text_at_a_time(task, monkeypatch) -> None:
         for image in example.images:
             tokens = own.node_tokens(own.encode_graphs(Graphs().batch([image])))
             first.append(own.evidence(own.encode_text(ids, mask), tokens))
-        logits = own.answer_heads[task](torch.cat(first, dim=1))
+        logits = own.answer_heads[task](torch.stack(first, dim=1))
         expected.append(own.vocabulary.answers[task][int(logits.argmax())])
     count = SpikeCount()
     assert answer_all(own, corpus, count) == expected
