@@ -47,10 +47,13 @@ def main() -> None:
     write_atomically(out / "ablation.json", json.dumps(rows, indent=1) + "\n")
     write_atomically(out / "ablation.md", markdown(rows))
     write_atomically(out / "ablation.png", picture(rows))
+    short = {variant.label: variant.name for variant in VARIANTS.values()}
     for task, (head, *body) in tables(rows).items():
         table = Table(*head, title=f"{task}, %", title_justify="left")
-        for line in body:
-            table.add_row(*line)
+        for label, *figures in body:
+            # Labels are sentences, which a terminal's column breaks into words.
+            shown = (f"[bold]{text.strip('*')}[/bold]" if text.startswith("**") else text for text in figures)
+            table.add_row(short[label], *shown)
         Console().print(table)
     print(f"{out}/ablation.json, ablation.md, ablation.png: {len(rows)} figures")
 
