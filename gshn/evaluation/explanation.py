@@ -29,7 +29,7 @@ class Explanation:
         share: What each segment gives to the second term of the similarity, mean_a max_s, by V' and by spikes together:
             the sum of their :func:`shares`, each times its weight in :meth:`gshn.model.GSHN.similarity`, shape (S,).
         attention: Of token a to segment s, mean over the fusion's layers and heads, shape (L, S).
-        spikes: Of the last layer, shape (T, S, C); None without a spiking path.
+        spikes: Of every layer, each of shape (T, S, C); None without a spiking path.
         spiking: Norm of r E_SNN, shape (S,).
         continuous: Norm of F_GAT, shape (S,).
     """
@@ -41,7 +41,7 @@ class Explanation:
     met_by_spikes: Tensor | None
     share: Tensor
     attention: Tensor
-    spikes: Tensor | None
+    spikes: tuple[Tensor, ...] | None
     spiking: Tensor
     continuous: Tensor
 
@@ -101,7 +101,7 @@ def explain(model: GSHN, graph: SceneGraph, caption: str) -> Explanation:
         met_by_spikes=met_by_spikes,
         share=share,
         attention=torch.stack(weights).mean(dim=0)[0].cpu(),
-        spikes=None if encoded.spikes is None else encoded.spikes.output.cpu(),
+        spikes=None if encoded.spikes is None else tuple(layer.cpu() for layer in encoded.spikes.layers),
         spiking=spiking.cpu(),
         continuous=continuous.cpu(),
     )

@@ -80,8 +80,7 @@ def draw_explanation(
     """
     e = explanation
     figure = Figure(figsize=(19, 9.5), dpi=80, layout="constrained")
-    (plain, driven, spikes, paths), (met, met_by_spikes, attended, empty) = figure.subplots(2, 4)
-    empty.set_axis_off()
+    (plain, driven, first, last), (met, met_by_spikes, attended, paths) = figure.subplots(2, 4)
     figure.suptitle(
         f"{fill(caption, 170)}\nsimilarity {e.similarity:.3f}, match with probability {e.matching:.3f}", fontsize=11
     )
@@ -99,11 +98,13 @@ def draw_explanation(
     for panel in (plain, driven):
         panel.set_axis_off()
 
-    if e.spikes is None:
-        _absent(spikes, "no spiking path")
-    else:
-        rate = float(e.spikes.mean())
-        raster(spikes, e.spikes.numpy() > 0, f"last layer: {rate:.3f} spikes per neuron and step")
+    for panel, name in ((first, "first"), (last, "last")):
+        if e.spikes is None:
+            _absent(panel, "no spiking path")
+        else:
+            # The last layer's rates are E_SNN; a text is compared with all layers.
+            layer = e.spikes[0 if name == "first" else -1]
+            raster(panel, layer.numpy() > 0, f"{name} layer: {float(layer.mean()):.3f} spikes per neuron and step")
     _table(met, e.met.numpy(), e.tokens, "how well tokens meet segments by V', <p_a, p_s>", mark=True)
     if e.met_by_spikes is None:
         _absent(met_by_spikes, "no spiked text learning")

@@ -66,12 +66,12 @@ def test_paths_add_up_to_the_nodes() -> None:
     torch.nn.init.constant_(model.encoder.r, 3.0)
     torch.nn.init.constant_(model.encoder.spiking.linears[-1].bias, 2.0)  # so that there are spikes
     e = explain(model, graph, CAPTION)
-    assert e.spikes is not None and e.spikes.any()
+    assert e.spikes is not None and len(e.spikes) == 2 and all(layer.any() for layer in e.spikes)
     with torch.no_grad():
         inputs = model.node_inputs(Batch.from_data_list([graph]))
         continuous = model.encoder.gat(inputs.x, inputs.edge_index, inputs.edge_attr)[0]
     torch.testing.assert_close(e.continuous, continuous.norm(dim=1), atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(e.spiking, 3 * e.spikes.mean(dim=0).float().norm(dim=1), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(e.spiking, 3 * e.spikes[-1].mean(dim=0).float().norm(dim=1), atol=1e-4, rtol=1e-4)
 
 
 def test_one_path_and_no_path() -> None:
