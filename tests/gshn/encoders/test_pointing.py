@@ -88,9 +88,8 @@ def test_what_is_said_of_two_things_meets_how_they_lie() -> None:
     def lie(met: torch.Tensor, centroid: torch.Tensor) -> torch.Tensor:
         return own(hidden, ones, met, nodes, centroid, ones)[0, -own.distance.out_features :]
 
-    first, last = own(hidden, ones, met, nodes, centroid, ones)[0, : -2 * own.distance.out_features].reshape(2, 6)[
-        :, :4
-    ]
+    out = own(hidden, ones, met, nodes, centroid, ones)[0]
+    first, last = out[: -2 * own.distance.out_features].reshape(2, 6)[:, :4]
     torch.testing.assert_close(first, read(own, nodes[0, 0]), atol=1e-2, rtol=0.0)
     torch.testing.assert_close(last, read(own, nodes[0, 1]), atol=1e-2, rtol=0.0)
     assert lie(met, centroid).abs().max() > 0.01
@@ -105,7 +104,8 @@ def test_what_is_said_of_a_thing_meets_what_it_looks_like() -> None:
     to make this sum of products itself."""
     own = Pointers(2, 1)
     for linear in (own.tokens, own.saying, own.seen[2], own.property):
-        torch.nn.init.zeros_(linear.weight), torch.nn.init.zeros_(linear.bias)
+        torch.nn.init.zeros_(linear.weight)
+        torch.nn.init.zeros_(linear.bias)
     torch.nn.init.eye_(own.property.weight)
     words, looks = torch.eye(2)[[0, 0, 1, 1], None], torch.eye(2)[[0, 1, 0, 1], None]
     ones = torch.ones(4, 1, dtype=torch.bool)
