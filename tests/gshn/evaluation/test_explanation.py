@@ -11,6 +11,7 @@ from gshn import explain as command
 from gshn.cli import run_command
 from gshn.encoders.text import tokenize
 from gshn.errors import CheckpointError
+from gshn.evaluation import picture
 from gshn.evaluation.explanation import explain, shares
 
 CAPTION = "a star on grass"
@@ -72,6 +73,18 @@ def test_paths_add_up_to_the_nodes() -> None:
         continuous = model.encoder.gat(inputs.x, inputs.edge_index, inputs.edge_attr)[0]
     torch.testing.assert_close(e.continuous, continuous.norm(dim=1), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(e.spiking, 3 * e.spikes[-1].mean(dim=0).float().norm(dim=1), atol=1e-4, rtol=1e-4)
+
+
+def test_the_picture_has_the_first_layers_spikes_and_the_last_ones(monkeypatch) -> None:
+    model = tiny_model(tiny_config()).eval()
+    torch.nn.init.constant_(model.encoder.spiking.linears[-1].bias, 2.0)
+    e = explain(model, random_graph(3, 0), CAPTION)
+    drawn: dict[str, np.ndarray] = {}
+    monkeypatch.setattr(picture, "raster", lambda _, spikes, title: drawn.update({title.split()[0]: spikes}))
+    picture.draw_explanation(np.zeros((8, 8, 3), np.uint8), np.arange(64, dtype=np.int32).reshape(8, 8) % 3, e, CAPTION)
+    assert not np.array_equal(drawn["first"], drawn["last"])
+    for name, layer in (("first", 0), ("last", -1)):
+        np.testing.assert_array_equal(drawn[name], e.spikes[layer].numpy() > 0)
 
 
 def test_one_path_and_no_path() -> None:
