@@ -9,7 +9,11 @@ import numpy as np
 from gshn.data.images import ImageSample
 from gshn.data.shapescenes import tasks
 from gshn.data.shapescenes.captions import LEVELS, captions
-from gshn.data.shapescenes.compositions import HELD_OUT_OF_EACH, has_held_out_attributes
+from gshn.data.shapescenes.compositions import (
+    HELD_OUT_OF_EACH,
+    has_held_out_attributes,
+    has_only_known_attributes,
+)
 from gshn.data.shapescenes.draw import draw
 from gshn.data.shapescenes.scene import SHAPES, SPLITS, STUFF, Scene, Stuff, Thing, generate
 from gshn.data.texts import Hypothesis, Question, Statement
@@ -73,8 +77,8 @@ class ShapeScenes:
         self.split, self.seed, self.image_size, self.held_out = split, seed, image_size, held_out
         self._scene_split, attributes = COMPOSITIONAL[split]
         self._number = list(COMPOSITIONAL).index("attributes" if attributes else self._scene_split) + 10 * held_out
-        accept = (lambda s: has_held_out_attributes(s) == attributes) if held_out else (lambda s: True)
-        self.scenes: list[Scene] = generate(self._scene_split, count, [seed, self._number], accept)
+        accept = (has_held_out_attributes if attributes else has_only_known_attributes) if held_out else None
+        self.scenes: tuple[Scene, ...] = generate(self._scene_split, count, (seed, self._number), accept)
 
     def __repr__(self) -> str:
         return f"ShapeScenes({self.key}, {len(self)} scenes)"

@@ -21,6 +21,11 @@ def has_held_out_attributes(scene: Scene) -> bool:
     return any((thing.colour, thing.shape) in HELD_OUT_ATTRIBUTES for thing in scene.things)
 
 
+def has_only_known_attributes(scene: Scene) -> bool:
+    """Whether none has."""
+    return not has_held_out_attributes(scene)
+
+
 def is_held_out_relation(first: str, second: str) -> bool:
     """Whether the relation of two shapes is held out."""
     return frozenset((first, second)) in HELD_OUT_RELATIONS
