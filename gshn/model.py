@@ -341,7 +341,7 @@ def load_tensors(model: nn.Module, tensors: dict[str, Tensor], source: Path) -> 
         CheckpointError: a tensor is missing, unknown or of another shape; the message names the first.
     """
     own = model.state_dict()
-    mend = "it belongs to a model of another shape: use the config.yaml that it was trained with"
+    mend = "it is of a model of another shape or version: use the config.yaml that it was trained with, or train again"
     for name in own.keys() | tensors.keys():
         if name not in tensors or name not in own:
             where = "missing in" if name not in tensors else "unknown to the model but in"

@@ -146,6 +146,21 @@ def test_splits_share_no_scene() -> None:
         ShapeScenes("attributes", 2)
 
 
+def test_other_pictures_have_another_key(monkeypatch) -> None:
+    """The graph cache goes by the key."""
+    pictures = defaultdict(set)
+    for held_out, splits in ((False, ("train", "test")), (True, ("train", "test", "attributes", "relations"))):
+        for split, seed, size in ((split, seed, size) for split in splits for seed in (0, 1) for size in (48, 64)):
+            scenes = ShapeScenes(split, 2, seed, size, held_out)
+            pictures[scenes.key].add(scenes[1].image.tobytes())
+    assert all(len(shown) == 1 for shown in pictures.values())
+    assert len(pictures) == len(set.union(*pictures.values())) == 4 * (2 + 3)  # relations has the pictures of test
+
+    before = ShapeScenes("train", 2, held_out=True).key
+    monkeypatch.setattr("gshn.data.shapescenes.HELD_OUT_OF_EACH", 1)
+    assert ShapeScenes("train", 2, held_out=True).key != before
+
+
 def test_dealing_whole_sets() -> None:
     facts = {"a?": {"yes": [1, 2, 3], "no": [4, 5]}, "b?": {"yes": [1]}}
     dealt = deal(facts, ("yes", "no"), 9, np.random.default_rng(0))
