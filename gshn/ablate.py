@@ -12,10 +12,12 @@ from gshn.files import make_folder, write_atomically
 
 
 def main() -> None:
-    """Parse arguments, run what is missing of the grid, write its rows, tables and picture."""
+    """Parse arguments, run what is missing of that, and write rows, tables and picture of all that the folder has."""
     parser = CommandParser("python -m gshn.ablate", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"), help="folder of runs and results")
-    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME")
+    parser.add_argument(
+        "--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME", help="what to run"
+    )
     parser.add_argument("--seeds", type=int, default=5, help="seeds 0 to N - 1 of every variant")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, of one thread each")
     parser.add_argument("--quick", action="store_true", help="a few steps: shows that everything runs")
@@ -38,10 +40,10 @@ def main() -> None:
     from gshn.ablation.run import cells, collect, read_rows, run_grid
 
     out = make_folder(arguments.out)
-    wanted = cells([VARIANTS[name] for name in names], arguments.seeds, out)
     if not arguments.report:
+        wanted = cells([VARIANTS[name] for name in names], arguments.seeds, out)
         run_grid(wanted, arguments.set, arguments.cache, arguments.quick, arguments.jobs)
-    rows = collect(wanted) or read_rows(out / "ablation.json")
+    rows = collect(out) or read_rows(out / "ablation.json")
     if not rows:
         raise ConfigError(f"{out} has no finished run and no ablation.json to report; leave --report out")
     write_atomically(out / "ablation.json", json.dumps(rows, indent=1) + "\n")

@@ -14,7 +14,7 @@ from typing import TypedDict
 
 from tqdm import tqdm
 
-from gshn.ablation.grid import QUICK, Variant
+from gshn.ablation.grid import GRID, QUICK, Variant
 from gshn.config import Config, load_config
 from gshn.errors import DataError
 from gshn.files import write_atomically
@@ -146,9 +146,16 @@ def quiet_children() -> Iterator[None]:
             os.environ["TQDM_DISABLE"] = before
 
 
-def collect(wanted: Iterable[Cell]) -> list[Row]:
-    """Rows of all cells that are done."""
-    return [row for cell in wanted if cell.rows.is_file() for row in json.loads(cell.rows.read_text())]
+def collect(out: Path) -> list[Row]:
+    """Rows of all cells that are done in a folder, whenever they were asked for; seed by seed, in the grid's order."""
+    found = [
+        Cell(variant, int(folder.name), folder)
+        for variant in GRID
+        for folder in (out / variant.name).glob("*")
+        if folder.name.isdigit()
+    ]
+    done = sorted((cell for cell in found if cell.rows.is_file()), key=lambda cell: cell.seed)
+    return [row for cell in done for row in json.loads(cell.rows.read_text())]
 
 
 def read_rows(path: Path) -> list[Row]:

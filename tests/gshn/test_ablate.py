@@ -99,6 +99,7 @@ def test_a_grid_that_goes_on(monkeypatch, tmp_path, capfd) -> None:
     assert done.stat().st_mtime_ns == before, "what is done is not done again"
     assert [r for r in both if r["variant"] == "hybrid"] == first
     assert {r["variant"] for r in both} == {"hybrid", "texts-only"}
+    assert run("--variants", "hybrid", *tiny) == both, "what was asked for before is reported, too"
     assert {(r["task"], r["split"]) for r in first} >= {
         (task, split) for task in ("vqa", "entailment", "nlvr2") for split in ("test", "attributes", "relations")
     }
