@@ -147,19 +147,22 @@ def quiet_children() -> Iterator[None]:
 
 
 def collect(out: Path) -> list[Row]:
-    """Rows of all cells that are done in a folder, whenever they were asked for; seed by seed, in the grid's order."""
+    """Rows of all cells that are done in a folder, whenever they were asked for; seed by seed, in the grid's order.
+
+    Raises:
+        DataError: a cell's file holds no rows.
+    """
     found = [
         Cell(variant, int(folder.name), folder)
         for variant in GRID
         for folder in (out / variant.name).glob("*")
         if folder.name.isdigit()
     ]
-    done = sorted((cell for cell in found if cell.rows.is_file()), key=lambda cell: cell.seed)
-    return [row for cell in done for row in json.loads(cell.rows.read_text())]
+    return [row for cell in sorted(found, key=lambda cell: cell.seed) for row in read_rows(cell.rows)]
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Rows that an earlier report wrote; none where there is no such file.
+    """Rows that a cell or an earlier report wrote; none where there is no such file.
 
     Raises:
         DataError: the file holds no rows.

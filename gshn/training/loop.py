@@ -55,7 +55,7 @@ def make_optimizer(model: nn.Module, stage: StageConfig) -> torch.optim.AdamW:
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": stage.weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=stage.lr, betas=(0.9, 0.98), fused=True)
+    return torch.optim.AdamW(groups, lr=stage.lr, betas=(0.9, 0.98))
 
 
 class MetricsLog:

@@ -7,7 +7,7 @@ import pytest
 from gshn import ablate
 from gshn.ablation.grid import GRID, QUICK
 from gshn.ablation.report import Interval, difference, interval, markdown, picture, summary, tables, tabulate
-from gshn.ablation.run import Row, read_rows
+from gshn.ablation.run import Row, collect, read_rows
 from gshn.config import load_config
 from gshn.errors import ConfigError, DataError
 
@@ -63,6 +63,18 @@ def test_summary_is_of_held_out_attributes() -> None:
     assert len(lines) == 4 and lines[0].startswith("| held-out attributes, % | seeds | retrieval R@1 | hybrid's lead |")
     assert "| 80.0 ± 0.0 |" in lines[2] and "| 70.0 ± 0.0 | **10.0 ± 0.0** |" in lines[3]
     assert summary([*ROWS, *held_out]) in markdown([*ROWS, *held_out])
+
+
+def test_rows_are_collected_of_all_that_is_done(tmp_path) -> None:
+    for variant, seed, x in (("gat", 10, 0.1), ("gat", 9, 0.2), ("hybrid", 9, 0.3)):
+        (tmp_path / variant / str(seed)).mkdir(parents=True)
+        (tmp_path / variant / str(seed) / "rows.json").write_text(json.dumps([row(variant, seed, x)]))
+    (tmp_path / "gat" / "11").mkdir()  # begun, not done
+    (tmp_path / "gat" / "notes").mkdir()
+    assert collect(tmp_path) == [row("hybrid", 9, 0.3), row("gat", 9, 0.2), row("gat", 10, 0.1)]
+    (tmp_path / "gat" / "10" / "rows.json").write_text("[")
+    with pytest.raises(DataError, match=r"gat/10/rows\.json holds no rows of the grid"):
+        collect(tmp_path)
 
 
 def test_a_report_of_rows_alone(monkeypatch, tmp_path, capsys) -> None:

@@ -22,7 +22,7 @@ def has_held_out_attributes(scene: Scene) -> bool:
 
 
 def has_only_known_attributes(scene: Scene) -> bool:
-    """Whether none has."""
+    """Whether no thing of the scene has such a combination."""
     return not has_held_out_attributes(scene)
 
 

@@ -249,7 +249,7 @@ def _background(random: np.random.Generator) -> tuple[tuple[Stuff, ...], tuple[B
 
 
 def _one_of(random: np.random.Generator, names: Sequence[str]) -> str:
-    # What Generator.choice draws, which makes an array of the names first and takes seven times as long.
+    # What Generator.choice draws, which makes an array of the names first and takes four times as long.
     return names[int(random.integers(len(names)))]
 
 
