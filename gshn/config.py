@@ -336,6 +336,8 @@ class StageConfig:
     batch_size: int = 128
     """Pairs over all processes."""
     lr: float = 1e-3
+    pretrained_lr: float | None = None
+    """Of weights that were trained before (MiniLM's), which are only tuned; null: ``lr``, as the rest."""
     warmup: int = 50
     """Steps."""
     weight_decay: float = 0.01
@@ -345,6 +347,8 @@ class StageConfig:
         _check(self.steps >= 0, "steps", self.steps, "must be at least 0")
         _check(self.batch_size >= 2, "batch_size", self.batch_size, "must be at least 2")
         _check(self.lr > 0, "lr", self.lr, "must be above 0")
+        tuned = self.pretrained_lr
+        _check(tuned is None or tuned > 0, "pretrained_lr", tuned, "must be above 0")
 
 
 @dataclass

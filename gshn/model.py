@@ -143,6 +143,12 @@ class GSHN(nn.Module):
         parameters = sum(p.numel() for p in self.parameters())
         return f"GSHN({parameters / 1e6:.2f} M parameters, width {self.config.model.width})"
 
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        """What learns on from where somebody else's training ended: MiniLM's weights, with that text encoder."""
+        if isinstance(self.text, TextEncoder) and self.config.model.text.encoder == "minilm":
+            return list(self.text.bert.parameters())
+        return []
+
     def node_inputs(self, graphs: SceneGraph) -> NodeInputs:
         """Embed a batch of scene graphs' nodes (see :mod:`gshn.graphs.scene_graph`)."""
         if self.backbone is not None:

@@ -42,12 +42,13 @@ def tiny_config(*overrides: str) -> Config:
 
 
 def tiny_model(config: Config | None = None) -> GSHN:
-    """A very small model with random weights, always the same."""
+    """A very small model with random weights (but MiniLM's, if it is asked for), always the same."""
     config = config or tiny_config()
-    tokenizer = build_tokenizer("bert", CAPTIONS, 20)
+    tokenizer = build_tokenizer(config.model.text.encoder, CAPTIONS, 20)
     words = sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids))
     torch.manual_seed(0)
-    return GSHN(config, Vocabulary(["star", "circle", "grass", "region"], {"vqa": ["no", "yes"]}, words, 8), tokenizer)
+    vocabulary = Vocabulary(["star", "circle", "grass", "region"], {"vqa": ["no", "yes"]}, words, 8)
+    return GSHN(config, vocabulary, tokenizer, pretrained_text=True)
 
 
 def random_graph(nodes: int, seed: int) -> SceneGraph:

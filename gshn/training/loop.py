@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from gshn.config import Config, StageConfig, differences, load_config, to_yaml
@@ -40,21 +40,28 @@ from gshn.training.objective import Objective
 STAGES = ("pretrain", "finetune")
 
 
-def learning_rate(stage: StageConfig, step: int) -> float:
-    """Linear warm-up, then cosine decay to 0: the rate of step ``step``, counted from 0."""
+def learning_rate(peak: float, stage: StageConfig, step: int) -> float:
+    """Linear warm-up to ``peak``, then cosine decay to 0: the rate of step ``step``, counted from 0."""
     warmup = min(stage.warmup, stage.steps)
     if step < warmup:
-        return stage.lr * (step + 1) / warmup
-    return stage.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(stage.steps - warmup, 1)))
+        return peak * (step + 1) / warmup
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(stage.steps - warmup, 1)))
 
 
-def make_optimizer(model: nn.Module, stage: StageConfig) -> torch.optim.AdamW:
-    """AdamW without weight decay on biases, norms and scalars."""
+def make_optimizer(model: GSHN, stage: StageConfig) -> torch.optim.AdamW:
+    """AdamW without weight decay on biases, norms and scalars; each group has its peak learning rate as ``peak``."""
     parameters = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": stage.weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-    ]
+    tuned = set() if stage.pretrained_lr is None else {id(p) for p in model.pretrained_parameters()}
+    groups = []
+    for peak, members in (
+        (stage.lr, [p for p in parameters if id(p) not in tuned]),
+        (stage.pretrained_lr, [p for p in parameters if id(p) in tuned]),
+    ):
+        if members:
+            groups += [
+                {"params": [p for p in members if p.dim() >= 2], "weight_decay": stage.weight_decay, "peak": peak},
+                {"params": [p for p in members if p.dim() < 2], "weight_decay": 0.0, "peak": peak},
+            ]
     return torch.optim.AdamW(groups, lr=stage.lr, betas=(0.9, 0.98))
 
 
@@ -206,7 +213,7 @@ class Trainer:
                 key = generator(self.config.seed, STAGES.index(stage), step)
                 torch.manual_seed(int(key.integers(2**62)) + self.accelerator.process_index)
                 for group in optimizer.param_groups:
-                    group["lr"] = learning_rate(settings, step)
+                    group["lr"] = learning_rate(group["peak"], settings, step)
                 with self.accelerator.autocast():
                     losses = self.objective(pairs, texts, tasks[step % len(tasks)] if texts is not None else None)
                 self.accelerator.backward(losses["loss"])
@@ -228,7 +235,7 @@ class Trainer:
                     bar.set_postfix(loss=f"{means['loss']:.3f}", refresh=False)
                     if self.accelerator.is_main_process:
                         rounded = {name: round(mean, 6) for name, mean in means.items()}
-                        lr = learning_rate(settings, step)
+                        lr = learning_rate(settings.lr, settings, step)
                         self.log.write(
                             {"stage": stage, "step": done, "lr": lr, "images_per_second": round(speed, 1), **rounded}
                         )

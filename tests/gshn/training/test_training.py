@@ -94,6 +94,7 @@ def test_resuming_a_finished_run_keeps_its_weights(finished: Path, cache: str) -
         (["model.wdth=3"], "model.wdth"),
         (["--config", "nowhere"], "'nowhere' is neither a file nor one of"),
         (["pretrain.batch_size=one"], "pretrain.batch_size"),
+        (["pretrain.pretrained_lr=0"], "pretrained_lr"),
         (["--steps", "3"], "--steps"),
         (["pretrain.lr=1e30", "pretrain.max_grad_norm=1e30", "pretrain.warmup=0"], "became"),
     ],
@@ -142,6 +143,6 @@ def test_checkpoints_that_do_not_fit_are_named(tmp_path: Path) -> None:
 
 def test_learning_rate() -> None:
     stage = load_config("default", ["pretrain.steps=100", "pretrain.warmup=10", "pretrain.lr=1"]).pretrain
-    assert [learning_rate(stage, step) for step in (0, 4, 9, 10)] == pytest.approx([0.1, 0.5, 1.0, 1.0])
-    assert learning_rate(stage, 55) == pytest.approx(0.5)
-    assert learning_rate(stage, 99) < 0.01
+    assert [learning_rate(stage.lr, stage, step) for step in (0, 4, 9, 10)] == pytest.approx([0.1, 0.5, 1.0, 1.0])
+    assert learning_rate(stage.lr, stage, 55) == pytest.approx(0.5)
+    assert learning_rate(stage.lr, stage, 99) < 0.01
