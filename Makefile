@@ -7,6 +7,8 @@ PYTHON := $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 # uv does not read pip's settings: where pip is given a folder of wheels, uv takes them too.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+# As pip does: where Python may not write bytecode itself, every command would compile torch and transformers anew.
+export UV_COMPILE_BYTECODE ?= 1
 
 setup: $(VENV)/ready
 
