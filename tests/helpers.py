@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch_geometric.data import Batch
@@ -110,3 +113,19 @@ def finish(process: subprocess.Popen[str], status: int = 0) -> tuple[str, str]:
     out, err = process.communicate(timeout=300)
     assert process.returncode == status, err
     return out, err
+
+
+def kill_when(process: subprocess.Popen[Any], ready: Callable[[], bool]) -> None:
+    """Kill a process as soon as something is so, in the middle of its work: it is given no chance to tidy up."""
+    deadline = time.monotonic() + 300  # of this wait alone: machines are slow when others work on them
+    while not ready():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+
+
+def lines(path: Path) -> int:
+    """Number of lines of a file, 0 where there is none yet."""
+    return len(path.read_text().splitlines()) if path.is_file() else 0

@@ -1,15 +1,12 @@
 """``python -m gshn.preprocess`` as a user runs it, and training from what it writes."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 
 import official
 import pytest
-from helpers import STEPS, finish, start
+from helpers import STEPS, finish, kill_when, lines, start
 from safetensors.torch import load_file
 
 from gshn import preprocess
@@ -93,12 +90,7 @@ def test_a_killed_run_goes_on_and_training_streams_the_shards(tmp_path):
     command = [sys.executable, "-m", "gshn.preprocess", "--data", "shapescenes", "--limit", "200"]
     command += ["--segmenter", "ground-truth", "--split", "train", "test", "--shard-size", "50", "--out", str(out)]
     killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (out / "train" / "00001.tar").exists():
-        assert killed.poll() is None and time.monotonic() < deadline
-        time.sleep(0.002)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.communicate()
+    kill_when(killed, (out / "train" / "00001.tar").exists)
     done = (out / "train" / "00000.tar").stat().st_mtime_ns
     finished = subprocess.run(command, capture_output=True, text=True, check=True)
     assert finished.stdout.count("200 graphs in 4 shards, of 200 images, 0 left out") == 2
@@ -112,11 +104,7 @@ def test_a_killed_run_goes_on_and_training_streams_the_shards(tmp_path):
     assert "retrieval" in stdout
     process = start(tmp_path / "cut", *options)
     log = tmp_path / "cut" / "metrics.jsonl"
-    while not (log.is_file() and len(log.read_text().splitlines()) >= 3):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    kill_when(process, lambda: lines(log) >= 3)
     finish(start(tmp_path / "cut", "--resume", *options))
     whole, cut = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
     assert all((whole[name] == cut[name]).all() for name in whole)

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import STEPS, finish, start
+from helpers import STEPS, finish, kill_when, lines, start
 from safetensors.torch import load_file
 
 from gshn import lava_dl
@@ -100,13 +99,7 @@ def test_a_killed_run_with_the_switch_resumes_to_the_same_weights(tmp_path: Path
     finish(start(tmp_path / "whole", *arguments))
     process = start(tmp_path / "killed", *arguments)
     log = tmp_path / "killed" / "metrics.jsonl"
-    deadline = time.monotonic() + 240
-    while not (log.is_file() and len(log.read_text().splitlines()) >= 3):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.kill()
-    process.communicate()
+    kill_when(process, lambda: lines(log) >= 3)
     assert not (tmp_path / "killed" / "metrics.json").is_file()
     finish(start(tmp_path / "killed", "--resume", *arguments))
     whole, resumed, plain = (

@@ -1,14 +1,11 @@
 """Whole runs, as a user starts them: in a process of their own."""
 
 import json
-import os
-import signal
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import STEPS, finish, start, tiny_model
+from helpers import STEPS, finish, kill_when, lines, start, tiny_model
 from safetensors.torch import load_file, save_file
 
 from gshn.config import TASKS, load_config
@@ -31,19 +28,13 @@ def test_a_run_leaves_what_it_promises(finished: Path) -> None:
     assert isinstance(GSHN.from_pretrained(finished), GSHN)
 
 
-@pytest.mark.parametrize(("stage", "lines"), [("pretrain", 3), ("finetune", 8)])
+@pytest.mark.parametrize(("stage", "count"), [("pretrain", 3), ("finetune", 8)])
 def test_kill_and_resume_ends_in_the_same_weights(
-    tmp_path: Path, finished: Path, cache: str, stage: str, lines: int
+    tmp_path: Path, finished: Path, cache: str, stage: str, count: int
 ) -> None:
     process = start(tmp_path / "run", cache, *STEPS)
     log = tmp_path / "run" / "metrics.jsonl"
-    deadline = time.monotonic() + 120
-    while not (log.is_file() and len(log.read_text().splitlines()) >= lines):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    kill_when(process, lambda: lines(log) >= count)
     assert (tmp_path / "run" / FILE).is_file()
     assert not (tmp_path / "run" / "metrics.json").is_file()
     finish(start(tmp_path / "run", "--resume", cache, *STEPS))
@@ -72,11 +63,7 @@ def test_all_tasks_in_turn_go_on_with_the_same_batches(tmp_path: Path, cache: st
     assert {"vqa.accuracy", "entailment.accuracy", "nlvr2.accuracy", "nlvr2.consistency"} <= figures.keys()
     # As if it had been killed after the checkpoint of step 5, in the middle of a round.
     process = start(cut, *options, "finetune.steps=7", "checkpoint_every=5")
-    while not ((cut / "metrics.jsonl").is_file() and len((cut / "metrics.jsonl").read_text().splitlines()) >= 8):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.005)
-    process.kill()
-    process.communicate()
+    kill_when(process, lambda: lines(cut / "metrics.jsonl") >= 8)
     finish(start(cut, "--resume", *options, "finetune.steps=7", "checkpoint_every=5"))
     resumed, expected = (load_file(folder / "model.safetensors") for folder in (cut, whole))
     assert all(torch.equal(resumed[name], tensor) for name, tensor in expected.items())
@@ -101,9 +88,9 @@ def test_resuming_a_finished_run_keeps_its_weights(finished: Path, cache: str) -
 )
 def test_bad_input_is_one_line(tmp_path: Path, cache: str, arguments: list[str], message: str) -> None:
     _, err = finish(start(tmp_path / "run", *arguments, cache), status=2)
-    lines = [line for line in err.splitlines() if line.startswith("error:")]
-    assert len(lines) == 1
-    assert message in lines[0]
+    errors = [line for line in err.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert message in errors[0]
     assert "Traceback" not in err
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
