@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import tiny_config, tiny_model
+from helpers import STEPS, finish, start, tiny_config, tiny_model
+from safetensors.torch import load_file
 from torch import Tensor
 
 from gshn.encoders.text import tokenize
@@ -78,3 +79,14 @@ def test_without_it_there_is_one_rate() -> None:
     for overrides in ((), ("pretrain.pretrained_lr=1e-4",)):
         stage = tiny_config(*overrides).pretrain
         assert {group["peak"] for group in make_optimizer(model, stage).param_groups} == {stage.lr}
+
+
+def test_training_goes_by_the_rate_of_pretrained_weights(tmp_path: Path, cache: str, model: GSHN) -> None:
+    rates = [f"{stage}.pretrained_lr=1e-12" for stage in ("pretrain", "finetune")]
+    finish(start(tmp_path / "run", cache, *STEPS, "model.text.encoder=minilm", *rates))
+    trained = load_file(tmp_path / "run" / "model.safetensors")
+    for name, tensor in model.state_dict().items():
+        if name.startswith("text.bert."):
+            torch.testing.assert_close(trained[name], tensor, rtol=0, atol=1e-7)
+    r = trained["encoder.r"]
+    assert r != model.config.model.r, "the rest learns"
