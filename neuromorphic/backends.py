@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from neuromorphic.compiler.hardware import for_hardware, join, parts_of
 from neuromorphic.compiler.lower import lower, pack
 from neuromorphic.compiler.network import Network
-from neuromorphic.compiler.quantize import FixedNetwork, Ranges, quantize
+from neuromorphic.compiler.quantize import FixedNetwork, Ranges
 from neuromorphic.errors import UnsupportedGraphError
 from neuromorphic.execution import populations, reference
+from neuromorphic.execution.calibration import calibrate
 from neuromorphic.execution.operations import LayerCount, count_layers
 from neuromorphic.execution.record import Record, check_inputs
 from neuromorphic.graph import Graph
@@ -59,7 +60,8 @@ def run_side_by_side(
     """Run folded networks from rest, packed into one.
 
     Args:
-        networks: With the same populations and connections, of any sizes.
+        networks: With the same populations and connections, of any sizes; for fixed point folded with the decays of
+            registers (``lower(graph, horizon=T)``).
         inputs: Of each network, by name, shape (T, n), T the same for all.
         backend: ``reference`` computes in NumPy, ``lava`` on Lava.
         precision: ``float`` computes in float64; ``fixed`` in Loihi's integers, with scales chosen over all networks.
@@ -80,14 +82,16 @@ def run_side_by_side(
         network = for_hardware(network, registers=True)
     fixed: FixedNetwork | None = None
     overflow: dict[str, dict[str, int]] = {}
-    if precision == "fixed":
-        fixed = quantize(network, ranges or populations.run(network, x).ranges)
     compiled = time.perf_counter()
     seconds: dict[str, float] = {}
-    if fixed is not None or backend == "reference":
-        own = populations.run(fixed or network, x, potentials)
-        # Lava's models do not say when a register overflows; the same arithmetic in NumPy does.
-        overflow = {name: vars(count) for name, count in own.overflow.items() if count.any}
+    if precision == "fixed" or backend == "reference":
+        if precision == "fixed":
+            # Lava's models do not say when a register overflows; the same arithmetic in NumPy does.
+            calibration = calibrate(network, [x], ranges, potentials)
+            fixed, (own,) = calibration.network, calibration.runs
+            overflow = {name: vars(count) for name, count in own.overflow.items() if count.any}
+        else:
+            own = populations.run(network, x, potentials)
         sent, traces = own.sent, own.potentials
         seconds["numpy"] = time.perf_counter() - compiled
     if backend == "lava":
@@ -174,7 +178,8 @@ def simulate(
     elif backend == "reference" and precision == "float":
         record = reference.simulate(graph, inputs, potentials)
     else:
-        network = lower(graph)
+        horizon = (ranges.steps if ranges else steps) if precision == "fixed" else None
+        network = lower(graph, horizon=horizon)
         samples = [{name: x[b].reshape(steps, -1) for name, x in inputs.items()} for b in range(batch)]
         run = run_side_by_side([network] * batch, samples, backend, precision, potentials, deadline, ranges, target)
         seconds = {"all": time.perf_counter() - begun, **run.seconds}

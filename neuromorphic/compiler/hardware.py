@@ -103,7 +103,7 @@ def split(population: Population, registers: bool) -> Iterable[Part]:
         yield whole(population.name, np.arange(size))
         return
     if registers:
-        du, dv = (values / DECAY_UNITY for values in decay_registers(population))
+        du, dv = (values / DECAY_UNITY for values in decay_registers(du, dv))
     threshold = population.threshold if population.spikes else np.zeros(size)
     keys = np.stack([du, dv, sizes_of(threshold)], axis=1)
     _, first, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)

@@ -7,9 +7,11 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
-from neuromorphic.compiler.network import GRADED, SUBTRACT, SUM, Network, Projection
-from neuromorphic.compiler.operators import expanded
+from neuromorphic.compiler.network import GRADED, SUBTRACT, SUM, Network
+from neuromorphic.compiler.operators import Operator, expanded
+from neuromorphic.compiler.quantize import FixedProjection, synapse_groups
 from neuromorphic.compiler.schedule import Schedule
 
 
@@ -82,7 +84,7 @@ CHIPS: Mapping[str, Chip] = {
 
 WITHOUT = {
     GRADED: "Lava has no process for the chip that does",
-    SUBTRACT: "whether Lava's ATRLIF has a model for cores is not public",
+    SUBTRACT: "Lava has no process for the chip that does: its ATRLIF adds up spikes without end",
 }
 """What is wrong with kinds of populations that a chip may not have."""
 
@@ -103,7 +105,7 @@ RULES: Mapping[str, str] = {
     "I": "no: sends its potential, Lava has no such process for the chip",
     "LI": "no: as I",
     "CubaLI": "no: as I",
-    "reset by subtraction": "ATRLIF; whether it has a model for cores is not public",
+    "reset by subtraction": "no: Lava has no such process for the chip",
     "Input": "from the host; spikes, or graded spikes of up to 16 bits",
     "Output": "to the host",
     "NIRGraph": "its nodes",
@@ -125,10 +127,11 @@ class Placement:
     """What a population takes.
 
     Attributes:
-        neurons, axons, synapses: Of all of it; axons are sources that reach any of its neurons.
+        neurons, axons, synapses: Of all of it; axons are sources that reach any of its neurons, once for each exponent
+            that their weights have.
         memory: Bytes of its synapses on all cores.
         cores: Cores that it takes, filled one after the other in the order of its neurons.
-        largest_fan_in: Most sources of one neuron.
+        largest_fan_in: Most axons of one neuron.
         largest_neuron: Most bytes of the synapses of one neuron.
         because: What fills its cores: neurons, axons or memory; empty where one is enough.
     """
@@ -166,12 +169,21 @@ class Synapses:
 
 
 def synapses_into(network: Network, plan: Schedule, name: str, chip: Chip) -> Synapses:
-    """Synapses into a population. An axon is one neuron of one source, whatever the delays of its synapses."""
+    """Synapses into a population.
+
+    An axon is one neuron of one source and one exponent of its synapses' weights, whatever their delays.
+    """
     parts: list[tuple[NDArray, NDArray, NDArray]] = []
     offset = 0
     for projection in network.into(name):
-        parts += coordinates(network, plan, projection, chip, offset)
-        offset += network.size(projection.source)
+        delayed = any(plan.waits[projection.source, projection.target].values())
+        groups: list[Mapping[int, Operator]] = [projection.taps]
+        if isinstance(projection, FixedProjection) and not projection.host:
+            groups = list(synapse_groups(projection).values())
+        for taps in groups:
+            for operator in taps.values():
+                parts.append(coordinates(expanded(operator, network.size(projection.source)), delayed, chip, offset))
+            offset += network.size(projection.source)
     if not parts:
         none = np.zeros(0, np.int64)
         return Synapses(none, none, none)
@@ -181,25 +193,18 @@ def synapses_into(network: Network, plan: Schedule, name: str, chip: Chip) -> Sy
 
 
 def coordinates(
-    network: Network, plan: Schedule, projection: Projection, chip: Chip, offset: int
-) -> list[tuple[NDArray, NDArray, NDArray]]:
-    """Neurons, axons and bits of the synapses of each tap; those whose weight is 0 are none."""
-    matrices = {
-        delay: expanded(operator, network.size(projection.source)).tocoo()
-        for delay, operator in projection.taps.items()
-    }
-    delayed = any(plan.waits[projection.source, projection.target].values())
-    rows, columns = network.size(projection.target), network.size(projection.source)
-    out = []
-    for matrix in matrices.values():
-        there = matrix.data != 0
-        dense = int(there.sum()) == rows * columns
-        index = (min(rows, chip.neurons.value) - 1).bit_length()
-        index = 0 if dense else min(max(index, INDEX_BITS.start), INDEX_BITS.stop - 1)
-        bits = chip.weight_bits.value + index + (DELAY_BITS if delayed else 0)
-        neuron, axon = matrix.row[there].astype(np.int64), matrix.col[there].astype(np.int64) + offset
-        out.append((neuron, axon, np.full(len(neuron), bits, np.int64)))
-    return out
+    weights: csr_matrix, delayed: bool, chip: Chip, offset: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Neurons, axons and bits of synapses; those whose weight is 0 are none."""
+    matrix = weights.tocoo()
+    rows, columns = matrix.shape
+    there = matrix.data != 0
+    dense = int(there.sum()) == rows * columns
+    index = (min(rows, chip.neurons.value) - 1).bit_length()
+    index = 0 if dense else min(max(index, INDEX_BITS.start), INDEX_BITS.stop - 1)
+    bits = chip.weight_bits.value + index + (DELAY_BITS if delayed else 0)
+    neuron, axon = matrix.row[there].astype(np.int64), matrix.col[there].astype(np.int64) + offset
+    return neuron, axon, np.full(len(neuron), bits, np.int64)
 
 
 def axon_bits(count: NDArray, bits: NDArray) -> NDArray[np.int64]:

@@ -11,6 +11,7 @@ from scipy import sparse
 from neuromorphic.compiler.linear import bias_of, matrix_of
 from neuromorphic.compiler.network import GRADED, LIF, SUBTRACT, SUM, Levels, Network, Population, Projection
 from neuromorphic.compiler.operators import Operator, add, block_diagonal, compose, scale_rows
+from neuromorphic.compiler.quantize import DECAY_UNITY, decay_registers
 from neuromorphic.errors import UnsupportedGraphError
 from neuromorphic.graph import RESET_BY_SUBTRACTION, TIME_CONSTANTS, Floats, Graph, Node
 
@@ -28,12 +29,14 @@ class Signal:
     bias: Mapping[int, Floats]
 
 
-def lower(graph: Graph, check: bool = True) -> Network:
+def lower(graph: Graph, check: bool = True, horizon: int | None = None) -> Network:
     """Fold a graph: linear nodes and delays between neurons into synapses, neurons' parameters into weights and biases.
 
     Args:
         graph: The graph.
         check: Refuse what populations cannot say exactly. Unchecked, the network is good for its connections only.
+        horizon: For fixed point: fold with decays as Loihi's registers have them, in 12 bits, and with weights and
+            biases that lead a constant input to exactly what it should lead to after so many steps.
 
     Raises:
         UnsupportedGraphError: what a node says cannot be said exactly by populations; the message names it.
@@ -53,7 +56,7 @@ def lower(graph: Graph, check: bool = True) -> Network:
             terms[key] = add(operator, terms[key], graph.nodes[name].size) if key in terms else operator
         if check:
             check_neurons(name, graph.nodes[name], graph.dt)
-        population, gain = fold(name, graph.nodes[name], signal.bias, graph.dt)
+        population, gain = fold(name, graph.nodes[name], signal.bias, graph.dt, horizon)
         populations.append(population)
         projections += project(name, terms, gain)
     for name in graph.outputs:
@@ -147,7 +150,9 @@ def check_neurons(name: str, node: Node, dt: float) -> None:
             )
 
 
-def fold(name: str, node: Node, bias: Mapping[int, Floats], dt: float) -> tuple[Population, Floats]:
+def fold(
+    name: str, node: Node, bias: Mapping[int, Floats], dt: float, horizon: int | None = None
+) -> tuple[Population, Floats]:
     """A neuron node as a population, and the gain of the weights and biases that lead to it.
 
     With offset v_0 = v_reset (reset to v_reset), 0 (by subtraction, graded) or min(threshold, 0) (Threshold):
@@ -158,6 +163,10 @@ def fold(name: str, node: Node, bias: Mapping[int, Floats], dt: float) -> tuple[
     The membrane gets dv (v_leak - v_0) in every step, and -(1 - dv) v_0 in step 0: NIR starts at v_nir = 0, populations
     have to start at v = 0, where they can wait without leaking. Both go in by the bias of a, so that they pass u: what
     is to reach the membrane once, x, enters as x and in the step after as -(1 - du) x.
+
+    With a ``horizon`` of T steps, du and dv are rounded to 12 bits (:func:`~.quantize.decay_registers`); where they
+    are gains, they are first multiplied by S(d) / S(rounded d), S(d) = (1 - (1 - d)^T) / d being what a constant 1 has
+    led to after T steps.
     """
     p = {key: values.reshape(-1) for key, values in node.parameters.items()}
     one, zero = np.ones(node.size), np.zeros(node.size)
@@ -170,15 +179,30 @@ def fold(name: str, node: Node, bias: Mapping[int, Floats], dt: float) -> tuple[
     else:
         dv = zero if tau_mem is None else dt / tau_mem
         du = one if tau_syn is None else dt / tau_syn
-        gain = p["r"] if tau_mem is None else dv * p["r"]
+        gain_u, gain_v = du, dv
+        if horizon is not None:
+            exact = du, dv
+            du, dv = (register / DECAY_UNITY for register in decay_registers(du, dv))
+            gain_u, gain_v = (gain_for(d, ours, horizon) for d, ours in zip(exact, (du, dv), strict=True))
+        gain = p["r"] if tau_mem is None else gain_v * p["r"]
         if tau_syn is not None:
-            gain = du * p["w_in"] * gain
+            gain = gain_u * p["w_in"] * gain
         kind = GRADED if not node.is_spiking else SUBTRACT if node.reset == RESET_BY_SUBTRACTION else LIF
         rest = p["v_reset"] if kind == LIF else zero
-        leak = dv * (p.get("v_leak", rest) - rest)
+        leak = gain_v * (p.get("v_leak", rest) - rest)
     start = -(1 - dv) * rest if node.kind != "Threshold" else zero
     levels = bias_levels(bias, gain, [leak + start, du * leak - (1 - du) * start, du * leak])
     return Population(name, kind, node.shape, du, dv, threshold - rest, levels, rest), gain
+
+
+def gain_for(decay: Floats, register: Floats, horizon: int) -> Floats:
+    """The gain of a leaky sum whose decay is rounded, see :func:`fold`."""
+
+    def constant(d: Floats) -> Floats:
+        """S(d)."""
+        return np.divide(1 - (1 - d) ** horizon, d, out=np.full(len(d), float(horizon)), where=d > 0)
+
+    return np.where(decay == register, decay, decay * constant(decay) / constant(register))
 
 
 def bias_levels(bias: Mapping[int, Floats], gain: Floats, own: Sequence[Floats]) -> Levels:

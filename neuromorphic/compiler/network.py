@@ -45,7 +45,7 @@ class Population:
     with a the sum of what the synapses bring, from u = v = 0, and by ``kind``
 
     lif:       s = 1 if w > threshold else 0;  v' = 0 if s else w            (``lava.proc.lif.LIF``)
-    subtract:  s = 1 if w > threshold else 0;  v' = w - threshold s          (``lava.proc.atrlif.ATRLIF``)
+    subtract:  s = 1 if w > threshold else 0;  v' = w - threshold s          (the same with a reset of ours)
     graded:    v' = w, and the output is v
     sum:       no dynamics: the output is a + bias; an Output node of the NIR graph
 

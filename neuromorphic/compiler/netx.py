@@ -17,6 +17,7 @@ from scipy import sparse
 from neuromorphic.compiler.network import LIF, SUM, Levels
 from neuromorphic.compiler.operators import expanded
 from neuromorphic.compiler.quantize import (
+    BIAS_FRACTION,
     DECAY_UNITY,
     WEIGHT_LIMIT,
     FixedNetwork,
@@ -117,6 +118,10 @@ def netx_network(network: FixedNetwork, steps: int) -> NetxNetwork:
     bias is too large, takes the biases and thresholds along, and k = s - e bits have to go: from the input's messages
     in the first layer, and from the weights in the others, where it is 0 unless their exponent is below s.
 
+    Args:
+        network: Quantised with one exponent for each projection (``quantize(..., groups=1)``).
+        steps: T.
+
     Raises:
         UnsupportedGraphError: netx cannot say a layer exactly; the message names its node.
     """
@@ -124,9 +129,11 @@ def netx_network(network: FixedNetwork, steps: int) -> NetxNetwork:
     (message_scale,) = network.message_scale.values()
     for index, (population, projection) in enumerate(chain_of(network)):
         bias_excess = int(np.ceil(np.log2(max(float(np.abs(bias_of(population)).max(initial=0)) / BIAS_LIMIT, 1.0))))
-        shift = max(projection.weight_exp, bias_excess, 0)
-        surplus = shift - projection.weight_exp
-        if index == 0:
+        exponent = int(projection.weight_exp.max(initial=0))
+        assert (projection.weight_exp == exponent).all()
+        shift = max(exponent, bias_excess, 0)
+        surplus = shift - exponent
+        if index == 0 and message_scale != 1:  # Whole numbers have no bits to give.
             message_scale /= 2**surplus
             surplus = 0
         layers.append(netx_layer(population, projection, shift, surplus))
@@ -134,7 +141,7 @@ def netx_network(network: FixedNetwork, steps: int) -> NetxNetwork:
 
 
 def bias_of(population: FixedPopulation) -> Ints:
-    """A bias that is the same in all steps.
+    """A bias that is the same in all steps, in whole units.
 
     Raises:
         UnsupportedGraphError: it is not.
@@ -144,7 +151,7 @@ def bias_of(population: FixedPopulation) -> Ints:
             f"node '{population.name}': v_reset is not 0, or a delay holds its bias back, so the first steps "
             "differ from the others; netx's neurons start at their reset potential"
         )
-    return population.bias.at(0).astype(np.int32)
+    return np.round(population.bias.at(0) / 2.0**BIAS_FRACTION).astype(np.int32)
 
 
 def netx_layer(population: FixedPopulation, projection: FixedProjection, shift: int, surplus: int) -> NetxLayer:
@@ -186,7 +193,7 @@ def fixed_network(netx: NetxNetwork, network: FixedNetwork) -> FixedNetwork:
         if population.name in layers:
             assert isinstance(population, FixedPopulation)
             layer = layers[population.name]
-            bias = Levels((0,), np.asarray(layer.bias[None]))
+            bias = Levels((0,), layer.bias[None] * 2**BIAS_FRACTION)
             population = replace(
                 population, bias=bias, threshold=np.asarray(layer.vth), scale=np.full(population.size, layer.scale)
             )
@@ -195,7 +202,8 @@ def fixed_network(netx: NetxNetwork, network: FixedNetwork) -> FixedNetwork:
         if projection.target in layers:
             assert isinstance(projection, FixedProjection)
             taps = {0: sparse.csr_matrix(layers[projection.target].weight)}
-            projection = replace(projection, taps=taps, weight_exp=0)
+            none = np.zeros_like(projection.weight_exp)
+            projection = replace(projection, taps=taps, weight_exp=none)
         projections.append(projection)
     scales = dict.fromkeys(network.message_scale, netx.message_scale)
     return replace(network, populations=tuple(populations), projections=tuple(projections), message_scale=scales)

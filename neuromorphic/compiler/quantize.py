@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from neuromorphic.compiler.network import GRADED, SUBTRACT, SUM, Levels, Network, Population, Projection
+from neuromorphic.compiler.network import GRADED, LIF, SUM, Levels, Network, Population, Projection
 from neuromorphic.compiler.operators import (
     FixedKron,
     Floats,
     Kron,
     Operator,
-    even_integers,
     expanded,
     quantize_kron,
     rounding_error,
     signed_row_sums,
 )
-from neuromorphic.errors import UnsupportedGraphError
 
 Ints = NDArray[np.int32]
 
 WEIGHT_LIMIT = 254
 """Largest 8-bit weight of mixed sign: the sign takes the lowest bit, so weights are even."""
 WEIGHT_EXPONENTS = range(-8, 8)
-"""Shared exponent of a projection's weights: 3 bits and sign."""
+"""Exponents that weights can have: 3 bits and sign."""
+HOST_WEIGHT_LIMIT = 2**15 - 1
+HOST_EXPONENTS = range(-16, 16)
+"""Weights into populations that no chip has, those that send their potential, and outputs: 16 bits, by a process of
+ours, whose synaptic sums are in the units of the state."""
 MESSAGE_LIMIT = 2**15 - 1
 """Largest graded message, 16 bits and sign included."""
+LEAST_MESSAGE = 2**9
+"""Graded messages of inputs have at least 10 bits, even if weights lose some of theirs."""
 ALIGNMENT = 6
 """Synaptic sums and thresholds are shifted left by so many bits to meet the 24-bit current and potential."""
 STATE_LIMIT = 2**23
@@ -42,40 +46,70 @@ DECAY_UNITY = 2**12
 """Decay constants are 12-bit fractions; the current's register is taken plus one, the potential's as it is."""
 ACCUMULATOR_LIMIT = 2**31 - 1
 """Largest synaptic sum before the weight exponent is applied (32 bits in Lava's model)."""
-GRADED_SHIFT = 8
-"""Graded populations send their potential without its lowest bits: 16 of 24 remain."""
-THETA_EXPONENTS = range(6, 12)
-"""Exponents of the threshold of a population that resets by subtraction, which is a power of two: see
-:func:`quantize_population`."""
-FINE_THRESHOLD = 2**10
-"""With a threshold of so many units a scale is taken as fine enough; see :func:`drive_limit`."""
+MESSAGE_SHIFTS = range(8, 15)
+"""Lowest bits that graded populations leave out of the potential that they send: 16 to 10 of 24 remain."""
+BIAS_FRACTION = 6
+"""Bits of a bias below the unit of the synaptic sum; see :func:`bias_sent`."""
+EXACT = -1
+"""Weights are even, so down to this exponent no sum is rounded."""
+
+MAX_GROUPS = 8
+"""Exponents that the synapses of one projection have at most."""
+MAX_AXONS = 4096
+"""Axons of a core: a source takes one for each exponent that its synapses with a neuron have."""
+COARSE_WEIGHT = 32
+"""A largest weight of fewer units than this is kept as a fraction of the unit, and sums are rounded."""
+HEADROOM = 1.15
+"""Where the worst case does not fit, registers are filled to 1 / 1.15 by what was observed."""
+FINE_THRESHOLD = 2**9
+"""A threshold of so many units is fine enough: room beyond that is left for what was not observed."""
+LEAST_THRESHOLD = 2**6
+"""A threshold has at least so many units, even if the potential leaves its register then."""
 
 
 @dataclass(frozen=True)
 class FixedPopulation(Population):
     """A population in integers; :mod:`neuromorphic.execution.populations` runs it.
 
-    du and dv are in units of 1 / 4096 (du 1 to 4096, dv 0 to 4095), thresholds and biases in those of the synaptic sum
-    a, int32. A threshold of kind ``subtract`` is 2 theta.
+    du and dv are in units of 1 / 4096 (du 1 to 4096, dv 0 to 4095), thresholds in those of the synaptic sum a, biases
+    in 1 / 64 of them (:func:`bias_sent`), int32.
 
     Attributes:
         scale: Units of a per unit of the float network's potential, shape (M,).
         report: The numbers that describe the quantisation, by name.
+        message_shift: A graded population sends v 2^-message_shift, rounded down; in :data:`MESSAGE_SHIFTS`.
     """
 
     scale: Floats
     report: Mapping[str, float | int]
+    message_shift: int = MESSAGE_SHIFTS.start
+
+    @property
+    def alignment(self) -> int:
+        """Bits by which sums are shifted left to meet u and v; none where the host computes them."""
+        return ALIGNMENT if self.spikes else 0
 
 
 @dataclass(frozen=True)
 class FixedProjection(Projection):
-    """Synapses with even integer weights in +-254, int32: a = sum over taps of (weight m) 2^weight_exp, rounded down.
+    """Synapses in integers: a_i = sum over taps of (sum_j weight_ij m_j) 2^weight_exp_i, rounded down.
+
+    A chip has even weights in +-254 times 2^exponent. A weight here is such a number times a power of two: its own
+    exponent is weight_exp_i plus what it takes to bring it into +-254. :func:`synapse_groups` takes a projection apart
+    by exponent, as the chip holds it. Sums of several groups need no rounding, as all exponents are at least -1 then.
+    Weights into populations that the host computes are any in +-(2^15 - 1).
 
     Attributes:
-        weight_exp: In :data:`WEIGHT_EXPONENTS`.
+        weight_exp: In :data:`WEIGHT_EXPONENTS`, those of the host in :data:`HOST_EXPONENTS`; int32, shape (M,).
+        host: Whether the host computes the target.
     """
 
-    weight_exp: int = 0
+    weight_exp: Ints = field(kw_only=True)
+    host: bool = field(kw_only=True, default=False)
+
+    def scaled(self, total: NDArray) -> NDArray:
+        """Sums times 2^weight_exp, rounded down, shape (..., M), integers."""
+        return (total << np.maximum(self.weight_exp, 0)) >> np.maximum(-self.weight_exp, 0)
 
 
 @dataclass(frozen=True)
@@ -103,14 +137,20 @@ class FixedNetwork(Network):
     def message_unit(population: Population) -> Floats:
         """NIR's unit per unit of the messages that a graded or sum population sends, shape (M,)."""
         assert isinstance(population, FixedPopulation)
-        shift = GRADED_SHIFT - ALIGNMENT if population.kind == GRADED else 0
+        shift = population.message_shift if population.kind == GRADED else 0
         return 2.0**shift / population.scale
 
     def report(self) -> dict[str, dict[str, Any]]:
-        """Per population how it was quantised, and the weight exponent of each projection into it."""
+        """Per population how it was quantised, and the exponents of the weights of each projection into it."""
         return {
             p.name: dict(p.report)
-            | {f"weight_exp from {q.source}": q.weight_exp for q in self.into(p.name) if isinstance(q, FixedProjection)}
+            | {
+                f"weight_exp from {q.source}": sorted(synapse_groups(q))
+                if p.spikes
+                else np.unique(q.weight_exp).tolist()
+                for q in self.into(p.name)
+                if isinstance(q, FixedProjection) and not self.is_direct(q)
+            }
             for p in self.populations
             if isinstance(p, FixedPopulation)
         }
@@ -118,67 +158,121 @@ class FixedNetwork(Network):
 
 @dataclass(frozen=True)
 class Ranges:
-    """What was observed in a run of the float network, by population or input.
+    """What was observed in runs of the float network, by population or input.
 
     Attributes:
         messages: Largest absolute value sent.
         current: Largest |u|.
         potential: Largest |w|.
+        unsigned: Of which no message was below 0.
+        whole: Of which all messages were whole numbers.
+        steps: Length of the longest run.
     """
 
     messages: Mapping[str, float]
     current: Mapping[str, float]
     potential: Mapping[str, float]
+    unsigned: frozenset[str] = frozenset()
+    whole: frozenset[str] = frozenset()
+    steps: int = 0
 
 
-def quantize(network: Network, ranges: Ranges) -> FixedNetwork:
-    """Choose each population's scale from its weights and thresholds, and from what was observed.
+def merge_ranges(ranges: Sequence[Ranges]) -> Ranges:
+    """Ranges that hold for several runs."""
 
-    Raises:
-        UnsupportedGraphError: a population that resets by subtraction has a threshold of 0.
+    def largest(key: str) -> dict[str, float]:
+        return {name: max(getattr(own, key)[name] for own in ranges) for name in getattr(ranges[0], key)}
+
+    return Ranges(
+        largest("messages"),
+        largest("current"),
+        largest("potential"),
+        frozenset.intersection(*(own.unsigned for own in ranges)),
+        frozenset.intersection(*(own.whole for own in ranges)),
+        max(own.steps for own in ranges),
+    )
+
+
+def quantize(network: Network, ranges: Ranges, groups: int = MAX_GROUPS) -> FixedNetwork:
+    """Choose each population's scale so that its currents, potentials and threshold fit, and round all numbers to it.
+
+    See :func:`largest_scale` for the room that is left, :func:`quantize_projection` for weights, :func:`bias_sent` for
+    biases. Decays are rounded as they are; ``lower(graph, horizon=T)`` folds with rounded ones, so that a constant
+    input leads to what it should.
+
+    Args:
+        network: Float.
+        ranges: What was observed in it.
+        groups: Exponents that the synapses of a projection have at most.
     """
-    limits = {p.name: drive_limit(network, p, ranges) for p in network.populations}
-    message_scale = {name: input_scale(network, name, limits, ranges) for name in network.inputs}
-    populations: dict[str, FixedPopulation] = {}
-    units: dict[str, Floats] = {name: np.array(1 / scale) for name, scale in message_scale.items()}
-    # Scales first: recurrent projections need those of populations that come later.
-    scales = {p.name: population_scale(network, p, limits[p.name], message_scale) for p in network.populations}
+    limits = reaches(network, ranges)
+    scales: dict[str, Floats] = {}
+    for p in network.populations:
+        scales[p.name] = np.full(p.size, population_scale(network, p, limits[p.name], ranges))
+    message_scale = {name: input_scale(network, name, scales, ranges) for name in network.inputs}
+    shifts = {p.name: message_shift(network, p, scales) for p in network.populations}
     direct = {q.target: q.source for q in network.projections if network.is_direct(q)}
     for name, source in direct.items():
-        scales[name] = direct_scale(network, source, scales, message_scale)
+        scales[name] = direct_scale(network, source, scales, message_scale, shifts)
+    populations = {p.name: quantize_population(p, scales[p.name], shifts[p.name]) for p in network.populations}
+    units: dict[str, Floats] = {name: np.array(1 / scale) for name, scale in message_scale.items()}
     for p in network.populations:
-        populations[p.name] = quantize_population(p, scales[p.name])
         units[p.name] = np.array(1.0) if p.spikes else FixedNetwork.message_unit(populations[p.name])
     errors: dict[str, list[float]] = {p.name: [0.0] for p in network.populations}
     projections = []
     for projection in network.projections:
         if projection.target in direct:
-            one = sparse.identity(network.size(projection.source), dtype=np.int32, format="csr")
-            projections.append(FixedProjection(projection.source, projection.target, {0: one}, True))
+            size = network.size(projection.source)
+            one = sparse.identity(size, dtype=np.int32, format="csr")
+            none = np.zeros(size, np.int32)
+            projections.append(FixedProjection(projection.source, projection.target, {0: one}, True, weight_exp=none))
             continue
-        fixed, error = quantize_projection(projection, populations[projection.target].scale, units[projection.source])
+        fixed, error = quantize_projection(
+            projection,
+            populations[projection.target].scale,
+            units[projection.source],
+            message_scale.get(projection.source) == 1.0 or source_spikes(network, projection.source),
+            groups,
+            host_message(network, projection, message_scale, ranges),
+        )
         projections.append(fixed)
         errors[projection.target].append(error)
     for name, population in populations.items():
-        report = {**population.report, "weight_error": max(errors[name])}
-        populations[name] = FixedPopulation(**{**vars(population), "report": report})
+        populations[name] = replace(population, report={**population.report, "weight_error": max(errors[name])})
     return FixedNetwork(network.inputs, tuple(populations.values()), tuple(projections), network.dt, message_scale)
 
 
+def host_message(
+    network: Network, projection: Projection, message_scale: Mapping[str, float], ranges: Ranges
+) -> float | None:
+    """The largest message of a projection into a population that the host computes; None into any other."""
+    if network.population(projection.target).spikes:
+        return None
+    if source_spikes(network, projection.source):
+        return 1.0
+    if projection.source in network.inputs:
+        return message_scale[projection.source] * ranges.messages[projection.source]
+    return float(MESSAGE_LIMIT)
+
+
 def direct_scale(
-    network: Network, source: str, scales: Mapping[str, Floats], message_scale: Mapping[str, float]
+    network: Network,
+    source: str,
+    scales: Mapping[str, Floats],
+    message_scale: Mapping[str, float],
+    shifts: Mapping[str, int],
 ) -> Floats:
     """Scale of an output that is just what a population or input sends."""
     size = network.size(source)
     if source in network.inputs:
         return np.full(size, message_scale[source])
     graded = not network.population(source).spikes
-    return scales[source] * 2.0 ** (ALIGNMENT - GRADED_SHIFT) if graded else np.ones(size)
+    return scales[source] * 2.0 ** -shifts[source] if graded else np.ones(size)
 
 
-def largest_weight(projection: Projection) -> float:
-    """Largest |weight| of a projection."""
-    return max(largest_entry(weight) for weight in projection.taps.values())
+def source_spikes(network: Network, name: str) -> bool:
+    """Whether a projection's source sends spikes."""
+    return name not in network.inputs and network.population(name).spikes
 
 
 def largest_entry(weight: Operator) -> float:
@@ -188,6 +282,212 @@ def largest_entry(weight: Operator) -> float:
     return float(np.abs(expanded(weight, 0).data).max(initial=0.0))
 
 
+def largest_weight(projection: Projection) -> float:
+    """Largest |weight| of a projection."""
+    return max(largest_entry(weight) for weight in projection.taps.values())
+
+
+def least_row(projection: Projection) -> float:
+    """The largest |weight| of the neuron whose largest is the least, of those that have any; of a Kronecker product,
+    which has one exponent, of all."""
+    if any(isinstance(weight, Kron) for weight in projection.taps.values()):
+        return largest_weight(projection)
+    rows = largest_by_row([expanded(weight, 0) for weight in projection.taps.values()])
+    return float(rows[rows > 0].min(initial=np.inf)) if rows.any() else 0.0
+
+
+def largest_by_row(matrices: Iterable[sparse.csr_matrix]) -> Floats:
+    """Largest |entry| of each row over several matrices, shape (M,)."""
+    return np.max([np.asarray(abs(m).max(axis=1).todense()).reshape(-1) for m in matrices], axis=0)
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What a population can reach for ever, whatever comes within the ranges of the inputs; infinite without a bound.
+
+    Attributes:
+        current: Largest |u|.
+        low, high: Least and largest w.
+    """
+
+    current: float
+    low: float
+    high: float
+
+    @property
+    def largest(self) -> float:
+        """Largest |u| or |w|."""
+        return max(self.current, -self.low, self.high)
+
+
+def reaches(network: Network, ranges: Ranges) -> dict[str, Reach]:
+    """Bounds of u and w by population.
+
+    With a+ and a- the largest and least drive that messages within their ranges give: a- / du <= u <= a+ / du, and
+
+    graded:    u- / dv <= w <= u+ / dv
+    lif:       the same, and w <= (1 - dv) threshold + u+, as v <= threshold
+    subtract:  the same as graded, and w <= (1 - dv) max(threshold, (u+ - threshold) / dv) + u+
+
+    Spikes are 0 or 1; a graded source that has no bound, or is updated later, sends up to twice what was observed.
+    """
+    spans: dict[str, tuple[float, float]] = {}
+    for name in (*network.inputs, *(p.name for p in network.populations)):
+        largest = ranges.messages[name] * (1.0 if name in network.inputs else 2.0)
+        spans[name] = (0.0 if name in ranges.unsigned else -largest, largest)
+        if source_spikes(network, name):
+            spans[name] = (0.0, 1.0)
+    out = {}
+    for p in network.populations:
+        low = p.bias.values.min(axis=0, initial=0.0)
+        high = p.bias.values.max(axis=0, initial=0.0)
+        for projection in network.into(p.name):
+            least, most = spans[projection.source]
+            for weight in projection.taps.values():
+                assert not isinstance(weight, FixedKron)
+                positive, negative = signed_row_sums(weight)
+                low = low + positive * least + negative * most
+                high = high + positive * most + negative * least
+        if p.kind == SUM:
+            out[p.name] = reach = Reach(0.0, float(low.min(initial=0.0)), float(high.max(initial=0.0)))
+        else:
+            out[p.name] = reach = reach_of(p, low / p.du, high / p.du)
+        if not p.spikes and np.isfinite(reach.largest):
+            spans[p.name] = (reach.low, reach.high)
+    return out
+
+
+def reach_of(p: Population, low: Floats, high: Floats) -> Reach:
+    """Bounds of a population whose current u stays between ``low`` <= 0 and ``high`` >= 0, shape (M,)."""
+
+    def level(u: Floats) -> Floats:
+        """Where a constant u takes a leaky potential."""
+        without = np.where(u > 0, np.inf, np.where(u < 0, -np.inf, 0.0))
+        return np.divide(u, p.dv, out=without, where=p.dv > 0)
+
+    top = level(high)
+    if p.spikes:
+        rest = p.threshold if p.kind == LIF else np.maximum(p.threshold, level(np.maximum(high - p.threshold, 0.0)))
+        top = np.minimum(top, (1 - p.dv) * rest + high)
+    current = np.maximum(-low, high).max(initial=0.0)
+    return Reach(float(current), float(level(low).min(initial=0.0)), float(top.max(initial=0.0)))
+
+
+def largest_scale(p: Population, reach: Reach, ranges: Ranges) -> float:
+    """The largest scale that leaves enough room in a population's registers, in units of a per unit of potential.
+
+    What can be reached for ever fits, where thresholds still have :data:`FINE_THRESHOLD` units then (graded populations
+    that range 2^15 units); of thresholds that differ, the median. Otherwise what was observed fits, with
+    :data:`HEADROOM` or as much more as leaves thresholds that fine. A potential that would leave thresholds with fewer
+    than :data:`LEAST_THRESHOLD` units is let saturate. Saturation is counted in each run.
+    """
+    seen = HEADROOM * max(ranges.current[p.name], ranges.potential[p.name])
+    positive = p.threshold[p.threshold > 0]
+    # A graded population has no threshold: a 64th of what it ranges is taken for one.
+    threshold = float(np.median(positive)) if p.spikes and len(positive) else seen / 2.0**ALIGNMENT
+    if p.spikes:
+        seen = max(seen, float(p.threshold.max(initial=0.0)))
+    fine = ACTIVATION_LIMIT / FINE_THRESHOLD * threshold
+    most = max(reach.largest, float(p.threshold.max(initial=0.0)) if p.spikes else 0.0)
+    fits = most <= max(fine, seen) or (seen == 0 and np.isfinite(most))
+    limit = most if fits else max(seen, min(most, fine))
+    if p.spikes and threshold > 0:
+        limit = min(limit, ACTIVATION_LIMIT / LEAST_THRESHOLD * threshold)
+    # 2 % are left for rounding.
+    return (
+        0.98 * (ACTIVATION_LIMIT if p.spikes else STATE_LIMIT) / limit if np.isfinite(limit) and limit > 1e-30 else 1.0
+    )
+
+
+def population_scale(network: Network, p: Population, reach: Reach, ranges: Ranges) -> float:
+    """Units of a per unit of potential: with which thresholds and weights are exact if one can be found, else large.
+
+    Tried are powers of two, thresholds that are a power of two, and largest weights of 254 units; then a threshold
+    that is whole.
+    """
+    # Messages of 0, 1, ... leave weights no other unit than the scale.
+    whole = [
+        q
+        for q in network.into(p.name)
+        if source_spikes(network, q.source) or (q.source in ranges.whole and q.source in network.inputs)
+    ]
+    weights = [largest for q in whole if (largest := largest_weight(q)) > 0]
+    scale = largest_scale(p, reach, ranges)
+    if weights and p.spikes:
+        scale = min(scale, WEIGHT_LIMIT * 2.0 ** (WEIGHT_EXPONENTS.stop - 1) / max(weights))
+    thresholds = np.unique(p.threshold) if p.spikes else np.zeros(0)
+    bases = [1.0, *thresholds[thresholds > 0][:1], *(weight / WEIGHT_LIMIT for weight in weights)]
+    candidates = sorted({2.0 ** np.floor(np.log2(scale * base)) / base for base in bases}, reverse=True)
+    for candidate in candidates:
+        if is_exact(candidate, thresholds, whole):
+            return candidate
+    if len(thresholds) == 1 and (least := scale * thresholds[0]) >= 1:
+        return float(np.floor(least) / thresholds[0])
+    return scale
+
+
+def is_exact(scale: float, thresholds: Floats, projections: Iterable[Projection]) -> bool:
+    """Whether thresholds and weights of messages that are whole numbers lose nothing with a scale."""
+
+    def exact(values: Floats, rounded: Floats) -> bool:
+        return bool((np.abs(values - rounded) <= 1e-9 * np.abs(values)).all())
+
+    if not exact(scale * thresholds, np.round(scale * thresholds)):
+        return False
+    for projection in projections:
+        for weight in projection.taps.values():
+            if isinstance(weight, Kron):
+                data = np.unique(np.multiply.outer(np.unique(weight.left.data), np.unique(weight.right)))
+            else:
+                data = expanded(weight, 0).data
+            # A look at a few spares one at all.
+            for part in (data[:64], data):
+                units = scale * part
+                if not exact(units, round_weights(units, np.maximum(exponents_of(units), EXACT))):
+                    return False
+    return True
+
+
+def input_scale(network: Network, name: str, scales: Mapping[str, Floats], ranges: Ranges) -> float:
+    """Scale of an input's messages: 1 of whole numbers; else 16 bits, or so many less, down to 10, as leave weights all
+    of theirs, since no exponent is below -8."""
+    largest = ranges.messages[name]
+    if name in ranges.whole and largest <= MESSAGE_LIMIT:
+        return 1.0
+    most = scale = MESSAGE_LIMIT / largest
+    for projection in network.projections:
+        chip = network.population(projection.target).spikes
+        if chip and projection.source == name and (weight := least_row(projection)) > 0:
+            own = float(scales[projection.target].max(initial=0.0))
+            # With this scale the weight is 254 2^-8; half of it, a quarter, ... leave it as exact.
+            exact = own * weight / WEIGHT_LIMIT / 2.0**WEIGHT_EXPONENTS.start
+            scale = min(scale, exact * 2.0 ** min(np.floor(np.log2(most / exact)), 0))
+    scale = max(scale, LEAST_MESSAGE / largest)
+    for projection in network.projections:
+        if projection.source == name and (weight := largest_weight(projection)) > 0:
+            rows = max(row_sums(w).max(initial=0.0) / weight for w in projection.taps.values())
+            scale = min(scale, ACCUMULATOR_LIMIT / WEIGHT_LIMIT / rows / largest)
+    return scale
+
+
+def message_shift(network: Network, p: Population, scales: Mapping[str, Floats]) -> int:
+    """Bits that a graded population leaves out of what it sends: as few as leave weights all of theirs.
+
+    The weights' units are those of the target over those of messages, and no exponent is below -8.
+    """
+    shift = MESSAGE_SHIFTS.start
+    for projection in network.projections:
+        if projection.source != p.name or p.kind != GRADED or network.is_direct(projection):
+            continue
+        if not network.population(projection.target).spikes:
+            continue  # The host has exponents enough.
+        own = scales[projection.target].max(initial=0.0) / scales[p.name].min(initial=np.inf)
+        units = least_row(projection) * own * 2.0**-WEIGHT_EXPONENTS.start
+        if units > 0:
+            shift = max(shift, int(np.ceil(np.log2(WEIGHT_LIMIT / 2 / units))))
+    return min(shift, MESSAGE_SHIFTS.stop - 1)
+
+
 def row_sums(weight: Operator) -> Floats:
     """Sums of the absolute values in each row."""
     assert not isinstance(weight, FixedKron)
@@ -195,107 +495,31 @@ def row_sums(weight: Operator) -> Floats:
     return positive - negative
 
 
-def drive_limit(network: Network, population: Population, ranges: Ranges) -> Floats:
-    """What the current u of each neuron stays below, shape (M,).
-
-    What it could reach, were all messages at their worst for ever. Where that would leave a coarse threshold and is
-    far from what was observed, four times what was observed; an overflow is then possible, and is counted in each run.
-    """
-    a = np.abs(population.bias.values).max(axis=0, initial=0.0)
-    for projection in network.into(population.name):
-        largest = 1.0 if source_spikes(network, projection.source) else 2 * ranges.messages[projection.source]
-        if projection.source in network.inputs:
-            largest = ranges.messages[projection.source]
-        for weight in projection.taps.values():
-            a = a + largest * row_sums(weight)
-    worst = a / population.du if population.size else a
-    observed = np.full(population.size, 4 * ranges.current[population.name])
-    threshold = population.threshold.max(initial=0.0) if population.spikes else ranges.potential[population.name]
-    coarse = ACTIVATION_LIMIT * threshold < FINE_THRESHOLD * worst.max(initial=0.0)
-    return np.minimum(worst, observed) if coarse and observed.any() else worst
-
-
-def source_spikes(network: Network, name: str) -> bool:
-    """Whether a projection's source sends spikes."""
-    return name not in network.inputs and network.population(name).spikes
-
-
-def room(population: Population, limit: Floats) -> float:
-    """Largest scale with which a population's currents, thresholds and potentials fit; 2 % are left for rounding."""
-    largest = max(limit.max(initial=0.0), 1e-30)
-    if population.spikes:
-        largest = max(largest, population.threshold.max(initial=0.0))
-    return 0.98 * ACTIVATION_LIMIT / largest
-
-
-def input_scale(network: Network, name: str, limits: Mapping[str, Floats], ranges: Ranges) -> float:
-    """Scale of an input's messages: all of their bits, unless a weight exponent would have to be below its range."""
-    largest = ranges.messages[name]
-    scale = MESSAGE_LIMIT / largest if largest > 0 else 1.0
-    for projection in network.projections:
-        weight = largest_weight(projection)
-        if projection.source == name and weight > 0:
-            target = network.population(projection.target)
-            rows = max(row_sums(w).max(initial=0.0) / weight for w in projection.taps.values())
-            largest_scale = room(target, limits[target.name])
-            if target.kind == SUBTRACT:  # Its thresholds are given, and with them its scale, which may be far smaller.
-                own = population_scale(network, target, limits[target.name], {})
-                largest_scale = min(largest_scale, float(own.min(initial=largest_scale)))
-            scale = min(scale, largest_scale * weight / WEIGHT_LIMIT / 2.0**WEIGHT_EXPONENTS.start)
-            scale = min(scale, ACCUMULATOR_LIMIT / WEIGHT_LIMIT / rows / max(largest, 1e-30))
-    return scale
-
-
-def population_scale(
-    network: Network, population: Population, limit: Floats, message_scale: Mapping[str, float]
-) -> Floats:
-    """Units of a per unit of potential, shape (M,).
-
-    The largest for which all fits and the largest weight of the projection that can bring most is just 254, times a
-    power of two. Where the reset is by subtraction, the threshold is to be 2^(n + 1), for every neuron by a scale of
-    its own, see :func:`quantize_population`.
-    """
-    largest = room(population, limit)
-    if population.kind == SUBTRACT:
-        if not (population.threshold > 0).all():
-            raise UnsupportedGraphError(
-                f"node '{population.name}': in fixed point a reset by subtraction needs v_threshold above 0"
-            )
-        relative = (np.maximum(limit, population.threshold) / population.threshold).max(initial=1.0)
-        exponent = int(np.floor(np.log2(0.98 * ACTIVATION_LIMIT / relative))) - 1
-        exponent = min(max(exponent, THETA_EXPONENTS.start), THETA_EXPONENTS.stop - 1)
-        return 2.0 ** (exponent + 1) / population.threshold
-    units = [
-        WEIGHT_LIMIT / largest_weight(p) * message_scale.get(p.source, 1.0)
-        for p in network.into(population.name)
-        if largest_weight(p) > 0 and (p.source in network.inputs or source_spikes(network, p.source))
-    ]
-    scale = largest
-    if units:
-        exponent = np.floor(np.log2(largest / min(units)))
-        # Weights that are tiny beside the threshold keep fewer of their bits.
-        scale = min(units) * 2.0 ** min(exponent, WEIGHT_EXPONENTS.stop - 1)
-    return np.full(population.size, scale)
-
-
-def decay_registers(p: Population) -> tuple[Floats, Floats]:
+def decay_registers(du: Floats, dv: Floats) -> tuple[Floats, Floats]:
     """du and dv in units of 1 / 4096, rounded and clipped to what registers hold; a leak never becomes none."""
-    du = np.clip(np.round(DECAY_UNITY * p.du), 1, DECAY_UNITY)
-    dv = np.clip(np.round(DECAY_UNITY * p.dv), np.where(p.dv > 0, 1, 0), DECAY_UNITY - 1)
-    return du, dv
+    least = np.where(dv > 0, 1, 0)
+    return np.clip(np.round(DECAY_UNITY * du), 1, DECAY_UNITY), np.clip(
+        np.round(DECAY_UNITY * dv), least, DECAY_UNITY - 1
+    )
 
 
-def quantize_population(p: Population, scale: Floats) -> FixedPopulation:
-    """A population in integers.
+def bias_sent(level: NDArray, t: int) -> NDArray[np.int64]:
+    """What a bias of ``level`` 64ths of a unit adds to a in step t: floor((t + 1) level / 64) - floor(t level / 64).
 
-    Reset by subtraction is ``lava.proc.atrlif.ATRLIF`` with v measured from -theta, so that v rests at -theta and the
-    neuron fires when v - r >= theta. The bias that holds v there, dv theta / 4096 in the state's units, must be exact:
-    with theta = 2^n, n >= 6, it is dv 2^(n - 6).
+    A chip adds whole units. Those of any steps together are within a unit of what the bias says, where a bias rounded
+    to a unit would be off by more with each step.
     """
+    wide = level.astype(np.int64)
+    return ((t + 1) * wide >> BIAS_FRACTION) - (t * wide >> BIAS_FRACTION)
+
+
+def quantize_population(p: Population, scale: Floats, shift: int = MESSAGE_SHIFTS.start) -> FixedPopulation:
+    """A population in integers."""
     exact_du, exact_dv = np.round(DECAY_UNITY * p.du), np.round(DECAY_UNITY * p.dv)
-    du, dv = decay_registers(p)
+    du, dv = decay_registers(p.du, p.dv)
     threshold = np.round(scale * p.threshold) if p.spikes else np.zeros(p.size)
     drift = np.abs(threshold / scale - p.threshold).max(initial=0.0) if p.spikes else 0.0
+    values = np.round(2.0**BIAS_FRACTION * scale * p.bias.values).astype(np.int32)
     report = {
         "scale": float(scale.max(initial=0.0)),
         "threshold": int(threshold.max(initial=0)),
@@ -304,8 +528,8 @@ def quantize_population(p: Population, scale: Floats) -> FixedPopulation:
             max(np.abs(du / DECAY_UNITY - p.du).max(initial=0), np.abs(dv / DECAY_UNITY - p.dv).max(initial=0))
         ),
         "decay_clipped": int((dv != exact_dv).sum() + (du != exact_du).sum()) if p.kind != SUM else 0,
+        "bias_error": float(np.abs(values / (2.0**BIAS_FRACTION * scale) - p.bias.values).max(initial=0.0)),
     }
-    values = np.round(scale * p.bias.values).astype(np.int32)
     return FixedPopulation(
         name=p.name,
         kind=p.kind,
@@ -317,26 +541,102 @@ def quantize_population(p: Population, scale: Floats) -> FixedPopulation:
         offset=p.offset,
         scale=scale,
         report=report,
+        message_shift=shift,
     )
 
 
-def quantize_projection(projection: Projection, scale: Floats, unit: Floats) -> tuple[FixedProjection, float]:
+def exponents_of(units: Floats, limit: int = WEIGHT_LIMIT) -> NDArray[np.int64]:
+    """The least exponent e of each weight with which |weight| <= limit 2^e; that of a weight of 0 is far below any."""
+    size = np.maximum(np.abs(units), 1e-300) / limit
+    return np.ceil(np.log2(size * (1 - 1e-12))).astype(np.int64)
+
+
+def round_weights(units: Floats, exponents: NDArray, limit: int = WEIGHT_LIMIT) -> Floats:
+    """Weights rounded to integers times 2^exponent, within +-limit of them; even ones of 8 bits."""
+    even = limit == WEIGHT_LIMIT
+    step = 2.0 ** (exponents + even)
+    largest = limit // 2 if even else limit
+    return np.clip(np.round(units / step), -largest, largest) * step
+
+
+def quantize_projection(
+    projection: Projection,
+    scale: Floats,
+    unit: Floats,
+    whole: bool,
+    groups: int = MAX_GROUPS,
+    host: float | None = None,
+) -> tuple[FixedProjection, float]:
     """Weights in integers, for a target of ``scale`` and messages of ``unit`` (NIR's units per message unit).
+
+    All weights of 8 bits with one exponent would err by 1 / 254 of the largest. Synapses of a chip can have several:
+
+    - *whole* messages (spikes): each weight has the exponent of its own size, from that of the largest down to -1, at
+      most ``groups`` of them. They are the fewest with which the errors together are within 10 % of what all of them
+      give, and whose axons fit a core.
+    - graded messages: each neuron's weights have the exponent of its largest, since sums are rounded down once.
+    - kron(A, W): one exponent.
+    - into populations that the *host* computes, from messages up to that: 16 bits, or what 32 bits of sums leave.
 
     Returns:
         The projection, and the largest error of a weight as a fraction of the largest weight.
     """
     taps = {delay: to_units(weight, scale, unit) for delay, weight in projection.taps.items()}
+    rows, sources = next(iter(taps.values())).shape
     largest = max((largest_entry(weight) for weight in taps.values()), default=0.0)
-    exponent = int(np.ceil(np.log2(largest / WEIGHT_LIMIT * (1 - 1e-12)))) if largest > 0 else 0
-    exponent = min(max(exponent, WEIGHT_EXPONENTS.start), WEIGHT_EXPONENTS.stop - 1)
-    integers: dict[int, Operator] = {}
+    top = min(max(int(exponents_of(np.array(largest))), WEIGHT_EXPONENTS.start), WEIGHT_EXPONENTS.stop - 1)
+    top = top if largest > 0 else 0
+    made: dict[int, Operator] = {}
     error = 0.0
-    for delay, weight in taps.items():
-        integers[delay], own = rounded(weight, 2.0**-exponent)
-        error = max(error, own)
-    relative = error / (largest / 2.0**exponent) if largest > 0 else 0.0
-    return FixedProjection(projection.source, projection.target, integers, projection.identity, exponent), relative
+    if any(isinstance(weight, Kron) for weight in taps.values()):
+        made = {delay: one_exponent(weight, top) for delay, weight in taps.items()}
+        weight_exp = np.full(rows, top)
+        error = max(kron_error(taps[delay], made[delay], top) for delay in taps)
+    else:
+        matrices = {delay: expanded(weight, 0) for delay, weight in taps.items()}
+        limit = WEIGHT_LIMIT
+        if host is not None:
+            limit = HOST_WEIGHT_LIMIT
+            sums = np.sum([np.asarray(abs(m).sum(axis=1)).reshape(-1) for m in matrices.values()], axis=0)
+            size = np.maximum(largest_by_row(matrices.values()), sums * host * limit / (ACCUMULATOR_LIMIT // 2))
+            weight_exp = np.clip(exponents_of(size, limit), HOST_EXPONENTS.start, HOST_EXPONENTS.stop - 1)
+            by_entry = {delay: np.repeat(weight_exp, np.diff(m.indptr)) for delay, m in matrices.items()}
+        elif whole and largest >= COARSE_WEIGHT:
+            top = max(top, EXACT)
+            least = max(EXACT, top - fewest_groups(matrices.values(), top, min(groups, MAX_AXONS // sources)) + 1)
+            by_entry = {delay: np.clip(exponents_of(m.data), least, top) for delay, m in matrices.items()}
+            weight_exp = np.full(rows, least)
+        else:
+            size = largest_by_row(matrices.values())
+            least = max(top - (1 if whole else groups) + 1, WEIGHT_EXPONENTS.start)
+            weight_exp = np.clip(exponents_of(size), least, top)
+            by_entry = {delay: np.repeat(weight_exp, np.diff(m.indptr)) for delay, m in matrices.items()}
+        for delay, m in matrices.items():
+            rounded = round_weights(m.data, by_entry[delay], limit)
+            error = max(error, float(np.abs(rounded - m.data).max(initial=0.0)))
+            data = np.round(rounded / 2.0 ** np.repeat(weight_exp, np.diff(m.indptr))).astype(np.int32)
+            made[delay] = sparse.csr_matrix((data, m.indices, m.indptr), m.shape)
+    relative = error / largest if largest > 0 else 0.0
+    exponents = weight_exp.astype(np.int32)
+    fixed = FixedProjection(
+        projection.source, projection.target, made, projection.identity, weight_exp=exponents, host=host is not None
+    )
+    return fixed, relative
+
+
+def fewest_groups(matrices: Iterable[sparse.csr_matrix], top: int, most: int) -> int:
+    """How many exponents, from ``top`` down, weights of whole messages need; see :func:`quantize_projection`."""
+    most = max(1, min(most, top - EXACT + 1))
+    errors = np.zeros(most)
+    for m in matrices:
+        if m.shape[0] > 256:  # A sample of the neurons tells.
+            m = m[:: -(-m.shape[0] // 256)]
+        own = exponents_of(m.data)
+        for k in range(most):
+            off = np.abs(round_weights(m.data, np.clip(own, top - k, top)) - m.data)
+            sums = np.add.reduceat(np.append(off, 0.0), m.indptr[:-1]) * (np.diff(m.indptr) > 0)
+            errors[k] += sums.sum()
+    return int(np.argmax(errors <= 1.1 * errors[-1])) + 1
 
 
 def to_units(weight: Operator, scale: Floats, unit: Floats) -> Operator:
@@ -349,11 +649,39 @@ def to_units(weight: Operator, scale: Floats, unit: Floats) -> Operator:
     return sparse.csr_matrix((matrix.data * rows * columns, matrix.indices, matrix.indptr), matrix.shape)
 
 
-def rounded(weight: Operator, unit: float) -> tuple[Operator, float]:
-    """``unit`` times weights, rounded to even integers in range, and the largest error."""
-    if isinstance(weight, Kron) and (fixed := quantize_kron(weight, unit)) is not None:
-        return fixed, rounding_error(weight, fixed, unit)
+def one_exponent(weight: Operator, exponent: int) -> Operator:
+    """Weights as even integers that share an exponent; a Kronecker product stays one of few different factors."""
+    if isinstance(weight, Kron) and (fixed := quantize_kron(weight, 2.0**-exponent)) is not None:
+        return fixed
     matrix = expanded(weight, 0)
-    values = np.clip(even_integers(matrix.data, unit), -WEIGHT_LIMIT, WEIGHT_LIMIT)
-    error = float(np.abs(values - unit * matrix.data).max(initial=0.0))
-    return sparse.csr_matrix((values, matrix.indices, matrix.indptr), matrix.shape), error
+    data = np.round(round_weights(matrix.data, np.full(len(matrix.data), exponent)) / 2.0**exponent)
+    return sparse.csr_matrix((data.astype(np.int32), matrix.indices, matrix.indptr), matrix.shape)
+
+
+def kron_error(exact: Operator, made: Operator, exponent: int) -> float:
+    """Largest error of a weight of :func:`one_exponent`, in units."""
+    if isinstance(exact, Kron) and isinstance(made, FixedKron):
+        return rounding_error(exact, made, 2.0**-exponent) * 2.0**exponent
+    difference = expanded(made, 0).data * 2.0**exponent - expanded(exact, 0).data
+    return float(np.abs(difference).max(initial=0.0))
+
+
+def group_of(weights: NDArray, weight_exp: NDArray | int) -> NDArray[np.int64]:
+    """The exponent of each synapse of a :class:`FixedProjection`, given its weight and its neuron's ``weight_exp``."""
+    return weight_exp + np.maximum(exponents_of(weights.astype(np.float64)), 0)
+
+
+def synapse_groups(projection: FixedProjection) -> dict[int, dict[int, sparse.csr_matrix]]:
+    """A projection as chips hold it: by exponent and delay even weights in +-254, int32, shape (M, sources)."""
+    out: dict[int, dict[int, sparse.csr_matrix]] = {}
+    for delay, operator in projection.taps.items():
+        matrix = expanded(operator, 0).tocsr()
+        per_entry = np.repeat(projection.weight_exp, np.diff(matrix.indptr))
+        exponents = group_of(matrix.data, per_entry)
+        for exponent in np.unique(exponents[matrix.data != 0]).tolist():
+            chosen = (exponents == exponent) & (matrix.data != 0)
+            data = np.where(chosen, matrix.data >> np.maximum(exponent - per_entry, 0), 0).astype(np.int32)
+            group = sparse.csr_matrix((data, matrix.indices, matrix.indptr), matrix.shape, copy=True)
+            group.eliminate_zeros()
+            out.setdefault(exponent, {})[delay] = group
+    return out

@@ -9,18 +9,17 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from neuromorphic.compiler.network import GRADED, LIF, SUBTRACT, SUM, Network, Population, Projection
+from neuromorphic.compiler.network import GRADED, LIF, SUM, Network, Population, Projection
 from neuromorphic.compiler.operators import FixedKron, Floats, Kron, Operator, expanded
 from neuromorphic.compiler.quantize import (
-    ALIGNMENT,
+    BIAS_FRACTION,
     DECAY_UNITY,
-    GRADED_SHIFT,
     STATE_LIMIT,
     FixedNetwork,
     FixedPopulation,
     FixedProjection,
 )
-from neuromorphic.execution.populations import Overflow, fixed_step, rest, shift, theta
+from neuromorphic.execution.populations import Overflow, fixed_step, rest
 
 Interval: TypeAlias = tuple[NDArray, NDArray]
 """Least and largest value, shape (M,) each; in fixed point integers."""
@@ -40,7 +39,7 @@ UNBOUNDED = 1e200
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a population can do, shape (M,) each; in fixed point in the registers' units, 2^-6 units of a.
+    """What a population can do, shape (M,) each; in fixed point in the registers' units, 2^-6 units of a on the chip.
 
     Attributes:
         messages: What it sends.
@@ -97,7 +96,7 @@ def anything(p: Population) -> Interval:
     if p.spikes:
         return np.zeros(p.size, np.int64), np.ones(p.size, np.int64)
     if isinstance(p, FixedPopulation):  # A sum can send more, but nothing listens to it.
-        largest = np.full(p.size, (STATE_LIMIT - 1) >> GRADED_SHIFT, np.int64)
+        largest = np.full(p.size, (STATE_LIMIT - 1) >> p.message_shift, np.int64)
         return -largest - 1, largest
     return np.full(p.size, -np.inf), np.full(p.size, np.inf)
 
@@ -131,7 +130,7 @@ def graded_messages(p: Population, current: Floats, values: Interval) -> Interva
     if not isinstance(p, FixedPopulation):
         return values
     least, largest = anything(p)
-    ends = (np.clip(end, 1 - STATE_LIMIT, STATE_LIMIT - 1) / 2.0**GRADED_SHIFT for end in values)
+    ends = (np.clip(end, 1 - STATE_LIMIT, STATE_LIMIT - 1) / 2.0**p.message_shift for end in values)
     low, high = (np.floor(end).astype(np.int64) for end in ends)
     wraps = current >= STATE_LIMIT
     # A unit for the rounding of these bounds, which are floats.
@@ -153,12 +152,13 @@ def drive(
             pair = product(operator, *messages[projection.source])
             if isinstance(projection, FixedProjection):
                 accumulated = np.maximum(accumulated, np.maximum(np.abs(pair[0]), np.abs(pair[1])))
-                pair = shift(pair[0], projection.weight_exp), shift(pair[1], projection.weight_exp)
+                pair = projection.scaled(pair[0]), projection.scaled(pair[1])
             parts.append((delay, pair))
     out = {}
     for t in sorted({0, *(delay for delay, _ in parts), *p.bias.start}):
-        bias = p.bias.at(t) if p.bias.start else np.zeros(p.size)
-        low = high = bias.astype(np.int64) if fixed else bias
+        low = high = p.bias.at(t) if p.bias.start else np.zeros(p.size, np.int64 if fixed else np.float64)
+        if fixed:  # Whole units, that add up to the bias.
+            low, high = low.astype(np.int64) >> BIAS_FRACTION, -(-high.astype(np.int64) >> BIAS_FRACTION)
         for delay, pair in parts:
             if t >= delay:
                 low, high = low + pair[0], high + pair[1]
@@ -234,19 +234,17 @@ def reach(p: Population, drives: Mapping[int, Interval]) -> tuple[Floats, Floats
 
     u <- (1 - du) u + a,  w <- (1 - dv) v + u  from the largest a, and their mirror image from the least. A reset leaves
     v at 0, or takes the threshold off what is above it: so v stays below the threshold, or below w less the threshold,
-    and never falls below 0 by it. In integers the register of a population that resets by subtraction is never reset,
-    it rests at -theta. Truncation there takes u and v towards 0: bounds on the other side of 0 are taken to be 0.
+    and never falls below 0 by it. In integers truncation takes u and v towards 0: bounds on the other side of 0 are
+    taken to be 0.
     """
     fixed = isinstance(p, FixedPopulation)
-    unit = 2.0**ALIGNMENT if fixed else 1.0
+    unit = 2.0**p.alignment if isinstance(p, FixedPopulation) else 1.0
     du, dv = (p.du / DECAY_UNITY, p.dv / DECAY_UNITY) if fixed else (p.du, p.dv)
     threshold, zero = p.threshold * unit, np.zeros(p.size)
-    holds = isinstance(p, FixedPopulation) and p.kind == SUBTRACT
-    rests = theta(p).astype(np.float64) if isinstance(p, FixedPopulation) and holds else zero
     currents, ends = [], []
     for k, sign in ((0, -1.0), (1, 1.0)):
         steps, last = phases(drives, k, STEPS)
-        resets = p.spikes and k == 1 and not holds
+        resets = p.spikes and k == 1
 
         def after(w: Floats, resets: bool = resets) -> Floats:
             """v after w."""
@@ -254,11 +252,11 @@ def reach(p: Population, drives: Mapping[int, Interval]) -> tuple[Floats, Floats
                 return np.maximum(w, 0.0)
             return np.maximum(np.minimum(w, threshold), 0.0 if p.kind == LIF else w - threshold)
 
-        u, v, top_u, top_w, settled = zero, rests, zero, rests, False
+        u, v, top_u, top_w, settled = zero, zero, zero, zero, False
         for t in range(max(STEPS, len(steps))):
             a = sign * unit * (steps[t] if t < len(steps) else last)
             next_u = np.maximum((1 - du) * u, 0.0) + a
-            w = (1 - dv) * v + next_u + dv * rests
+            w = (1 - dv) * v + next_u
             next_v = after(w)
             top_u, top_w = np.maximum(top_u, next_u), np.maximum(top_w, w)
             settled = t >= len(steps) and np.array_equal(next_u, u) and np.array_equal(next_v, v)
@@ -267,14 +265,18 @@ def reach(p: Population, drives: Mapping[int, Interval]) -> tuple[Floats, Floats
                 break
         if not settled:
             late_u = np.maximum(u, np.maximum(sign * unit * last, 0.0) / du)
-            pull = late_u + dv * rests
-            level = np.divide(pull, dv, out=np.where(pull > 0, np.inf, 0.0), where=dv > 0)
+            level = np.divide(late_u, dv, out=np.where(late_u > 0, np.inf, 0.0), where=dv > 0)
             late_v = np.maximum(v, level)
             if resets and p.kind == LIF:
                 late_v = np.maximum(np.minimum(late_v, threshold), 0.0)
+            elif resets:
+                # Above the threshold, and above (u - threshold) / dv, a spike takes off more than u brings.
+                over = late_u - threshold
+                level = np.divide(over, dv, out=np.where(over > 0, np.inf, 0.0), where=dv > 0)
+                late_v = np.minimum(late_v, np.maximum.reduce([v, threshold, level]))
             top_u = np.maximum(top_u, late_u)
             # v <= late_v goes on for ever: (1 - dv) late_v + u stays below it where it is the level.
-            top_w = np.maximum(top_w, np.maximum(late_v, np.minimum(late_v, UNBOUNDED) * (1 - dv) + pull))
+            top_w = np.maximum(top_w, np.maximum(late_v, np.minimum(late_v, UNBOUNDED) * (1 - dv) + late_u))
         currents.append(top_u)
         ends.append(np.where(top_w >= UNBOUNDED**0.5, np.inf, top_w))
     current = np.maximum(*currents)
@@ -336,7 +338,7 @@ def fires_fixed(p: FixedPopulation, drives: Mapping[int, Interval]) -> tuple[Fla
         cell = rest(p)
         chosen, settled = np.ones(p.size, bool), np.zeros(p.size, bool)
         for t in range(max(FIXED_STEPS, len(steps) + 1)):
-            spikes, after = fixed_step(p, steps[t] if t < len(steps) else last, cell, Overflow())
+            spikes, after, _ = fixed_step(p, steps[t] if t < len(steps) else last, cell, Overflow())
             chosen &= spikes != bool(k)
             settled = np.logical_and.reduce([now == then for now, then in zip(after, cell, strict=True)])
             cell = after

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from neuromorphic.compiler.network import GRADED, SUBTRACT, SUM, Network, Popula
 from neuromorphic.compiler.operators import Floats, expanded
 from neuromorphic.compiler.quantize import (
     ACCUMULATOR_LIMIT,
-    ALIGNMENT,
+    BIAS_FRACTION,
     DECAY_UNITY,
     STATE_LIMIT,
     FixedNetwork,
@@ -24,13 +24,22 @@ from neuromorphic.compiler.quantize import (
     FixedProjection,
     Ranges,
     decay_registers,
-    quantize,
+    group_of,
+    merge_ranges,
 )
 from neuromorphic.compiler.schedule import Schedule, schedule
 from neuromorphic.conversion.bounds import Bounds, bounds
 from neuromorphic.execution import populations
+from neuromorphic.execution.calibration import calibrate
 from neuromorphic.graph import Graph, Node
 
+LOW_AGREEMENT, FAIR_AGREEMENT = 0.9, 0.99
+"""Shares of a node's cells (sample, step, neuron) with the spikes of float: below the first it breaks, below the second
+there is a note."""
+LARGEST_GRADED_ERROR = 0.02
+"""Of a potential that is sent, as a share of its range."""
+LARGEST_DECAY_ERROR = 0.1
+"""Of a time constant, relative."""
 UNIT_STEPS = 64
 """Steps of the unit input."""
 FOLDED = {
@@ -53,8 +62,9 @@ class Compiled:
         fixed: In integers, split.
         plan: When its populations do their steps.
         runs: Of the float network and of the integers for each sample, messages by node, in NIR's units.
-        ranges: Of the split float network over all samples.
+        observed: Of the integers over all samples.
         overflow: By node.
+        steps: Of the inputs.
     """
 
     network: Network
@@ -63,8 +73,9 @@ class Compiled:
     fixed: FixedNetwork
     plan: Schedule
     runs: list[tuple[dict[str, NDArray], dict[str, NDArray]]]
-    ranges: Ranges
+    observed: Ranges
     overflow: dict[str, dict[str, int]]
+    steps: int
 
 
 def unit_input(graph: Graph) -> dict[str, NDArray]:
@@ -72,20 +83,22 @@ def unit_input(graph: Graph) -> dict[str, NDArray]:
     return {name: np.ones((1, UNIT_STEPS, *graph.nodes[name].shape)) for name in graph.inputs}
 
 
-def compile_graph(graph: Graph, inputs: Mapping[str, NDArray]) -> Compiled:
+def compile_graph(graph: Graph, inputs: Mapping[str, NDArray], signed: bool = False) -> Compiled:
     """Lower, split and quantise a graph for some inputs, shape (B, T, *shape), and run them both ways.
+
+    With ``signed``, inputs may have either sign, see :func:`~neuromorphic.execution.calibration.calibrate`.
 
     Raises:
         UnsupportedGraphError: the graph cannot be lowered or quantised; the message names the node.
     """
-    network = lower(graph)
-    parts, hardware = parts_of(network, registers=True), for_hardware(network, registers=True)
+    steps = next(iter(inputs.values())).shape[1]
+    network, rounded = lower(graph), lower(graph, horizon=steps)
+    parts, hardware = parts_of(rounded, registers=True), for_hardware(rounded, registers=True)
     batch = len(next(iter(inputs.values())))
     samples = [{name: x[b].reshape(x.shape[1], -1) for name, x in inputs.items()} for b in range(batch)]
     exact = [populations.run(network, x) for x in samples]
-    ranges = merged([populations.run(hardware, x).ranges for x in samples])
-    fixed = quantize(hardware, ranges)
-    ours = [populations.run(fixed, x) for x in samples]
+    calibration = calibrate(hardware, samples, signed=signed)
+    fixed, ours = calibration.network, calibration.runs
     overflow = {
         name: {
             key: sum(getattr(run.overflow[part.name], key) for run in ours for part in own)
@@ -97,16 +110,8 @@ def compile_graph(graph: Graph, inputs: Mapping[str, NDArray]) -> Compiled:
         (a.sent, join(parts, {name: fixed.values(name, messages) for name, messages in b.sent.items()}))
         for a, b in zip(exact, ours, strict=True)
     ]
-    return Compiled(network, parts, hardware, fixed, schedule(hardware), runs, ranges, overflow)
-
-
-def merged(ranges: list[Ranges]) -> Ranges:
-    """Ranges that hold for several runs."""
-
-    def largest(key: str) -> dict[str, float]:
-        return {name: max(getattr(own, key)[name] for own in ranges) for name in getattr(ranges[0], key)}
-
-    return Ranges(largest("messages"), largest("current"), largest("potential"))
+    seen = merge_ranges([run.ranges for run in ours])
+    return Compiled(network, parts, hardware, fixed, schedule(hardware), runs, seen, overflow, steps)
 
 
 def conversion_report(graph: Graph, target: str, inputs: Mapping[str, NDArray] | None = None) -> dict[str, Any]:
@@ -120,10 +125,12 @@ def conversion_report(graph: Graph, target: str, inputs: Mapping[str, NDArray] |
     - ``layers``, by neuron node: ``kind``, ``reset``, ``neurons``, ``parts`` (``name``, ``neurons``, ``du``, ``dv``,
       ``threshold``, ``scale``, ``offset``), ``folded``, ``decays_clipped``, and
       - ``parameters``, by name: ``before`` and ``after`` in NIR's units, ``integers``, ``largest_error``,
-        ``mean_error``; of weights also ``weight_exp``, ``synapses`` and ``zeroed``, those that became 0;
+        ``mean_error``, ``largest_relative_error``; of weights also ``weight_exp``, ``synapses`` and ``zeroed``, those
+        that became 0;
       - ``worst_case`` and ``observed``: shares of the registers' ranges that ``current``, ``potential`` and, at worst,
         ``accumulator`` take, None without bound; ``overflow`` in neurons x steps that did happen;
       - ``spikes``: ``float``, ``fixed``, ``agreement`` (share of cells that are equal), of spiking nodes;
+      - ``values``: ``range`` of the float run and ``largest_error``, of nodes that send their potential;
       - ``never_fire``, ``always_fire``: neurons in C order, ``float`` and ``fixed``;
     - ``cores``: by node what :class:`~neuromorphic.compiler.limits.Placement` says, of all its parts; ``total_cores``;
     - ``breaks``, ``notes``: ``node``, ``what``, ``mend``; ``fits``: whether nothing breaks.
@@ -143,7 +150,7 @@ def conversion_report(graph: Graph, target: str, inputs: Mapping[str, NDArray] |
         name: [float(x.min(initial=0.0)), float(x.max(initial=0.0))] if given else [-1.0, 1.0]
         for name, x in inputs.items()
     }
-    compiled = compile_graph(graph, inputs)
+    compiled = compile_graph(graph, inputs, signed=not given)
     ends = {
         name: (np.full(compiled.network.size(name), low), np.full(compiled.network.size(name), high))
         for name, (low, high) in spans.items()
@@ -176,7 +183,7 @@ def layer_report(
     parts = compiled.parts[name]
     fixed = {part.name: fixed_population(compiled.fixed, part) for part in parts}
     p = compiled.network.population(name)
-    registers = decay_registers(p)
+    registers = decay_registers(p.du, p.dv)
     clipped = sum(
         int((np.round(DECAY_UNITY * exactly) != register).sum())
         for exactly, register in zip((p.du, p.dv), registers, strict=True)
@@ -203,8 +210,12 @@ def layer_report(
         "decays_clipped": clipped,
         "parameters": parameters(name, node, dt, compiled, fixed),
         "worst_case": worst_case([integers[part.name] for part in parts]),
-        "observed": observed(compiled, name, fixed),
+        "observed": observed(compiled, name),
     }
+    if p.kind == GRADED:
+        exactly = np.concatenate([a[name] for a, _ in batch])
+        error = np.abs(np.concatenate([b[name] for _, b in batch]) - exactly)
+        out["values"] = {"range": span_of(exactly), "largest_error": float(error.max(initial=0.0))}
     if p.spikes:
         spikes = [(a[name] > 0, b[name] > 0) for a, b in batch]
         cells = sum(a.size for a, _ in spikes)
@@ -254,7 +265,8 @@ def parameters(
 
     With scale and gain of a neuron, integers mean in NIR's units: tau = 4096 dt / dv, tau_syn = 4096 dt / du; a
     threshold (threshold / scale + offset) / gain; a bias, what v gets in a step, bias / (scale gain); a weight
-    weight 2^weight_exp / (scale unit gain fold), with the message's unit and what :func:`~.lower.fold` folded.
+    weight 2^weight_exp / (scale unit gain fold), with the message's unit and what :func:`~.lower.fold` folded. A weight
+    is told as the chip has it, in +-254, with the exponents that there are.
     """
     parts = compiled.parts[name]
     p = compiled.network.population(name)
@@ -267,6 +279,7 @@ def parameters(
         return of({part.name: getattr(fixed[part.name], key) for part in parts})
 
     scale = of({part.name: fixed[part.name].scale * part.gain for part in parts})
+    _, rounded_gain = fold(name, node, {}, dt, compiled.steps)
     out: dict[str, dict[str, Any]] = {}
     for key, register in (("tau", "dv"), ("tau_mem", "dv"), ("tau_syn", "du")):
         if key in node.parameters:
@@ -285,21 +298,23 @@ def parameters(
             last = fixed[part.name].bias
             rows[part.name] = last.values[-1] if last.start else np.zeros(len(part.neurons), np.int32)
         integers = of(rows)
-        out["bias"] = compared(p.bias.values[-1], integers, integers / scale)
+        out["bias"] = compared(p.bias.values[-1], integers, integers / 2.0**BIAS_FRACTION / scale)
     for projection in compiled.network.into(name):
-        out[f"weights from {projection.source}"] = weights(projection.source, name, gain, compiled)
+        out[f"weights from {projection.source}"] = weights(projection.source, name, (gain, rounded_gain), compiled)
     return out
 
 
 def compared(before: NDArray, integers: NDArray, after: NDArray) -> dict[str, Any]:
     """Ranges of a parameter before and after, and its errors."""
     error = np.abs(after - before)
+    there = before != 0
     return {
         "before": span_of(before),
         "integers": [int(value) for value in span_of(integers)],
         "after": span_of(after),
         "largest_error": float(error.max(initial=0.0)),
         "mean_error": float(error.mean()) if error.size else 0.0,
+        "largest_relative_error": float((error[there] / np.abs(before[there])).max(initial=0.0)),
     }
 
 
@@ -308,14 +323,20 @@ def span_of(values: NDArray) -> list[float]:
     return [float(values.min()), float(values.max())] if values.size else [0.0, 0.0]
 
 
-def weights(source: str, target: str, gain: Floats, compiled: Compiled) -> dict[str, Any]:
-    """Weights of all synapses from one node to another, before and after, as a linear node would have them."""
+def weights(source: str, target: str, gains: tuple[Floats, Floats], compiled: Compiled) -> dict[str, Any]:
+    """Weights of all synapses from one node to another, before and after, as a linear node would have them.
+
+    Args:
+        source, target: The nodes.
+        gains: What the target's weights were multiplied by, in float and for integers, shape (M,) each.
+        compiled: All of it.
+    """
     exact = next(q for q in compiled.network.projections if (q.source, q.target) == (source, target))
     size = compiled.network.size(source)
     sources = compiled.parts.get(source, (Part(source, np.arange(size), np.ones(size), 1.0, 1.0, 0.0),))
     pairs = {(q.source, q.target): q for q in compiled.fixed.projections}
-    by_row = np.divide(1.0, gain, out=np.zeros(len(gain)), where=gain != 0)
-    before, integers, after, exponents = [], [], [], set()
+    by_row, by_row_after = (np.divide(1.0, gain, out=np.zeros(len(gain)), where=gain != 0) for gain in gains)
+    before, integers, after, exponents = [], [], [], []
     for delay, operator in exact.taps.items():
         matrix = expanded(operator, size).tocsr()
         for part in compiled.parts[target]:
@@ -331,14 +352,16 @@ def weights(source: str, target: str, gain: Floats, compiled: Compiled) -> dict[
                 population = fixed_population(compiled.fixed, part)
                 unit = np.broadcast_to(message_unit(compiled.fixed, own.name), len(own.neurons))[column]
                 per_row = population.scale[row] * part.gain[row]
-                exponents.add(q.weight_exp)
+                exponent = q.weight_exp[row] if q.host else group_of(number, q.weight_exp[row])
+                exponents.append(exponent[number != 0])
                 before.append(block.data * by_row[part.neurons][row])
-                integers.append(number)
-                after.append(number * 2.0**q.weight_exp / (per_row * unit) * by_row[part.neurons][row])
+                integers.append(number >> (exponent - q.weight_exp[row]))
+                value = number * 2.0 ** q.weight_exp[row] / (per_row * unit)
+                after.append(value * by_row_after[part.neurons][row])
     none = [np.zeros(0)]
     out = compared(np.concatenate(before or none), np.concatenate(integers or none), np.concatenate(after or none))
     return out | {
-        "weight_exp": sorted(exponents),
+        "weight_exp": np.unique(np.concatenate(exponents or none)).astype(int).tolist(),
         "synapses": int(sum(np.count_nonzero(rows) for rows in integers)),
         "zeroed": int(sum(np.count_nonzero((b != 0) & (i == 0)) for b, i in zip(before, integers, strict=True))),
     }
@@ -366,16 +389,13 @@ def worst_case(found: list[Bounds]) -> dict[str, Any]:
     }
 
 
-def observed(compiled: Compiled, name: str, fixed: Mapping[str, FixedPopulation]) -> dict[str, Any]:
-    """Shares of the registers that u and the potential took, from the float run, and what overflowed in integers."""
-
-    def share(peaks: Mapping[str, float]) -> float:
-        units = (peaks[key] * float(own.scale.max(initial=0.0)) for key, own in fixed.items())
-        return max(units, default=0.0) * 2.0**ALIGNMENT / STATE_LIMIT
-
+def observed(compiled: Compiled, name: str) -> dict[str, Any]:
+    """Shares of the registers' ranges that u and v of the integers took, and what overflowed."""
+    own = compiled.observed
+    names = [part.name for part in compiled.parts[name]]
     return {
-        "current": share(compiled.ranges.current),
-        "potential": share(compiled.ranges.potential),
+        "current": max((own.current[key] for key in names), default=0.0) / STATE_LIMIT,
+        "potential": max((own.potential[key] for key in names), default=0.0) / STATE_LIMIT,
         "overflow": compiled.overflow[name],
     }
 
@@ -485,10 +505,15 @@ def findings(
                     notes,
                     name,
                     f"{own['zeroed']:,} {key} are rounded to 0, of {own['zeroed'] + own['synapses']:,}",
-                    "prune or scale them; they share one exponent with the largest",
+                    "prune or scale them; the least exponent is that of a unit, or -8",
                 )
         if p.kind == SUBTRACT:
-            say(notes, name, "resets by subtraction", WITHOUT[SUBTRACT])
+            say(breaks, name, f"resets by subtraction, {WITHOUT[SUBTRACT]}", "train it with a reset to v_reset")
+        for what, mend in inaccuracies(layers[name]):
+            say(breaks, name, what, mend)
+        if LOW_AGREEMENT <= layers[name].get("spikes", {}).get("agreement", 1.0) < FAIR_AGREEMENT:
+            share = 100 * layers[name]["spikes"]["agreement"]
+            say(notes, name, f"{share:.1f} % of its spikes' cells are as in float", "see the errors of its parameters")
         late = [part.name for part in parts if needs_source(compiled, part.name)]
         if late:
             why = "its bias starts late, changes, or passes a synaptic current"
@@ -506,9 +531,40 @@ def findings(
     return breaks, notes
 
 
+def inaccuracies(layer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What makes a node's integers something else than its floats, and the mend."""
+    overflow, worst = layer["observed"]["overflow"], layer["worst_case"]
+    registers = (("current", "wrapped"), ("potential", "saturated"), ("accumulator", "accumulated"))
+    less = "smaller inputs or weights, a faster leak, or neurons whose thresholds are of one size"
+    for register, count in registers:
+        if overflow[count]:
+            yield f"its {register} left its register, in {overflow[count]:,} neurons x steps of the run", less
+        elif worst[register] is None:
+            yield f"its {register} has no bound, whatever room is left: inputs in range can take it anywhere", less
+        elif worst[register] > 1:
+            yield f"inputs in range can take its {register} to {worst[register]:,.1f} times its register's range", less
+    if (agreement := layer.get("spikes", {}).get("agreement", 1.0)) < LOW_AGREEMENT:
+        yield (
+            f"only {100 * agreement:.1f} % of its spikes' cells are as in float",
+            "see the errors of its parameters; weights of one size, or training with quantised ones, lose less",
+        )
+    if "values" in layer:
+        low, high = layer["values"]["range"]
+        if (error := layer["values"]["largest_error"]) > LARGEST_GRADED_ERROR * (high - low) and error > 1e-12:
+            yield f"its potential is off by {error:.2g}, of a range of {high - low:.2g}", less
+    for key in ("tau", "tau_mem", "tau_syn"):
+        if key in layer["parameters"]:
+            own = layer["parameters"][key]
+            if (off := own["largest_relative_error"]) > LARGEST_DECAY_ERROR:
+                yield (
+                    f"its {key} becomes {100 * off:.0f} % another: decays have 12 bits",
+                    "a larger dt, or a shorter time",
+                )
+
+
 def binary(compiled: Compiled, name: str) -> bool:
-    """Whether an input's observed largest message is that of spikes."""
-    return compiled.ranges.messages[name] in (0.0, 1.0)
+    """Whether an input's messages were those of spikes, 0 or 1."""
+    return compiled.observed.messages[name] in (0.0, 1.0) and name in compiled.observed.unsigned
 
 
 def needs_source(compiled: Compiled, part: str) -> bool:

@@ -21,7 +21,12 @@ from neuromorphic.execution import populations, reference
 from neuromorphic.graph import LINEAR, NEURONS, PARAMETERS, RESET_BY_SUBTRACTION, TIME_CONSTANTS, Graph, flatten
 
 DT, STEPS = 1e-3, 8
-PROCESSES: Mapping[str, str] = {LIF: "LIF", SUBTRACT: "ATRLIF", GRADED: "a process of ours", SUM: "a process of ours"}
+PROCESSES: Mapping[str, str] = {
+    LIF: "LIF",
+    SUBTRACT: "a process of ours",
+    GRADED: "a process of ours",
+    SUM: "a process of ours",
+}
 """Lava's process for each kind of population, see :func:`neuromorphic.lava.network.neurons`."""
 SUBTRACTION = ", reset by subtraction"
 

@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from neuromorphic.compiler.network import GRADED, LIF, SUBTRACT, SUM, Network, Population
+from neuromorphic.compiler.network import GRADED, LIF, SUM, Network, Population
 from neuromorphic.compiler.quantize import (
     ACCUMULATOR_LIMIT,
     ALIGNMENT,
     DECAY_UNITY,
-    GRADED_SHIFT,
     STATE_LIMIT,
     FixedNetwork,
     FixedPopulation,
     FixedProjection,
     Ranges,
+    bias_sent,
 )
 
 
@@ -51,8 +51,8 @@ class PopulationRun:
     Attributes:
         sent: Messages of every population, shape (T, M): spikes, graded values, outputs; integers in fixed point.
         potentials: Of the populations asked for, after each step, shape (T, M), in NIR's units.
-        peaks: Likewise before the reset, in the units of the network's potential; float networks only.
-        ranges: What was observed.
+        peaks: Likewise before the reset, in the units of the network's potential; of integers in those of the register.
+        ranges: What was observed, of integers in the units of messages and registers.
         overflow: By population, in fixed point.
     """
 
@@ -91,7 +91,7 @@ def run(network: Network, inputs: Mapping[str, NDArray], potentials: Collection[
     potential = dict.fromkeys(cells, 0.0)
     for t in tqdm(range(steps), "populations", unit="step", leave=False, delay=2):
         for p in network.populations:
-            a: Any = p.bias.at(t).astype(dtype) if p.bias.start else np.zeros(p.size, dtype)
+            a: Any = bias_at(p, t)
             for projection in into[p.name]:
                 for delay, operator in projection.taps.items():
                     if t < delay:
@@ -99,20 +99,27 @@ def run(network: Network, inputs: Mapping[str, NDArray], potentials: Collection[
                     total: Any = operator.dot(sent[projection.source][t - delay])
                     if isinstance(projection, FixedProjection):
                         overflow[p.name].accumulated += int((np.abs(total) > ACCUMULATOR_LIMIT).sum())
-                        total = shift(total, projection.weight_exp)
+                        total = projection.scaled(total)
                     a = a + total
             if isinstance(p, FixedPopulation):
-                message, cells[p.name] = fixed_step(p, a, cells[p.name], overflow[p.name])
+                message, cells[p.name], w = fixed_step(p, a, cells[p.name], overflow[p.name])
             else:
                 message, cells[p.name], w = float_step(p, a, cells[p.name])
-                current[p.name] = max(current[p.name], np.abs(cells[p.name][0]).max(initial=0.0))
-                potential[p.name] = max(potential[p.name], np.abs(w).max(initial=0.0))
-                if p.name in peaks:
-                    peaks[p.name].append(w)
+            current[p.name] = max(current[p.name], float(np.abs(cells[p.name][0]).max(initial=0)))
+            potential[p.name] = max(potential[p.name], float(np.abs(w).max(initial=0)))
+            if p.name in peaks:
+                peaks[p.name].append(w)
             sent[p.name][t] = message
             if p.name in traces:
                 traces[p.name].append(potential_of(p, cells[p.name]))
-    ranges = Ranges({name: float(np.abs(x).max(initial=0.0)) for name, x in sent.items()}, current, potential)
+    ranges = Ranges(
+        {name: float(np.abs(x).max(initial=0.0)) for name, x in sent.items()},
+        current,
+        potential,
+        unsigned=frozenset(name for name, x in sent.items() if (x >= 0).all()),
+        whole=frozenset(name for name, x in sent.items() if (x == np.round(x)).all()),
+        steps=steps,
+    )
     return PopulationRun(
         {p.name: sent[p.name] for p in network.populations},
         {name: np.array(rows).reshape(steps, -1) for name, rows in traces.items()},
@@ -122,25 +129,24 @@ def run(network: Network, inputs: Mapping[str, NDArray], potentials: Collection[
     )
 
 
+def bias_at(p: Population, t: int) -> NDArray:
+    """What a population's bias adds to a in step t, shape (M,)."""
+    if isinstance(p, FixedPopulation):
+        return bias_sent(p.bias.at(t), t) if p.bias.start else np.zeros(p.size, np.int64)
+    return p.bias.at(t) if p.bias.start else np.zeros(p.size)
+
+
 def rest(p: Population) -> tuple[NDArray, ...]:
-    """u and v of a population that nothing has reached yet; in fixed point and by subtraction also r."""
-    if not isinstance(p, FixedPopulation):
-        return np.zeros(p.size), np.zeros(p.size)
-    zero = np.zeros(p.size, np.int64)
-    return (zero, zero - theta(p), zero) if p.kind == SUBTRACT else (zero, zero)
-
-
-def theta(p: FixedPopulation) -> NDArray[np.int64]:
-    """ATRLIF's threshold in the state's units: half of what a spike subtracts."""
-    return (p.threshold.astype(np.int64) << ALIGNMENT) // 2
+    """u and v of a population that nothing has reached yet."""
+    zero = np.zeros(p.size, np.int64 if isinstance(p, FixedPopulation) else np.float64)
+    return zero, zero
 
 
 def potential_of(p: Population, cell: tuple[NDArray, ...]) -> NDArray[np.float64]:
     """Membrane potential in NIR's units."""
     if not isinstance(p, FixedPopulation):
         return cell[1] + p.offset
-    v = cell[1] + theta(p) - cell[2] if p.kind == SUBTRACT else cell[1]
-    return v / 2.0**ALIGNMENT / p.scale + p.offset
+    return cell[1] / 2.0**p.alignment / p.scale + p.offset
 
 
 def float_step(p: Population, a: NDArray, cell: tuple[NDArray, ...]) -> tuple[NDArray, tuple[NDArray, ...], NDArray]:
@@ -157,45 +163,45 @@ def float_step(p: Population, a: NDArray, cell: tuple[NDArray, ...]) -> tuple[ND
 
 def fixed_step(
     p: FixedPopulation, a: NDArray[np.int64], cell: tuple[NDArray, ...], overflow: Overflow
-) -> tuple[NDArray, tuple[NDArray, ...]]:
-    """One step in Loihi's integers: the message, and the cell after it.
+) -> tuple[NDArray, tuple[NDArray, ...], NDArray]:
+    """One step in Loihi's integers: the message, the cell after it, and w.
 
-    u' = u (4096 - du) / 4096 + a 2^6, wrapping at +-2^23;  w = v (4096 - dv) / 4096 + u', clipped to +-(2^23 - 1)
-
-    with products rounded towards 0, and by kind
+    by :func:`integrate`, and by kind
 
     lif:       s = w > threshold 2^6;  v' = 0 if s else w
-    graded:    v' = w; the message is v' 2^-8, rounded down
+    subtract:  s = w > threshold 2^6;  v' = w - threshold 2^6 s
+    graded:    v' = w; the message is v' 2^-message_shift, rounded down
     sum:       the message is a
-    subtract:  w as above plus the bias that holds v at -theta;  r' = r (4096 - dv) / 4096;
-               s = w - r' >= theta;  r'' = r' + 2 theta s
     """
     if p.kind == SUM:
-        return a, (a, a)
-    u = decay(cell[0], p.du) + (a << ALIGNMENT)
+        return a, (a, a), a
+    u, w = integrate(a << p.alignment, cell[0], cell[1], p.du, p.dv, overflow)
+    if p.kind == GRADED:
+        return w >> p.message_shift, (u, w), w
+    threshold = p.threshold.astype(np.int64) << ALIGNMENT
+    s = w > threshold
+    return s, (u, np.where(s, 0, w) if p.kind == LIF else w - threshold * s), w
+
+
+def integrate(
+    a: NDArray, u: NDArray, v: NDArray, du: NDArray, dv: NDArray, overflow: Overflow
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """u' and w from a sum a in the units of the state, as Loihi's registers hold them.
+
+    u' = u (4096 - du) / 4096 + a, wrapping at +-2^23;  w = v (4096 - dv) / 4096 + u', clipped to +-(2^23 - 1)
+
+    with products rounded towards 0. What wrapped or was clipped is added to ``overflow``.
+    """
+    u = decay(u, du) + a
     wrapped = np.where(u > STATE_LIMIT, u - 2 * STATE_LIMIT, u)
     wrapped = np.where(wrapped <= -STATE_LIMIT, u + 2 * STATE_LIMIT, wrapped)
     overflow.wrapped += int((wrapped != u).sum())
-    w = decay(cell[1], p.dv) + wrapped
-    if p.kind == SUBTRACT:
-        w = w - theta(p) * p.dv // DECAY_UNITY
+    w = decay(v, dv) + wrapped
     clipped = np.clip(w, 1 - STATE_LIMIT, STATE_LIMIT - 1)
     overflow.saturated += int((clipped != w).sum())
-    if p.kind == GRADED:
-        return clipped >> GRADED_SHIFT, (wrapped, clipped)
-    if p.kind == LIF:
-        s = clipped > p.threshold.astype(np.int64) << ALIGNMENT
-        return s, (wrapped, np.where(s, 0, clipped))
-    r = decay(cell[2], p.dv)
-    s = clipped - r >= theta(p)
-    return s, (wrapped, clipped, r + 2 * theta(p) * s)
+    return wrapped, clipped
 
 
 def decay(x: NDArray[np.int64], rate: NDArray) -> NDArray[np.int64]:
     """x (4096 - rate) / 4096, rounded towards 0."""
     return np.sign(x) * (np.abs(x) * (DECAY_UNITY - rate.astype(np.int64)) // DECAY_UNITY)
-
-
-def shift(x: NDArray[np.int64], exponent: int) -> NDArray[np.int64]:
-    """x 2^exponent, rounded down."""
-    return x << exponent if exponent > 0 else x >> -exponent

@@ -46,8 +46,8 @@ def export_netx(encoder: SpikingGraphEncoder, name: str, image: SpikingInput, ou
     """
     begun = time.perf_counter()
     graph = flatten(spiking_graph_to_nir(encoder, image.aggregation, image.num_nodes))
-    network, x = lower(graph), {"input": constant_input(image.x, encoder.steps)}
-    exact = quantize(network, populations.run(network, x).ranges)
+    network, x = lower(graph, horizon=encoder.steps), {"input": constant_input(image.x, encoder.steps)}
+    exact = quantize(network, populations.run(network, x).ranges, groups=1)
     netx = netx_network(exact, encoder.steps)
     write_atomically(out / NET_FILE, netx_file(netx))
     integers = fixed_network(netx, exact)

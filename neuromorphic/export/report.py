@@ -56,9 +56,10 @@ class EncoderRun:
     overflow: dict[str, dict[str, int]]
 
 
-def network_of(encoder: SpikingGraphEncoder, image: SpikingInput) -> Network:
+def network_of(encoder: SpikingGraphEncoder, image: SpikingInput, precision: Precision = "float") -> Network:
     """The spiking path of an image's scene graph, compiled from its NIR graph."""
-    return lower(flatten(spiking_graph_to_nir(encoder, image.aggregation, image.num_nodes)))
+    graph = flatten(spiking_graph_to_nir(encoder, image.aggregation, image.num_nodes))
+    return lower(graph, horizon=encoder.steps if precision == "fixed" else None)
 
 
 def run_images(
@@ -72,7 +73,7 @@ def run_images(
     The input of neuron n * C + c is x[n, c] in every step, see :func:`spiking_graph_to_nir`.
     """
     # One dense NIR graph at a time: kron(A, W) of all images would take gigabytes.
-    networks = [network_of(encoder, image) for image in images]
+    networks = [network_of(encoder, image, precision) for image in images]
     names = [population.name for population in networks[0].populations if population.spikes]
     inputs = [{"input": constant_input(image.x, encoder.steps)} for image in images]
     run = run_side_by_side(networks, inputs, backend, precision)

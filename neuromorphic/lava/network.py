@@ -12,7 +12,6 @@ import numpy as np
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.run_configs import Loihi2HwCfg, Loihi2SimCfg, RunConfig
-from lava.proc.atrlif.process import ATRLIF
 from lava.proc.lif.process import LIF
 from lava.proc.sparse.process import DelaySparse, Sparse
 from lava.utils.weightutils import SignMode
@@ -21,10 +20,10 @@ from scipy import sparse
 from neuromorphic.compiler import network as kinds
 from neuromorphic.compiler.network import Network, Population, Projection
 from neuromorphic.compiler.operators import Operator, expanded
-from neuromorphic.compiler.quantize import DECAY_UNITY, THETA_EXPONENTS, FixedNetwork, FixedPopulation, FixedProjection
+from neuromorphic.compiler.quantize import FixedNetwork, FixedPopulation, FixedProjection, synapse_groups
 from neuromorphic.compiler.schedule import Schedule
 from neuromorphic.lava.processes.models import FIXED, FLOAT, MODELS
-from neuromorphic.lava.processes.process import Bias, Graded, Recorder, Source, Sum, Synapses, Tie
+from neuromorphic.lava.processes.process import Bias, Graded, Recorder, Source, Subtract, Sum, Synapses, Tie
 
 GRADED_BITS = 24
 """Bits of a graded message. ``Sparse`` takes messages as 0 or 1 where it is told 0; otherwise the number is not used.
@@ -89,8 +88,9 @@ def build(
         if ends in plan.direct:
             link_output(network, plan, parts, projection, s_out, keep)
             continue
-        waits = {plan.waits[ends][delay]: operator for delay, operator in projection.taps.items()}
-        for process in synapses(projection, waits, ends in plan.instant, stock):
+        # What the host computes has weights of its own, which no stock synapses hold.
+        chip = network.population(projection.target).spikes
+        for process in synapses(projection, plan.waits[ends], ends in plan.instant, stock and chip):
             parts.processes.append(process)
             process.a_out.connect(a_in[projection.target])
             if projection.source in network.inputs:
@@ -132,80 +132,55 @@ def link_output(
 
 
 def neurons(p: Population) -> AbstractProcess:
-    """A population's process.
-
-    Reset by subtraction is ATRLIF with v measured from -theta, theta being half of the threshold: r, what spikes have
-    added up to, decays as v does, and v - r >= theta says that the potential is at least the threshold. The float
-    threshold is the next number above it, as NIR's comparison is strict.
-    """
-    shape = (p.size,)
+    """A population's process."""
     if p.kind == kinds.SUM:
         return Sum(size=p.size, name=p.name)
-    fixed = isinstance(p, FixedPopulation)
     du, dv = (np.array(values) for values in (p.du, p.dv))
+    fixed = isinstance(p, FixedPopulation)
+    if p.kind == kinds.GRADED:
+        shift = p.message_shift if isinstance(p, FixedPopulation) else 0
+        return Graded(du=du, dv=dv, message_shift=shift, name=p.name)
     if fixed:
         du = du - 1  # Lava takes the register plus one.
-    if p.kind == kinds.GRADED:
-        return Graded(du=du, dv=dv, name=p.name)
-    threshold: Any = np.array(p.threshold)
-    if p.kind == kinds.LIF:
-        return LIF(shape=shape, du=du, dv=dv, vth=threshold, name=p.name)
-    if not fixed:
-        theta = threshold / 2
-        above = np.nextafter(theta, np.inf)
-        return ATRLIF(
-            shape=shape,
-            v=-theta,
-            theta=above,
-            theta_0=above,
-            theta_step=0.0,
-            delta_i=du,
-            delta_v=dv,
-            delta_r=dv,
-            delta_theta=0.0,
-            bias_mant=-dv * theta,
-            name=p.name,
-        )
-    theta = threshold // 2
-    exponent = int(np.log2(theta.max(initial=1)))
-    return ATRLIF(
-        shape=shape,
-        v=-(theta << 6),
-        theta=theta,
-        theta_0=theta,
-        theta_step=0,
-        delta_i=du / DECAY_UNITY,
-        delta_v=dv / DECAY_UNITY,
-        delta_r=dv / DECAY_UNITY,
-        delta_theta=0.0,
-        bias_mant=-dv,
-        bias_exp=np.full(shape, exponent - THETA_EXPONENTS.start),
-        name=p.name,
-    )
+    threshold = np.array(p.threshold)
+    if p.kind == kinds.SUBTRACT:
+        return Subtract(du=du, dv=dv, threshold=threshold, name=p.name)
+    return LIF(shape=(p.size,), du=du, dv=dv, vth=threshold, name=p.name)
 
 
-def synapses(
-    projection: Projection, waits: Mapping[int, Operator], instant: bool, stock: bool
-) -> list[AbstractProcess]:
-    """The processes of a projection, by the steps that messages wait beside the latency."""
-    exponent = projection.weight_exp if isinstance(projection, FixedProjection) else 0
+def synapses(projection: Projection, waits: Mapping[int, int], instant: bool, stock: bool) -> list[AbstractProcess]:
+    """The processes of a projection.
+
+    Args:
+        projection: The projection.
+        waits: Steps that messages wait beside the latency, by tap.
+        instant: Whether the synapses take no step.
+        stock: See :func:`build`. Stock synapses have one exponent and one delay each.
+    """
     name = f"{projection.source} to {projection.target}"
     if not stock or instant:
-        return [Synapses(taps=waits, latency=0 if instant else 1, weight_exp=exponent, name=name)]
-    common: dict[str, Any] = {
-        "weight_exp": exponent, "sign_mode": SignMode.MIXED, "num_message_bits": GRADED_BITS, "name": name
-    }  # fmt: skip
+        taps = {waits[delay]: operator for delay, operator in projection.taps.items()}
+        scaled = projection.scaled if isinstance(projection, FixedProjection) else None
+        return [Synapses(taps=taps, latency=0 if instant else 1, scaled=scaled, name=name)]
+    groups: list[tuple[int, Mapping[int, Operator]]] = [(0, projection.taps)]
+    # If all weights are 0, somebody has to send that.
+    if isinstance(projection, FixedProjection) and (by_exponent := synapse_groups(projection)):
+        groups = list(by_exponent.items())
     out: list[AbstractProcess] = []
-    for wait, operator in waits.items():
-        # Lava sorts what is not sorted in place, which arrays that are mapped from a file do not allow.
-        weights = expanded(operator, 0).sorted_indices()
-        if wait == 0:
-            out.append(Sparse(weights=weights, **common))
-        else:
-            delays = sparse.csr_matrix(
-                (np.full(weights.nnz, wait), weights.indices, weights.indptr), shape=weights.shape
-            )
-            out.append(DelaySparse(weights=weights, delays=delays, max_delay=wait, **common))
+    for exponent, own in groups:
+        common: dict[str, Any] = {
+            "weight_exp": exponent, "sign_mode": SignMode.MIXED, "num_message_bits": GRADED_BITS, "name": name
+        }  # fmt: skip
+        for delay, operator in own.items():
+            # Lava sorts what is not sorted in place, which arrays that are mapped from a file do not allow.
+            weights = expanded(operator, 0).sorted_indices()
+            if (wait := waits[delay]) == 0:
+                out.append(Sparse(weights=weights, **common))
+            else:
+                delays = sparse.csr_matrix(
+                    (np.full(weights.nnz, wait), weights.indices, weights.indptr), shape=weights.shape
+                )
+                out.append(DelaySparse(weights=weights, delays=delays, max_delay=wait, **common))
     return out
 
 

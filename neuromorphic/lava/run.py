@@ -18,11 +18,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from neuromorphic.compiler.network import SUBTRACT, Network, Population
-from neuromorphic.compiler.quantize import ALIGNMENT, FixedNetwork, FixedPopulation
+from neuromorphic.compiler.network import Network, Population
+from neuromorphic.compiler.quantize import FixedNetwork, FixedPopulation
 from neuromorphic.compiler.schedule import schedule
 from neuromorphic.errors import LavaRunError, UnsupportedGraphError
-from neuromorphic.execution.populations import theta
 from neuromorphic.lava.compat import require_lava
 from neuromorphic.lava.folder import save
 from neuromorphic.lava.progress import describe
@@ -125,12 +124,9 @@ def run_network(
 
 
 def potentials_of(p: Population, rows: NDArray) -> NDArray[np.float64]:
-    """Potentials in NIR's units, from what Lava's neurons have: v, of ATRLIF v - r, which rests at -theta."""
-    if p.kind == SUBTRACT:
-        rest = theta(p) if isinstance(p, FixedPopulation) else p.threshold / 2
-        rows = rows + rest
+    """Potentials in NIR's units, from the v of Lava's neurons."""
     if isinstance(p, FixedPopulation):
-        rows = rows / 2.0**ALIGNMENT / p.scale
+        rows = rows / 2.0**p.alignment / p.scale
     return rows + p.offset
 
 

@@ -20,12 +20,12 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from numpy.typing import NDArray
 
 from neuromorphic.backends import Precision, Simulation, simulate
-from neuromorphic.compiler.lower import lower, pack
+from neuromorphic.compiler.lower import lower
 from neuromorphic.compiler.network import Network
-from neuromorphic.compiler.quantize import MESSAGE_LIMIT, FixedNetwork, Ranges, quantize
+from neuromorphic.compiler.quantize import MESSAGE_LIMIT, FixedNetwork, Ranges
 from neuromorphic.compiler.schedule import schedule
 from neuromorphic.errors import UnsupportedGraphError
-from neuromorphic.execution import populations
+from neuromorphic.execution.calibration import calibrate
 from neuromorphic.execution.record import Record, check_inputs
 from neuromorphic.graph import Graph, flatten
 from neuromorphic.lava.network import build, tie
@@ -72,19 +72,16 @@ def compile(
         graph = read_nir(Path(graph))
     if isinstance(graph, nir.NIRGraph):
         graph = flatten(graph, dt, reset)
-    network = lower(graph)
     if precision == "float":
-        return CompiledFloat(graph=graph, network=network, stock=stock)
+        return CompiledFloat(graph=graph, network=lower(graph), stock=stock)
     if precision != "fixed":
         raise UnsupportedGraphError(f"precision '{precision}' is unknown; choose float or fixed")
     if calibration is None:
         raise UnsupportedGraphError("fixed point needs calibration inputs: compile(..., calibration={'input': x, ...})")
     batch, steps = check_inputs(graph, calibration)
-    side_by_side = {
-        name: np.concatenate([x[b].reshape(steps, -1) for b in range(batch)], axis=1) for name, x in calibration.items()
-    }
-    ranges = populations.run(pack([network] * batch) if batch > 1 else network, side_by_side).ranges
-    return CompiledFixed(graph=graph, network=quantize(network, ranges), stock=stock, ranges=ranges)
+    samples = [{name: x[b].reshape(steps, -1) for name, x in calibration.items()} for b in range(batch)]
+    fixed = calibrate(lower(graph, horizon=steps), samples)
+    return CompiledFixed(graph=graph, network=fixed.network, stock=stock, ranges=fixed.ranges)
 
 
 class Compiled(AbstractProcess):

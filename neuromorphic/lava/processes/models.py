@@ -14,8 +14,6 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
-from lava.proc.atrlif.models import PyATRLIFModelFixed, PyATRLIFModelFloat
-from lava.proc.atrlif.process import ATRLIF
 from lava.proc.lif.models import PyLifModelBitAcc, PyLifModelFloat
 from lava.proc.lif.process import LIF
 from lava.proc.sparse.models import (
@@ -29,8 +27,9 @@ from numpy.typing import NDArray
 
 from neuromorphic.compiler.network import Levels
 from neuromorphic.compiler.operators import Columns, Operator, for_spikes
-from neuromorphic.compiler.quantize import GRADED_SHIFT
-from neuromorphic.lava.processes.process import Bias, Graded, Recorder, Source, Sum, Synapses, Tie
+from neuromorphic.compiler.quantize import ALIGNMENT, bias_sent
+from neuromorphic.execution.populations import Overflow, integrate
+from neuromorphic.lava.processes.process import Bias, Graded, Recorder, Source, Subtract, Sum, Synapses, Tie
 
 FLOAT, FIXED = "floating_pt", "fixed_pt"
 """Lava's tags of its models."""
@@ -128,9 +127,7 @@ class PySynapsesFixed(SynapsesModel):
     a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
 
     def product(self, operator: Operator | Columns, s: NDArray) -> NDArray:
-        exponent = self.proc_params["weight_exp"]
-        total = operator.dot(s.astype(np.int32, copy=False))
-        return np.left_shift(total, exponent) if exponent > 0 else np.right_shift(total, -exponent)
+        return self.proc_params["scaled"](operator.dot(s.astype(np.int32, copy=False)))
 
 
 class BiasModel(PyLoihiProcessModel):
@@ -140,9 +137,14 @@ class BiasModel(PyLoihiProcessModel):
         super().__init__(proc_params)
         self.levels: Levels = proc_params["levels"]
 
+    def sent(self, level: NDArray, t: int) -> NDArray:
+        """What a bias of that level adds in the population's step t."""
+        return level
+
     def run_spk(self) -> None:
         """One step."""
-        self.a_out.send(self.levels.at(self.time_step - 1 - self.proc_params["lag"]))
+        t = self.time_step - 1 - self.proc_params["lag"]
+        self.a_out.send(self.sent(self.levels.at(t), t))
 
 
 @implements(proc=Bias, protocol=LoihiProtocol)
@@ -161,6 +163,9 @@ class PyBiasFixed(BiasModel):
     """In 32-bit integers."""
 
     a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+
+    def sent(self, level: NDArray, t: int) -> NDArray:
+        return bias_sent(level, t).astype(np.int32)
 
 
 class Rows:
@@ -227,7 +232,50 @@ class PyGradedFloat(GradedModel):
 @requires(CPU)
 @tag(FIXED)
 class PyGradedFixed(GradedModel):
-    """In Loihi's integers: the arithmetic is that of Lava's own LIF model, which it calls."""
+    """In Loihi's integers, with sums in the units of v, which the host computes finer than a chip does."""
+
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+
+    def run_spk(self) -> None:
+        """One step."""
+        a = self.a_in.recv().astype(np.int64)
+        self.u, self.v = integrate(a, self.u, self.v, self.du, self.dv, Overflow())
+        message = self.v >> self.proc_params["message_shift"]
+        self.keeper.keep(self.time_step, message, self.v)
+        self.s_out.send(message)
+
+
+class SubtractModel(GradedModel):
+    """What the models of :class:`Subtract` share."""
+
+    def __init__(self, proc_params: Mapping[str, Any]) -> None:
+        super().__init__(proc_params)
+        self.threshold = np.asarray(proc_params["threshold"])
+
+
+@implements(proc=Subtract, protocol=LoihiProtocol)
+@requires(CPU)
+@tag(FLOAT)
+class PySubtractFloat(SubtractModel):
+    """In float64."""
+
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, float)
+
+    def run_spk(self) -> None:
+        """One step."""
+        self.u = self.u * (1 - self.du) + self.a_in.recv()
+        w = self.v * (1 - self.dv) + self.u
+        spikes = w > self.threshold
+        self.v = w - self.threshold * spikes
+        self.keeper.keep(self.time_step, spikes, self.v)
+        self.s_out.send(spikes)
+
+
+@implements(proc=Subtract, protocol=LoihiProtocol)
+@requires(CPU)
+@tag(FIXED)
+class PySubtractFixed(SubtractModel):
+    """In Loihi's integers: the arithmetic up to the threshold is that of Lava's own LIF model, which it calls."""
 
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
 
@@ -237,13 +285,15 @@ class PyGradedFixed(GradedModel):
         self.lif.u, self.lif.v = self.u.astype(np.int32), self.v.astype(np.int32)
         self.lif.du, self.lif.dv = self.du, self.dv
         self.lif.effective_bias = 0
+        self.threshold = self.threshold.astype(np.int32) << ALIGNMENT
 
     def run_spk(self) -> None:
         """One step."""
         self.lif.subthr_dynamics(self.a_in.recv().astype(np.int32))
-        message = self.lif.v >> GRADED_SHIFT
-        self.keeper.keep(self.time_step, message, self.lif.v)
-        self.s_out.send(message)
+        spikes = self.lif.v > self.threshold
+        self.lif.v = self.lif.v - self.threshold * spikes
+        self.keeper.keep(self.time_step, spikes, self.lif.v)
+        self.s_out.send(spikes)
 
 
 class SumModel(PyLoihiProcessModel):
@@ -314,7 +364,7 @@ class Keeper:
                 file.write(time_step, values)
 
 
-def keeping(model: type, potential: str) -> type:
+def keeping(model: type) -> type:
     """A model of one of Lava's neurons that keeps what it computes; its arithmetic is Lava's."""
 
     class KeepingModel(model):
@@ -326,8 +376,7 @@ def keeping(model: type, potential: str) -> type:
 
         def run_spk(self) -> None:
             super().run_spk()
-            v = self.v - self.r if potential == "v - r" else self.v
-            self.keeper.keep(self.time_step, self.s if potential == "v - r" else self.s_out_buff, v)
+            self.keeper.keep(self.time_step, self.s_out_buff, self.v)
 
     KeepingModel.__name__ = f"Keeping{model.__name__}"
     return KeepingModel
@@ -335,8 +384,8 @@ def keeping(model: type, potential: str) -> type:
 
 MODELS: dict[str, dict[type[AbstractProcess], type]] = {
     FLOAT: {
-        LIF: keeping(PyLifModelFloat, "v"),
-        ATRLIF: keeping(PyATRLIFModelFloat, "v - r"),
+        LIF: keeping(PyLifModelFloat),
+        Subtract: PySubtractFloat,
         Graded: PyGradedFloat,
         Sum: PySumFloat,
         Synapses: PySynapsesFloat,
@@ -348,8 +397,8 @@ MODELS: dict[str, dict[type[AbstractProcess], type]] = {
         DelaySparse: PyDelaySparseModelFloat,
     },
     FIXED: {
-        LIF: keeping(PyLifModelBitAcc, "v"),
-        ATRLIF: keeping(PyATRLIFModelFixed, "v - r"),
+        LIF: keeping(PyLifModelBitAcc),
+        Subtract: PySubtractFixed,
         Graded: PyGradedFixed,
         Sum: PySumFixed,
         Synapses: PySynapsesFixed,

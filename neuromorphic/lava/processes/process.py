@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lava.magma.core.process.ports.ports import InPort, OutPort
@@ -19,11 +19,18 @@ class Synapses(AbstractProcess):
     Args:
         taps: Operators by wait, in steps.
         latency: 1 as of ``lava.proc.sparse.Sparse``, or 0, which no chip has.
-        weight_exp: Fixed point: each product is shifted left by so many bits, right where negative.
+        scaled: Fixed point: what becomes of a product, see ``neuromorphic.compiler.quantize.FixedProjection.scaled``.
     """
 
-    def __init__(self, *, taps: Mapping[int, Operator], latency: int = 1, weight_exp: int = 0, name: str) -> None:
-        super().__init__(taps=dict(taps), latency=latency, weight_exp=weight_exp, name=name)
+    def __init__(
+        self,
+        *,
+        taps: Mapping[int, Operator],
+        latency: int = 1,
+        scaled: Callable[[NDArray], NDArray] | None = None,
+        name: str,
+    ) -> None:
+        super().__init__(taps=dict(taps), latency=latency, scaled=scaled, name=name)
         rows, columns = next(iter(taps.values())).shape
         self.s_in = InPort(shape=(columns,))
         self.a_out = OutPort(shape=(rows,))
@@ -72,15 +79,34 @@ class Recorder(AbstractProcess):
 class Graded(AbstractProcess):
     """LI, I and CubaLI: Lava's LIF without threshold, that sends its potential. Lava has no such process.
 
-    u' = (1 - du) u + a_in;  v' = (1 - dv) v + u';  s_out = v'  (fixed point: v' 2^-8, rounded down)
+    u' = (1 - du) u + a_in;  v' = (1 - dv) v + u';  s_out = v'  (fixed point: v' 2^-message_shift,
+    rounded down)
+
+    Args:
+        du, dv: Shape (M,); in fixed point what u and v lose of 4096.
+        message_shift: Fixed point only.
+    """
+
+    def __init__(self, *, du: NDArray, dv: NDArray, message_shift: int = 0, name: str) -> None:
+        super().__init__(du=du, dv=dv, message_shift=message_shift, name=name)
+        self.a_in = InPort(shape=du.shape)
+        self.s_out = OutPort(shape=du.shape)
+
+
+class Subtract(AbstractProcess):
+    """Neurons that are reset by subtraction: Lava's LIF with another reset, which Lava has no process for.
+
+    Its ATRLIF adds up what spikes have subtracted in a variable of its own. Of integrators that grows for ever.
+
+    u' = (1 - du) u + a_in;  w = (1 - dv) v + u';  s_out = w > threshold;  v' = w - threshold s_out
 
     Args:
         du, dv: Shape (M,); in fixed point du is the register, that is, one less than what u loses of 4096.
-        trace: Where the potentials are written to.
+        threshold: Shape (M,); in fixed point shifted left by 6 to meet v.
     """
 
-    def __init__(self, *, du: NDArray, dv: NDArray, name: str) -> None:
-        super().__init__(du=du, dv=dv, name=name)
+    def __init__(self, *, du: NDArray, dv: NDArray, threshold: NDArray, name: str) -> None:
+        super().__init__(du=du, dv=dv, threshold=threshold, name=name)
         self.a_in = InPort(shape=du.shape)
         self.s_out = OutPort(shape=du.shape)
 

@@ -83,7 +83,7 @@ def test_thresholds_of_different_size_are_parts_of_their_own_which_keeps_weights
     ):
         population = fixed.population(part.name)
         assert isinstance(population, FixedPopulation) and isinstance(ours, FixedProjection)
-        unit = population.scale[:, None] / fixed.message_scale["input"] / 2.0**ours.weight_exp
+        unit = (population.scale / fixed.message_scale["input"] / 2.0**ours.weight_exp)[:, None]
         error = np.abs(expanded(ours.taps[0], 0).toarray() / unit - expanded(exact.taps[0], 0).toarray())
         # A weight is at most half of an even step off, the largest is 127 steps and more; a gain gives some of it back.
         largest = np.abs(expanded(exact.taps[0], 0)).max()
@@ -104,7 +104,7 @@ def test_by_registers_decays_that_round_to_one_are_one() -> None:
     assert [len(part.neurons) for part in parts_of(network, registers=True)["lif_0"]] == [2, 1]
     hardware = for_hardware(network, registers=True)
     assert all(
-        (np.stack(decay_registers(p)) == 4096 * np.stack([p.du, p.dv])).all()
+        (np.stack(decay_registers(p.du, p.dv)) == 4096 * np.stack([p.du, p.dv])).all()
         for p in hardware.populations
         if p.kind != "sum"
     )

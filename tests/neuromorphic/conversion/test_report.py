@@ -95,7 +95,10 @@ def test_overflow_is_what_did_happen_and_worst_case_what_could() -> None:
     layer = report["layers"]["lif_0"]
     assert layer["worst_case"]["potential"] is None  # An integrator has no bound below.
     assert layer["worst_case"]["current"] <= 1
-    assert layer["observed"]["overflow"]["saturated"] > 0 and layer["observed"]["overflow"]["wrapped"] == 0
+    # What it did in the run fits, by what the integers reached and not by what the floats did.
+    assert layer["observed"]["overflow"] == {"accumulated": 0, "wrapped": 0, "saturated": 0}
+    assert 0.1 < layer["observed"]["potential"] < 1
+    assert any("'lif_0' its potential has no bound" in words for words in said(report)) and not report["fits"]
     relays = check(chain(*relay(2)))["layers"]["lif_0"]
     assert all(0 < share <= 1 for share in relays["worst_case"].values())
     assert relays["observed"]["current"] <= relays["worst_case"]["current"]
@@ -135,9 +138,26 @@ def test_what_a_chip_takes_in_another_way_is_noted() -> None:
     assert [found["node"] for found in deep["notes"] if "source on the host" in found["mend"]] == ["lif_1"]
     subtract = lif(1)
     subtract.metadata["reset"] = "subtract"
-    assert any(
-        "resets by subtraction" in words for words in said(check(chain(nir.Linear(np.eye(1)), subtract)), "notes")
-    )
+    subtracting = check(chain(nir.Linear(np.eye(1)), subtract))
+    assert "'lif_0' resets by subtraction, Lava has no process for the chip that does" in said(subtracting)[0]
+
+
+def test_what_the_integers_get_wrong_breaks() -> None:
+    """Saturation, a worst case beyond a register, low agreement, and decays that are another's; each with a mend."""
+    runaway = nir.IF(np.ones(1), np.ones(1), np.zeros(1), metadata={"reset": "subtract"})
+    graph = flatten(chain(nir.Linear(np.array([[1.1]])), runaway))
+    saturating = conversion_report(graph, "loihi2", {"input": np.ones((1, 30_000, 1))})
+    layer = saturating["layers"]["lif_0"]
+    assert layer["spikes"]["agreement"] > 0.9999 and layer["observed"]["overflow"]["saturated"] > 0
+    assert any("its potential left its register, in" in words for words in said(saturating))
+    slow = check(chain(nir.Linear(np.eye(1)), lif(1, tau=1e4 * DT)))
+    assert any("its tau becomes" in words and "a larger dt" in words for words in said(slow))
+    # Twice 0.5001 is above the threshold; what 8 bits beside a weight of 1 make of it is not.
+    off = check(chain(nir.Linear(np.array([[0.5001], [1.0]])), nir.IF(np.ones(2), np.ones(2), np.zeros(2))))
+    assert off["layers"]["lif_0"]["spikes"]["agreement"] < 0.9
+    assert any("% of its spikes' cells are as in float" in words for words in said(off))
+    for report in (saturating, slow, off):
+        assert all(found["mend"] for found in report["breaks"])
 
 
 def test_binary_inputs_only_on_loihi_1() -> None:
