@@ -129,7 +129,7 @@ def netx_network(network: FixedNetwork, steps: int) -> NetxNetwork:
     (message_scale,) = network.message_scale.values()
     for index, (population, projection) in enumerate(chain_of(network)):
         bias_excess = int(np.ceil(np.log2(max(float(np.abs(bias_of(population)).max(initial=0)) / BIAS_LIMIT, 1.0))))
-        exponent = int(projection.weight_exp.max(initial=0))
+        exponent = int(projection.weight_exp[0]) if len(projection.weight_exp) else 0
         assert (projection.weight_exp == exponent).all()
         shift = max(exponent, bias_excess, 0)
         surplus = shift - exponent

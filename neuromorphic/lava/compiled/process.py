@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from neuromorphic.backends import Precision, Simulation, simulate
 from neuromorphic.compiler.lower import lower
 from neuromorphic.compiler.network import Network
-from neuromorphic.compiler.quantize import MESSAGE_LIMIT, FixedNetwork, Ranges
+from neuromorphic.compiler.quantize import FixedNetwork, Ranges
 from neuromorphic.compiler.schedule import schedule
 from neuromorphic.errors import UnsupportedGraphError
 from neuromorphic.execution.calibration import calibrate
@@ -127,8 +127,8 @@ class Compiled(AbstractProcess):
         if not isinstance(self.network, FixedNetwork):
             return np.asarray(x, np.float64)
         messages = self.network.messages(name, x)
-        if np.abs(messages).max(initial=0) > MESSAGE_LIMIT:
-            limit = MESSAGE_LIMIT / self.network.message_scale[name]
+        limit = self.ranges.messages[name] if self.ranges is not None else np.inf
+        if np.abs(x).max(initial=0) > limit * (1 + 1e-9):
             raise UnsupportedGraphError(
                 f"input '{name}' reaches {np.abs(x).max():g}, calibration said {limit:g}: calibrate with larger inputs"
             )

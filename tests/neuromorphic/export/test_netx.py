@@ -26,7 +26,7 @@ from neuromorphic.lava.netx import run_netx
 
 def quantized(graph: nir.NIRGraph, x: np.ndarray) -> FixedNetwork:
     network = lower(flatten(graph))
-    return quantize(network, run(network, {"input": x}).ranges)
+    return quantize(network, run(network, {"input": x}).ranges, groups=1)
 
 
 def compiled(graph: nir.NIRGraph, x: np.ndarray) -> tuple[NetxNetwork, FixedNetwork]:
@@ -109,7 +109,7 @@ def test_integers_fit_what_netx_holds() -> None:
 
 
 def test_a_bias_beyond_13_bits_takes_bits_from_the_weights() -> None:
-    graph = chain(nir.Affine(weight=np.array([[1e-3, -2e-3]]), bias=np.array([3.0])), lif(1), *relay(1), *relay(1))
+    graph = chain(nir.Affine(weight=np.array([[0.1, -0.2]]), bias=np.array([3.0])), lif(1), *relay(1), *relay(1))
     network, _ = compiled(graph, constant(1.0, 1.0))
     assert network.layers[0].bias.max() <= BIAS_LIMIT
 
@@ -126,7 +126,7 @@ def test_what_netx_cannot_say_is_refused() -> None:
     first, *others = exact.projections
     mixed = first.taps[0].toarray() * 0
     mixed[0, 0] = -64
-    negative = replace(first, taps={0: sparse.csr_matrix(mixed)}, weight_exp=0)
+    negative = replace(first, taps={0: sparse.csr_matrix(mixed)}, weight_exp=np.zeros(len(mixed), np.int32))
     with pytest.raises(UnsupportedGraphError, match="down to a power of 2"):
         netx_network(replace(exact, projections=(negative, *others)), 4)
 
