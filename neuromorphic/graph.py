@@ -95,6 +95,12 @@ class Node:
         """Whether the output is 0 or 1."""
         return self.is_neuron and self.kind not in GRADED
 
+    @property
+    def threshold(self) -> Floats:
+        """What the potential of a spiking neuron, or the input of a Threshold, has to be above for a spike."""
+        threshold: Floats = self.parameters["threshold" if self.kind == "Threshold" else "v_threshold"]
+        return threshold
+
 
 @dataclass(frozen=True)
 class Graph:

@@ -161,21 +161,28 @@ def advance(node: Node, current: Floats, v: Floats, i: Floats, dt: float) -> tup
     Returns:
         Output, v' and i'.
     """
-    p = node.parameters
-    if node.kind == "Threshold":
-        return (current > p["threshold"]).astype(np.float64), v, i
-    if node.kind in ("I", "IF"):
-        w = v + p["r"] * current
-    elif node.kind in ("LI", "LIF"):
-        w = v + (dt / p["tau"]) * (p["v_leak"] - v + p["r"] * current)
-    else:
-        i = i + (dt / p["tau_syn"]) * (p["w_in"] * current - i)
-        w = v + (dt / p["tau_mem"]) * (p["v_leak"] - v + p["r"] * i)
+    w, i = charge(node, current, v, i, dt)
     if not node.is_spiking:
         return w, w, i
-    spikes = w > p["v_threshold"]
+    spikes = w > node.threshold
+    if not node.has_membrane:
+        return spikes.astype(np.float64), v, i
+    p = node.parameters
     after = w - p["v_threshold"] if node.reset == RESET_BY_SUBTRACTION else p["v_reset"]
     return spikes.astype(np.float64), np.where(spikes, after, w), i
+
+
+def charge(node: Node, current: Floats, v: Floats, i: Floats, dt: float) -> tuple[Floats, Floats]:
+    """The first half of :func:`advance`: w, the potential before the reset, and i'; of a Threshold w is its input."""
+    p = node.parameters
+    if node.kind == "Threshold":
+        return current, i
+    if node.kind in ("I", "IF"):
+        return v + p["r"] * current, i
+    if node.kind in ("LI", "LIF"):
+        return v + (dt / p["tau"]) * (p["v_leak"] - v + p["r"] * current), i
+    i = i + (dt / p["tau_syn"]) * (p["w_in"] * current - i)
+    return v + (dt / p["tau_mem"]) * (p["v_leak"] - v + p["r"] * i), i
 
 
 def linear_map(node: Node) -> Map:

@@ -31,7 +31,8 @@ def simulate_torch(
         graph: The graph.
         inputs: By Input node, shape (B, T, *shape).
         potentials: Spiking neurons whose membrane potentials are recorded too.
-        dtype: float64 gives the reference's spikes; float32 is faster and may move a spike that is a near tie.
+        dtype: float64 gives the reference's spikes but for ties, see :mod:`neuromorphic.execution.ties`: the BLAS adds in
+            an order of its own. float32 is faster and may move a spike that is a near tie.
         device: Where to compute; by default the CPU.
 
     Returns:
@@ -258,7 +259,7 @@ class _Run:
         self.out[name] = self.sent[name].to(self.dtype)
 
     def map(self, node: Node) -> Callable[[Tensor], Tensor]:
-        """A linear node's map, shape (n, *shape_in) -> (n, *shape); the equations are reference.apply's."""
+        """A linear node's map, shape (n, *shape_in) -> (n, *shape); the equations are reference.linear_map's."""
         q = node.parameters
         if node.kind in ("Affine", "Linear"):
             weight = self.tensor(q["weight"])
