@@ -31,8 +31,8 @@ def simulate_torch(
         graph: The graph.
         inputs: By Input node, shape (B, T, *shape).
         potentials: Spiking neurons whose membrane potentials are recorded too.
-        dtype: float64 gives the reference's spikes but for ties, see :mod:`neuromorphic.execution.ties`: the BLAS adds in
-            an order of its own. float32 is faster and may move a spike that is a near tie.
+        dtype: float64 gives the reference's spikes but for ties (:mod:`neuromorphic.execution.ties`), as the BLAS adds
+            in an order of its own; float32 is faster and may move a spike that is a near tie.
         device: Where to compute; by default the CPU.
 
     Returns:
