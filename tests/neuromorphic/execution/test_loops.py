@@ -79,6 +79,18 @@ def test_the_order_of_nodes_and_edges_and_a_file_change_not_one_bit(make: object
                     np.testing.assert_array_equal(other[name], values, err_msg=f"{seed} {name}")
 
 
+def test_the_order_of_sources_changes_not_one_bit_of_a_folded_network() -> None:
+    """Weights in tenths, whose sums depend on the order of five sources that reach a population apart."""
+    nodes: dict[str, nir.NIRNode] = {f"x{k}": nir.Input(np.array([1])) for k in range(5)}
+    nodes |= {f"s{k}": nir.Scale(np.array([value])) for k, value in enumerate((0.1, 0.7, -0.3, 0.6, 0.2))}
+    nodes |= {"i": nir.I(np.ones(1)), "y": nir.Output(np.array([1]))}
+    edges = [(f"x{k}", f"s{k}") for k in range(5)] + [(f"s{k}", "i") for k in range(5)] + [("i", "y")]
+    nir_graph = nir.NIRGraph(nodes, edges, metadata={"dt": DT}, type_check=False)
+    x = {f"x{k}": np.ones((8, 1)) for k in range(5)}
+    outputs = {populations.run(lower(flatten(shuffled(nir_graph, seed))), x).sent["y"].tobytes() for seed in range(20)}
+    assert len(outputs) == 1
+
+
 @pytest.mark.parametrize("make", [loop_graph, random_graph])
 def test_names_change_no_spike(make: object) -> None:
     for seed in SEEDS:
