@@ -108,10 +108,14 @@ def cause_of(first: FirstDifference, labels: tuple[str, str], is_float: tuple[bo
         for w, label, floats in zip(first.potentials, labels, is_float, strict=True)
         if floats
     ]
-    apart = f"before the reset the potential is {' and '.join(shown)} from the threshold" if shown else "in integers"
-    kind = "a tie" if first.cause == TIE else "no tie"
+    apart = (
+        f"before the reset the potential is {' and '.join(shown)} from the threshold, and rounding moves it by up to "
+        f"{first.rounding:.2g}"
+        if shown
+        else "integers are not rounded by chance"
+    )
     reads = "; what the neuron gets differs" if first.cause == FOLLOWS else ""
-    return f"the first difference is {kind}: {apart}, and rounding moves it by up to {first.rounding:.2g}{reads}"
+    return f"the first difference is {'a tie' if first.cause == TIE else 'no tie'}: {apart}{reads}"
 
 
 def counts_of(differences: list[FirstDifference]) -> dict[str, int]:
@@ -176,8 +180,8 @@ def main() -> None:
     if first is not None:
         console.print(cause_of(first, (label, other), is_float), highlight=False, soft_wrap=True)
         console.print(
-            f"neurons whose spikes differ: {len(differences):,}; their first differences: {causes[TIE]:,} ties, "
-            f"{causes[FOLLOWS]:,} follow differences of what the neuron gets, {causes[OTHER]:,} neither",
+            f"neurons whose spikes differ: {len(differences):,}; of their first differences ties {causes[TIE]:,}, "
+            f"following a difference of what the neuron gets {causes[FOLLOWS]:,}, neither {causes[OTHER]:,}",
             highlight=False,
             soft_wrap=True,
         )

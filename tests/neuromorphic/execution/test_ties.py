@@ -85,7 +85,10 @@ def test_fixed_point_on_random_weights_makes_no_ties() -> None:
 def test_integers_make_no_ties() -> None:
     graph = flatten(typed())
     records = folded(graph, ONES), reference(graph, ONES)
-    assert TIE not in causes(first_differences(graph, ONES, records, (False, False))).values()
+    integers = first_differences(graph, ONES, records, (False, False))
+    assert TIE not in causes(integers).values()
+    line = verify.cause_of(integers[0], ("lava (fixed)", "reference (fixed)"), (False, False))
+    assert line == "the first difference is no tie: integers are not rounded by chance"
     assert TIE in causes(first_differences(graph, ONES, records, (False, True))).values()
 
 
@@ -165,7 +168,7 @@ def test_verify_calls_a_tie_a_tie(
     (line,) = [line for line in out.splitlines() if "tie:" in line]
     assert line.startswith("the first difference is a tie: before the reset the potential is ")
     assert "0 in lava (float) and 2.8e-17 in reference (float) from the threshold" in line
-    assert "neurons whose spikes differ: 2; their first differences: 1 ties, 1 follow" in out
+    assert "neurons whose spikes differ: 2; of their first differences ties 1, following" in out
     report = json.loads((tmp_path / "v.json").read_text())
     assert report["cause"]["cause"] == "tie" and report["causes"] == {"tie": 1, "follows": 1, "other": 0}
 
