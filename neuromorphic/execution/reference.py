@@ -196,14 +196,14 @@ def linear_map(node: Node) -> Map:
     """
     p = node.parameters
     if node.kind in ("Affine", "Linear"):
-        *_, rows, columns = p["weight"].shape
+        *lead, rows, columns = p["weight"].shape
         # SciPy's product of rows in order does just that for each column of a batch.
-        matrix = sparse.csr_matrix(sparse.block_diag(p["weight"].reshape(-1, rows, columns)))
+        matrix = sparse.csr_matrix(sparse.block_diag(p["weight"].reshape(int(np.prod(lead)), rows, columns)))
         matrix.sort_indices()
         bias = p.get("bias")
 
         def affine(x: Floats) -> Floats:
-            y = (matrix @ x.reshape(len(x), -1).T).T.reshape(-1, *node.shape)
+            y = (matrix @ x.reshape(len(x), matrix.shape[1]).T).T.reshape(len(x), *node.shape)
             return y if bias is None else y + bias
 
         return affine
@@ -216,7 +216,7 @@ def linear_map(node: Node) -> Map:
         return lambda x: slide(node, x)
     if node.kind == "AvgPool2d":
         return lambda x: slide(node, x) / np.prod(p["kernel_size"])
-    return lambda x: x.reshape(-1, *node.shape)
+    return lambda x: x.reshape(len(x), *node.shape)
 
 
 def slide(node: Node, x: Floats, weight: Floats | None = None) -> Floats:
