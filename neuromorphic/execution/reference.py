@@ -197,9 +197,9 @@ def linear_map(node: Node) -> Map:
     p = node.parameters
     if node.kind in ("Affine", "Linear"):
         *lead, rows, columns = p["weight"].shape
-        # SciPy's product of rows in order does just that for each column of a batch.
-        matrix = sparse.csr_matrix(sparse.block_diag(p["weight"].reshape(int(np.prod(lead)), rows, columns)))
-        matrix.sort_indices()
+        # SciPy's product by columns does just that, for each sample of a batch alike.
+        blocks = [sparse.csc_matrix(block) for block in p["weight"].reshape(int(np.prod(lead)), rows, columns)]
+        matrix = blocks[0] if len(blocks) == 1 else sparse.block_diag(blocks, format="csc")
         bias = p.get("bias")
 
         def affine(x: Floats) -> Floats:
