@@ -176,13 +176,13 @@ def test_verify_calls_a_tie_a_tie(
 def test_verify_calls_nothing_else_a_tie(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # 8-bit weights: 0.5001 is a half beside 1, so in fixed point twice of it is not above the threshold.
+    # 8-bit weights: 0.3333 is 85 / 254 beside 1, so in fixed point three of it are above the threshold.
     neurons = nir.IF(np.ones(2), np.ones(2), np.zeros(2))
-    write_nir(tmp_path / "model.nir", chain(nir.Linear(np.array([[0.5001], [1.0]])), neurons))
+    write_nir(tmp_path / "model.nir", chain(nir.Linear(np.array([[0.3333], [1.0]])), neurons))
     np.savez(tmp_path / "in.npz", input=np.ones((STEPS, 1)))
     common = ("--nir", tmp_path / "model.nir", "--input", tmp_path / "in.npz", "--json", tmp_path / "v.json")
     run_verify(monkeypatch, *map(str, common), "--against", "reference", "--precision", "fixed")
     out = capsys.readouterr().out
-    assert "the first difference is no tie: before the reset the potential is 0.0002 in reference (float) from" in out
+    assert "the first difference is no tie: before the reset the potential is 0.0001 in reference (float) from" in out
     report = json.loads((tmp_path / "v.json").read_text())
     assert report["cause"]["cause"] == "other" and report["causes"] == {"tie": 0, "follows": 0, "other": 1}
