@@ -30,7 +30,8 @@ NODE_TYPES: Mapping[str, Any] = {
 DERIVED = {"input_type", "output_type", "metadata"}
 """Fields of all nodes that are no parameters."""
 LATER_FIELDS = ("v_reset", "metadata")
-"""Fields that some or all nodes lack in nir 1.0.4, the oldest version that we take, and have in later ones."""
+"""Fields that nodes lack in older versions and have in later ones: v_reset until nir 1.0.5, metadata, of some nodes, in
+1.0.4, the oldest that we take."""
 SHAPES = {"Input": "input_type", "Output": "output_type"}
 """Nodes whose shape stands in a file as ``shape``, with the field that it becomes."""
 MAY_BE_MISSING = {"input_shape", "input_type"}
@@ -279,6 +280,8 @@ class GraphReader:
             values["input_shape"] = None
         has = {field.name for field in fields(NODE_TYPES[kind])}
         later |= {key: values.pop(key) for key in LATER_FIELDS if key in values and key not in has}
+        if "v_reset" in has and "v_reset" not in values:  # nir 1.0.6 has no default for it, later ones have this.
+            values["v_reset"] = np.zeros_like(values["v_threshold"])
         if "metadata" in has:
             values["metadata"] = metadata
         else:
