@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -43,8 +43,8 @@ GRADED = {"I", "LI", "CubaLI"}
 LINEAR = (nir.Affine, nir.Linear, nir.Scale, nir.Conv1d, nir.Conv2d, nir.SumPool2d, nir.AvgPool2d, nir.Flatten)
 TIME_CONSTANTS = ("tau", "tau_syn", "tau_mem")
 TIME_TOLERANCE = 4 * float(np.finfo(np.float32).eps)
-"""Relative difference up to which two times are the same, 5e-7: seconds are float32 as often as float64, and each rounding
-to float32 is off by up to 6e-8."""
+"""Relative difference up to which two times are the same, 5e-7: seconds are float32 as often as float64, and each
+rounding to float32 is off by up to 6e-8."""
 MAX_ELEMENTS = 2**27
 """Elements of a node's input or output; a file that claims more is refused before memory is."""
 MAX_SYNAPSES = 2**28
@@ -285,6 +285,9 @@ def infer_shapes(
 ) -> dict[str, tuple[Shape, Shape]]:
     """Shapes of every node's input and output, from the nodes' own parameters and along the edges.
 
+    Axes of batch and time that an exporter (Rockpool, nirtorch) left in the shape of an Input or Output are dropped,
+    where the nodes beside it say what shape a step has.
+
     Raises:
         UnsupportedGraphError: a shape cannot be found, or those along an edge differ.
     """
@@ -295,6 +298,10 @@ def infer_shapes(
         if own is not None:
             shapes_in[name] = own
             shapes[name] = output_shape(name, node, own)
+    for name in nodes:
+        if isinstance(nodes[name], nir.Input) and not sources[name]:
+            readers = {shapes_in[target] for target in nodes if name in sources[target] and target in shapes_in}
+            shapes_in[name] = shapes[name] = of_a_step(shapes[name], readers)
     waiting = [name for name in nodes if name not in shapes]
     while waiting:
         left = []
@@ -309,11 +316,17 @@ def infer_shapes(
                 f"the shape of node '{left[0]}' can be found neither from it nor from its sources"
             )
         waiting = left
+    for name in nodes:
+        if isinstance(nodes[name], nir.Output):
+            sent = {shapes[source] for source in sources[name]}
+            shapes_in[name] = shapes[name] = of_a_step(shapes[name], sent)
     for name, shape in shapes_in.items():
         for source in sources[name]:
             if shapes[source] != shape:
+                ports = isinstance(nodes[source], nir.Input) or isinstance(nodes[name], nir.Output)
+                mend = "; give the shape of one step, without batch and time" if ports else ""
                 raise UnsupportedGraphError(
-                    f"the edge from '{source}' to '{name}': shapes {shapes[source]} and {shape} differ"
+                    f"the edge from '{source}' to '{name}': shapes {shapes[source]} and {shape} differ{mend}"
                 )
     for name in nodes:
         if max(np.prod(shapes_in[name], dtype=float), np.prod(shapes[name], dtype=float)) > MAX_ELEMENTS:
@@ -321,6 +334,13 @@ def infer_shapes(
                 f"node '{name}' has shapes {shapes_in[name]} -> {shapes[name]}, more than {MAX_ELEMENTS} elements"
             )
     return {name: (shapes_in[name], shapes[name]) for name in nodes}
+
+
+def of_a_step(shape: Shape, beside: Collection[Shape]) -> Shape:
+    """A port's shape without the one or two leading axes, batch and time, that the nodes beside it do not have."""
+    own, *others = beside or [shape]
+    extra = len(shape) - len(own)
+    return own if own and not others and extra in (1, 2) and shape[extra:] == own else shape
 
 
 def own_input_shape(name: str, node: nir.NIRNode) -> Shape | None:

@@ -1,7 +1,7 @@
 """Files that nir 1.0.4, 1.0.5, 1.0.6 and 1.0.8 wrote are read by whichever nir is installed, and run.
 
-``make test-peers`` runs this with each nir from 1.0.4 to 1.0.8; it needs neither PyTorch nor Lava. nir 1.0.7 writes what
-1.0.6 writes.
+``make test-peers`` runs this with each nir from 1.0.4 to 1.0.8; it needs neither PyTorch nor Lava. nir 1.0.7 writes
+what 1.0.6 writes.
 """
 
 from __future__ import annotations

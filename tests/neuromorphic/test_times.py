@@ -1,4 +1,4 @@
-"""Times in seconds, in float32 as in float64: what is the same but for rounding is the same, and all else is refused."""
+"""Times in seconds, in float32 as in float64: what is the same but for rounding is the same, all else is refused."""
 
 from __future__ import annotations
 
