@@ -79,6 +79,11 @@ class Node:
         return int(np.prod(self.shape, dtype=np.int64))
 
     @property
+    def delays(self) -> bool:
+        """Whether nothing passes within a step: a Delay of which every element is a step or more."""
+        return self.kind == "Delay" and bool(self.parameters["delay"].min(initial=1) >= 1)
+
+    @property
     def is_neuron(self) -> bool:
         """Whether the node can close a loop: a neuron, with or without membrane."""
         return self.kind in NEURONS
@@ -93,6 +98,12 @@ class Node:
         """Whether the output is 0 or 1."""
         return self.is_neuron and self.kind not in GRADED
 
+    @property
+    def threshold(self) -> Floats:
+        """What the potential of a spiking neuron, or the input of a Threshold, has to be above for a spike."""
+        threshold: Floats = self.parameters["threshold" if self.kind == "Threshold" else "v_threshold"]
+        return threshold
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -100,17 +111,28 @@ class Graph:
 
     Nodes of a nested graph are named ``graph.node``; its Input and Output nodes pass on what they get.
 
-    What a loop means: neurons are updated one after the other in each step, in the order of ``neurons``, and every one
-    reads the newest outputs there are: those of this step from neurons before it, those of the step before from itself
-    and from neurons after it. The linear nodes between are evaluated on what is read, so a recurrent Affine's bias
-    counts from step 0. Before step 0 all is zero. A path with a Delay of a step or more reads what that says.
+    What a loop means: of neurons that read each other within a step, each reads the outputs of the step before. Within
+    a step means over linear nodes without a delay; an element-wise Delay of which an element is 0 is one of those.
+    Neurons that reach each other so, directly or over others, are a component (the strongly connected components of the
+    graph of neurons with these ways as edges), and a component's neurons are updated together: over such a way each
+    reads what the others, and it itself, sent in the step before. From neurons of other components it reads what they
+    send in this step. Over Delay nodes of d >= 1 steps in all it reads what was sent d steps before, no more and no
+    less, in a loop and elsewhere; so a Delay of a step or more takes the loop it stands in apart.
+
+    The linear nodes between are evaluated on what is read, so a recurrent Affine's bias counts from step 0. Before step
+    0 all is zero.
+
+    This depends on the graph alone: neither on the order of its nodes or edges nor on their names. Nothing is left to
+    choose, not even between two neurons that are alike in all (they read each other as they were), so there is nothing
+    to warn of. A neuron here is a node, that is, a population.
 
     Attributes:
         nodes: In the file's order.
-        sources: Per node, the nodes whose outputs are summed to its input.
+        sources: Per node, the nodes whose outputs are summed to its input, by name.
         inputs: Names of the graph's Input nodes.
         outputs: Names of the graph's Output nodes.
-        neurons: Names of the neurons, in the order of their updates.
+        components: Names of the neurons that are updated together, each component after those that it reads within a
+            step, as far as they leave that open by name.
         linear: Names of all other nodes but inputs, each after its sources.
         dt: Time step, seconds.
     """
@@ -119,19 +141,46 @@ class Graph:
     sources: Mapping[str, tuple[str, ...]]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    neurons: tuple[str, ...]
+    components: tuple[tuple[str, ...], ...]
     linear: tuple[str, ...]
     dt: float
+
+    @property
+    def neurons(self) -> tuple[str, ...]:
+        """Names of the neurons, in the order of their updates."""
+        return tuple(name for component in self.components for name in component)
 
     @property
     def spiking(self) -> tuple[str, ...]:
         """Names of the neurons that spike."""
         return tuple(name for name in self.neurons if self.nodes[name].is_spiking)
 
-    def max_delay(self) -> int:
-        """Steps that the longest chain of Delay nodes reaches back, at most."""
-        delays = [node.parameters["delay"] for node in self.nodes.values() if node.kind == "Delay"]
-        return int(sum(delay.max(initial=0) for delay in delays))
+    def within_a_step(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Linear nodes whose output in this step is needed for what ``names`` get in it, each after its sources.
+
+        Of a Delay without an element of 0 steps that is its own output, and nothing that it reads.
+        """
+        needed: set[str] = set()
+        waiting = list(names)
+        among = set(self.linear)
+        while waiting:
+            for source in self.sources[waiting.pop()]:
+                if source in among and source not in needed:
+                    needed.add(source)
+                    if not self.nodes[source].delays:
+                        waiting.append(source)
+        return tuple(name for name in self.linear if name in needed)
+
+    def late(self, component: Collection[str]) -> frozenset[str]:
+        """Linear nodes that a component reaches within a step and that reach it so.
+
+        What the component gets of them is evaluated on its outputs of the step before, what others get on its new ones.
+        """
+        late: set[str] = set()
+        for name in self.within_a_step(component):
+            if not self.nodes[name].delays and any(s in component or s in late for s in self.sources[name]):
+                late.add(name)
+        return frozenset(late)
 
 
 def flatten(nir_graph: nir.NIRGraph, dt: float | None = None, reset: str | None = None) -> Graph:
@@ -171,10 +220,10 @@ def flatten(nir_graph: nir.NIRGraph, dt: float | None = None, reset: str | None 
 
     shapes = infer_shapes(nodes, sources)
     checked = {name: check_node(name, node, *shapes[name], dt, reset or flat[name][1]) for name, node in nodes.items()}
-    graph_sources = {name: tuple(own) for name, own in sources.items()}
+    # By name, not by the order of edges: so sums over sources do not depend on it, wherever they are done.
+    graph_sources = {name: tuple(sorted(own)) for name, own in sources.items()}
     linear = order_linear(checked, graph_sources, inputs)
-    neurons = order_neurons(checked, edges, inputs)
-    return Graph(checked, graph_sources, inputs, outputs, neurons, linear, dt)
+    return Graph(checked, graph_sources, inputs, outputs, order_neurons(checked, graph_sources), linear, dt)
 
 
 def time_step(nir_graph: nir.NIRGraph) -> float:
@@ -571,33 +620,42 @@ def order_linear(
         raise UnsupportedGraphError(f"nodes {', '.join(error.args[1])} form a loop without a neuron") from None
 
 
-def order_neurons(
-    nodes: Mapping[str, Node], edges: Iterable[tuple[str, str]], inputs: tuple[str, ...]
-) -> tuple[str, ...]:
-    """Neurons in the order in which they are updated: that of the signal's way through the graph.
+def order_neurons(nodes: Mapping[str, Node], sources: Mapping[str, tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+    """Neurons that are updated together, in the order of updates; see :class:`Graph`."""
+    instant = {name: [s for s in own if not nodes[s].delays] for name, own in sources.items()}
+    found = (tuple(n for n in names if nodes[n].is_neuron) for names in components(instant))
+    return tuple(names for names in found if names)
 
-    Reverse postorder of a depth-first walk from the inputs, in the file's order of nodes and edges: without loops a
-    topological order, and a loop is entered where the walk comes upon it. A Delay of a step or more ends a way.
+
+def components(sources: Mapping[str, Collection[str]]) -> list[tuple[str, ...]]:
+    """Strongly connected components of a graph, each after those that it reads, by name where that leaves a choice.
+
+    Args:
+        sources: Of each node, those that it reads.
     """
-    following: dict[str, list[str]] = {name: [] for name in nodes}
-    for source, target in edges:
-        node = nodes[source]
-        if node.kind != "Delay" or node.parameters["delay"].min(initial=1) < 1:
-            following[source].append(target)
-    seen: set[str] = set()
-    finished: list[str] = []
-    for root in (*inputs, *nodes):
-        if root in seen:
-            continue
-        seen.add(root)
-        stack = [(root, iter(following[root]))]
-        while stack:
-            name, rest = stack[-1]
-            unseen = next((target for target in rest if target not in seen), None)
-            if unseen is None:
-                finished.append(name)
-                stack.pop()
-            else:
-                seen.add(unseen)
-                stack.append((unseen, iter(following[unseen])))
-    return tuple(name for name in reversed(finished) if nodes[name].is_neuron)
+    from scipy.sparse import csr_matrix  # Both are slow to import.
+    from scipy.sparse.csgraph import connected_components
+
+    names = sorted(sources)
+    index = {name: k for k, name in enumerate(names)}
+    pairs = [(index[source], index[name]) for name in names for source in sources[name]]
+    rows, columns = zip(*pairs, strict=True) if pairs else ((), ())
+    matrix = csr_matrix(([1] * len(pairs), (rows, columns)), shape=(len(names), len(names)))
+    labels = connected_components(matrix, connection="strong")[1].tolist()
+    members: dict[int, list[str]] = {}
+    for name, label in zip(names, labels, strict=True):
+        members.setdefault(label, []).append(name)
+    first = {label: own[0] for label, own in members.items()}
+    # Components by their first names: the numbers that SciPy gives them follow its walk.
+    before: dict[str, set[str]] = {name: set() for name in first.values()}
+    for source, target in pairs:
+        if labels[source] != labels[target]:
+            before[first[labels[target]]].add(first[labels[source]])
+    sorter = TopologicalSorter(before)
+    sorter.prepare()
+    out: list[tuple[str, ...]] = []
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready())
+        out += [tuple(members[labels[index[name]]]) for name in ready]
+        sorter.done(*ready)
+    return out

@@ -1,6 +1,8 @@
 """``python -m neuromorphic.verify``: the same input to two back ends, and where they part.
 
-Exit status 0 where all spikes are equal (and graded outputs, to rounding), 1 where not, 2 for bad input.
+Exit status 0 where all spikes are equal (and graded outputs, to rounding), 1 where not, 2 for bad input. A difference
+is called a tie where rounding alone moves the potential over its threshold, see
+:mod:`neuromorphic.execution.ties`.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from gshn.files import write_atomically
 from neuromorphic.backends import BACKENDS, PRECISIONS, simulate
 from neuromorphic.execution.record import Record
 from neuromorphic.execution.spikes import compare_nodes
+from neuromorphic.execution.ties import FOLLOWS, OTHER, TIE, FirstDifference, first_differences
 from neuromorphic.graph import Graph
 from neuromorphic.run import add_graph_arguments, load_graph
 from neuromorphic.signals import load_inputs, with_membrane
@@ -94,11 +97,26 @@ def print_parting(graph: Graph, found: Parting, labels: tuple[str, str]) -> None
         cells = ["-" if pair is None else f"{pair[k]:.9g}" for pair in (found.before, found.after)]
         table.add_row(label, "yes" if found.spikes[k] else "no", *cells)
     Console().print(table)
-    threshold = graph.nodes[found.node].parameters.get(
-        "v_threshold", graph.nodes[found.node].parameters.get("threshold")
-    )
-    assert threshold is not None
+    threshold = graph.nodes[found.node].threshold
     Console().print(f"threshold {threshold.reshape(-1)[found.neuron]:.9g}", highlight=False)
+
+
+def cause_of(first: FirstDifference, labels: tuple[str, str], is_float: tuple[bool, bool]) -> str:
+    """A first difference's cause as a line."""
+    shown = [
+        f"{abs(w - first.threshold):.2g} in {label}"
+        for w, label, floats in zip(first.potentials, labels, is_float, strict=True)
+        if floats
+    ]
+    apart = f"before the reset the potential is {' and '.join(shown)} from the threshold" if shown else "in integers"
+    kind = "a tie" if first.cause == TIE else "no tie"
+    reads = "; what the neuron gets differs" if first.cause == FOLLOWS else ""
+    return f"the first difference is {kind}: {apart}, and rounding moves it by up to {first.rounding:.2g}{reads}"
+
+
+def counts_of(differences: list[FirstDifference]) -> dict[str, int]:
+    """How many neurons' first differences have which cause; a neuron of each sample counts."""
+    return {cause: sum(d.cause == cause for d in differences) for cause in (TIE, FOLLOWS, OTHER)}
 
 
 def main() -> None:
@@ -132,12 +150,19 @@ def main() -> None:
     apart = [name for name, value in deviations.items() if both_float and value > TOLERANCE]
     label = f"{arguments.against} ({arguments.precision})"
     other = f"{arguments.backend} ({arguments.backend_precision})"
+    is_float = (arguments.precision == "float", arguments.backend_precision == "float")
+    differences = first_differences(graph, inputs, (ours.record, theirs.record), is_float) if found else []
+    where = found and (found.node, found.sample, found.step, found.neuron)
+    first = next((d for d in differences if (d.node, d.sample, d.step, d.neuron) == where), None)
+    causes = counts_of(differences)
     result: dict[str, Any] = {
         "nir": str(arguments.nir),
         "against": label,
         "backend": other,
         "agreement": agreement.fraction,
         "first_difference": found and asdict(found),
+        "cause": first and asdict(first),
+        "causes": causes,
         "deviation": deviations,
         "overflow": ours.overflow,
     }
@@ -148,6 +173,14 @@ def main() -> None:
     console.print(f"{label} against {other}: spikes equal in {summary}", highlight=False)
     if found is not None:
         print_parting(graph, found, (label, other))
+    if first is not None:
+        console.print(cause_of(first, (label, other), is_float), highlight=False, soft_wrap=True)
+        console.print(
+            f"neurons whose spikes differ: {len(differences):,}; their first differences: {causes[TIE]:,} ties, "
+            f"{causes[FOLLOWS]:,} follow differences of what the neuron gets, {causes[OTHER]:,} neither",
+            highlight=False,
+            soft_wrap=True,
+        )
     for name in apart:
         console.print(f"values of '{name}' differ by {deviations[name]:.3g} of the largest", highlight=False)
     if found is not None or apart:

@@ -107,7 +107,7 @@ RULES: Mapping[str, str] = {
     "Input": "from the host; spikes, or graded spikes of up to 16 bits",
     "Output": "to the host",
     "NIRGraph": "its nodes",
-    "loops": "a step a synapse; not where two neurons hear each other, one in the same step",
+    "loops": "a step a synapse; not where Delay nodes in a loop have fewer steps than it has synapses",
 }
 """What becomes of each primitive on Loihi 2."""
 

@@ -43,13 +43,13 @@ def lower(graph: Graph, check: bool = True) -> Network:
         signals[name] = through(graph.nodes[name], gather(graph, name, signals))
     populations: list[Population] = []
     projections: list[Projection] = []
-    for number, name in enumerate(graph.neurons):
+    together = {name: component for component in graph.components for name in component}
+    for name in graph.neurons:
         signal = gather(graph, name, signals)
-        # A neuron that is updated later, or this one itself, is read as it was in the step before.
-        late = set(graph.neurons[number:])
         terms: dict[tuple[str, int], Operator | None] = {}
         for (source, delay), operator in signal.terms.items():
-            key = source, 1 if source in late and delay == 0 else delay
+            # Neurons that are updated together read each other, and themselves, as they were in the step before.
+            key = source, 1 if source in together[name] and delay == 0 else delay
             terms[key] = add(operator, terms[key], graph.nodes[name].size) if key in terms else operator
         if check:
             check_neurons(name, graph.nodes[name], graph.dt)

@@ -15,8 +15,9 @@ class Schedule:
     Attributes:
         lags: A population or input does its step t in the hardware's step t + lag, both counted from 0.
         waits: Per projection (source, target) and tap, the steps that a message waits beside its synapse's latency.
-        instant: Projections whose synapses may take no step: two populations that read each other, one of them in the
-            same step, leave no time for two synapses. No chip has such synapses; simulators do.
+        instant: Projections whose synapses may take no step: in a loop whose Delay nodes have fewer steps than it has
+            synapses there is no time for one. No chip has such synapses; simulators do. Loops without a Delay need
+            none, their populations read each other as they were in the step before.
         direct: Projections that are no synapses: an output that is just what one population sends.
     """
 

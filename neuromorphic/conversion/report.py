@@ -416,8 +416,8 @@ def findings(
         say(
             breaks,
             node_of[target],
-            f"hears '{node_of.get(source, source)}' within a step, in a loop that leaves no time for a synapse",
-            "put a Delay of a step into the loop",
+            f"hears '{node_of.get(source, source)}' within a step, in a loop whose Delay leaves no time for a synapse",
+            "make the Delay as many steps as the loop has synapses, or remove it",
         )
     for (source, target), waits in compiled.plan.waits.items():
         if (longest := max(waits.values(), default=0)) > chip.delay.value:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from graphlib import TopologicalSorter
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from gshn.neurons import native
 from gshn.neurons.lif import LIFParameters
 from neuromorphic.execution.record import Record, check_inputs
-from neuromorphic.graph import RESET_BY_SUBTRACTION, Graph, Node
+from neuromorphic.graph import RESET_BY_SUBTRACTION, Graph, Node, components
 
 Step = Callable[[Tensor, int], None]
 
@@ -34,7 +31,8 @@ def simulate_torch(
         graph: The graph.
         inputs: By Input node, shape (B, T, *shape).
         potentials: Spiking neurons whose membrane potentials are recorded too.
-        dtype: float64 gives the reference's spikes; float32 is faster and may move a spike that is a near tie.
+        dtype: float64 gives the reference's spikes but for ties (:mod:`neuromorphic.execution.ties`), as the BLAS adds
+            in an order of its own; float32 is faster and may move a spike that is a near tie.
         device: Where to compute; by default the CPU.
 
     Returns:
@@ -50,7 +48,7 @@ def simulate_torch(
         run = _Run(graph, batch, steps, wanted, dtype, device)
         for name in graph.inputs:
             run.out[name] = torch.as_tensor(np.asarray(inputs[name]), dtype=dtype, device=device).transpose(0, 1)
-        for component in components(graph):
+        for component in components(graph.sources):
             run.component(component)
 
     def array(x: Tensor) -> NDArray:
@@ -61,24 +59,6 @@ def simulate_torch(
         spikes={n: array(run.sent[n]) for n in graph.spiking},
         potentials={n: array(run.v[n]).astype(np.float64, copy=False) for n in graph.neurons if n in wanted},
     )
-
-
-def components(graph: Graph) -> list[tuple[str, ...]]:
-    """Strongly connected components, each after those that it reads."""
-    names = list(graph.nodes)
-    index = {name: k for k, name in enumerate(names)}
-    pairs = [(index[source], index[name]) for name in names for source in graph.sources[name]]
-    rows, columns = zip(*pairs, strict=True) if pairs else ((), ())
-    matrix = csr_matrix(([1] * len(pairs), (rows, columns)), shape=(len(names), len(names)))
-    _, labels = connected_components(matrix, connection="strong")
-    members: dict[int, list[str]] = {}
-    for name, label in zip(names, labels.tolist(), strict=True):
-        members.setdefault(label, []).append(name)
-    before: dict[int, set[int]] = {label: set() for label in members}
-    for source, target in pairs:
-        if labels[source] != labels[target]:
-            before[int(labels[target])].add(int(labels[source]))
-    return [tuple(members[label]) for label in TopologicalSorter(before).static_order()]
 
 
 class _Run:
@@ -164,7 +144,8 @@ class _Run:
     def loop(self, names: set[str]) -> None:
         """Step the neurons of a loop together, as :class:`~neuromorphic.graph.Graph` says."""
         graph = self.graph
-        neurons = [n for n in graph.neurons if n in names]
+        inner = [component for component in graph.components if names.issuperset(component)]
+        neurons = [n for component in inner for n in component]
         linear = [n for n in graph.linear if n in names]
         delays = {n: graph.nodes[n].parameters["delay"] for n in linear if graph.nodes[n].kind == "Delay"}
         maps = {n: self.map(graph.nodes[n]) for n in linear if n not in delays}
@@ -174,18 +155,8 @@ class _Run:
         newest = {n: self.zeros(self.batch, *graph.nodes[n].shape) for n in (*neurons, *linear)}
         outside = {s for n in names for s in graph.sources[n] if s not in names}
 
-        def needed(target: Iterable[str]) -> list[str]:
-            seen: set[str] = set()
-            waiting = list(target)
-            while waiting:
-                for s in graph.sources[waiting.pop()]:
-                    if s in linear and s not in seen:
-                        seen.add(s)
-                        waiting.append(s)
-            return [n for n in linear if n in seen]
-
-        before = {n: needed([n]) for n in neurons}
-        after = needed(delays)
+        ways = [[n for n in graph.within_a_step(component) if n in linear] for component in inner]
+        after = [n for n in graph.within_a_step(delays) if n in linear]
 
         for t in range(self.steps):
             fixed = {s: self.out[s][t] for s in outside}
@@ -204,10 +175,12 @@ class _Run:
                             y += (total(n) if d == 0 else past[n][t - d]) * mask
                     newest[n] = y
 
-            for n in neurons:
-                evaluate(before[n])
-                steppers[n](total(n), t)
-                newest[n] = self.sent[n][t].to(self.dtype)
+            for component, way in zip(inner, ways, strict=True):
+                evaluate(way)
+                got = {n: total(n) for n in component}  # of all, before any of them has its new output
+                for n, x in got.items():
+                    steppers[n](x, t)
+                    newest[n] = self.sent[n][t].to(self.dtype)
             evaluate(after)
             for n in delays:
                 past[n][t] = total(n)
@@ -286,7 +259,7 @@ class _Run:
         self.out[name] = self.sent[name].to(self.dtype)
 
     def map(self, node: Node) -> Callable[[Tensor], Tensor]:
-        """A linear node's map, shape (n, *shape_in) -> (n, *shape); the equations are reference.apply's."""
+        """A linear node's map, shape (n, *shape_in) -> (n, *shape); the equations are reference.linear_map's."""
         q = node.parameters
         if node.kind in ("Affine", "Linear"):
             weight = self.tensor(q["weight"])
@@ -316,8 +289,10 @@ class _Run:
 
 
 def add(terms: Iterable[Tensor]) -> Tensor:
-    """Sum, one after the other."""
+    """Sum, one after the other, in the order of reference.add."""
     first, *others = terms
+    if len(others) > 1:
+        first, *others = torch.stack([first, *others]).sort(dim=0).values.unbind(0)
     for other in others:
         first = first + other
     return first

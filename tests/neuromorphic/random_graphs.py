@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import nir
 import numpy as np
@@ -162,6 +163,62 @@ def random_graph(seed: int) -> tuple[nir.NIRGraph, dict[str, NDArray[np.float64]
     if random.random() < 0.2:
         nodes, edges = nest(nodes, edges, b.shapes, neurons[0])
     return nir.NIRGraph(nodes, edges, metadata={"dt": DT}, type_check=False), inputs
+
+
+def loop_graph(seed: int) -> tuple[nir.NIRGraph, dict[str, NDArray[np.float64]]]:
+    """A graph with a loop of one to three populations, and an input for it, shape (1, T, 3).
+
+    The seed modulo 12 says which: of 1, 2 or 3 populations; without a Delay, with one of 1 to 3 steps, with one of 0 or
+    1 steps by element, or with one of as many steps as there are populations, beside a self-loop without.
+    """
+    random = np.random.default_rng([seed, 1])
+    count, kind = seed % 3 + 1, seed // 3 % 4
+    b = Builder(random, subtract=random.random() < 0.3)
+    b.add("input", nir.Input(np.array([3])), (3,))
+    names: list[str] = []
+    for _ in range(count):
+        shape = (int(random.integers(2, 5)),)
+        kind_of_neuron = str(random.choice(NEURONS, p=[0.2, 0.3, 0.2, 0.1, 0, 0.1, 0.1]))
+        names.append(b.neuron(kind_of_neuron, shape, b.affine(*shape, "input_0")))
+
+    def way(source: str, target: str, steps: NDArray[np.int64] | None = None) -> None:
+        shape = b.shapes[source]
+        if steps is not None:
+            source = b.add("delay", nir.Delay(DT * np.resize(steps, shape)), shape, source)
+        last = b.add(
+            "scale", nir.Scale(np.full(b.shapes[target], 0.4)), b.shapes[target], b.to_shape(b.shapes[target], source)
+        )
+        b.edges.append((last, target))
+
+    steps = {1: random.integers(1, 4, 4), 2: np.array([0, 1]), 3: np.array([count])}.get(kind)
+    for source, target in pairwise(names):
+        way(source, target)
+    way(names[-1], names[0], steps)
+    if kind == 3:
+        way(names[0], names[0])
+    spiking = b.neuron("LIF", (2,), b.affine(2, names[0]), b.affine(2, names[-1]), b.affine(2, "input_0"))
+    for name in (names[-1], spiking):
+        b.add("output", nir.Output(np.array(b.shapes[name])), b.shapes[name], name)
+    x = {"input_0": random.normal(0.3, 1.0, (1, STEPS, 3))}
+    return nir.NIRGraph(b.nodes, b.edges, metadata={"dt": DT}, type_check=False), x
+
+
+def shuffled(nir_graph: nir.NIRGraph, seed: int) -> nir.NIRGraph:
+    """The graph with its nodes and edges in another order."""
+    random = np.random.default_rng(seed)
+    names, edges = list(nir_graph.nodes), list(nir_graph.edges)
+    nodes = {names[k]: nir_graph.nodes[names[k]] for k in random.permutation(len(names))}
+    edges = [edges[k] for k in random.permutation(len(edges))]
+    return nir.NIRGraph(nodes, edges, metadata=nir_graph.metadata, type_check=False)
+
+
+def renamed(nir_graph: nir.NIRGraph, seed: int) -> tuple[nir.NIRGraph, dict[str, str]]:
+    """The graph with other names, and the new names by the old ones."""
+    numbers = np.random.default_rng(seed).permutation(len(nir_graph.nodes))
+    new = {name: f"n{number}" for name, number in zip(nir_graph.nodes, numbers, strict=True)}
+    nodes = {new[name]: node for name, node in nir_graph.nodes.items()}
+    edges = [(new[source], new[target]) for source, target in nir_graph.edges]
+    return nir.NIRGraph(nodes, edges, metadata=nir_graph.metadata, type_check=False), new
 
 
 def nest(

@@ -7,6 +7,7 @@ from itertools import pairwise
 import nir
 import numpy as np
 import pytest
+from oracle import apply
 from random_graphs import random_graph
 from scenarios import DT, SCENARIOS, STEPS, Scenario, chain, lif, reference_spikes, relay
 from scipy import sparse
@@ -16,7 +17,7 @@ from neuromorphic.compiler.lower import lower, pack
 from neuromorphic.compiler.operators import Kron, block_diagonal, expanded
 from neuromorphic.errors import UnsupportedGraphError
 from neuromorphic.execution.populations import run
-from neuromorphic.execution.reference import apply, simulate
+from neuromorphic.execution.reference import linear_map, simulate
 from neuromorphic.graph import flatten
 
 
@@ -69,7 +70,7 @@ LINEAR = {
 
 
 @pytest.mark.parametrize("name", LINEAR)
-def test_the_matrix_of_a_linear_node_is_its_map(name: str) -> None:
+def test_the_matrix_of_a_linear_node_and_its_map_in_the_reference_are_its_map(name: str) -> None:
     shape, node = LINEAR[name]
     graph = flatten(
         nir.NIRGraph(
@@ -89,7 +90,8 @@ def test_the_matrix_of_a_linear_node_is_its_map(name: str) -> None:
     ours = expanded(matrix_of(checked), int(np.prod(shape))) @ x.reshape(3, -1).T
     bias = bias_of(checked)
     ours = ours.T + (0 if bias is None else bias)
-    np.testing.assert_allclose(ours.reshape(-1, *checked.shape), apply(checked, x), atol=1e-12)
+    for result in (ours.reshape(-1, *checked.shape), linear_map(checked)(x)):
+        np.testing.assert_allclose(result, apply(checked, x), atol=1e-12)
 
 
 def test_packed_networks_are_the_networks_side_by_side() -> None:

@@ -45,11 +45,22 @@ def test_a_delay_pays_for_latency() -> None:
     assert ours.lags["b"] == 0 and ours.waits["a", "b"] == {3: 1}
 
 
-def test_two_populations_that_read_each_other_need_synapses_without_latency() -> None:
+def test_two_populations_that_read_each_other_have_a_step_for_each_synapse() -> None:
     ours = plan("x-a a-b b-a b-y")
+    assert not ours.instant and ours.lags == {"x": 0, "a": 1, "b": 1, "y": 1}
+    assert ours.waits["a", "b"] == ours.waits["b", "a"] == {1: 0}
+    three = plan("x-a a-b b-c c-a a-c c-y")
+    assert not three.instant and three.lags["a"] == three.lags["b"] == three.lags["c"] == 1
+
+
+def test_a_delay_of_fewer_steps_than_the_loop_has_synapses_needs_one_without_latency() -> None:
+    # b reads a within a step, a reads b after one: two synapses in one step.
+    ours = plan("x-a a-b b-d d-a b-y", d=nir.Delay(np.array([DT])))
     assert ours.instant == {("a", "b")}
     assert ours.lags["a"] == ours.lags["b"] == 1
     assert ours.waits["a", "b"] == {0: 0} and ours.waits["b", "a"] == {1: 0}
+    # Beside a way without a delay the same Delay changes nothing: the two are updated together.
+    assert not plan("x-a a-b b-d b-a d-a b-y", d=nir.Delay(np.array([DT]))).instant
 
 
 def test_a_delay_in_a_loop_leaves_time_for_stock_synapses() -> None:

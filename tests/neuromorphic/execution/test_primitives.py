@@ -148,16 +148,26 @@ def test_a_neuron_reads_itself_as_it_was_in_the_step_before_and_its_affine_count
     assert_allclose(record.outputs["output"][0, :, 0], [11.0, 26.5, 49.75])
 
 
-def test_of_two_neurons_that_read_each_other_the_first_on_the_way_is_the_first() -> None:
+def test_two_neurons_that_read_each_other_read_the_step_before() -> None:
     graph = loop(
         [("input", "a"), ("a", "b"), ("b", "a"), ("b", "output")], b=nir.Threshold(np.zeros(1)), a=nir.I(np.ones(1))
     )
-    flat = flatten(graph, DT)
-    assert flat.neurons == ("a", "b")
-    # b sees a of this step; a sees b of the step before.
-    record = simulate(flat, {"input": np.array([[[1.0], [0.0], [0.0]]])})
-    assert_array_equal(record.potentials["a"][0, :, 0], [1, 2, 3])
-    assert_array_equal(record.spikes["b"][0, :, 0], [1, 1, 1])
+    record = simulate(flatten(graph, DT), {"input": np.array([[[1.0], [0.0], [0.0], [0.0]]])})
+    assert_array_equal(record.potentials["a"][0, :, 0], [1, 1, 2, 3])
+    assert_array_equal(record.spikes["b"][0, :, 0], [0, 1, 1, 1])
+
+
+def test_a_delay_in_one_way_of_a_loop_takes_it_apart() -> None:
+    graph = loop(
+        [("input", "a"), ("a", "b"), ("b", "d"), ("d", "a"), ("b", "output")],
+        b=nir.Threshold(np.zeros(1)),
+        a=nir.I(np.ones(1)),
+        d=nir.Delay(np.array([DT])),
+    )
+    # b reads a in this step, a reads b in the step before: both would read the step before without the Delay.
+    record = simulate(flatten(graph, DT), {"input": np.array([[[1.0], [0.0], [0.0], [0.0]]])})
+    assert_array_equal(record.potentials["a"][0, :, 0], [1, 2, 3, 4])
+    assert_array_equal(record.spikes["b"][0, :, 0], [1, 1, 1, 1])
 
 
 def test_a_delay_in_a_loop_takes_the_steps_it_says() -> None:
