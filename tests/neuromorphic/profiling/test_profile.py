@@ -151,6 +151,8 @@ def test_the_command_reports(
     for layer in report["layers"]:
         assert layer["neuron_updates"] == layer["neurons"] * report["steps"]
         assert layer["spikes"] == sum(layer["spikes_per_step"]) > 0
+        assert layer["bias_additions"] > 0 and layer["delayed_messages"] == 0
+    assert {"biases", "delays"} <= set(report["not_counted"])
     for key in ("spikes", "synaptic_operations", "neuron_updates"):
         whole = sum(layer[key] for layer in report["layers"])
         assert report["totals"][key] == whole == sum(image[key] for image in report["per_image"])
