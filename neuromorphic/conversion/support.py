@@ -23,7 +23,7 @@ from neuromorphic.graph import LINEAR, NEURONS, PARAMETERS, RESET_BY_SUBTRACTION
 from neuromorphic.lava.run import run_network
 from neuromorphic.nir_file import build
 
-DT, STEPS = 1e-3, 32
+DT, STEPS = 1e-3, 64
 PROCESSES: Mapping[str, str] = {LIF: "LIF", SUBTRACT: "ATRLIF", GRADED: "a process of ours", SUM: "a process of ours"}
 """Lava's process for each kind of population, see :func:`neuromorphic.lava.network.neurons`."""
 SUBTRACTION = ", reset by subtraction"
@@ -170,7 +170,7 @@ def trial(primitive: str) -> Trial:
     nir_graph, name = example(primitive)
     graph = flatten(nir_graph)
     random = np.random.default_rng(0)
-    x = {n: random.uniform(0, 2, (1, STEPS, *graph.nodes[n].shape)) for n in graph.inputs}
+    x = {n: random.uniform(-0.5, 1, (1, STEPS, *graph.nodes[n].shape)) for n in graph.inputs}
     return Trial(primitive, graph, name, x, reference.simulate(graph, x))
 
 
