@@ -130,6 +130,12 @@ def build(data: Mapping[str, Any]) -> nir.NIRNode:
     return node
 
 
+def graph_of(nodes: dict[str, nir.NIRNode], edges: list[tuple[str, str]], metadata: dict[str, Any]) -> nir.NIRGraph:
+    """A graph whose shapes NIR is not to infer nor to check, which it does since nir 1.0.5."""
+    unchecked = {"type_check": False} if "type_check" in inspect.signature(nir.NIRGraph).parameters else {}
+    return nir.NIRGraph(nodes=nodes, edges=edges, metadata=metadata, **unchecked)
+
+
 def read_nir(path: Path) -> nir.NIRGraph:
     """Read a graph, from a file that nobody vouches for.
 
@@ -345,10 +351,7 @@ class GraphReader:
         }
         edges = self.edges(members["edges"], nodes, where)
         try:
-            arguments: dict[str, Any] = {"nodes": nodes, "edges": edges, "metadata": metadata}
-            if "type_check" in inspect.signature(nir.NIRGraph).parameters:  # Since nir 1.0.5.
-                arguments["type_check"] = False
-            return nir.NIRGraph(**arguments)
+            return graph_of(nodes, edges, metadata)
         except Exception as error:
             raise self.file.error(where, f"is no graph ({reason(error)}); export it again") from error
 

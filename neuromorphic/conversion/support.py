@@ -21,7 +21,7 @@ from neuromorphic.execution import populations, reference
 from neuromorphic.execution.record import Record
 from neuromorphic.graph import LINEAR, NEURONS, PARAMETERS, RESET_BY_SUBTRACTION, TIME_CONSTANTS, Graph, flatten
 from neuromorphic.lava.run import run_network
-from neuromorphic.nir_file import build
+from neuromorphic.nir_file import build, graph_of
 
 DT, STEPS = 1e-3, 64
 PROCESSES: Mapping[str, str] = {LIF: "LIF", SUBTRACT: "ATRLIF", GRADED: "a process of ours", SUM: "a process of ours"}
@@ -86,7 +86,7 @@ def example(primitive: str) -> tuple[nir.NIRGraph, str]:
         inner, _ = example("LIF")
         nodes = {"in": nir.Input(np.array([3])), "node": inner, "out": nir.Output(np.array([3]))}
         edges = [("in", "node"), ("node", "out")]
-        return nir.NIRGraph(nodes, edges, metadata={"dt": DT}, type_check=False), "node.node"
+        return graph_of(nodes, edges, {"dt": DT}), "node.node"
     if primitive == "loops":
         nodes = {
             "in": nir.Input(np.array([3])),
@@ -95,7 +95,7 @@ def example(primitive: str) -> tuple[nir.NIRGraph, str]:
             "out": nir.Output(np.array([3])),
         }
         edges = [("in", "node"), ("node", "back"), ("back", "node"), ("node", "out")]
-        return nir.NIRGraph(nodes, edges, metadata={"dt": DT}, type_check=False), "node"
+        return graph_of(nodes, edges, {"dt": DT}), "node"
     shape, make = EXAMPLES[kind] if kind in EXAMPLES else ((3,), lambda: neurons(kind, (3,), bool(subtract)))
     own = {} if kind in ("Input", "Output") else {"node": make()}
     nodes = {"in": nir.Input(np.array(shape)), **own}
@@ -108,17 +108,13 @@ def example(primitive: str) -> tuple[nir.NIRGraph, str]:
     if kind in EXAMPLES:
         nodes["values"] = nir.Output(nodes["out"].output_type["output"])
         edges.append(("node", "values"))
-    return nir.NIRGraph(nodes, edges, metadata={"dt": DT}, type_check=False), "node"
+    return graph_of(nodes, edges, {"dt": DT}), "node"
 
 
 def shape_out(node: nir.NIRNode, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of a node's output, as the graph finds it."""
-    graph = nir.NIRGraph(
-        {"in": nir.Input(np.array(shape)), "node": node, "out": nir.Output(None)},
-        [("in", "node"), ("node", "out")],
-        metadata={"dt": DT},
-        type_check=False,
-    )
+    nodes = {"in": nir.Input(np.array(shape)), "node": node, "out": nir.Output(None)}
+    graph = graph_of(nodes, [("in", "node"), ("node", "out")], {"dt": DT})
     return flatten(graph).nodes["node"].shape
 
 

@@ -12,12 +12,13 @@ from scenarios import DT, lif
 from neuromorphic.backends import simulate
 from neuromorphic.errors import UnsupportedGraphError
 from neuromorphic.graph import flatten
+from neuromorphic.nir_file import graph_of
 
 
 def chain(before: object, after: object, *nodes: nir.NIRNode) -> nir.NIRGraph:
     named = {"input": nir.Input(np.array(before)), **{f"node_{k}": node for k, node in enumerate(nodes)}}
     named["output"] = nir.Output(np.array(after))
-    return nir.NIRGraph(named, list(pairwise(named)), metadata={"dt": DT}, type_check=False)
+    return graph_of(named, list(pairwise(named)), {"dt": DT})
 
 
 WEIGHT = np.array([[2.0, 0.0, 1.0], [0.0, 3.0, 0.0]])
@@ -69,4 +70,4 @@ def test_readers_that_differ_are_asked_nothing() -> None:
     }
     edges = [("input", "a"), ("input", "b"), ("a", "sum"), ("b", "sum"), ("sum", "output")]
     with pytest.raises(UnsupportedGraphError, match=r"'input' to 'a': shapes \(1, 100, 3\) and \(3,\) differ"):
-        flatten(nir.NIRGraph(nodes, edges, metadata={"dt": DT}, type_check=False))
+        flatten(graph_of(nodes, edges, {"dt": DT}))
