@@ -58,7 +58,7 @@ def _of_argument(place: int) -> Callable[..., int]:
 
 
 def _windows(x: Tensor, out: Tensor, pairs: Callable[[int, int, int], int]) -> int:
-    """Numbers in all windows; ``pairs`` gives those of one axis, by its number (0, 1) and its sizes before and after."""
+    """Numbers in all windows; ``pairs`` gives those of one axis, by its number (0, 1) and sizes before and after."""
     if not out.is_floating_point():
         return 0
     return pairs(0, x.shape[-2], out.shape[-2]) * pairs(1, x.shape[-1], out.shape[-1]) * out.shape[:-2].numel()
