@@ -3,6 +3,7 @@
 
 VENV := .venv
 PEERS := snntorch norse sinabs spikingjelly neurobench
+NIR_VERSIONS := 1.0.4 1.0.5 1.0.6 1.0.7 1.0.8
 PYTHON := $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 # uv does not read pip's settings: where pip is given a folder of wheels, uv takes them too.
@@ -33,7 +34,7 @@ test-slow: setup
 	$(PYTHON) -m pytest -m slow
 
 # Other frameworks, each in an environment of its own: they want versions of nir that exclude each other.
-test-peers: setup $(PEERS:%=.venv-peers/%/ready) .venv-peers/nir-1.0.4
+test-peers: setup $(PEERS:%=.venv-peers/%/ready) $(NIR_VERSIONS:%=.venv-peers/nir-%)
 	$(PYTHON) -m pytest tests/peers -m peers
 	$(PYTHON) tests/peers/table.py
 
@@ -42,9 +43,9 @@ test-peers: setup $(PEERS:%=.venv-peers/%/ready) .venv-peers/nir-1.0.4
 	VIRTUAL_ENV="$(CURDIR)/$(@D)" $(UV) pip install --quiet --requirement $<
 	touch $@
 
-# The oldest nir that we take, to be put before the newest on the path.
-.venv-peers/nir-1.0.4: $(VENV)/ready
-	$(UV) pip install --quiet --python $(PYTHON) --no-deps --target $@ nir==1.0.4
+# Every nir that we take, each to be put before the installed one on the path.
+.venv-peers/nir-%: $(VENV)/ready
+	$(UV) pip install --quiet --python $(PYTHON) --no-deps --target $@ nir==$*
 	touch $@
 
 # Ratios to the peers and to bounds; docs/speed.md. In an environment of its own, which has the peers.

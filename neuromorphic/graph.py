@@ -42,6 +42,9 @@ GRADED = {"I", "LI", "CubaLI"}
 """Neurons whose output is the membrane potential; the others' are spikes."""
 LINEAR = (nir.Affine, nir.Linear, nir.Scale, nir.Conv1d, nir.Conv2d, nir.SumPool2d, nir.AvgPool2d, nir.Flatten)
 TIME_CONSTANTS = ("tau", "tau_syn", "tau_mem")
+TIME_TOLERANCE = 4 * float(np.finfo(np.float32).eps)
+"""Relative difference up to which two times are the same, 5e-7: seconds are float32 as often as float64, and each
+rounding to float32 is off by up to 6e-8."""
 MAX_ELEMENTS = 2**27
 """Elements of a node's input or output; a file that claims more is refused before memory is."""
 MAX_SYNAPSES = 2**28
@@ -237,11 +240,19 @@ def time_step(nir_graph: nir.NIRGraph) -> float:
             "the NIR graph does not say its time step: give --dt SECONDS, or write metadata 'dt'"
         )
     steps = {name: checked_time_step(value) for name, value in found.items()}
-    (first, dt), *others = steps.items()
-    for name, other in others:
-        if other != dt:
-            raise UnsupportedGraphError(f"nodes '{first}' and '{name}' differ in metadata 'dt': {dt} and {other}")
-    return dt
+    # Of those that are the same but for rounding, whatever the order: what float32 rounded has many digits in float64.
+    first = min(steps, key=lambda name: (len(repr(steps[name])), steps[name], name))
+    for name, other in steps.items():
+        if not same_time(other, steps[first]):
+            raise UnsupportedGraphError(
+                f"nodes '{first}' and '{name}' differ in metadata 'dt': {steps[first]} and {other}"
+            )
+    return steps[first]
+
+
+def same_time(a: Floats | float, b: float) -> NDArray[np.bool_]:
+    """Whether times are the same but for rounding to float32, see :data:`TIME_TOLERANCE`."""
+    return np.isclose(a, b, rtol=TIME_TOLERANCE, atol=0.0)
 
 
 def checked_time_step(value: object) -> float:
@@ -323,6 +334,9 @@ def infer_shapes(
 ) -> dict[str, tuple[Shape, Shape]]:
     """Shapes of every node's input and output, from the nodes' own parameters and along the edges.
 
+    Axes of batch and time that an exporter (Rockpool, nirtorch) left in the shape of an Input or Output are dropped,
+    where the nodes beside it say what shape a step has.
+
     Raises:
         UnsupportedGraphError: a shape cannot be found, or those along an edge differ.
     """
@@ -333,6 +347,10 @@ def infer_shapes(
         if own is not None:
             shapes_in[name] = own
             shapes[name] = output_shape(name, node, own)
+    for name in nodes:
+        if isinstance(nodes[name], nir.Input) and not sources[name]:
+            readers = {shapes_in[target] for target in nodes if name in sources[target] and target in shapes_in}
+            shapes_in[name] = shapes[name] = of_a_step(shapes[name], readers)
     waiting = [name for name in nodes if name not in shapes]
     while waiting:
         left = []
@@ -347,11 +365,17 @@ def infer_shapes(
                 f"the shape of node '{left[0]}' can be found neither from it nor from its sources"
             )
         waiting = left
+    for name in nodes:
+        if isinstance(nodes[name], nir.Output):
+            sent = {shapes[source] for source in sources[name]}
+            shapes_in[name] = shapes[name] = of_a_step(shapes[name], sent)
     for name, shape in shapes_in.items():
         for source in sources[name]:
             if shapes[source] != shape:
+                ports = isinstance(nodes[source], nir.Input) or isinstance(nodes[name], nir.Output)
+                mend = "; give the shape of one step, without batch and time" if ports else ""
                 raise UnsupportedGraphError(
-                    f"the edge from '{source}' to '{name}': shapes {shapes[source]} and {shape} differ"
+                    f"the edge from '{source}' to '{name}': shapes {shapes[source]} and {shape} differ{mend}"
                 )
     for name in nodes:
         if max(np.prod(shapes_in[name], dtype=float), np.prod(shapes[name], dtype=float)) > MAX_ELEMENTS:
@@ -359,6 +383,13 @@ def infer_shapes(
                 f"node '{name}' has shapes {shapes_in[name]} -> {shapes[name]}, more than {MAX_ELEMENTS} elements"
             )
     return {name: (shapes_in[name], shapes[name]) for name in nodes}
+
+
+def of_a_step(shape: Shape, beside: Collection[Shape]) -> Shape:
+    """A port's shape without the one or two leading axes, batch and time, that the nodes beside it do not have."""
+    own, *others = beside or [shape]
+    extra = len(shape) - len(own)
+    return own if own and not others and extra in (1, 2) and shape[extra:] == own else shape
 
 
 def own_input_shape(name: str, node: nir.NIRNode) -> Shape | None:
@@ -538,6 +569,8 @@ def check_node(name: str, node: nir.NIRNode, shape_in: Shape, shape: Shape, dt: 
         for key in TIME_CONSTANTS:
             if key in p and not (p[key] > 0).all():
                 raise UnsupportedGraphError(f"node '{name}': {key} must be positive, got {p[key].min()}")
+            if key in p:  # dt / tau is 1 then, exactly, on every back end.
+                p[key] = np.where(same_time(p[key], dt), dt, p[key])
         if "v_reset" in p:
             reset = reset or RESET_TO_V_RESET
             if reset not in RESETS:
@@ -561,9 +594,10 @@ def spread(name: str, key: str, value: object, shape: Shape) -> Floats:
 
 
 def steps_of_delay(name: str, seconds: Floats, dt: float) -> Floats:
-    """Delays in whole steps."""
+    """Delays in whole steps; the tolerance is :data:`TIME_TOLERANCE`, and never more than a quarter of a step."""
     steps = np.round(seconds / dt)
-    if (steps < 0).any() or (abs(seconds / dt - steps) > 1e-6).any():
+    tolerance = np.minimum(TIME_TOLERANCE * np.maximum(steps, 1.0), 0.25)
+    if (steps < 0).any() or (abs(seconds / dt - steps) > tolerance).any():
         raise UnsupportedGraphError(f"node '{name}': delays must be whole multiples of dt = {dt}, none negative")
     if steps.max(initial=0) > 2**20:
         raise UnsupportedGraphError(f"node '{name}': a delay of {int(steps.max())} steps is too long")

@@ -30,7 +30,8 @@ NODE_TYPES: Mapping[str, Any] = {
 DERIVED = {"input_type", "output_type", "metadata"}
 """Fields of all nodes that are no parameters."""
 LATER_FIELDS = ("v_reset", "metadata")
-"""Fields that some or all nodes lack in nir 1.0.4, the oldest version that we take, and have in later ones."""
+"""Fields that nodes lack in older versions and have in later ones: v_reset until nir 1.0.5, metadata, of some nodes, in
+1.0.4, the oldest that we take."""
 SHAPES = {"Input": "input_type", "Output": "output_type"}
 """Nodes whose shape stands in a file as ``shape``, with the field that it becomes."""
 MAY_BE_MISSING = {"input_shape", "input_type"}
@@ -127,6 +128,12 @@ def build(data: Mapping[str, Any]) -> nir.NIRNode:
         if key not in known:
             setattr(node, key, value)
     return node
+
+
+def graph_of(nodes: dict[str, nir.NIRNode], edges: list[tuple[str, str]], metadata: dict[str, Any]) -> nir.NIRGraph:
+    """A graph whose shapes NIR is not to infer nor to check, which it does since nir 1.0.5."""
+    unchecked = {"type_check": False} if "type_check" in inspect.signature(nir.NIRGraph).parameters else {}
+    return nir.NIRGraph(nodes=nodes, edges=edges, metadata=metadata, **unchecked)
 
 
 def read_nir(path: Path) -> nir.NIRGraph:
@@ -279,6 +286,8 @@ class GraphReader:
             values["input_shape"] = None
         has = {field.name for field in fields(NODE_TYPES[kind])}
         later |= {key: values.pop(key) for key in LATER_FIELDS if key in values and key not in has}
+        if "v_reset" in has and "v_reset" not in values:  # nir 1.0.6 has no default for it, later ones have this.
+            values["v_reset"] = np.zeros_like(values["v_threshold"])
         if "metadata" in has:
             values["metadata"] = metadata
         else:
@@ -342,10 +351,7 @@ class GraphReader:
         }
         edges = self.edges(members["edges"], nodes, where)
         try:
-            arguments: dict[str, Any] = {"nodes": nodes, "edges": edges, "metadata": metadata}
-            if "type_check" in inspect.signature(nir.NIRGraph).parameters:  # Since nir 1.0.5.
-                arguments["type_check"] = False
-            return nir.NIRGraph(**arguments)
+            return graph_of(nodes, edges, metadata)
         except Exception as error:
             raise self.file.error(where, f"is no graph ({reason(error)}); export it again") from error
 

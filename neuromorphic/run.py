@@ -16,6 +16,7 @@ from gshn.cli import CommandParser, run_command
 from gshn.files import make_folder, write_atomically
 from neuromorphic.backends import BACKENDS, PRECISIONS, Simulation, simulate
 from neuromorphic.errors import UnsupportedGraphError
+from neuromorphic.execution.operations import NOT_COUNTED
 from neuromorphic.execution.record import Record
 from neuromorphic.execution.spikes import compare_nodes, save_arrays
 from neuromorphic.graph import RESETS, Graph, flatten
@@ -65,6 +66,9 @@ def report_of(
         "firing_rate": {name: float(record.mean()) for name, record in run.record.spikes.items()},
         "synaptic_operations": {name: count.synaptic_operations for name, count in run.counts.items()},
         "neuron_updates": {name: count.neuron_updates for name, count in run.counts.items()},
+        "bias_additions": {name: count.bias_additions for name, count in run.counts.items()},
+        "delayed_messages": {name: count.delayed_messages for name, count in run.counts.items()},
+        "not_counted": NOT_COUNTED,
         "agreement": agreement.fraction,
         "first_difference": first,
         "quantization": run.quantization,
@@ -107,6 +111,11 @@ def print_report(report: dict[str, Any], out: Path) -> None:
     console.print(table)
     agreement = f"{100 * report['agreement']:.4f} % of spikes' cells as the float reference"
     console.print(f"{agreement}; {report['seconds']:.2f} s", highlight=False)
+    additions, delayed = (sum(report[key].values()) for key in ("bias_additions", "delayed_messages"))
+    console.print(
+        f"no synaptic operations: {additions:,} biases added in updates, {delayed:,} messages kept for delays",
+        highlight=False,
+    )
     for name, counts in report["overflow"].items():
         said = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
         console.print(f"overflow in '{name}' (neurons x steps): {said}", style="yellow", highlight=False)

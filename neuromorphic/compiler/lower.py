@@ -243,6 +243,21 @@ def pack(networks: Sequence[Network]) -> Network:
     return Network(inputs, populations, tuple(projections), first.dt)
 
 
+def unite(networks: Mapping[str, Network]) -> Network:
+    """Any networks as one, in which nothing of one is connected with another's; names become ``KEY/NAME``."""
+    first = next(iter(networks.values()))
+    return Network(
+        {f"{key}/{name}": shape for key, network in networks.items() for name, shape in network.inputs.items()},
+        tuple(replace(p, name=f"{key}/{p.name}") for key, network in networks.items() for p in network.populations),
+        tuple(
+            replace(p, source=f"{key}/{p.source}", target=f"{key}/{p.target}")
+            for key, network in networks.items()
+            for p in network.projections
+        ),
+        first.dt,
+    )
+
+
 def connection(projection: Projection) -> tuple[str, str, tuple[int, ...], bool]:
     """What makes two projections the same but for their weights."""
     return projection.source, projection.target, tuple(projection.taps), projection.identity

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -12,15 +12,18 @@ from numpy.typing import NDArray
 
 from neuromorphic.compiler.hardware import for_hardware
 from neuromorphic.compiler.limits import RULES
-from neuromorphic.compiler.lower import lower
-from neuromorphic.compiler.network import GRADED, LIF, SUBTRACT, SUM
-from neuromorphic.compiler.quantize import quantize
+from neuromorphic.compiler.lower import lower, unite
+from neuromorphic.compiler.network import GRADED, LIF, SUBTRACT, SUM, Network
+from neuromorphic.compiler.quantize import FixedNetwork, quantize
 from neuromorphic.compiler.schedule import schedule
-from neuromorphic.errors import UnsupportedGraphError
+from neuromorphic.errors import LavaMissingError, UnsupportedGraphError
 from neuromorphic.execution import populations, reference
+from neuromorphic.execution.record import Record
 from neuromorphic.graph import LINEAR, NEURONS, PARAMETERS, RESET_BY_SUBTRACTION, TIME_CONSTANTS, Graph, flatten
+from neuromorphic.lava.run import run_network
+from neuromorphic.nir_file import build, graph_of
 
-DT, STEPS = 1e-3, 8
+DT, STEPS = 1e-3, 64
 PROCESSES: Mapping[str, str] = {
     LIF: "LIF",
     SUBTRACT: "a process of ours",
@@ -29,6 +32,13 @@ PROCESSES: Mapping[str, str] = {
 }
 """Lava's process for each kind of population, see :func:`neuromorphic.lava.network.neurons`."""
 SUBTRACTION = ", reset by subtraction"
+NO, DIFFERS, MISSING = "no", "differs", "not tried: Lava is missing"
+"""Cells: it is refused; it runs and gives something else; there is nothing to run it on."""
+ROUNDING = 1e-9
+"""How far numbers on Lava in float may be from the reference's, as a share of the largest."""
+FIXED_VALUES, FIXED_SPIKES = 0.02, 0.9
+"""How far numbers in fixed point may be from float's, as a share of the largest, and the share of the cells (neuron,
+step) of each population that must have the same spike."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +58,21 @@ def neurons(kind: str, shape: tuple[int, ...], subtract: bool) -> nir.NIRNode:
     values = dict.fromkeys(NEURONS[kind], 0.5) | {"r": 1.5, "w_in": 2.0, "v_reset": -0.25, "v_leak": 0.25}
     parameters = {key: np.full(shape, 4 * DT if key in TIME_CONSTANTS else values[key]) for key in NEURONS[kind]}
     metadata = {"metadata": {"reset": RESET_BY_SUBTRACTION}} if subtract else {}
-    return getattr(nir, kind)(**parameters, **metadata)
+    return build({"type": kind, **parameters, **metadata})
+
+
+def weights(*shape: int) -> NDArray[np.float64]:
+    """Weights of both signs, with which inputs of 1 give about 0.5."""
+    return np.asarray(np.random.default_rng(1).normal(0.5 / np.prod(shape[1:]), 0.25, shape))
 
 
 IMAGE = (2, 4, 4)
 EXAMPLES: dict[str, tuple[tuple[int, ...], Callable[[], nir.NIRNode]]] = {
-    "Affine": ((3,), lambda: nir.Affine(np.ones((2, 3)), np.full(2, 0.5))),
-    "Linear": ((3,), lambda: nir.Linear(np.ones((2, 3)))),
-    "Scale": ((3,), lambda: nir.Scale(np.full(3, 2.0))),
-    "Conv1d": ((2, 4), lambda: nir.Conv1d(4, np.ones((3, 2, 2)), 1, 0, 1, 1, np.ones(3))),
-    "Conv2d": (IMAGE, lambda: nir.Conv2d((4, 4), np.ones((3, 2, 2, 2)), 1, 0, 1, 1, np.ones(3))),
+    "Affine": ((3,), lambda: nir.Affine(weights(2, 3), np.full(2, 0.1))),
+    "Linear": ((3,), lambda: nir.Linear(weights(2, 3))),
+    "Scale": ((3,), lambda: nir.Scale(np.array([0.5, 1.0, 0.75]))),
+    "Conv1d": ((2, 4), lambda: nir.Conv1d(4, weights(3, 2, 2), 1, 0, 1, 1, np.full(3, 0.1))),
+    "Conv2d": (IMAGE, lambda: nir.Conv2d((4, 4), weights(3, 2, 2, 2), 1, 0, 1, 1, np.full(3, 0.1))),
     "SumPool2d": (IMAGE, lambda: nir.SumPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0]))),
     "AvgPool2d": (IMAGE, lambda: nir.AvgPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0]))),
     "Flatten": (IMAGE, lambda: nir.Flatten({"input": np.array(IMAGE)}, 0, -1)),
@@ -67,13 +82,16 @@ EXAMPLES: dict[str, tuple[tuple[int, ...], Callable[[], nir.NIRNode]]] = {
 
 
 def example(primitive: str) -> tuple[nir.NIRGraph, str]:
-    """input -> the primitive -> a Threshold where it is no neuron -> output, and the name of the node in question."""
+    """input -> the primitive -> a Threshold where it is no neuron -> output, and the name of the node in question.
+
+    What a primitive that is no neuron gives is an output, too.
+    """
     kind, _, subtract = primitive.partition(", ")
     if primitive == "NIRGraph":
         inner, _ = example("LIF")
         nodes = {"in": nir.Input(np.array([3])), "node": inner, "out": nir.Output(np.array([3]))}
         edges = [("in", "node"), ("node", "out")]
-        return nir.NIRGraph(nodes, edges, metadata={"dt": DT}, type_check=False), "node.node"
+        return graph_of(nodes, edges, {"dt": DT}), "node.node"
     if primitive == "loops":
         nodes = {
             "in": nir.Input(np.array([3])),
@@ -82,7 +100,7 @@ def example(primitive: str) -> tuple[nir.NIRGraph, str]:
             "out": nir.Output(np.array([3])),
         }
         edges = [("in", "node"), ("node", "back"), ("back", "node"), ("node", "out")]
-        return nir.NIRGraph(nodes, edges, metadata={"dt": DT}, type_check=False), "node"
+        return graph_of(nodes, edges, {"dt": DT}), "node"
     shape, make = EXAMPLES[kind] if kind in EXAMPLES else ((3,), lambda: neurons(kind, (3,), bool(subtract)))
     own = {} if kind in ("Input", "Output") else {"node": make()}
     nodes = {"in": nir.Input(np.array(shape)), **own}
@@ -91,19 +109,17 @@ def example(primitive: str) -> tuple[nir.NIRGraph, str]:
     elif not own:
         nodes["last"] = neurons("LIF", shape, False)
     nodes["out"] = nir.Output(np.array(shape_out(make(), shape) if kind in EXAMPLES else shape))
-    names = list(nodes)
-    edges = list(pairwise(names))
-    return nir.NIRGraph(nodes, edges, metadata={"dt": DT}, type_check=False), "node"
+    edges = list(pairwise(nodes))
+    if kind in EXAMPLES:
+        nodes["values"] = nir.Output(nodes["out"].output_type["output"])
+        edges.append(("node", "values"))
+    return graph_of(nodes, edges, {"dt": DT}), "node"
 
 
 def shape_out(node: nir.NIRNode, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of a node's output, as the graph finds it."""
-    graph = nir.NIRGraph(
-        {"in": nir.Input(np.array(shape)), "node": node, "out": nir.Output(None)},
-        [("in", "node"), ("node", "out")],
-        metadata={"dt": DT},
-        type_check=False,
-    )
+    nodes = {"in": nir.Input(np.array(shape)), "node": node, "out": nir.Output(None)}
+    graph = graph_of(nodes, [("in", "node"), ("node", "out")], {"dt": DT})
     return flatten(graph).nodes["node"].shape
 
 
@@ -118,67 +134,140 @@ def primitives() -> list[str]:
     return [*found, "Input", "Output", "NIRGraph", "loops"]
 
 
-def attempt(what: Callable[[], str]) -> str:
-    """What was found, or that it is refused."""
-    try:
-        return what()
-    except UnsupportedGraphError:
-        return "no"
+@dataclass(frozen=True)
+class Trial:
+    """A primitive, its example, an input of shape (1, T, *shape), and what the reference makes of it.
+
+    Attributes:
+        name: Of the node in question.
+    """
+
+    primitive: str
+    graph: Graph
+    name: str
+    x: Mapping[str, NDArray]
+    expected: Record
+
+    def agrees(self, sent: Mapping[str, NDArray], tolerance: float, share: float = 1.0) -> bool:
+        """Whether messages by node, shape (T, M) or (1, T, *shape), are those of the reference.
+
+        Args:
+            sent: The messages, in NIR's units.
+            tolerance: Of numbers, as a share of the largest.
+            share: Of the cells whose spikes must be equal, in each population.
+        """
+        for name, values in (self.expected.spikes | self.expected.outputs | self.expected.potentials).items():
+            ours = np.asarray(sent[name], np.float64).reshape(values.shape)
+            if set(np.unique(values)) <= {0, 1}:
+                if (ours == values).mean() < share:
+                    return False
+            elif not np.abs(ours - values).max() <= tolerance * np.abs(values).max():
+                return False
+        return True
 
 
-def row(primitive: str) -> Row:
-    """Try one primitive everywhere."""
+def trial(primitive: str) -> Trial:
+    """Run a primitive's example on the reference."""
     nir_graph, name = example(primitive)
     graph = flatten(nir_graph)
     random = np.random.default_rng(0)
-    x = {n: random.uniform(0, 2, (1, STEPS, *graph.nodes[n].shape)) for n in graph.inputs}
-    expected = reference.simulate(graph, x)
-
-    def torch() -> str:
-        from neuromorphic.execution.torch_simulator import simulate_torch
-
-        ours = simulate_torch(graph, x)
-        same = all(np.array_equal(ours.spikes[n], spikes) for n, spikes in expected.spikes.items())
-        return "yes" if same else "differs"
-
-    def flat() -> dict[str, NDArray]:
-        return {n: values[0].reshape(STEPS, -1) for n, values in x.items()}
-
-    def lava_float() -> str:
-        network = lower(graph)
-        plan = schedule(for_hardware(network))
-        ours = populations.run(network, flat()).sent
-        if any(not np.array_equal(ours[n], spikes[0].reshape(STEPS, -1)) for n, spikes in expected.spikes.items()):
-            return "differs"
-        return becomes(graph, primitive, name) + (", without latency" if plan.instant else "")
-
-    def lava_fixed() -> str:
-        network = for_hardware(lower(graph), registers=True)
-        populations.run(quantize(network, populations.run(network, flat()).ranges), flat())
-        return "yes"
-
-    return Row(
-        primitive,
-        "yes",
-        attempt(torch),
-        attempt(lava_float),
-        attempt(lava_fixed),
-        rule(primitive),
-    )
+    x = {n: random.uniform(-0.5, 1, (1, STEPS, *graph.nodes[n].shape)) for n in graph.inputs}
+    return Trial(primitive, graph, name, x, reference.simulate(graph, x))
 
 
-def becomes(graph: Graph, primitive: str, name: str) -> str:
-    """What the compiler makes of a node."""
-    network = lower(graph)
+def rows(names: Iterable[str] | None = None) -> list[Row]:
+    """Try primitives everywhere, by default all; on Lava all at once, once in float and once in fixed point."""
+    trials = [trial(primitive) for primitive in names or primitives()]
+    lava = {precision: on_lava(trials, precision == "fixed") for precision in ("float", "fixed")}
+    return [
+        Row(
+            t.primitive, "yes", torch_cell(t), lava["float"][t.primitive], lava["fixed"][t.primitive], rule(t.primitive)
+        )
+        for t in trials
+    ]
+
+
+def torch_cell(tried: Trial) -> str:
+    """What PyTorch gives."""
+    from neuromorphic.execution.torch_simulator import simulate_torch
+
+    try:
+        ours = simulate_torch(tried.graph, tried.x)
+    except UnsupportedGraphError:
+        return NO
+    return "yes" if tried.agrees(ours.spikes | ours.outputs | ours.potentials, ROUNDING) else DIFFERS
+
+
+def on_lava(trials: Iterable[Trial], fixed: bool) -> dict[str, str]:
+    """Cells by primitive: what Lava gives, all examples in one run.
+
+    In float the reference's spikes, and its numbers but for rounding; in fixed point what the integer simulator gives,
+    bit for bit, and that near the reference, see :data:`FIXED_VALUES`.
+    """
+    cells: dict[str, str] = {}
+    networks: dict[str, Network] = {}
+    tried = {t.primitive: t for t in trials}
+    for primitive, one in tried.items():
+        try:
+            networks[primitive] = compiled(one, fixed)
+        except UnsupportedGraphError:
+            cells[primitive] = NO
+    if not networks:
+        return cells
+    network = unite(networks)
+    x = {
+        f"{primitive}/{name}": values[0].reshape(STEPS, -1)
+        for primitive in networks
+        for name, values in tried[primitive].x.items()
+    }
+    program: Network | FixedNetwork = quantize(network, populations.run(network, x).ranges) if fixed else network
+    try:
+        sent = run_network(program, x).sent
+    except LavaMissingError:
+        return cells | dict.fromkeys(networks, MISSING)
+    integers = populations.run(program, x).sent if fixed else sent
+    for primitive in networks:
+        own = {p.name: f"{primitive}/{p.name}" for p in networks[primitive].populations}
+        same = all(np.array_equal(sent[name], integers[name]) for name in own.values())
+        values = {
+            name: program.values(full, sent[full]) if isinstance(program, FixedNetwork) else sent[full]
+            for name, full in own.items()
+        }
+        near = tried[primitive].agrees(values, *((FIXED_VALUES, FIXED_SPIKES) if fixed else (ROUNDING,)))
+        cells[primitive] = DIFFERS if not (same and near) else "yes" if fixed else becomes(tried[primitive])
+    return cells
+
+
+def compiled(tried: Trial, fixed: bool) -> Network:
+    """An example's network, float in any case.
+
+    Raises:
+        UnsupportedGraphError: it cannot be compiled or quantised, also not as hardware wants it.
+    """
+    network = lower(tried.graph, horizon=STEPS if fixed else None)
+    if fixed:
+        x = {name: values[0].reshape(STEPS, -1) for name, values in tried.x.items()}
+        for variant in (network, for_hardware(network, registers=True)):
+            quantize(variant, populations.run(variant, x).ranges)
+    else:
+        schedule(for_hardware(network))
+    return network
+
+
+def becomes(tried: Trial) -> str:
+    """What the compiler makes of the node in question."""
+    network = lower(tried.graph)
     found = {p.name: p.kind for p in network.populations}
-    if name in found:
-        return PROCESSES[found[name]]
-    if primitive == "Input":
-        return "a source"
-    if primitive == "Output":
-        return PROCESSES[SUM]
-    delays = {delay for projection in network.projections for delay in projection.taps}
-    return "delays of synapses" if delays != {0} else "synapses"
+    if tried.name in found:
+        made = PROCESSES[found[tried.name]]
+    elif tried.primitive == "Input":
+        made = "a source"
+    elif tried.primitive == "Output":
+        made = PROCESSES[SUM]
+    else:
+        delays = {delay for projection in network.projections for delay in projection.taps}
+        made = "delays of synapses" if delays != {0} else "synapses"
+    return made + (", without latency" if schedule(for_hardware(network)).instant else "")
 
 
 def rule(primitive: str) -> str:
@@ -190,6 +279,6 @@ def rule(primitive: str) -> str:
 def support_table() -> str:
     """The table as Markdown."""
     columns = ("primitive", "reference", "torch", "Lava, float", "Lava, fixed", "Loihi 2")
-    rows = [tuple(vars(row(primitive)).values()) for primitive in primitives()]
-    lines = ["| " + " | ".join(cells) + " |" for cells in (columns, ("---",) * len(columns), *rows)]
+    cells = [tuple(vars(row).values()) for row in rows()]
+    lines = ["| " + " | ".join(row) + " |" for row in (columns, ("---",) * len(columns), *cells)]
     return "\n".join(lines)

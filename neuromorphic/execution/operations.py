@@ -7,6 +7,7 @@ from dataclasses import astuple, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from neuromorphic.compiler.network import GRADED, LIF, SUBTRACT, Network, Population
 from neuromorphic.compiler.operators import Kron, Operator, expanded
@@ -14,28 +15,40 @@ from neuromorphic.compiler.operators import Kron, Operator, expanded
 DYNAMIC = (LIF, SUBTRACT, GRADED)
 """Kinds of populations whose neurons have a state, updated in every step."""
 
+NOT_COUNTED = {
+    "biases": "bias_additions are part of the neurons' updates, by count and by price",
+    "delays": "delayed_messages are kept in memory; keeping and fetching them is no operation and has no price",
+}
+"""What biases and delays cost, for reports: both are counted apart, neither is among the synaptic operations."""
+
 
 @dataclass(frozen=True)
 class LayerCount:
     """Of one population and the synapses that lead to it, summed over samples and steps; counts can be added.
 
-    A synapse is a weight other than 0 between two neurons. An operation is a synapse passed by a message; it is a
-    multiply-accumulate (MAC) where the messages of the source are numbers, and an accumulate (AC) where they are all
-    0 or 1 (or -1), as NeuroBench has it (Yik et al., Nature Communications 16, 1545, 2025). A message that would arrive
-    after the last step does not count; an output that is just what a population sends has no synapses; what a bias adds
-    is part of the neuron's update.
+    A synapse is a weight other than 0 between two neurons, one for each delay; linear nodes in a row are folded into
+    it. An operation is a synapse passed by a message other than 0, in the step in which it is sent. It is an accumulate
+    (AC) where the source spikes, and a multiply-accumulate (MAC) where it sends numbers; of an input, each message of 1
+    or -1 is taken for a spike. NeuroBench (Yik et al., Nature Communications 16, 1545, 2025) asks that of all messages
+    of a run at once; here samples and steps add up. An output that is just what a population sends has no synapses.
 
     Attributes:
         neurons: Over all samples.
         spikes: Messages other than 0 that the population sent.
-        neuron_updates: Neurons times steps; 0 where neurons have no state.
+        neuron_updates: Neurons times steps; 0 of an output.
+        bias_additions: Biases other than 0 that were added, a neuron's or output's in each step. What linear nodes add
+            is in them, and what folding makes of v_leak, v_reset and a start at 0. They are no operations: of neurons,
+            energy models have them in the update.
+        delayed_messages: Messages that are kept for later steps: of each source neuron, those of as many steps as its
+            longest delay to this population; a loop without a Delay node has one of a step. Keeping them is no
+            operation, and energy models leave it out.
         state_values: Numbers that are kept from step to step: potentials, and currents where they do not vanish at
             once.
         synapses: Over all samples.
         dense_operations: Operations if every message were other than 0.
         effective_macs: Operations by messages other than 0, of sources that send numbers.
         effective_acs: Likewise, of sources that send spikes.
-        possible_synapses: If every source were connected to every neuron.
+        possible_synapses: If every source were connected to every neuron; a pair with several delays counts as often.
         cells: Messages that the population sent, zeros included.
     """
 
@@ -49,6 +62,8 @@ class LayerCount:
     effective_acs: int = 0
     possible_synapses: int = 0
     cells: int = 0
+    bias_additions: int = 0
+    delayed_messages: int = 0
 
     @property
     def synaptic_operations(self) -> int:
@@ -78,10 +93,11 @@ def count_layers(network: Network, sent: Mapping[str, NDArray]) -> dict[str, Lay
     """
     messages = {name: x if x.ndim == 3 else x[None] for name, x in ((n, np.asarray(v)) for n, v in sent.items())}
     counts = {p.name: count_neurons(p, messages[p.name]) for p in network.populations}
+    spikes = {p.name: p.spikes for p in network.populations}
     for projection in network.projections:
         if not network.is_direct(projection):
-            for delay, operator in projection.taps.items():
-                counts[projection.target] += count_synapses(operator, messages[projection.source], delay)
+            source = projection.source
+            counts[projection.target] += count_synapses(projection.taps, messages[source], spikes.get(source))
     return counts
 
 
@@ -90,30 +106,58 @@ def count_neurons(population: Population, sent: NDArray) -> LayerCount:
     samples, steps, _ = sent.shape
     neurons = samples * population.size
     dynamic = population.kind in DYNAMIC
+    bias = population.bias
+    until = [*(min(start, steps) for start in bias.start[1:]), steps]
     return LayerCount(
         neurons=neurons,
         spikes=int(np.count_nonzero(sent)),
         neuron_updates=neurons * steps if dynamic else 0,
         state_values=samples * (population.size + int(np.count_nonzero(population.du != 1))) if dynamic else 0,
         cells=sent.size,
+        bias_additions=samples
+        * sum(
+            max(end - start, 0) * int(np.count_nonzero(values))
+            for start, end, values in zip(bias.start, until, bias.values, strict=False)
+        ),
     )
 
 
-def count_synapses(operator: Operator, sent: NDArray, delay: int = 0) -> LayerCount:
-    """Count synapses that get messages of shape (B, T, n), ``delay`` steps later."""
+def count_synapses(taps: Mapping[int, Operator], sent: NDArray, spikes: bool | None = None) -> LayerCount:
+    """Count the synapses of a projection, which gets messages of shape (B, T, n).
+
+    Args:
+        taps: Their weights, by delay in steps.
+        sent: The messages.
+        spikes: Whether the source spikes; None of an input, where each message says it.
+    """
     samples, steps, sources = sent.shape
-    arriving = sent[:, : max(steps - delay, 0)].reshape(-1, sources)
-    per_source = fan_out(operator)
+    rows = sent.reshape(-1, sources)
+    fans = {delay: fan_out(operator) for delay, operator in taps.items()}
+    per_source = np.sum(list(fans.values()), axis=0)
     synapses = int(per_source.sum())
-    operations = int(np.count_nonzero(arriving, axis=0) @ per_source)
-    binary = sent.dtype == bool or bool(((sent == 0) | (np.abs(sent) == 1)).all())
+    operations = int(np.count_nonzero(rows, axis=0) @ per_source)
+    if spikes is None:
+        accumulates = int(np.count_nonzero(np.abs(rows) == 1, axis=0) @ per_source)
+    else:
+        accumulates = operations if spikes else 0
+    pairs = int(np.prod(next(iter(taps.values())).shape))
+    kept = np.max([delay * (fan > 0) for delay, fan in fans.items()], axis=0)
     return LayerCount(
         synapses=samples * synapses,
-        dense_operations=len(arriving) * synapses,
-        effective_macs=0 if binary else operations,
-        effective_acs=operations if binary else 0,
-        possible_synapses=samples * operator.shape[0] * operator.shape[1],
+        dense_operations=samples * steps * synapses,
+        effective_macs=operations - accumulates,
+        effective_acs=accumulates,
+        possible_synapses=samples * (pairs + synapses - connected(taps, synapses)),
+        delayed_messages=samples * int(kept.sum()),
     )
+
+
+def connected(taps: Mapping[int, Operator], synapses: int) -> int:
+    """Pairs of a source and a neuron with a synapse, of any delay."""
+    if len(taps) == 1:
+        return synapses
+    found: sparse.csr_matrix = sum(expanded(operator, 0) != 0 for operator in taps.values())
+    return int(np.count_nonzero(found.data))
 
 
 def fan_out(operator: Operator) -> NDArray[np.int64]:

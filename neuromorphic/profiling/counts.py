@@ -86,7 +86,7 @@ def spiking_workload(
     counts, weights = list(layers.values()), encoder.weights
     fired = sum(count.spikes for count in counts)
     both = Operations(
-        mac=sum(count.effective_macs for count in counts) / encoder.steps,
+        mac=counts[0].synaptic_operations / encoder.steps,
         neuron_update=sum(count.neuron_updates for count in counts),
         firing=fired,
         spike=fired,
@@ -98,7 +98,7 @@ def spiking_workload(
     handed = 2 * encoder.steps * edges * sum(weight.shape[0] for weight in weights[1:])
     return Workload(
         factored=both + Operations(ac=transformed, elementwise=handed),
-        unrolled=both + Operations(ac=sum(count.effective_acs for count in counts)),
+        unrolled=both + Operations(ac=sum(count.effective_acs for count in counts[1:])),
     )
 
 

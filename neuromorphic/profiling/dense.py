@@ -31,8 +31,7 @@ PER_OUTPUT = {
 }  # fmt: skip
 """Arithmetic operators and how often they compute for each number that they give."""
 
-PER_INPUT = (aten.sum, aten.mean, aten.amax, aten.max, aten.prod, aten.linalg_vector_norm, aten.avg_pool2d,
-             aten.max_pool2d_with_indices, aten._adaptive_avg_pool2d)  # fmt: skip
+PER_INPUT = (aten.sum, aten.mean, aten.amax, aten.max, aten.prod, aten.linalg_vector_norm)
 """Operators that reduce: one computation for each number that they take."""
 
 SCATTERS = {aten.index_add: 3, aten.index_add_: 3, aten.scatter_add: 3, aten.scatter_add_: 3,
@@ -58,9 +57,52 @@ def _of_argument(place: int) -> Callable[..., int]:
     return count
 
 
+def _windows(x: Tensor, out: Tensor, pairs: Callable[[int, int, int], int]) -> int:
+    """Numbers in all windows; ``pairs`` gives those of one axis, by its number (0, 1) and sizes before and after."""
+    if not out.is_floating_point():
+        return 0
+    return pairs(0, x.shape[-2], out.shape[-2]) * pairs(1, x.shape[-1], out.shape[-1]) * out.shape[:-2].numel()
+
+
+def _of_pooling(x: Tensor, size: list[int], *rest: Any, out_val: Any = None, **kwargs: Any) -> int:
+    """avg_pool2d and max_pool2d: what lies in the padding is no number."""
+    out = out_val[0] if isinstance(out_val, tuple | list) else out_val
+    stride, padding, dilation = (*rest, *((),) * 3)[:3]
+    # In the place of max_pool2d's dilation avg_pool2d has a bool.
+    dilation = dilation if isinstance(dilation, tuple | list) else ()
+
+    def pairs(axis: int, before: int, after: int) -> int:
+        kernel = _axis(size, axis, 1)
+        step, pad, apart = (_axis(v, axis, d) for v, d in ((stride, kernel), (padding, 0), (dilation, 1)))
+        return sum(0 <= k * step + tap * apart - pad < before for k in range(after) for tap in range(kernel))
+
+    return _windows(x, out, pairs)
+
+
+def _of_adaptive_pooling(x: Tensor, *_: Any, out_val: Any = None, **kwargs: Any) -> int:
+    """Windows of nearly the same size, which overlap where the sizes do not divide."""
+    return _windows(
+        x,
+        out_val,
+        lambda _, before, after: sum(-(-(k + 1) * before // after) - k * before // after for k in range(after)),
+    )
+
+
+_of_pooling._get_raw = _of_adaptive_pooling._get_raw = True  # type: ignore[attr-defined]
+
+
+def _axis(values: Any, axis: int, default: int) -> int:
+    """One of two numbers; a single one stands for both."""
+    return int(values[min(axis, len(values) - 1)]) if values else default
+
+
 ARITHMETIC: dict[Any, Callable[..., int]] = {
     **{operator: _per_output(times) for times, operators in PER_OUTPUT.items() for operator in operators},
     **{operator: _of_argument(0) for operator in PER_INPUT},
+    # Windows may overlap: one computation for each number in each window.
+    aten.avg_pool2d: _of_pooling,
+    aten.max_pool2d_with_indices: _of_pooling,
+    aten._adaptive_avg_pool2d: _of_adaptive_pooling,
     **{operator: _of_argument(place) for operator, place in SCATTERS.items()},
 }
 
@@ -71,7 +113,8 @@ def count_operations(call: Callable[[], object]) -> Operations:
 
     Matrix products, convolutions and attention by :class:`torch.utils.flop_counter.FlopCounterMode`, two flops a
     multiply-accumulate; all other arithmetic by :data:`ARITHMETIC`, graph aggregation included. Zeros count as any
-    number. Moving and comparing numbers, and embeddings, which are look-ups, do not count.
+    number, also those that a convolution is padded with; the bias of a product is taken as part of it. Moving and
+    comparing numbers, and embeddings, which are look-ups, do not count.
     """
     counter = FlopCounterMode(display=False, custom_mapping=ARITHMETIC)
     # Attention by its definition: its fused CPU kernel is unknown to the counter.

@@ -13,8 +13,8 @@ from rich.table import Table
 from neuromorphic.profiling.plots import accuracy_and_energy, energy_by_part, firing_over_time, png
 
 COLUMNS = ("neurons", "spikes", "firing_rate", "synaptic_operations", "effective_macs", "effective_acs",
-           "dense_operations", "neuron_updates", "activation_sparsity", "connection_sparsity",
-           "weight_bytes_per_image", "state_bytes_per_image")  # fmt: skip
+           "dense_operations", "neuron_updates", "bias_additions", "delayed_messages", "activation_sparsity",
+           "connection_sparsity", "weight_bytes_per_image", "state_bytes_per_image")  # fmt: skip
 
 
 def number(value: object) -> str:

@@ -19,7 +19,7 @@ from gshn.encoders.spiking import SpikingGraphEncoder
 from gshn.errors import CheckpointError
 from gshn.model import GSHN
 from neuromorphic.backends import Precision
-from neuromorphic.execution.operations import LayerCount
+from neuromorphic.execution.operations import NOT_COUNTED, LayerCount
 from neuromorphic.export.images import graph_inputs
 from neuromorphic.profiling.counts import ImageCount, Parts, Source, count_images, count_parts, totals
 from neuromorphic.profiling.dense import count_operations
@@ -177,7 +177,7 @@ def report_of(
             part: {"in_total": part not in ALTERNATIVES, **{side: asdict(getattr(own, side)) for side in
                    ("factored", "unrolled")}} for part, own in workloads.items()
         },
-        "not_counted": main.parts.not_counted,
+        "not_counted": main.parts.not_counted | NOT_COUNTED,
         "energy": energy,
         "energy_models": {name: asdict(model) for name, model in models.items()},
         "totals": {
@@ -217,6 +217,8 @@ def layer_row(name: str, count: LayerCount, main: Profile, precision: Precision)
         "effective_acs": count.effective_acs,
         "dense_operations": count.dense_operations,
         "neuron_updates": count.neuron_updates,
+        "bias_additions": count.bias_additions,
+        "delayed_messages": count.delayed_messages,
         "synapses": count.synapses,
         "activation_sparsity": count.activation_sparsity,
         "connection_sparsity": count.connection_sparsity,

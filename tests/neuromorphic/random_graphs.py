@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import nir
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scenarios import DT, STEPS
 
-from neuromorphic.compiler.network import Network
+from neuromorphic.compiler.lower import unite as unite  # of use with them
 
 NEURONS = ("IF", "LIF", "CubaLIF", "Threshold", "I", "LI", "CubaLI")
 GRADED = ("I", "LI", "CubaLI")
@@ -232,22 +232,3 @@ def nest(
         type_check=False,
     )
     return {**nodes, name: inner}, edges
-
-
-def unite(networks: dict[str, Network]) -> Network:
-    """Networks as one, of which nothing is connected with another's: one Lava run for all."""
-
-    def rename(name: str, of: str) -> str:
-        return f"{of}/{name}"
-
-    first = next(iter(networks.values()))
-    return Network(
-        inputs={rename(n, of): shape for of, net in networks.items() for n, shape in net.inputs.items()},
-        populations=tuple(replace(p, name=rename(p.name, of)) for of, net in networks.items() for p in net.populations),
-        projections=tuple(
-            replace(p, source=rename(p.source, of), target=rename(p.target, of))
-            for of, net in networks.items()
-            for p in net.projections
-        ),
-        dt=first.dt,
-    )

@@ -14,7 +14,7 @@ from scenarios import DT, SCENARIOS, chain, lif, relay
 
 from gshn.errors import ConfigError
 from neuromorphic import check
-from neuromorphic.conversion.support import primitives, support_table
+from neuromorphic.conversion.support import primitives
 from neuromorphic.errors import UnsupportedGraphError
 from neuromorphic.nir_file import write_nir
 
@@ -62,17 +62,14 @@ def test_bad_input_ends_with_status_2(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert run.returncode == 2 and run.stderr.startswith("error: ") and run.stderr.count("\n") == 1
 
 
-def test_support_is_printed_without_a_graph(
+@pytest.mark.lava
+def test_support_is_printed_without_a_graph_and_is_the_readmes_table(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as exit_:
         call(monkeypatch, "--support")
     assert exit_.value.code == 0
-    assert capsys.readouterr().out.strip() == support_table()
-
-
-def test_the_readmes_table_is_the_codes() -> None:
     text = README.read_text()
     begin, end = "<!-- python -m neuromorphic.check --support -->\n", "\n<!-- end -->"
-    assert text[text.index(begin) + len(begin) : text.index(end)].strip() == support_table()
+    assert text[text.index(begin) + len(begin) : text.index(end)].strip() == capsys.readouterr().out.strip()
     assert all(f"| {name} |" in text for name in primitives())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,27 @@ def test_the_report_counts_spikes_and_synaptic_operations(
     assert (report["batch"], report["steps"], report["dt"]) == (1, STEPS, DT)
     assert report["reset"] == {"lif_0": "zero", "lif_1": "zero"}
     assert "100.0000 %" in capsys.readouterr().out
+
+
+def test_the_report_says_what_biases_and_delays_cost(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nodes = {
+        "input": nir.Input(np.array([2])),
+        "affine": nir.Affine(np.ones((2, 2)), np.array([0.5, 0.0])),
+        "delay": nir.Delay(np.array([3 * DT, 0.0])),
+        "lif": lif(2),
+        "output": nir.Output(np.array([2])),
+    }
+    write_nir(tmp_path / "model.nir", nir.NIRGraph(nodes, list(pairwise(nodes)), metadata={"dt": DT}))
+    np.savez(tmp_path / "in.npz", input=np.ones((2, STEPS, 2)))
+    call(monkeypatch, run, "--nir", tmp_path / "model.nir", "--input", tmp_path / "in.npz", "--out", tmp_path / "o.npz")
+    report = json.loads((tmp_path / "o.json").read_text())
+    # Two samples: the one bias from step 3 on; both inputs are kept for three steps.
+    assert report["bias_additions"] == {"lif": 2 * (STEPS - 3), "output": 0}
+    assert report["delayed_messages"] == {"lif": 2 * 2 * 3, "output": 0}
+    assert set(report["not_counted"]) == {"biases", "delays"}
+    assert f"{2 * (STEPS - 3)} biases added in updates, 12 messages kept for delays" in capsys.readouterr().out
 
 
 @pytest.mark.lava

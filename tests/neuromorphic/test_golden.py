@@ -1,11 +1,13 @@
-"""Files that nir 1.0.4 and nir 1.0.8 wrote are read by whichever nir is installed, and run.
+"""Files that nir 1.0.4, 1.0.5, 1.0.6 and 1.0.8 wrote are read by whichever nir is installed, and run.
 
-``make test-peers`` runs this in environments with nir 1.0.4 and 1.0.8; it needs neither PyTorch nor Lava.
+``make test-peers`` runs this with each nir from 1.0.4 to 1.0.8; it needs neither PyTorch nor Lava. nir 1.0.7 writes
+what 1.0.6 writes.
 """
 
 from __future__ import annotations
 
 import gzip
+import inspect
 import json
 from pathlib import Path
 
@@ -45,7 +47,8 @@ def path(request: pytest.FixtureRequest) -> Path:
 def test_every_primitive_is_in_the_files_of_its_version() -> None:
     primitives = {"Affine", "Linear", "Scale", "Conv1d", "Conv2d", "SumPool2d", "AvgPool2d", "Flatten", "Delay"}
     primitives |= {"Threshold", "I", "LI", "IF", "LIF", "CubaLIF", "Input", "Output"}
-    for version, own in {"1.0.4": primitives, "1.0.8": primitives | {"CubaLI"}}.items():
+    later = primitives | {"CubaLI"}
+    for version, own in {"1.0.4": primitives, "1.0.5": later, "1.0.6": later, "1.0.8": later}.items():
         networks = json.loads((GOLDEN / version / "parameters.json").read_text())
         assert {node["type"] for nodes in networks.values() for node in nodes.values()} == own
         assert sorted(networks) == sorted(name_of(path) for path in FILES if path.parent.name == version)
@@ -64,7 +67,7 @@ def test_parameters_are_those_that_were_written(path: Path, tmp_path: Path) -> N
             if key in ("input_type", "output_type"):
                 (read_back,), (value,) = read_back.values(), value.values()
             if read_back is None:
-                assert path.parent.name == "1.0.8" and name in ("conv_2", "flatten")  # removed from the file
+                assert path.parent.name != "1.0.4" and name in ("conv_2", "flatten")  # removed from the file
             elif isinstance(value, str):
                 assert read_back == value
             else:
@@ -74,7 +77,7 @@ def test_parameters_are_those_that_were_written(path: Path, tmp_path: Path) -> N
     assert compared >= 4
 
 
-def test_spikes_are_the_same_from_both_versions(path: Path, tmp_path: Path) -> None:
+def test_spikes_are_the_same_from_every_version(path: Path, tmp_path: Path) -> None:
     name = name_of(path)
     with np.load(GOLDEN / "expected.npz") as file:
         expected = {key.removeprefix(f"{name}/"): array for key, array in file.items() if key.startswith(f"{name}/")}
@@ -89,7 +92,7 @@ def test_spikes_are_the_same_from_both_versions(path: Path, tmp_path: Path) -> N
 
 
 def test_metadata_are_read_from_graphs_and_nodes(tmp_path: Path) -> None:
-    for version in ("1.0.4", "1.0.8"):
+    for version in ("1.0.4", "1.0.5", "1.0.6", "1.0.8"):
         graph = read(GOLDEN / version / "feed_forward.nir.gz", tmp_path)
         assert graph.metadata["dt"] == DT and graph.metadata["reset"] == "zero"
         assert graph.nodes["affine"].metadata == {}
@@ -100,10 +103,25 @@ def test_metadata_are_read_from_graphs_and_nodes(tmp_path: Path) -> None:
 
 
 def test_a_reset_potential_is_not_lost_on_the_way(tmp_path: Path) -> None:
-    """nir 1.0.4 has no field for it."""
-    graph = flatten(read(GOLDEN / "1.0.8" / "reset.nir.gz", tmp_path))
-    for neurons in graph.neurons:
-        assert (graph.nodes[neurons].parameters["v_reset"] != 0).any()
+    """nir 1.0.4 and 1.0.5 have no field for it."""
+    for version in ("1.0.6", "1.0.8"):
+        graph = flatten(read(GOLDEN / version / "reset.nir.gz", tmp_path))
+        for neurons in graph.neurons:
+            assert (graph.nodes[neurons].parameters["v_reset"] != 0).any()
+
+
+def test_a_missing_reset_potential_is_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nir 1.0.6 has a field for it and no default: the class is given zeros."""
+    if "v_reset" in inspect.signature(nir.LIF).parameters:
+        from neuromorphic import nir_file
+
+        class LIF(nir.LIF):
+            def __init__(self, *, v_reset: np.ndarray, **own: object) -> None:
+                super().__init__(v_reset=v_reset, **own)
+
+        monkeypatch.setattr(nir_file, "NODE_TYPES", {**nir_file.NODE_TYPES, "LIF": LIF})
+    nodes = read(GOLDEN / "1.0.4" / "feed_forward.nir.gz", tmp_path).nodes
+    assert not np.any(getattr(nodes["lif"], "v_reset", 0)) and not np.any(getattr(nodes["cuba"], "v_reset", 0))
 
 
 def test_a_node_that_the_installed_nir_lacks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -210,12 +210,14 @@ def test_golden_files_with_the_oldest_and_newest_nir(peer: str, version: str) ->
     pytest_with(environment(peer), version, "test_golden.py")
 
 
-def test_reading_and_exporting_with_the_oldest_nir() -> None:
-    old = ENVIRONMENTS / "nir-1.0.4"
-    if not old.exists():
-        pytest.skip(f"{old} is not there: make test-peers")
-    exporting = "export/test_to_nir.py::test_the_graph_gives_the_encoders_spikes"
-    pytest_with(Path(sys.executable), "1.0.4", "test_golden.py", exporting, path=old)
+@pytest.mark.parametrize("version", ["1.0.4", "1.0.5", "1.0.6", "1.0.7", "1.0.8"])
+def test_reading_writing_and_exporting_with_every_nir(version: str) -> None:
+    folder = ENVIRONMENTS / f"nir-{version}"
+    if not folder.exists():
+        pytest.skip(f"{folder} is not there: make test-peers")
+    supported = "conversion/test_support.py::test_without_lava_nothing_is_claimed_of_it"
+    files = ("test_golden.py", "test_nir_file.py", "test_shapes.py", "export/test_to_nir.py", supported)
+    pytest_with(Path(sys.executable), version, *files, path=folder)
 
 
 def pytest_with(python: Path, version: str, *files: str, path: Path | None = None) -> None:

@@ -7,8 +7,9 @@ build it: scalars and arrays, missing v_reset (nir 1.0.4 has none), shapes given
 They are compressed because HDF5 spends 2 KB on every array. ``parameters.json`` holds the parameters as they stand
 here, not as nir reads them back.
 
-What nir 1.0.4 does not have (CubaLI, v_reset, metadata of some nodes) is left out there; so are scalars in 1.0.8, which
-cannot write them. Neither can write a missing shape, which both can read: it is removed from the file afterwards.
+What a version does not have is left out there: CubaLI and metadata of some nodes in nir 1.0.4, v_reset in 1.0.4 and
+1.0.5, scalars in 1.0.8, which cannot write them; 1.0.6 wants v_reset and gets zeros. None can write a missing shape,
+which all can read: it is removed from the file afterwards. nir 1.0.7 writes what 1.0.6 writes.
 
     python make_golden.py expected
 
@@ -18,6 +19,7 @@ then writes ``expected.npz`` with our reference simulator: a random input of eve
 from __future__ import annotations
 
 import gzip
+import inspect
 import json
 import sys
 import tempfile
@@ -30,6 +32,13 @@ import nir
 import numpy as np
 
 NEW = hasattr(nir, "CubaLI")
+"""Since nir 1.0.5."""
+V_RESET = "v_reset" in inspect.signature(nir.LIF).parameters
+"""Since nir 1.0.6."""
+NEEDS_V_RESET = V_RESET and inspect.signature(nir.LIF).parameters["v_reset"].default is inspect.Parameter.empty
+"""In nir 1.0.6."""
+SCALARS = "compression" not in inspect.signature(nir.write).parameters
+"""Until nir 1.0.7."""
 DT = 1e-3
 METADATA = {"dt": DT, "reset": "zero"}
 RANDOM = np.random.default_rng(0)
@@ -84,7 +93,7 @@ def feed_forward() -> dict[str, tuple[str, dict[str, Any]]]:
 
 def images() -> dict[str, tuple[str, dict[str, Any]]]:
     """Convolutions and pooling: kernels that are not square, groups, strides, padding as numbers, pairs and words."""
-    scalar = {} if NEW else {"tau": np.float64(0.005), "r": np.float64(2.0), "v_leak": np.float64(0.0)}
+    scalar = {} if not SCALARS else {"tau": np.float64(0.005), "r": np.float64(2.0), "v_leak": np.float64(0.0)}
     shape = (4, 6, 7)
     lif = scalar or {"tau": np.full(shape, 0.005), "r": np.full(shape, 2.0), "v_leak": np.zeros(shape)}
     threshold = np.float64(0.25) if scalar else np.full(shape, 0.25)
@@ -142,7 +151,11 @@ def lines() -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 def built(nodes: dict[str, tuple[str, dict[str, Any]]]) -> dict[str, nir.NIRNode]:
-    return {name: getattr(nir, kind)(**fields) for name, (kind, fields) in nodes.items()}
+    def whole(kind: str, fields: dict[str, Any]) -> dict[str, Any]:
+        missing = NEEDS_V_RESET and kind in ("IF", "LIF", "CubaLIF") and "v_reset" not in fields
+        return fields | ({"v_reset": np.zeros_like(fields["v_threshold"])} if missing else {})
+
+    return {name: getattr(nir, kind)(**whole(kind, fields)) for name, (kind, fields) in nodes.items()}
 
 
 def graph(nodes: dict[str, nir.NIRNode], edges: list[tuple[str, str]], **options: Any) -> nir.NIRGraph:
@@ -182,6 +195,7 @@ def main() -> None:
     networks["nested"] = outer | {f"layer.{name}": own for name, own in inner.items()}
     del networks["nested"]["layer"]
 
+    # Drawn in every version, so that those that have both draw the same numbers.
     if NEW:
         reset = {
             "input": node("Input", input_type={"input": np.array([4])}),
@@ -204,9 +218,12 @@ def main() -> None:
             "output": node("Output", output_type={"output": np.array([4])}),
         }
         for name, own in {"reset": reset, "cuba_li": cuba_li}.items():
+            if name == "reset" and not V_RESET:
+                continue
             graphs[name] = graph(built(own), list(pairwise(own)), metadata=dict(METADATA))
             networks[name] = own
-        graphs["reset"].nodes["linear"].metadata["comment"] = "text"
+        if V_RESET:
+            graphs["reset"].nodes["linear"].metadata["comment"] = "text"
 
     for name, own in graphs.items():
         with tempfile.TemporaryDirectory() as temporary:
@@ -228,7 +245,7 @@ def main() -> None:
 
 
 def expect() -> None:
-    """Inputs are whole sixteenths, and the same for both versions' files."""
+    """Inputs are whole sixteenths, and the same for every version's files."""
     from neuromorphic.execution.reference import simulate
     from neuromorphic.graph import flatten
     from neuromorphic.nir_file import read_nir

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import jsonschema
 import pytest
@@ -31,6 +33,7 @@ from neuromorphic.profiling.energy import Operations, Workload, joules, load_mod
 from neuromorphic.profiling.report import profile, relu_twin
 
 SCHEMA = json.loads((files("neuromorphic.profiling") / "report.schema.json").read_text())
+Pair = tuple[int, int]
 TWIN = ["model.spiking.neuron=relu", "model.spiking.steps=1", "objectives.spike_contrast=0", "objectives.firing_rate=0"]
 
 
@@ -114,6 +117,77 @@ def test_operators_are_counted() -> None:
     assert count_operations(lambda: convolution(image)).mac == 2 * 25 * 6 * 27
 
 
+def edges_of_windows(shape: tuple[int, int], out: tuple[int, int], window: Callable[[int, int, int], range]) -> int:
+    """Numbers in all windows of a picture, one by one; ``window`` gives a window's places along an axis."""
+    count = 0
+    for row in range(out[0]):
+        for column in range(out[1]):
+            for y in window(0, row, out[0]):
+                for x in window(1, column, out[1]):
+                    count += 0 <= y < shape[0] and 0 <= x < shape[1]
+    return count
+
+
+@pytest.mark.parametrize(
+    ("module", "stride", "padding", "dilation", "kernel"),
+    [
+        (nn.AvgPool2d(2), (2, 2), (0, 0), (1, 1), (2, 2)),
+        (nn.AvgPool2d((3, 2), stride=1, padding=(1, 0)), (1, 1), (1, 0), (1, 1), (3, 2)),
+        (nn.AvgPool2d(3, stride=2, padding=1, ceil_mode=True), (2, 2), (1, 1), (1, 1), (3, 3)),
+        (nn.MaxPool2d(3, stride=2, padding=1), (2, 2), (1, 1), (1, 1), (3, 3)),
+        (nn.MaxPool2d((2, 3), dilation=2), (2, 3), (0, 0), (2, 2), (2, 3)),
+    ],
+    ids=str,
+)
+def test_pooling_is_counted_window_by_window(
+    module: nn.Module, stride: Pair, padding: Pair, dilation: Pair, kernel: Pair
+) -> None:
+    image = torch.randn(2, 3, 7, 9)
+
+    def window(axis: int, k: int, _: int) -> range:
+        first = k * stride[axis] - padding[axis]
+        return range(first, first + kernel[axis] * dilation[axis], dilation[axis])
+
+    edges = edges_of_windows((7, 9), tuple(module(image).shape[-2:]), window)
+    assert count_operations(lambda: module(image)) == Operations(elementwise=2 * 3 * edges)
+
+
+@pytest.mark.parametrize("out", [(3, 4), (7, 9), (1, 2)])
+def test_adaptive_pooling_is_counted_window_by_window(out: Pair) -> None:
+    image, module = torch.randn(2, 3, 7, 9), nn.AdaptiveAvgPool2d(out)
+
+    def window(axis: int, k: int, count: int) -> range:
+        n = (7, 9)[axis]
+        return range(k * n // count, -(-(k + 1) * n // count))
+
+    edges = edges_of_windows((7, 9), out, window)
+    assert count_operations(lambda: module(image)) == Operations(elementwise=2 * 3 * edges)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"groups": 2},
+        {"stride": (2, 3)},
+        {"dilation": (2, 1)},
+        {"padding": (1, 2)},
+        {"padding": 1, "groups": 4, "stride": 2},
+    ],
+    ids=str,
+)
+def test_convolutions_are_counted_edge_by_edge(options: dict[str, Any]) -> None:
+    """Those to the padding's zeros included, as PyTorch computes them."""
+    convolution, image = nn.Conv2d(4, 8, (3, 2), **options), torch.randn(2, 4, 7, 9)
+    edges = 0
+    for _ in range(2):
+        for _ in range(8):
+            for _ in range(convolution(image)[0, 0].numel()):
+                for _ in range(4 // options.get("groups", 1)):
+                    edges += 3 * 2
+    assert count_operations(lambda: convolution(image)) == Operations(mac=edges)
+
+
 def test_the_graph_attention_path_is_counted(tiny) -> None:
     model = tiny[0]
     small, large = (Batch.from_data_list([random_graph(6, 0)] * k) for k in (1, 3))
@@ -151,6 +225,8 @@ def test_the_command_reports(
     for layer in report["layers"]:
         assert layer["neuron_updates"] == layer["neurons"] * report["steps"]
         assert layer["spikes"] == sum(layer["spikes_per_step"]) > 0
+        assert layer["bias_additions"] > 0 and layer["delayed_messages"] == 0
+    assert {"biases", "delays"} <= set(report["not_counted"])
     for key in ("spikes", "synaptic_operations", "neuron_updates"):
         whole = sum(layer[key] for layer in report["layers"])
         assert report["totals"][key] == whole == sum(image[key] for image in report["per_image"])
