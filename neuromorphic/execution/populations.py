@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from neuromorphic.compiler.network import GRADED, LIF, SUBTRACT, SUM, Network, Population
+from neuromorphic.compiler.network import GRADED, LIF, SUBTRACT, SUM, Network, Population, repeat
+from neuromorphic.compiler.operators import prepared
 from neuromorphic.compiler.quantize import (
     ACCUMULATOR_LIMIT,
     ALIGNMENT,
@@ -46,14 +47,15 @@ class Overflow:
 
 @dataclass(frozen=True)
 class PopulationRun:
-    """What a run of a network gave.
+    """What a run of a network gave; of a batch every array has a leading axis of samples, (B, T, M).
 
     Attributes:
-        sent: Messages of every population, shape (T, M): spikes, graded values, outputs; integers in fixed point.
+        sent: Messages of every population, shape (T, M): spikes as bool, graded values, outputs; integers in fixed
+            point.
         potentials: Of the populations asked for, after each step, shape (T, M), in NIR's units.
         peaks: Likewise before the reset, in the units of the network's potential; float networks only.
-        ranges: What was observed.
-        overflow: By population, in fixed point.
+        ranges: What was observed, in all samples.
+        overflow: By population, in fixed point, summed over the samples.
     """
 
     sent: dict[str, NDArray]
@@ -63,63 +65,100 @@ class PopulationRun:
     overflow: dict[str, Overflow] = field(default_factory=dict)
 
 
-def run(network: Network, inputs: Mapping[str, NDArray], potentials: Collection[str] = ()) -> PopulationRun:
+def run(
+    network: Network, inputs: Mapping[str, NDArray], potentials: Collection[str] = (), batched: bool = False
+) -> PopulationRun:
     """Run a network from rest.
 
     Float networks by the equations of :class:`~neuromorphic.compiler.network.Population`, fixed-point ones by
-    :func:`fixed_step`, bit for bit as Lava's models.
+    :func:`fixed_step`, bit for bit as Lava's models. A sample's records do not depend on the batch that it is in. Sums
+    are made in one order: the bias, then what each projection brings, of which the longest delay comes first.
 
     Args:
         network: Float or fixed.
-        inputs: By name, shape (T, n); in fixed point the values before they become messages.
+        inputs: By name, shape (T, *shape); in fixed point the values before they become messages.
         potentials: Populations whose potentials are recorded.
+        batched: Whether inputs are those of B samples, shape (B, T, *shape), and so is what comes back.
     """
+    batch, flat = side_by_side(inputs, batched)
+    steps = len(next(iter(flat.values())))
+    network = repeat(network, batch or 1)
     fixed = isinstance(network, FixedNetwork)
-    steps = len(next(iter(inputs.values())))
     sent: dict[str, NDArray] = {}
-    for name, x in inputs.items():
-        flat = np.asarray(x, np.float64).reshape(steps, -1)
-        sent[name] = network.messages(name, flat).astype(np.int64) if isinstance(network, FixedNetwork) else flat
+    for name, x in flat.items():
+        sent[name] = network.messages(name, x) if isinstance(network, FixedNetwork) else x
     dtype = np.int64 if fixed else np.float64
-    sent |= {p.name: np.zeros((steps, p.size), dtype) for p in network.populations}
+    sent |= {p.name: np.zeros((steps, p.size), bool if p.spikes else dtype) for p in network.populations}
     cells: dict[str, Any] = {p.name: rest(p) for p in network.populations}
-    into = {p.name: network.into(p.name) for p in network.populations}
+    into = {
+        p.name: [
+            # The longest delay first: in the order in which Lava's synapses add up what waits.
+            (
+                projection,
+                {delay: prepared(operator) for delay, operator in sorted(projection.taps.items(), reverse=True)},
+            )
+            for projection in network.into(p.name)
+        ]
+        for p in network.populations
+    }
     overflow = {p.name: Overflow() for p in network.populations if fixed}
-    traces: dict[str, list[NDArray]] = {name: [] for name in potentials}
-    peaks: dict[str, list[NDArray]] = {name: [] for name in potentials}
+    size = {p.name: p.size for p in network.populations}
+    traces = {name: np.zeros((steps, size[name])) for name in size if name in potentials}
+    peaks = {name: np.zeros_like(rows) for name, rows in traces.items() if not fixed}
     current = dict.fromkeys(cells, 0.0)
     potential = dict.fromkeys(cells, 0.0)
     for t in tqdm(range(steps), "populations", unit="step", leave=False, delay=2):
         for p in network.populations:
             a: Any = p.bias.at(t).astype(dtype) if p.bias.start else np.zeros(p.size, dtype)
-            for projection in into[p.name]:
-                for delay, operator in projection.taps.items():
+            for projection, taps in into[p.name]:
+                arrived: Any = 0
+                for delay, operator in taps.items():
                     if t < delay:
                         continue
-                    total: Any = operator.dot(sent[projection.source][t - delay])
+                    total: Any = operator.dot(sent[projection.source][t - delay].astype(dtype))
                     if isinstance(projection, FixedProjection):
                         overflow[p.name].accumulated += int((np.abs(total) > ACCUMULATOR_LIMIT).sum())
                         total = shift(total, projection.weight_exp)
-                    a = a + total
+                    arrived = arrived + total
+                a = a + arrived
             if isinstance(p, FixedPopulation):
                 message, cells[p.name] = fixed_step(p, a, cells[p.name], overflow[p.name])
             else:
                 message, cells[p.name], w = float_step(p, a, cells[p.name])
-                current[p.name] = max(current[p.name], np.abs(cells[p.name][0]).max(initial=0.0))
-                potential[p.name] = max(potential[p.name], np.abs(w).max(initial=0.0))
+                current[p.name] = max(current[p.name], largest(cells[p.name][0]))
+                potential[p.name] = max(potential[p.name], largest(w))
                 if p.name in peaks:
-                    peaks[p.name].append(w)
+                    peaks[p.name][t] = w
             sent[p.name][t] = message
             if p.name in traces:
-                traces[p.name].append(potential_of(p, cells[p.name]))
-    ranges = Ranges({name: float(np.abs(x).max(initial=0.0)) for name, x in sent.items()}, current, potential)
+                traces[p.name][t] = potential_of(p, cells[p.name])
+    ranges = Ranges({name: largest(x) for name, x in sent.items()}, current, potential)
     return PopulationRun(
-        {p.name: sent[p.name] for p in network.populations},
-        {name: np.array(rows).reshape(steps, -1) for name, rows in traces.items()},
-        {name: np.array(rows).reshape(steps, -1) for name, rows in peaks.items() if rows},
+        {p.name: by_sample(sent[p.name], batch) for p in network.populations},
+        {name: by_sample(rows, batch) for name, rows in traces.items()},
+        {name: by_sample(rows, batch) for name, rows in peaks.items()},
         ranges,
         overflow,
     )
+
+
+def side_by_side(inputs: Mapping[str, NDArray], batched: bool) -> tuple[int | None, dict[str, NDArray[np.float64]]]:
+    """Inputs of shape (T, *shape) as (T, n), or of B samples, shape (B, T, *shape), as (T, B n); B, or None."""
+    arrays = {name: np.asarray(x, np.float64) for name, x in inputs.items()}
+    if not batched:
+        return None, {name: x.reshape(len(x), -1) for name, x in arrays.items()}
+    batch, steps = next(iter(arrays.values())).shape[:2]
+    return batch, {name: x.swapaxes(0, 1).reshape(steps, -1) for name, x in arrays.items()}
+
+
+def by_sample(rows: NDArray, batch: int | None) -> NDArray:
+    """Rows of a run of B samples, shape (T, B M), sample by sample, (B, T, M); None leaves them as they are."""
+    return rows if batch is None else rows.reshape(len(rows), batch, -1).swapaxes(0, 1)
+
+
+def largest(x: NDArray) -> float:
+    """Largest absolute value; 0 where there is none."""
+    return float(max(x.max(), -x.min() if x.dtype != bool else 0)) if x.size else 0.0
 
 
 def rest(p: Population) -> tuple[NDArray, ...]:

@@ -20,7 +20,7 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from numpy.typing import NDArray
 
 from neuromorphic.backends import Precision, Simulation, simulate
-from neuromorphic.compiler.lower import lower, pack
+from neuromorphic.compiler.lower import lower
 from neuromorphic.compiler.network import Network
 from neuromorphic.compiler.quantize import MESSAGE_LIMIT, FixedNetwork, Ranges, quantize
 from neuromorphic.compiler.schedule import schedule
@@ -79,11 +79,8 @@ def compile(
         raise UnsupportedGraphError(f"precision '{precision}' is unknown; choose float or fixed")
     if calibration is None:
         raise UnsupportedGraphError("fixed point needs calibration inputs: compile(..., calibration={'input': x, ...})")
-    batch, steps = check_inputs(graph, calibration)
-    side_by_side = {
-        name: np.concatenate([x[b].reshape(steps, -1) for b in range(batch)], axis=1) for name, x in calibration.items()
-    }
-    ranges = populations.run(pack([network] * batch) if batch > 1 else network, side_by_side).ranges
+    check_inputs(graph, calibration)
+    ranges = populations.run(network, calibration, batched=True).ranges
     return CompiledFixed(graph=graph, network=quantize(network, ranges), stock=stock, ranges=ranges)
 
 
