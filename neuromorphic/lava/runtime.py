@@ -35,7 +35,7 @@ PR_SET_PDEATHSIG = 1
 """Of Linux' prctl: the signal that a process gets when its parent ends."""
 LOOK_SECONDS = 0.05
 """How often processes are looked after while steps are run."""
-LAST_WORDS_SECONDS = 5.0
+LAST_WORDS_SECONDS = 60.0
 """How long an exception that Lava announces may take to arrive."""
 
 
