@@ -226,7 +226,7 @@ def samples_of(x: NDArray) -> int:
 
 def largest_of(x: NDArray) -> int:
     """Largest absolute value of integers or spikes."""
-    return max(int(x.max(initial=0)), -int(x.min(initial=0)))
+    return 1 if x.dtype == bool else max(int(x.max(initial=0)), -int(x.min(initial=0)))
 
 
 def exact_number(bound: int) -> type:
@@ -236,10 +236,14 @@ def exact_number(bound: int) -> type:
     return np.float64 if bound < EXACT_IN_FLOAT64 else np.int64
 
 
+def sums_of(messages: np.dtype) -> np.dtype:
+    """Type of sums of integers: that of the messages, int32 at least, where they may wrap around; int64 of spikes."""
+    return np.dtype(np.int64) if messages.kind == "b" else np.result_type(messages, np.int32)
+
+
 def as_integers(y: NDArray, bound: int, messages: np.dtype) -> NDArray:
-    """Sums up to ``bound`` as integers of the messages' type, of int32 at least; they wrap around where it is small."""
-    result_type = np.result_type(messages, np.int32)
-    return (y if bound < 2**31 else y.astype(np.int64)).astype(result_type)
+    """Sums up to ``bound`` as integers, see :func:`sums_of`."""
+    return (y if bound < 2**31 else y.astype(np.int64)).astype(sums_of(messages))
 
 
 def _pass(left: sparse.csr_matrix, messages: NDArray) -> NDArray:
@@ -326,7 +330,7 @@ class Prepared:
     BLAS, whose order depends on the number of rows, is left to integers: their sums are exact in any order.
 
     Attributes:
-        matrix: Of one sample, shape (M, n), float64 or int32.
+        matrix: Of one sample, shape (M, n), float64 or int32, sorted, as products of matrices are not.
         times: Samples B.
     """
 
@@ -334,12 +338,16 @@ class Prepared:
     times: int = 1
 
     def dot(self, x: NDArray) -> NDArray:
-        """The product with a vector, shape (B n,) -> (B M,); integers come in the messages' type, of int32 at least."""
-        x = np.asarray(x).reshape(self.times, -1)
-        if self.matrix.dtype.kind == "f":
-            return self._multiply(x.astype(np.float64, copy=False)).reshape(-1)
+        """The product with a vector, shape (B n,) -> (B M,); of integers in the type that :func:`sums_of` says."""
+        integers = self.matrix.dtype.kind != "f"
+        if self.times == 1 and self.matrix.nnz < LARGE:
+            y = self._form(np.int64 if integers else np.float64).dot(x)
+            return y.astype(sums_of(x.dtype)) if integers else y
+        x = x.reshape(self.times, -1)
+        if not integers:
+            return self._multiply(x, np.float64).reshape(-1)
         bound = self._largest_row_sum * largest_of(x)
-        return as_integers(self._multiply(x.astype(exact_number(bound))), bound, x.dtype).reshape(-1)
+        return as_integers(self._multiply(x, exact_number(bound)), bound, x.dtype).reshape(-1)
 
     @cached_property
     def _largest_row_sum(self) -> int:
@@ -352,8 +360,7 @@ class Prepared:
     def _form(self, number: type) -> Any:
         """The transposed dense matrix of a full one, a large one by columns if there is one sample, else by rows."""
         if number not in self._forms:
-            # Products of matrices come unsorted. Arrays that are mapped from a file cannot be sorted in place.
-            form = self.matrix.sorted_indices().astype(number, copy=False)
+            form = self.matrix.astype(number, copy=False)
             if form.nnz * self.times >= LARGE:
                 if form.nnz >= FULL * form.shape[0] * form.shape[1]:
                     form = np.ascontiguousarray(form.toarray().T)
@@ -362,21 +369,31 @@ class Prepared:
             self._forms[number] = form
         return self._forms[number]
 
-    def _multiply(self, x: NDArray) -> NDArray:
-        """Messages of shape (B, n) -> (B, M)."""
-        form = self._form(x.dtype.type)
+    def _multiply(self, x: NDArray, number: type) -> NDArray:
+        """Messages of shape (B, n) -> (B, M), in arithmetic of type ``number``."""
+        form = self._form(number)
         if isinstance(form, np.ndarray):
-            blas = self.matrix.dtype.kind != "f" and x.dtype.kind == "f"
-            return x @ form if blas else sparse.csr_matrix(x) @ form
+            blas = self.matrix.dtype.kind != "f" and number is not np.int64
+            return x.astype(number) @ form if blas else _sparse(x, number) @ form
         if form.format == "csc" and len(active := np.flatnonzero(x)) <= FEW * x.size:
-            return form[:, active].dot(x[0, active])[None]
-        return form.dot(x.T).T
+            return form[:, active].dot(x[0, active].astype(number))[None]
+        return form.dot(x.T.astype(number)).T
+
+
+def _sparse(x: NDArray, number: type) -> sparse.csr_matrix:
+    """The entries other than 0 of messages of shape (B, n): what SciPy's constructor finds in four times as long."""
+    samples, sources = x.shape
+    there = np.flatnonzero(x if x.dtype == bool else x != 0)
+    starts = np.searchsorted(there, np.arange(samples + 1) * sources)
+    return sparse.csr_matrix((x.reshape(-1)[there].astype(number), there % max(sources, 1), starts), shape=x.shape)
 
 
 def prepared(operator: Operator) -> Operator | Prepared:
     """The operator in a form that multiplies the messages of many steps fast."""
     inner, times = (operator.operator, operator.times) if isinstance(operator, Repeated) else (operator, 1)
-    return operator if isinstance(inner, Kron | FixedKron) else Prepared(inner, times)
+    if isinstance(inner, Kron | FixedKron):
+        return operator
+    return Prepared(inner if inner.has_sorted_indices else inner.sorted_indices(), times)
 
 
 def expanded(operator: Operator | None, size: int) -> sparse.csr_matrix:

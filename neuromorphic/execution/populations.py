@@ -80,47 +80,52 @@ def run(
         potentials: Populations whose potentials are recorded.
         batched: Whether inputs are those of B samples, shape (B, T, *shape), and so is what comes back.
     """
-    batch, flat = side_by_side(inputs, batched)
-    steps = len(next(iter(flat.values())))
+    batch, x = flat_inputs(inputs, batched)
+    steps = next(iter(x.values())).shape[-2]
     network = repeat(network, batch or 1)
     fixed = isinstance(network, FixedNetwork)
-    sent: dict[str, NDArray] = {}
-    for name, x in flat.items():
-        sent[name] = network.messages(name, x) if isinstance(network, FixedNetwork) else x
     dtype = np.int64 if fixed else np.float64
-    sent |= {p.name: np.zeros((steps, p.size), bool if p.spikes else dtype) for p in network.populations}
-    cells: dict[str, Any] = {p.name: rest(p) for p in network.populations}
+    sent = {p.name: np.zeros((steps, p.size), bool if p.spikes else dtype) for p in network.populations}
     into = {
         p.name: [
             # The longest delay first: in the order in which Lava's synapses add up what waits.
-            (
-                projection,
-                {delay: prepared(operator) for delay, operator in sorted(projection.taps.items(), reverse=True)},
-            )
-            for projection in network.into(p.name)
+            (q, {delay: prepared(operator) for delay, operator in sorted(q.taps.items(), reverse=True)})
+            for q in network.into(p.name)
         ]
         for p in network.populations
     }
+    cells: dict[str, Any] = {p.name: rest(p) for p in network.populations}
     overflow = {p.name: Overflow() for p in network.populations if fixed}
-    size = {p.name: p.size for p in network.populations}
-    traces = {name: np.zeros((steps, size[name])) for name in size if name in potentials}
+    traces = {p.name: np.zeros((steps, p.size)) for p in network.populations if p.name in potentials}
     peaks = {name: np.zeros_like(rows) for name, rows in traces.items() if not fixed}
     current = dict.fromkeys(cells, 0.0)
     potential = dict.fromkeys(cells, 0.0)
+
+    def messages(source: str, t: int) -> NDArray:
+        """What a population or input sends in step t, shape (B n,)."""
+        if source in sent:
+            return sent[source][t]
+        row = x[source][..., t, :].reshape(-1)
+        return network.messages(source, row).astype(dtype) if isinstance(network, FixedNetwork) else row
+
     for t in tqdm(range(steps), "populations", unit="step", leave=False, delay=2):
+        newest = {name: messages(name, t) for name in x}
         for p in network.populations:
             a: Any = p.bias.at(t).astype(dtype) if p.bias.start else np.zeros(p.size, dtype)
             for projection, taps in into[p.name]:
-                arrived: Any = 0
+                arrived: Any = None
                 for delay, operator in taps.items():
                     if t < delay:
                         continue
-                    total: Any = operator.dot(sent[projection.source][t - delay].astype(dtype))
+                    source = projection.source
+                    row = newest[source] if delay == 0 and source in newest else messages(source, t - delay)
+                    total: Any = operator.dot(row).astype(dtype, copy=False)
                     if isinstance(projection, FixedProjection):
-                        overflow[p.name].accumulated += int((np.abs(total) > ACCUMULATOR_LIMIT).sum())
+                        if largest(total) > ACCUMULATOR_LIMIT:
+                            overflow[p.name].accumulated += int((np.abs(total) > ACCUMULATOR_LIMIT).sum())
                         total = shift(total, projection.weight_exp)
-                    arrived = arrived + total
-                a = a + arrived
+                    arrived = total if arrived is None else arrived + total
+                a = a if arrived is None else a + arrived
             if isinstance(p, FixedPopulation):
                 message, cells[p.name] = fixed_step(p, a, cells[p.name], overflow[p.name])
             else:
@@ -132,9 +137,12 @@ def run(
             sent[p.name][t] = message
             if p.name in traces:
                 traces[p.name][t] = potential_of(p, cells[p.name])
-    ranges = Ranges({name: largest(x) for name, x in sent.items()}, current, potential)
+    observed = {name: largest(values) for name, values in (x | sent).items()}
+    if isinstance(network, FixedNetwork):
+        observed |= {name: largest(network.messages(name, np.array(observed[name]))) for name in x}
+    ranges = Ranges(observed, current, potential)
     return PopulationRun(
-        {p.name: by_sample(sent[p.name], batch) for p in network.populations},
+        {name: by_sample(rows, batch) for name, rows in sent.items()},
         {name: by_sample(rows, batch) for name, rows in traces.items()},
         {name: by_sample(rows, batch) for name, rows in peaks.items()},
         ranges,
@@ -142,13 +150,13 @@ def run(
     )
 
 
-def side_by_side(inputs: Mapping[str, NDArray], batched: bool) -> tuple[int | None, dict[str, NDArray[np.float64]]]:
-    """Inputs of shape (T, *shape) as (T, n), or of B samples, shape (B, T, *shape), as (T, B n); B, or None."""
+def flat_inputs(inputs: Mapping[str, NDArray], batched: bool) -> tuple[int | None, dict[str, NDArray[np.float64]]]:
+    """Inputs of shape (T, *shape) as (T, n), or of B samples, shape (B, T, *shape), as (B, T, n); B, or None."""
+    leading = 2 if batched else 1
     arrays = {name: np.asarray(x, np.float64) for name, x in inputs.items()}
-    if not batched:
-        return None, {name: x.reshape(len(x), -1) for name, x in arrays.items()}
-    batch, steps = next(iter(arrays.values())).shape[:2]
-    return batch, {name: x.swapaxes(0, 1).reshape(steps, -1) for name, x in arrays.items()}
+    sizes = {name: int(np.prod(x.shape[leading:], dtype=np.int64)) for name, x in arrays.items()}
+    flat = {name: x.reshape(*x.shape[:leading], sizes[name]) for name, x in arrays.items()}
+    return len(next(iter(flat.values()))) if batched else None, flat
 
 
 def by_sample(rows: NDArray, batch: int | None) -> NDArray:
@@ -158,7 +166,9 @@ def by_sample(rows: NDArray, batch: int | None) -> NDArray:
 
 def largest(x: NDArray) -> float:
     """Largest absolute value; 0 where there is none."""
-    return float(max(x.max(), -x.min() if x.dtype != bool else 0)) if x.size else 0.0
+    if x.dtype == bool:
+        return float(x.any())
+    return float(max(x.max(), -x.min())) if x.size else 0.0
 
 
 def rest(p: Population) -> tuple[NDArray, ...]:
@@ -232,7 +242,10 @@ def fixed_step(
 
 def decay(x: NDArray[np.int64], rate: NDArray) -> NDArray[np.int64]:
     """x (4096 - rate) / 4096, rounded towards 0."""
-    return np.sign(x) * (np.abs(x) * (DECAY_UNITY - rate.astype(np.int64)) // DECAY_UNITY)
+    product = x * (DECAY_UNITY - rate.astype(np.int64))
+    product += (product >> 63) & (DECAY_UNITY - 1)  # A shift rounds down: of what is negative, up to the next whole.
+    product >>= DECAY_UNITY.bit_length() - 1
+    return product
 
 
 def shift(x: NDArray[np.int64], exponent: int) -> NDArray[np.int64]:

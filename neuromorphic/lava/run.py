@@ -22,7 +22,7 @@ from neuromorphic.compiler.network import SUBTRACT, Network, Population, repeat
 from neuromorphic.compiler.quantize import ALIGNMENT, FixedNetwork, FixedPopulation
 from neuromorphic.compiler.schedule import schedule
 from neuromorphic.errors import LavaRunError, UnsupportedGraphError
-from neuromorphic.execution.populations import by_sample, side_by_side, theta
+from neuromorphic.execution.populations import by_sample, flat_inputs, theta
 from neuromorphic.lava.compat import require_lava
 from neuromorphic.lava.folder import save
 from neuromorphic.lava.progress import describe
@@ -86,13 +86,13 @@ def run_network(
     if target == "loihi2" and (potentials or not isinstance(network, FixedNetwork)):
         raise UnsupportedGraphError("Loihi 2 computes in fixed point (--precision fixed) and shows no potentials")
     begun = time.perf_counter()
-    batch, flat = side_by_side(inputs, batched)
-    steps = len(next(iter(flat.values())))
+    batch, flat = flat_inputs(inputs, batched)
+    steps = next(iter(flat.values())).shape[-2]
     network = repeat(network, batch or 1)
     fixed = isinstance(network, FixedNetwork)
-    messages = (
-        {name: network.messages(name, x) for name, x in flat.items()} if isinstance(network, FixedNetwork) else flat
-    )
+    messages = {name: network.messages(name, x) if isinstance(network, FixedNetwork) else x for name, x in flat.items()}
+    if batched:  # Side by side, (T, B n).
+        messages = {name: x.swapaxes(0, 1).reshape(steps, -1) for name, x in messages.items()}
     with tempfile.TemporaryDirectory(prefix="gshn-lava-") as name:
         folder = Path(name)
         keep: dict[str, dict[str, str]] = {}

@@ -22,6 +22,7 @@ from neuromorphic.compiler.operators import (
     quantize_kron,
     rounding_error,
     signed_row_sums,
+    sums_of,
 )
 
 RANDOM = np.random.default_rng(0)
@@ -108,7 +109,7 @@ def test_rounded_operators_are_the_rounded_matrix(operator: Kron) -> None:
     # Sums that need 24 bits, 53 bits, and more.
     for x in (spikes, spikes.astype(np.int32), *(RANDOM.integers(-(2**b), 2**b, len(spikes)) for b in (15, 40, 50))):
         y = fixed.dot(x)
-        assert y.dtype == np.result_type(x.dtype, np.int32)
+        assert y.dtype == sums_of(x.dtype)
         np.testing.assert_array_equal(y, expected @ x)
 
 
@@ -191,7 +192,7 @@ def test_prepared_integers_are_exact(matrix: sparse.csr_matrix, times: int) -> N
         # Sums that need 24 bits, 53 bits, and more; those of 32-bit messages wrap around as Lava's do.
         for x in (spikes, spikes.astype(np.int32), (2**20 * graded[0]).astype(np.int32), *graded):
             y = ready.dot(x.reshape(-1))
-            assert y.dtype == np.result_type(x.dtype, np.int32)
+            assert y.dtype == sums_of(x.dtype)
             np.testing.assert_array_equal(y, (x.astype(np.int64) @ exact.T).astype(y.dtype).reshape(-1))
 
 
