@@ -26,7 +26,7 @@ LARGE = 100_000
 FULL = 0.25
 """Share of entries other than 0 from which on a matrix is multiplied as a dense one."""
 FEW = 0.2
-"""Share of messages other than 0 up to which copying their columns is faster than multiplying by all of the matrix."""
+"""Share of messages other than 0 up to which taking only those is faster than multiplying by all of the matrix."""
 MAX_CLASSES = 64
 """Distinct values of A up to which a quantised kron(A, W) is kept apart."""
 
@@ -373,7 +373,8 @@ class Prepared:
         """Messages of shape (B, n) -> (B, M), in arithmetic of type ``number``."""
         form = self._form(number)
         if isinstance(form, np.ndarray):
-            blas = self.matrix.dtype.kind != "f" and number is not np.int64
+            exact = self.matrix.dtype.kind != "f" and number is not np.int64
+            blas = exact and np.count_nonzero(x) > FEW * x.size
             return x.astype(number) @ form if blas else _sparse(x, number) @ form
         if form.format == "csc" and len(active := np.flatnonzero(x)) <= FEW * x.size:
             return form[:, active].dot(x[0, active].astype(number))[None]

@@ -221,15 +221,11 @@ def fixed_step(
     """
     if p.kind == SUM:
         return a, (a, a)
-    u = decay(cell[0], p.du) + (a << ALIGNMENT)
-    wrapped = np.where(u > STATE_LIMIT, u - 2 * STATE_LIMIT, u)
-    wrapped = np.where(wrapped <= -STATE_LIMIT, u + 2 * STATE_LIMIT, wrapped)
-    overflow.wrapped += int((wrapped != u).sum())
+    wrapped = wrap(decay(cell[0], p.du) + (a << ALIGNMENT), overflow)
     w = decay(cell[1], p.dv) + wrapped
     if p.kind == SUBTRACT:
         w = w - theta(p) * p.dv // DECAY_UNITY
-    clipped = np.clip(w, 1 - STATE_LIMIT, STATE_LIMIT - 1)
-    overflow.saturated += int((clipped != w).sum())
+    clipped = clip(w, overflow)
     if p.kind == GRADED:
         return clipped >> GRADED_SHIFT, (wrapped, clipped)
     if p.kind == LIF:
@@ -238,6 +234,25 @@ def fixed_step(
     r = decay(cell[2], p.dv)
     s = clipped - r >= theta(p)
     return s, (wrapped, clipped, r + 2 * theta(p) * s)
+
+
+def wrap(u: NDArray[np.int64], overflow: Overflow) -> NDArray[np.int64]:
+    """Currents in their registers, in which they wrap around."""
+    if largest(u) < STATE_LIMIT:
+        return u
+    wrapped = np.where(u > STATE_LIMIT, u - 2 * STATE_LIMIT, u)
+    wrapped = np.where(wrapped <= -STATE_LIMIT, u + 2 * STATE_LIMIT, wrapped)
+    overflow.wrapped += int((wrapped != u).sum())
+    return wrapped
+
+
+def clip(w: NDArray[np.int64], overflow: Overflow) -> NDArray[np.int64]:
+    """Potentials in their registers, at whose limits they stay."""
+    if largest(w) < STATE_LIMIT:
+        return w
+    clipped = np.clip(w, 1 - STATE_LIMIT, STATE_LIMIT - 1)
+    overflow.saturated += int((clipped != w).sum())
+    return clipped
 
 
 def decay(x: NDArray[np.int64], rate: NDArray) -> NDArray[np.int64]:
