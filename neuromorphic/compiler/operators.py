@@ -386,7 +386,9 @@ def _sparse(x: NDArray, number: type) -> sparse.csr_matrix:
     samples, sources = x.shape
     there = np.flatnonzero(x if x.dtype == bool else x != 0)
     starts = np.searchsorted(there, np.arange(samples + 1) * sources)
-    return sparse.csr_matrix((x.reshape(-1)[there].astype(number), there % max(sources, 1), starts), shape=x.shape)
+    index = np.int32 if x.size < 2**31 else np.int64  # What SciPy would otherwise look for.
+    columns = (there % max(sources, 1)).astype(index)
+    return sparse.csr_matrix((x.reshape(-1)[there].astype(number), columns, starts.astype(index)), shape=x.shape)
 
 
 def prepared(operator: Operator) -> Operator | Prepared:
