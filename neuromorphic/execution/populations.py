@@ -257,7 +257,10 @@ def clip(w: NDArray[np.int64], overflow: Overflow) -> NDArray[np.int64]:
 
 def decay(x: NDArray[np.int64], rate: NDArray) -> NDArray[np.int64]:
     """x (4096 - rate) / 4096, rounded towards 0."""
-    product = x * (DECAY_UNITY - rate.astype(np.int64))
+    kept = DECAY_UNITY - rate.astype(np.int64)
+    if not kept.any():  # Currents that do not outlive their step.
+        return np.zeros_like(x)
+    product = x * kept
     product += (product >> 63) & (DECAY_UNITY - 1)  # A shift rounds down: of what is negative, up to the next whole.
     product >>= DECAY_UNITY.bit_length() - 1
     return product
