@@ -74,9 +74,50 @@ def run_side_by_side(
         UnsupportedGraphError: the networks cannot be packed or quantised.
         LavaMissingError, LavaRunError: see :func:`neuromorphic.lava.run.run_network`.
     """
-    begun = time.perf_counter()
     network = pack(networks) if len(networks) > 1 else networks[0]
     x = {name: np.concatenate([own[name] for own in inputs], axis=1) for name in network.inputs}
+    run = run_folded(network, x, backend, precision, potentials, deadline, ranges, target)
+    return SideBySide(
+        split(run.sent, networks), split(run.potentials, networks), run.seconds, run.quantization, run.overflow
+    )
+
+
+@dataclass(frozen=True)
+class FoldedRun:
+    """What a run of a network gave.
+
+    Attributes:
+        sent: Messages of each population by name, shape (T, M), of a batch (B, T, M): spikes as bool, all else in NIR's
+            units.
+        potentials: Likewise, of the populations asked for.
+        seconds, quantization, overflow: See :class:`SideBySide`; overflow is summed over the batch.
+    """
+
+    sent: dict[str, NDArray]
+    potentials: dict[str, NDArray[np.float64]]
+    seconds: dict[str, float]
+    quantization: dict[str, dict[str, Any]]
+    overflow: dict[str, dict[str, int]]
+
+
+def run_folded(
+    network: Network,
+    inputs: Mapping[str, NDArray],
+    backend: Literal["reference", "lava"],
+    precision: Precision = "float",
+    potentials: Collection[str] = (),
+    deadline: float = 600.0,
+    ranges: Ranges | None = None,
+    target: Literal["simulator", "loihi2"] = "simulator",
+    batched: bool = False,
+) -> FoldedRun:
+    """Run a folded network from rest; arguments and errors are those of :func:`run_side_by_side`.
+
+    Args:
+        network: Float.
+        inputs: By name, shape (T, *shape), or with ``batched`` those of B samples, shape (B, T, *shape).
+    """
+    begun = time.perf_counter()
     nodes, parts = network, parts_of(network, registers=True) if target == "loihi2" else None
     if parts is not None:
         network = for_hardware(network, registers=True)
@@ -87,15 +128,15 @@ def run_side_by_side(
     if precision == "fixed" or backend == "reference":
         if precision == "fixed":
             # Lava's models do not say when a register overflows; the same arithmetic in NumPy does.
-            calibration = calibrate(network, [x], ranges, potentials)
-            fixed, (own,) = calibration.network, calibration.runs
+            calibration = calibrate(network, inputs, ranges, potentials, batched=batched)
+            fixed, own = calibration.network, calibration.run
             overflow = {name: vars(count) for name, count in own.overflow.items() if count.any}
         else:
-            own = populations.run(network, x, potentials)
+            own = populations.run(network, inputs, potentials, batched)
         sent, traces = own.sent, own.potentials
         seconds["numpy"] = time.perf_counter() - compiled
     if backend == "lava":
-        run = run_network(fixed or network, x, potentials, deadline=deadline, target=target)
+        run = run_network(fixed or network, inputs, potentials, deadline=deadline, target=target, batched=batched)
         sent, traces = run.sent, run.potentials
         seconds |= run.seconds
     if fixed is not None:
@@ -103,13 +144,7 @@ def run_side_by_side(
     if parts is not None:
         sent, traces = join(parts, sent), join(parts, traces, potentials=True)
     sent = {p.name: sent[p.name].astype(bool) if p.spikes else sent[p.name] for p in nodes.populations}
-    return SideBySide(
-        sent=split(sent, networks),
-        potentials=split(traces, networks),
-        seconds={"compile": compiled - begun, **seconds},
-        quantization=fixed.report() if fixed is not None else {},
-        overflow=overflow,
-    )
+    return FoldedRun(sent, traces, {"compile": compiled - begun, **seconds}, fixed.report() if fixed else {}, overflow)
 
 
 def split(packed: Mapping[str, NDArray], networks: Sequence[Network]) -> list[dict[str, NDArray]]:
@@ -167,7 +202,7 @@ def simulate(
         UnsupportedGraphError: the inputs do not fit, or the back end cannot run the graph exactly.
         LavaMissingError, LavaRunError: see :func:`neuromorphic.lava.run.run_network`.
     """
-    batch, steps = check_inputs(graph, inputs)
+    _, steps = check_inputs(graph, inputs)
     begun = time.perf_counter()
     if backend == "torch":
         if precision == "fixed":
@@ -180,8 +215,7 @@ def simulate(
     else:
         horizon = (ranges.steps if ranges else steps) if precision == "fixed" else None
         network = lower(graph, horizon=horizon)
-        samples = [{name: x[b].reshape(steps, -1) for name, x in inputs.items()} for b in range(batch)]
-        run = run_side_by_side([network] * batch, samples, backend, precision, potentials, deadline, ranges, target)
+        run = run_folded(network, inputs, backend, precision, potentials, deadline, ranges, target, batched=True)
         seconds = {"all": time.perf_counter() - begun, **run.seconds}
         record = as_record(graph, run)
         return Simulation(record, seconds, counts(network, inputs, record), run.quantization, run.overflow)
@@ -189,19 +223,18 @@ def simulate(
     return Simulation(record, seconds, counts(lower(graph, check=False), inputs, record))
 
 
-def as_record(graph: Graph, run: SideBySide) -> Record:
-    """Samples that were run side by side as one record."""
+def as_record(graph: Graph, run: FoldedRun) -> Record:
+    """A batch's run as a record."""
 
-    def stack(parts: Sequence[Mapping[str, NDArray]], name: str) -> NDArray:
-        rows = np.stack([own[name] for own in parts])
-        return rows.reshape(*rows.shape[:2], *graph.nodes[name].shape)
+    def shaped(values: NDArray, name: str) -> NDArray:
+        return values.reshape(*values.shape[:2], *graph.nodes[name].shape)
 
     graded = [name for name in graph.neurons if not graph.nodes[name].is_spiking]
     return Record(
-        outputs={name: stack(run.sent, name).astype(np.float64) for name in graph.outputs},
-        spikes={name: stack(run.sent, name) for name in graph.spiking},
-        potentials={name: stack(run.sent, name) for name in graded}
-        | {name: stack(run.potentials, name) for name in run.potentials[0]},
+        outputs={name: shaped(run.sent[name], name).astype(np.float64) for name in graph.outputs},
+        spikes={name: shaped(run.sent[name], name) for name in graph.spiking},
+        potentials={name: shaped(run.sent[name], name) for name in graded}
+        | {name: shaped(values, name) for name, values in run.potentials.items()},
     )
 
 

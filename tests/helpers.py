@@ -110,17 +110,15 @@ def start(out: Path, *arguments: str) -> subprocess.Popen[str]:
 
 def finish(process: subprocess.Popen[str], status: int = 0) -> tuple[str, str]:
     """Wait for a process; returns what it wrote to stdout and stderr."""
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate()
     assert process.returncode == status, err
     return out, err
 
 
 def kill_when(process: subprocess.Popen[Any], ready: Callable[[], bool]) -> None:
     """Kill a process as soon as something is so, in the middle of its work: it is given no chance to tidy up."""
-    deadline = time.monotonic() + 300  # of this wait alone: machines are slow when others work on them
     while not ready():
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
         time.sleep(0.002)
     process.kill()
     process.communicate()

@@ -221,6 +221,8 @@ def bias_levels(bias: Mapping[int, Floats], gain: Floats, own: Sequence[Floats])
 def pack(networks: Sequence[Network]) -> Network:
     """Put networks side by side as one: populations with the same name become one, weights block-diagonal.
 
+    For the same network several times see :func:`~neuromorphic.compiler.network.repeat`, which copies no weights.
+
     Raises:
         UnsupportedGraphError: the networks differ in their populations or in what connects them.
     """

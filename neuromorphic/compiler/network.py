@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from neuromorphic.compiler.operators import Floats, Operator
+from neuromorphic.compiler.operators import Floats, Operator, Repeated
 
 if TYPE_CHECKING:  # The process that runs Lava needs this module, but no nir: every import there delays every run.
     from neuromorphic.graph import Shape
@@ -148,3 +148,37 @@ class Network:
         if name in self.inputs:
             return int(np.prod(self.inputs[name], dtype=np.int64))
         return self.population(name).size
+
+
+AnyNetwork = TypeVar("AnyNetwork", bound=Network)
+
+
+def repeat(network: AnyNetwork, times: int) -> AnyNetwork:
+    """The same network for each of B samples, as one: their neurons follow each other, their synapses are there once.
+
+    Args:
+        network: Float or fixed.
+        times: B. Inputs and messages of the network have shape (T, B n).
+    """
+    if times == 1:
+        return network
+
+    def repeated(value: Any) -> Any:
+        if isinstance(value, Levels):
+            return Levels(value.start, np.tile(value.values, (1, times)))
+        return np.tile(value, times) if isinstance(value, np.ndarray) else value
+
+    populations = tuple(
+        replace(p, **{key: repeated(value) for key, value in vars(p).items()} | {"shape": (times * p.size,)})
+        for p in network.populations
+    )
+    projections = tuple(
+        replace(
+            p,
+            **{key: repeated(value) for key, value in vars(p).items()}
+            | {"taps": {delay: Repeated(operator, times) for delay, operator in p.taps.items()}},
+        )
+        for p in network.projections
+    )
+    inputs = {name: (times * network.size(name),) for name in network.inputs}
+    return replace(network, inputs=inputs, populations=populations, projections=projections)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,12 @@ Ints = NDArray[np.int32]
 
 EXACT_IN_FLOAT32, EXACT_IN_FLOAT64 = 2**24, 2**53
 """Sums of integers below are exact, in any order. NumPy multiplies matrices of floats far faster than of integers."""
+LARGE = 100_000
+"""Products of a step from which on it is worth the trouble to prepare a matrix."""
+FULL = 0.25
+"""Share of entries other than 0 from which on a matrix is multiplied as a dense one."""
+FEW = 0.2
+"""Share of messages other than 0 up to which taking only those is faster than multiplying by all of the matrix."""
 MAX_CLASSES = 64
 """Distinct values of A up to which a quantised kron(A, W) is kept apart."""
 
@@ -66,16 +72,20 @@ class Kron:
         )
 
     def dot(self, x: NDArray) -> Floats:
-        """The product with a vector of any number type, shape (N K,) -> (N' M,)."""
-        right = self.right.T
-        messages = np.asarray(x, np.float64).reshape(self.left.shape[1], len(right))
+        """The product with a vector of any number type, shape (N K,) -> (N' M,), or each of B, (B, N K) -> (B, N' M).
+
+        A vector's product does not depend on those beside it: BLAS, which adds in another order for another number of
+        rows, is called for each by itself.
+        """
+        x, right = np.asarray(x, np.float64), self.right.T
+        messages = x.reshape(samples_of(x), self.left.shape[1], len(right))
         if self._is_identity:
             y = messages @ right
         elif self._passes_first:
-            y = (self.left @ messages) @ right
+            y = _pass(self.left, messages) @ right
         else:
-            y = self.left @ (messages @ right)
-        return y.reshape(-1)
+            y = _pass(self.left, messages @ right)
+        return y.reshape(*x.shape[:-1], self.shape[0])
 
     __matmul__ = dot
 
@@ -157,26 +167,93 @@ class FixedKron:
         return {}
 
     def dot(self, x: NDArray) -> NDArray:
-        """The product with a vector of integers or spikes, shape (N K,) -> (N' M,), exactly."""
+        """The product with a vector of integers or spikes, shape (N K,) -> (N' M,), or each of B; exactly."""
         x = np.asarray(x)
-        result_type = np.result_type(x.dtype, np.int32)
-        bound = self._largest_row_sum * max(int(x.max(initial=0)), -int(x.min(initial=0)))
-        if bound < EXACT_IN_FLOAT32:
-            number: type = np.float32
-        elif bound < EXACT_IN_FLOAT64:
-            number = np.float64
-        else:
-            number = np.int64
+        bound = self._largest_row_sum * largest_of(x)
+        number = exact_number(bound)
         if number not in self._plans:
             self._plans[number] = _plan(self, number)
-        y = self._plans[number].run(x.astype(number).reshape(self.classes.shape[1], -1))
-        return y.astype(result_type).reshape(-1)
+        messages: NDArray = x.astype(number).reshape(samples_of(x), self.classes.shape[1], self.weights.shape[2])
+        y = self._plans[number].run(messages)
+        return as_integers(y, bound, x.dtype).reshape(*x.shape[:-1], self.shape[0])
 
     __matmul__ = dot
 
 
-Operator: TypeAlias = "Kron | FixedKron | sparse.csr_matrix"
+@dataclass(frozen=True, eq=False)
+class Repeated:
+    """kron(I, W): the same synapses for each of B samples, whose messages follow each other in one vector.
+
+    Attributes:
+        operator: W, shape (M, n), which is in memory once.
+        times: B.
+    """
+
+    operator: Kron | FixedKron | sparse.csr_matrix
+    times: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the matrix, (B M, B n)."""
+        return self.times * self.operator.shape[0], self.times * self.operator.shape[1]
+
+    @property
+    def nnz(self) -> int:
+        """Entries of the matrix, B times those of W."""
+        return self.times * int(self.operator.nnz)
+
+    def dot(self, x: NDArray) -> NDArray:
+        """The product with a vector, shape (B n,) -> (B M,); each sample's is what it is alone, bit for bit."""
+        x = np.asarray(x).reshape(self.times, -1)
+        y = self.operator.dot(x) if isinstance(self.operator, Kron | FixedKron) else self.operator.dot(x.T).T
+        return y.reshape(-1)
+
+    __matmul__ = dot
+
+    def expand(self) -> sparse.csr_matrix:
+        """The matrix, with an entry for every synapse of every sample."""
+        return expanded(block_diagonal([self.operator] * self.times), 0)
+
+
+Operator: TypeAlias = "Kron | FixedKron | Repeated | sparse.csr_matrix"
 """All have ``shape``, ``nnz`` and ``dot``; :func:`expanded` gives any of them as a matrix."""
+
+
+def samples_of(x: NDArray) -> int:
+    """B of vectors of shape (B, n); 1 of a vector."""
+    return len(x) if x.ndim > 1 else 1
+
+
+def largest_of(x: NDArray) -> int:
+    """Largest absolute value of integers or spikes."""
+    return 1 if x.dtype == bool else max(int(x.max(initial=0)), -int(x.min(initial=0)))
+
+
+def exact_number(bound: int) -> type:
+    """The fastest number type in which integers with sums up to ``bound`` are added exactly, in any order."""
+    if bound < EXACT_IN_FLOAT32:
+        return np.float32
+    return np.float64 if bound < EXACT_IN_FLOAT64 else np.int64
+
+
+def sums_of(messages: np.dtype) -> np.dtype:
+    """Type of sums of integers: that of the messages, int32 at least, where they may wrap around; int64 of spikes."""
+    return np.dtype(np.int64) if messages.kind == "b" else np.result_type(messages, np.int32)
+
+
+def as_integers(y: NDArray, bound: int, messages: np.dtype) -> NDArray:
+    """Sums up to ``bound`` as integers, see :func:`sums_of`."""
+    return (y if bound < 2**31 else y.astype(np.int64)).astype(sums_of(messages))
+
+
+def _pass(left: sparse.csr_matrix, messages: NDArray) -> NDArray:
+    """Pass messages along a graph's edges, shape (B, N, C) -> (B, N', C)."""
+    if len(messages) == 1:
+        return (left @ messages[0])[None]
+    samples, nodes, channels = messages.shape
+    by_node = messages.transpose(1, 0, 2).reshape(nodes, samples * channels)
+    passed = (left @ by_node).reshape(left.shape[0], samples, channels)
+    return np.ascontiguousarray(passed.transpose(1, 0, 2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,11 +269,17 @@ class _Plan:
     scatter: sparse.csr_matrix
 
     def run(self, x: NDArray) -> NDArray:
-        rows = self.gather @ x
-        out = np.empty((len(rows), self.weights[0][1].shape[1]) if self.weights else (0, 0), rows.dtype)
+        """Shape (B, N, K) -> (B, N', M)."""
+        samples, nodes, k = x.shape
+        rows = self.gather @ x.transpose(1, 0, 2).reshape(nodes, samples * k)
+        m = self.weights[0][1].shape[1]
+        out = np.empty((len(rows) * samples, m), rows.dtype)
+        rows = rows.reshape(len(out), k)
         for own, weight in self.weights:
-            np.matmul(rows[own], weight, out=out[own])
-        return self.scatter @ out
+            its = slice(own.start * samples, own.stop * samples)
+            np.matmul(rows[its], weight, out=out[its])
+        y = self.scatter @ out.reshape(self.gather.shape[0], samples * m)
+        return y.reshape(self.scatter.shape[0], samples, m).transpose(1, 0, 2)
 
 
 def _plan(fixed: FixedKron, number: type) -> _Plan:
@@ -239,40 +322,88 @@ def _scaled(matrix: sparse.csr_matrix, gain: NDArray) -> sparse.csr_matrix:
 
 
 @dataclass(frozen=True, eq=False)
-class Columns:
-    """A matrix by columns, of which a product with few messages other than 0 takes only those that it needs.
+class Prepared:
+    """A matrix in the forms that multiply messages fastest, made when they are first needed.
 
-    The sums have the same terms in the same order as those of the matrix by rows: they are the same bit for bit.
+    Floats: the terms of a sum are added one by one in the order of the sources, as SciPy does in all of these forms;
+    what a form leaves out is zeros. So a sample's product is the same bit for bit in every form, and in every batch.
+    BLAS, whose order depends on the number of rows, is left to integers: their sums are exact in any order.
+
+    Attributes:
+        matrix: Of one sample, shape (M, n), float64 or int32, sorted, as products of matrices are not.
+        times: Samples B.
     """
 
-    matrix: sparse.csc_matrix
+    matrix: sparse.csr_matrix
+    times: int = 1
 
     def dot(self, x: NDArray) -> NDArray:
-        """The product with a vector."""
-        active = np.flatnonzero(x)
-        if len(active) > FEW * len(x):
-            return self.matrix.dot(x)
-        return self.matrix[:, active].dot(x[active])
+        """The product with a vector, shape (B n,) -> (B M,); of integers in the type that :func:`sums_of` says."""
+        integers = self.matrix.dtype.kind != "f"
+        if self.times == 1 and self.matrix.nnz < LARGE:
+            y = self._form(np.int64 if integers else np.float64).dot(x)
+            return y.astype(sums_of(x.dtype)) if integers else y
+        x = x.reshape(self.times, -1)
+        if not integers:
+            return self._multiply(x, np.float64).reshape(-1)
+        bound = self._largest_row_sum * largest_of(x)
+        return as_integers(self._multiply(x, exact_number(bound)), bound, x.dtype).reshape(-1)
+
+    @cached_property
+    def _largest_row_sum(self) -> int:
+        return int(np.asarray(abs(self.matrix).sum(axis=1, dtype=np.int64)).max(initial=0))
+
+    @cached_property
+    def _forms(self) -> dict[type, Any]:
+        return {}
+
+    def _form(self, number: type) -> Any:
+        """The transposed dense matrix of a full one, a large one by columns if there is one sample, else by rows."""
+        if number not in self._forms:
+            form = self.matrix.astype(number, copy=False)
+            if form.nnz * self.times >= LARGE:
+                if form.nnz >= FULL * form.shape[0] * form.shape[1]:
+                    form = np.ascontiguousarray(form.toarray().T)
+                elif self.times == 1:
+                    form = form.tocsc()
+            self._forms[number] = form
+        return self._forms[number]
+
+    def _multiply(self, x: NDArray, number: type) -> NDArray:
+        """Messages of shape (B, n) -> (B, M), in arithmetic of type ``number``."""
+        form = self._form(number)
+        if isinstance(form, np.ndarray):
+            exact = self.matrix.dtype.kind != "f" and number is not np.int64
+            blas = exact and np.count_nonzero(x) > FEW * x.size
+            return x.astype(number) @ form if blas else _sparse(x, number) @ form
+        if form.format == "csc" and len(active := np.flatnonzero(x)) <= FEW * x.size:
+            return form[:, active].dot(x[0, active].astype(number))[None]
+        return form.dot(x.T.astype(number)).T
 
 
-FEW = 0.2
-"""Share of messages other than 0 up to which copying their columns is faster than multiplying by all of the matrix."""
-LARGE = 100_000
-"""Entries from which on it is worth the trouble."""
+def _sparse(x: NDArray, number: type) -> sparse.csr_matrix:
+    """The entries other than 0 of messages of shape (B, n): what SciPy's constructor finds in four times as long."""
+    samples, sources = x.shape
+    there = np.flatnonzero(x if x.dtype == bool else x != 0)
+    starts = np.searchsorted(there, np.arange(samples + 1) * sources)
+    index = np.int32 if x.size < 2**31 else np.int64  # What SciPy would otherwise look for.
+    columns = (there % max(sources, 1)).astype(index)
+    return sparse.csr_matrix((x.reshape(-1)[there].astype(number), columns, starts.astype(index)), shape=x.shape)
 
 
-def for_spikes(operator: Operator) -> Operator | Columns:
-    """The operator in the form that multiplies spikes fastest; a large matrix is copied."""
-    if isinstance(operator, Kron | FixedKron) or operator.nnz < LARGE:
+def prepared(operator: Operator) -> Operator | Prepared:
+    """The operator in a form that multiplies the messages of many steps fast."""
+    inner, times = (operator.operator, operator.times) if isinstance(operator, Repeated) else (operator, 1)
+    if isinstance(inner, Kron | FixedKron):
         return operator
-    return Columns(operator.tocsc())
+    return Prepared(inner if inner.has_sorted_indices else inner.sorted_indices(), times)
 
 
 def expanded(operator: Operator | None, size: int) -> sparse.csr_matrix:
     """An operator as a matrix; None is the identity on ``size`` elements."""
     if operator is None:
         return sparse.identity(size, format="csr")
-    return operator.expand() if isinstance(operator, Kron | FixedKron) else operator
+    return operator.expand() if isinstance(operator, Kron | FixedKron | Repeated) else operator
 
 
 def add(a: Operator | None, b: Operator | None, size: int) -> sparse.csr_matrix:

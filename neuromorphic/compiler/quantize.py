@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -108,8 +108,11 @@ class FixedProjection(Projection):
     host: bool = field(kw_only=True, default=False)
 
     def scaled(self, total: NDArray) -> NDArray:
-        """Sums times 2^weight_exp, rounded down, shape (..., M), integers."""
-        return (total << np.maximum(self.weight_exp, 0)) >> np.maximum(-self.weight_exp, 0)
+        """Sums times 2^weight_exp, rounded down, integers, shape (M,)."""
+        up, down = np.maximum(self.weight_exp, 0), np.maximum(-self.weight_exp, 0)
+        if up.any():
+            total = total << up
+        return total >> down if down.any() else total
 
 
 @dataclass(frozen=True)
@@ -175,22 +178,6 @@ class Ranges:
     unsigned: frozenset[str] = frozenset()
     whole: frozenset[str] = frozenset()
     steps: int = 0
-
-
-def merge_ranges(ranges: Sequence[Ranges]) -> Ranges:
-    """Ranges that hold for several runs."""
-
-    def largest(key: str) -> dict[str, float]:
-        return {name: max(getattr(own, key)[name] for own in ranges) for name in getattr(ranges[0], key)}
-
-    return Ranges(
-        largest("messages"),
-        largest("current"),
-        largest("potential"),
-        frozenset.intersection(*(own.unsigned for own in ranges)),
-        frozenset.intersection(*(own.whole for own in ranges)),
-        max(own.steps for own in ranges),
-    )
 
 
 def quantize(network: Network, ranges: Ranges, groups: int = MAX_GROUPS) -> FixedNetwork:

@@ -25,7 +25,6 @@ from neuromorphic.compiler.quantize import (
     Ranges,
     decay_registers,
     group_of,
-    merge_ranges,
 )
 from neuromorphic.compiler.schedule import Schedule, schedule
 from neuromorphic.conversion.bounds import Bounds, bounds
@@ -61,7 +60,8 @@ class Compiled:
         hardware: Float, split.
         fixed: In integers, split.
         plan: When its populations do their steps.
-        runs: Of the float network and of the integers for each sample, messages by node, in NIR's units.
+        exact: What the float network sent, by node, shape (B, T, M).
+        ours: Likewise the integers, in NIR's units.
         observed: Of the integers over all samples.
         overflow: By node.
         steps: Of the inputs.
@@ -72,7 +72,8 @@ class Compiled:
     hardware: Network
     fixed: FixedNetwork
     plan: Schedule
-    runs: list[tuple[dict[str, NDArray], dict[str, NDArray]]]
+    exact: dict[str, NDArray]
+    ours: dict[str, NDArray]
     observed: Ranges
     overflow: dict[str, dict[str, int]]
     steps: int
@@ -94,24 +95,18 @@ def compile_graph(graph: Graph, inputs: Mapping[str, NDArray], signed: bool = Fa
     steps = next(iter(inputs.values())).shape[1]
     network, rounded = lower(graph), lower(graph, horizon=steps)
     parts, hardware = parts_of(rounded, registers=True), for_hardware(rounded, registers=True)
-    batch = len(next(iter(inputs.values())))
-    samples = [{name: x[b].reshape(x.shape[1], -1) for name, x in inputs.items()} for b in range(batch)]
-    exact = [populations.run(network, x) for x in samples]
-    calibration = calibrate(hardware, samples, signed=signed)
-    fixed, ours = calibration.network, calibration.runs
+    exact = populations.run(network, inputs, batched=True).sent
+    calibration = calibrate(hardware, inputs, signed=signed, batched=True)
+    fixed, ours = calibration.network, calibration.run
     overflow = {
         name: {
-            key: sum(getattr(run.overflow[part.name], key) for run in ours for part in own)
+            key: sum(getattr(ours.overflow[part.name], key) for part in own)
             for key in ("accumulated", "wrapped", "saturated")
         }
         for name, own in parts.items()
     }
-    runs = [
-        (a.sent, join(parts, {name: fixed.values(name, messages) for name, messages in b.sent.items()}))
-        for a, b in zip(exact, ours, strict=True)
-    ]
-    seen = merge_ranges([run.ranges for run in ours])
-    return Compiled(network, parts, hardware, fixed, schedule(hardware), runs, seen, overflow, steps)
+    values = join(parts, {name: fixed.values(name, messages) for name, messages in ours.sent.items()})
+    return Compiled(network, parts, hardware, fixed, schedule(hardware), exact, values, ours.ranges, overflow, steps)
 
 
 def conversion_report(graph: Graph, target: str, inputs: Mapping[str, NDArray] | None = None) -> dict[str, Any]:
@@ -188,7 +183,6 @@ def layer_report(
         int((np.round(DECAY_UNITY * exactly) != register).sum())
         for exactly, register in zip((p.du, p.dv), registers, strict=True)
     )
-    batch = compiled.runs
     out: dict[str, Any] = {
         "kind": node.kind,
         "reset": node.reset,
@@ -213,16 +207,14 @@ def layer_report(
         "observed": observed(compiled, name),
     }
     if p.kind == GRADED:
-        exactly = np.concatenate([a[name] for a, _ in batch])
-        error = np.abs(np.concatenate([b[name] for _, b in batch]) - exactly)
-        out["values"] = {"range": span_of(exactly), "largest_error": float(error.max(initial=0.0))}
+        error = np.abs(compiled.ours[name] - compiled.exact[name])
+        out["values"] = {"range": span_of(compiled.exact[name]), "largest_error": float(error.max(initial=0.0))}
     if p.spikes:
-        spikes = [(a[name] > 0, b[name] > 0) for a, b in batch]
-        cells = sum(a.size for a, _ in spikes)
+        a, b = compiled.exact[name] > 0, compiled.ours[name] > 0
         out["spikes"] = {
-            "float": sum(int(a.sum()) for a, _ in spikes),
-            "fixed": sum(int(b.sum()) for _, b in spikes),
-            "agreement": sum(int((a == b).sum()) for a, b in spikes) / cells if cells else 1.0,
+            "float": int(a.sum()),
+            "fixed": int(b.sum()),
+            "agreement": float((a == b).mean()) if a.size else 1.0,
         }
         for key, field in (("never_fire", "never"), ("always_fire", "always")):
             rows = {part.name: getattr(integers[part.name], field) for part in parts}

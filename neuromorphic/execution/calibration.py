@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuromorphic.compiler.network import Network
-from neuromorphic.compiler.quantize import FixedNetwork, Ranges, merge_ranges, quantize
+from neuromorphic.compiler.quantize import FixedNetwork, Ranges, quantize
 from neuromorphic.execution import populations
 from neuromorphic.execution.populations import Overflow, PopulationRun
 
@@ -25,20 +25,21 @@ class Calibration:
     Attributes:
         network: The integers.
         ranges: What its scales were chosen for.
-        runs: What it did with each sample; what still overflows is counted there.
+        run: What it did with the inputs; what still overflows is counted there.
     """
 
     network: FixedNetwork
     ranges: Ranges
-    runs: list[PopulationRun]
+    run: PopulationRun
 
 
 def calibrate(
     network: Network,
-    samples: Sequence[Mapping[str, NDArray]],
+    inputs: Mapping[str, NDArray],
     ranges: Ranges | None = None,
     potentials: Collection[str] = (),
     signed: bool = False,
+    batched: bool = False,
 ) -> Calibration:
     """Quantise a network for some inputs, and run them in integers.
 
@@ -48,21 +49,21 @@ def calibrate(
 
     Args:
         network: Float.
-        samples: Inputs by name, shape (T, n) each.
-        ranges: Choose the scales for these, once; by default for what the samples reach.
+        inputs: By name, shape (T, *shape).
+        ranges: Choose the scales for these, once; by default for what the inputs reach.
         potentials: Populations whose potentials are recorded.
-        signed: Inputs may have either sign, even if those of the samples have one.
+        signed: Inputs may have either sign, even if these have one.
+        batched: Whether inputs are those of B samples, shape (B, T, *shape).
     """
-    chosen = ranges or merge_ranges([populations.run(network, x).ranges for x in samples])
+    chosen = ranges or populations.run(network, inputs, batched=batched).ranges
     if signed:
         chosen = replace(chosen, unsigned=chosen.unsigned - network.inputs.keys())
     fixed = quantize(network, chosen)
     for attempt in range(ATTEMPTS):
-        runs = [populations.run(fixed, x, potentials) for x in samples]
-        full = {name: total_overflow([run.overflow[name] for run in runs]) for name in runs[0].overflow}
-        if ranges is not None or attempt == ATTEMPTS - 1 or not any(count.any for count in full.values()):
+        run = populations.run(fixed, inputs, potentials, batched)
+        if ranges is not None or attempt == ATTEMPTS - 1 or not any(count.any for count in run.overflow.values()):
             break
-        wider = with_room(chosen, full)
+        wider = with_room(chosen, run.overflow)
         other = quantize(network, wider)
         if all(
             np.array_equal(ours.scale, theirs.scale)  # type: ignore[attr-defined]
@@ -70,12 +71,7 @@ def calibrate(
         ):
             break
         fixed, chosen = other, wider
-    return Calibration(fixed, chosen, runs)
-
-
-def total_overflow(counts: Sequence[Overflow]) -> Overflow:
-    """Counts of several runs together."""
-    return Overflow(*(sum(getattr(count, key) for count in counts) for key in vars(Overflow())))
+    return Calibration(fixed, chosen, run)
 
 
 def with_room(ranges: Ranges, full: Mapping[str, Overflow]) -> Ranges:

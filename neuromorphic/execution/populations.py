@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from neuromorphic.compiler.network import GRADED, LIF, SUM, Network, Population
+from neuromorphic.compiler.network import GRADED, LIF, SUM, Network, Population, repeat
+from neuromorphic.compiler.operators import prepared
 from neuromorphic.compiler.quantize import (
     ACCUMULATOR_LIMIT,
     ALIGNMENT,
@@ -46,14 +47,15 @@ class Overflow:
 
 @dataclass(frozen=True)
 class PopulationRun:
-    """What a run of a network gave.
+    """What a run of a network gave; of a batch every array has a leading axis of samples, (B, T, M).
 
     Attributes:
-        sent: Messages of every population, shape (T, M): spikes, graded values, outputs; integers in fixed point.
+        sent: Messages of every population, shape (T, M): spikes as bool, graded values, outputs; integers in fixed
+            point.
         potentials: Of the populations asked for, after each step, shape (T, M), in NIR's units.
         peaks: Likewise before the reset, in the units of the network's potential; of integers in those of the register.
-        ranges: What was observed, of integers in the units of messages and registers.
-        overflow: By population, in fixed point.
+        ranges: What was observed in all samples, of integers in the units of messages and registers.
+        overflow: By population, in fixed point, summed over the samples.
     """
 
     sent: dict[str, NDArray]
@@ -63,70 +65,123 @@ class PopulationRun:
     overflow: dict[str, Overflow] = field(default_factory=dict)
 
 
-def run(network: Network, inputs: Mapping[str, NDArray], potentials: Collection[str] = ()) -> PopulationRun:
+def run(
+    network: Network, inputs: Mapping[str, NDArray], potentials: Collection[str] = (), batched: bool = False
+) -> PopulationRun:
     """Run a network from rest.
 
     Float networks by the equations of :class:`~neuromorphic.compiler.network.Population`, fixed-point ones by
-    :func:`fixed_step`, bit for bit as Lava's models.
+    :func:`fixed_step`, bit for bit as Lava's models. A sample's records do not depend on the batch that it is in. Sums
+    are made in one order: the bias, then what each projection brings, of which the longest delay comes first.
 
     Args:
         network: Float or fixed.
-        inputs: By name, shape (T, n); in fixed point the values before they become messages.
+        inputs: By name, shape (T, *shape); in fixed point the values before they become messages.
         potentials: Populations whose potentials are recorded.
+        batched: Whether inputs are those of B samples, shape (B, T, *shape), and so is what comes back.
     """
+    batch, x = flat_inputs(inputs, batched)
+    steps = next(iter(x.values())).shape[-2]
+    network = repeat(network, batch or 1)
     fixed = isinstance(network, FixedNetwork)
-    steps = len(next(iter(inputs.values())))
-    sent: dict[str, NDArray] = {}
-    for name, x in inputs.items():
-        flat = np.asarray(x, np.float64).reshape(steps, -1)
-        sent[name] = network.messages(name, flat).astype(np.int64) if isinstance(network, FixedNetwork) else flat
     dtype = np.int64 if fixed else np.float64
-    sent |= {p.name: np.zeros((steps, p.size), dtype) for p in network.populations}
+    sent = {p.name: np.zeros((steps, p.size), bool if p.spikes else dtype) for p in network.populations}
+    into = {
+        p.name: [
+            # The longest delay first: in the order in which Lava's synapses add up what waits.
+            (q, {delay: prepared(operator) for delay, operator in sorted(q.taps.items(), reverse=True)})
+            for q in network.into(p.name)
+        ]
+        for p in network.populations
+    }
     cells: dict[str, Any] = {p.name: rest(p) for p in network.populations}
-    into = {p.name: network.into(p.name) for p in network.populations}
     overflow = {p.name: Overflow() for p in network.populations if fixed}
-    traces: dict[str, list[NDArray]] = {name: [] for name in potentials}
-    peaks: dict[str, list[NDArray]] = {name: [] for name in potentials}
+    traces = {p.name: np.zeros((steps, p.size)) for p in network.populations if p.name in potentials}
+    peaks = {name: np.zeros_like(rows) for name, rows in traces.items()}
     current = dict.fromkeys(cells, 0.0)
     potential = dict.fromkeys(cells, 0.0)
+
+    def messages(source: str, t: int) -> NDArray:
+        """What a population or input sends in step t, shape (B n,)."""
+        if source in sent:
+            return sent[source][t]
+        row = x[source][..., t, :].reshape(-1)
+        return network.messages(source, row).astype(dtype) if isinstance(network, FixedNetwork) else row
+
     for t in tqdm(range(steps), "populations", unit="step", leave=False, delay=2):
+        newest = {name: messages(name, t) for name in x}
         for p in network.populations:
             a: Any = bias_at(p, t)
-            for projection in into[p.name]:
-                for delay, operator in projection.taps.items():
+            for projection, taps in into[p.name]:
+                arrived: Any = None
+                for delay, operator in taps.items():
                     if t < delay:
                         continue
-                    total: Any = operator.dot(sent[projection.source][t - delay])
+                    source = projection.source
+                    row = newest[source] if delay == 0 and source in newest else messages(source, t - delay)
+                    total: Any = operator.dot(row).astype(dtype, copy=False)
                     if isinstance(projection, FixedProjection):
-                        overflow[p.name].accumulated += int((np.abs(total) > ACCUMULATOR_LIMIT).sum())
+                        if largest(total) > ACCUMULATOR_LIMIT:
+                            overflow[p.name].accumulated += int((np.abs(total) > ACCUMULATOR_LIMIT).sum())
                         total = projection.scaled(total)
-                    a = a + total
+                    arrived = total if arrived is None else arrived + total
+                a = a if arrived is None else a + arrived
             if isinstance(p, FixedPopulation):
                 message, cells[p.name], w = fixed_step(p, a, cells[p.name], overflow[p.name])
             else:
                 message, cells[p.name], w = float_step(p, a, cells[p.name])
-            current[p.name] = max(current[p.name], float(np.abs(cells[p.name][0]).max(initial=0)))
-            potential[p.name] = max(potential[p.name], float(np.abs(w).max(initial=0)))
+            current[p.name] = max(current[p.name], largest(cells[p.name][0]))
+            potential[p.name] = max(potential[p.name], largest(w))
             if p.name in peaks:
-                peaks[p.name].append(w)
+                peaks[p.name][t] = w
             sent[p.name][t] = message
             if p.name in traces:
-                traces[p.name].append(potential_of(p, cells[p.name]))
+                traces[p.name][t] = potential_of(p, cells[p.name])
+    seen = x | sent
+    observed = {name: largest(values) for name, values in seen.items()}
+    if isinstance(network, FixedNetwork):
+        observed |= {name: largest(network.messages(name, np.array(observed[name]))) for name in x}
     ranges = Ranges(
-        {name: float(np.abs(x).max(initial=0.0)) for name, x in sent.items()},
+        observed,
         current,
         potential,
-        unsigned=frozenset(name for name, x in sent.items() if (x >= 0).all()),
-        whole=frozenset(name for name, x in sent.items() if (x == np.round(x)).all()),
+        unsigned=frozenset(name for name, values in seen.items() if values.min(initial=0) >= 0),
+        whole=frozenset(name for name, values in seen.items() if is_whole(values)),
         steps=steps,
     )
     return PopulationRun(
-        {p.name: sent[p.name] for p in network.populations},
-        {name: np.array(rows).reshape(steps, -1) for name, rows in traces.items()},
-        {name: np.array(rows).reshape(steps, -1) for name, rows in peaks.items() if rows},
+        {name: by_sample(rows, batch) for name, rows in sent.items()},
+        {name: by_sample(rows, batch) for name, rows in traces.items()},
+        {name: by_sample(rows, batch) for name, rows in peaks.items()},
         ranges,
         overflow,
     )
+
+
+def flat_inputs(inputs: Mapping[str, NDArray], batched: bool) -> tuple[int | None, dict[str, NDArray[np.float64]]]:
+    """Inputs of shape (T, *shape) as (T, n), or of B samples, shape (B, T, *shape), as (B, T, n); B, or None."""
+    leading = 2 if batched else 1
+    arrays = {name: np.asarray(x, np.float64) for name, x in inputs.items()}
+    sizes = {name: int(np.prod(x.shape[leading:], dtype=np.int64)) for name, x in arrays.items()}
+    flat = {name: x.reshape(*x.shape[:leading], sizes[name]) for name, x in arrays.items()}
+    return len(next(iter(flat.values()))) if batched else None, flat
+
+
+def by_sample(rows: NDArray, batch: int | None) -> NDArray:
+    """Rows of a run of B samples, shape (T, B M), sample by sample, (B, T, M); None leaves them as they are."""
+    return rows if batch is None else rows.reshape(len(rows), batch, -1).swapaxes(0, 1)
+
+
+def largest(x: NDArray) -> float:
+    """Largest absolute value; 0 where there is none."""
+    if x.dtype == bool:
+        return float(x.any())
+    return float(max(x.max(), -x.min())) if x.size else 0.0
+
+
+def is_whole(x: NDArray) -> bool:
+    """Whether all values are whole numbers."""
+    return x.dtype.kind != "f" or bool((x == np.round(x)).all())
 
 
 def bias_at(p: Population, t: int) -> NDArray:
@@ -192,16 +247,35 @@ def integrate(
 
     with products rounded towards 0. What wrapped or was clipped is added to ``overflow``.
     """
-    u = decay(u, du) + a
+    wrapped = wrap(decay(u, du) + a, overflow)
+    return wrapped, clip(decay(v, dv) + wrapped, overflow)
+
+
+def wrap(u: NDArray[np.int64], overflow: Overflow) -> NDArray[np.int64]:
+    """Currents in their registers, in which they wrap around."""
+    if largest(u) < STATE_LIMIT:
+        return u
     wrapped = np.where(u > STATE_LIMIT, u - 2 * STATE_LIMIT, u)
     wrapped = np.where(wrapped <= -STATE_LIMIT, u + 2 * STATE_LIMIT, wrapped)
     overflow.wrapped += int((wrapped != u).sum())
-    w = decay(v, dv) + wrapped
+    return wrapped
+
+
+def clip(w: NDArray[np.int64], overflow: Overflow) -> NDArray[np.int64]:
+    """Potentials in their registers, at whose limits they stay."""
+    if largest(w) < STATE_LIMIT:
+        return w
     clipped = np.clip(w, 1 - STATE_LIMIT, STATE_LIMIT - 1)
     overflow.saturated += int((clipped != w).sum())
-    return wrapped, clipped
+    return clipped
 
 
 def decay(x: NDArray[np.int64], rate: NDArray) -> NDArray[np.int64]:
     """x (4096 - rate) / 4096, rounded towards 0."""
-    return np.sign(x) * (np.abs(x) * (DECAY_UNITY - rate.astype(np.int64)) // DECAY_UNITY)
+    kept = DECAY_UNITY - rate.astype(np.int64)
+    if not kept.any():  # Currents that do not outlive their step.
+        return np.zeros_like(x)
+    product = x * kept
+    product += (product >> 63) & (DECAY_UNITY - 1)  # A shift rounds down: of what is negative, up to the next whole.
+    product >>= DECAY_UNITY.bit_length() - 1
+    return product

@@ -12,13 +12,13 @@ import numpy as np
 from scipy import sparse
 
 from neuromorphic.compiler.network import Levels, Network, Population, Projection
-from neuromorphic.compiler.operators import FixedKron, Kron
+from neuromorphic.compiler.operators import FixedKron, Kron, Repeated
 from neuromorphic.compiler.quantize import FixedNetwork, FixedPopulation, FixedProjection
 from neuromorphic.compiler.schedule import Schedule
 
-CLASSES: dict[str, Any] = {c.__name__: c for c in (Network, Population, Projection, Levels, Kron, Schedule)} | {
-    c.__name__: c for c in (FixedNetwork, FixedPopulation, FixedProjection, FixedKron)
-}
+CLASSES: dict[str, Any] = {
+    c.__name__: c for c in (Network, Population, Projection, Levels, Kron, Repeated, Schedule)
+} | {c.__name__: c for c in (FixedNetwork, FixedPopulation, FixedProjection, FixedKron)}
 
 
 def save(folder: Path, value: Any, name: str = "program") -> None:

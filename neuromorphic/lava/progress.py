@@ -17,8 +17,10 @@ STARTING, WAITING, COMPUTING, RECEIVING = range(4)
 """A process that is being built, waits for its next step, computes it, waits for a message in it."""
 PID, STATE, STEP = range(3)
 """Columns of the file."""
-LOOK_SECONDS = 0.5
-"""A process that does not get on for so long, beyond a deadline, is taken for one that hangs."""
+HANG_SECONDS = 10.0
+"""Processes of which none gets on for so long, beyond a deadline, are taken for ones that hang."""
+LOOK_SECONDS = 0.05
+"""How often it is looked at meanwhile."""
 
 
 class Progress:
@@ -86,14 +88,18 @@ def describe(folder: Path, child: int, steps: int) -> str:
         progress = Progress(folder)
     except OSError:
         return "it was importing Lava and building the network"
-    before = np.array(progress.rows)
-    time.sleep(LOOK_SECONDS)
-    rows = np.array(progress.rows)
-    if (rows[:, STEP] != before[:, STEP]).any():
+    rows = before = np.array(progress.rows)
+    until = time.monotonic() + HANG_SECONDS
+    while (rows[:, STEP] == before[:, STEP]).all():
+        held = [name for name, row in zip(progress.names, rows, strict=True) if state_of(row[PID]) in ("T", "t")]
+        if held:
+            return f"the process of {quoted(held)} is stopped"
+        if time.monotonic() > until:
+            break
+        time.sleep(LOOK_SECONDS)
+        rows = np.array(progress.rows)
+    else:
         return f"it had got to step {rows[:, STEP].max()} of {steps}; allow more, or run less"
-    held = [name for name, row in zip(progress.names, rows, strict=True) if state_of(row[PID]) in ("T", "t")]
-    if held:
-        return f"the process of {quoted(held)} is stopped"
     for state, doing in ((STARTING, "has not started"), (COMPUTING, "hangs in step {step}")):
         stuck = [k for k in range(len(rows)) if rows[k, STATE] == state]
         if stuck:

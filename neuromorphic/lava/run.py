@@ -18,10 +18,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from neuromorphic.compiler.network import Network, Population
+from neuromorphic.compiler.network import Network, Population, repeat
 from neuromorphic.compiler.quantize import FixedNetwork, FixedPopulation
 from neuromorphic.compiler.schedule import schedule
 from neuromorphic.errors import LavaRunError, UnsupportedGraphError
+from neuromorphic.execution.populations import by_sample, flat_inputs
 from neuromorphic.lava.compat import require_lava
 from neuromorphic.lava.folder import save
 from neuromorphic.lava.progress import describe
@@ -40,10 +41,11 @@ processes has to reap them."""
 
 @dataclass(frozen=True)
 class LavaRun:
-    """What a run on Lava gave.
+    """What a run on Lava gave; of a batch every array has a leading axis of samples, (B, T, M).
 
     Attributes:
-        sent: Messages of every population, shape (T, M): spikes, graded values, outputs; integers in fixed point.
+        sent: Messages of every population, shape (T, M): spikes as bool, graded values, outputs; integers in fixed
+            point.
         potentials: Of the populations asked for, after each step, shape (T, M), in NIR's units.
         seconds: Wall time of the phases: hand over (the start of Python included), import, build, start, run, stop,
             read.
@@ -61,16 +63,19 @@ def run_network(
     stock: bool = False,
     deadline: float = 600.0,
     target: Literal["simulator", "loihi2"] = "simulator",
+    batched: bool = False,
 ) -> LavaRun:
     """Run a network from rest, like :func:`neuromorphic.execution.populations.run`.
 
     Args:
         network: Float, computed in float64, or fixed, in Loihi's integers.
-        inputs: By name, shape (T, n); in fixed point the values before they become messages.
+        inputs: By name, shape (T, *shape); in fixed point the values before they become messages.
         potentials: Populations whose potentials are recorded.
         stock: Synapses as Lava's own processes, see :func:`neuromorphic.lava.network.build`.
         deadline: Seconds after which it is stopped, Lava's start included.
         target: See :func:`neuromorphic.lava.target.choose_target`. On Loihi 2 synapses are stock and the network fixed.
+        batched: Whether inputs are those of B samples, shape (B, T, *shape), and so is what comes back. The samples
+            run side by side; our synapses are there once, stock ones B times.
 
     Raises:
         LavaMissingError: Lava is not installed.
@@ -81,12 +86,13 @@ def run_network(
     if target == "loihi2" and (potentials or not isinstance(network, FixedNetwork)):
         raise UnsupportedGraphError("Loihi 2 computes in fixed point (--precision fixed) and shows no potentials")
     begun = time.perf_counter()
-    steps = len(next(iter(inputs.values())))
-    flat = {name: np.asarray(x, np.float64).reshape(steps, -1) for name, x in inputs.items()}
+    batch, flat = flat_inputs(inputs, batched)
+    steps = next(iter(flat.values())).shape[-2]
+    network = repeat(network, batch or 1)
     fixed = isinstance(network, FixedNetwork)
-    messages = (
-        {name: network.messages(name, x) for name, x in flat.items()} if isinstance(network, FixedNetwork) else flat
-    )
+    messages = {name: network.messages(name, x) if isinstance(network, FixedNetwork) else x for name, x in flat.items()}
+    if batched:  # Side by side, (T, B n).
+        messages = {name: x.swapaxes(0, 1).reshape(steps, -1) for name, x in messages.items()}
     with tempfile.TemporaryDirectory(prefix="gshn-lava-") as name:
         folder = Path(name)
         keep: dict[str, dict[str, str]] = {}
@@ -113,9 +119,9 @@ def run_network(
         ended = time.perf_counter()
         seconds = json.loads((folder / "timings.json").read_text())
         seconds["hand over"] = saved - begun + (ended - saved - sum(seconds.values()))
-        sent = {p.name: np.load(folder / keep[p.name]["messages"]) for p in network.populations}
+        sent = {p.name: by_sample(np.load(folder / keep[p.name]["messages"]), batch) for p in network.populations}
         traces = {
-            p.name: potentials_of(p, np.load(folder / keep[p.name]["potentials"]))
+            p.name: by_sample(potentials_of(p, np.load(folder / keep[p.name]["potentials"])), batch)
             for p in network.populations
             if p.name in potentials
         }

@@ -48,7 +48,7 @@ def run(peer: str, *arguments: object) -> None:
     # Some exporters give edges in the order of a set.
     variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
     command = [str(environment(peer)), str(Path(__file__).parent / f"in_{peer}.py"), *map(str, arguments)]
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -149,7 +149,7 @@ def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         if not (TRAINED / "model.safetensors").exists():
             pytest.skip("runs/default is not there: make train")
         command = [sys.executable, "-m", "neuromorphic.export", "--to", "nir", "--checkpoint", str(TRAINED)]
-        subprocess.run([*command, "--out", str(folder)], cwd=ROOT, check=True, timeout=300)
+        subprocess.run([*command, "--out", str(folder)], cwd=ROOT, check=True)
         return folder
 
     import torch
@@ -225,7 +225,5 @@ def pytest_with(python: Path, version: str, *files: str, path: Path | None = Non
     tests = [f"tests/neuromorphic/{file}" for file in files]
     code = f"import nir, pytest, sys; assert nir.version == {version!r}; sys.exit(pytest.main(['-q', *{tests!r}]))"
     variables = {**os.environ, "OMP_NUM_THREADS": "1"} | ({} if path is None else {"PYTHONPATH": str(path)})
-    done = subprocess.run(
-        [str(python), "-c", code], cwd=ROOT, env=variables, capture_output=True, text=True, timeout=300
-    )
+    done = subprocess.run([str(python), "-c", code], cwd=ROOT, env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -78,9 +78,8 @@ def compile(
         raise UnsupportedGraphError(f"precision '{precision}' is unknown; choose float or fixed")
     if calibration is None:
         raise UnsupportedGraphError("fixed point needs calibration inputs: compile(..., calibration={'input': x, ...})")
-    batch, steps = check_inputs(graph, calibration)
-    samples = [{name: x[b].reshape(steps, -1) for name, x in calibration.items()} for b in range(batch)]
-    fixed = calibrate(lower(graph, horizon=steps), samples)
+    _, steps = check_inputs(graph, calibration)
+    fixed = calibrate(lower(graph, horizon=steps), calibration, batched=True)
     return CompiledFixed(graph=graph, network=fixed.network, stock=stock, ranges=fixed.ranges)
 
 

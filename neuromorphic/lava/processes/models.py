@@ -26,7 +26,7 @@ from lava.proc.sparse.process import DelaySparse, Sparse
 from numpy.typing import NDArray
 
 from neuromorphic.compiler.network import Levels
-from neuromorphic.compiler.operators import Columns, Operator, for_spikes
+from neuromorphic.compiler.operators import Operator, Prepared, prepared
 from neuromorphic.compiler.quantize import ALIGNMENT, bias_sent
 from neuromorphic.execution.populations import Overflow, integrate
 from neuromorphic.lava.processes.process import Bias, Graded, Recorder, Source, Subtract, Sum, Synapses, Tie
@@ -81,12 +81,12 @@ class SynapsesModel(PyLoihiProcessModel):
 
     def __init__(self, proc_params: Mapping[str, Any]) -> None:
         super().__init__(proc_params)
-        self.taps = {wait: for_spikes(operator) for wait, operator in proc_params["taps"].items()}
+        self.taps = {wait: prepared(operator) for wait, operator in proc_params["taps"].items()}
         self.latency: int = proc_params["latency"]
         # Sums that wait; None where there is nothing yet, which saves an addition to zeros.
         self.waiting: deque[NDArray | None] = deque([None] * (max(self.taps) + self.latency))
 
-    def product(self, operator: Operator | Columns, s: NDArray) -> NDArray:
+    def product(self, operator: Operator | Prepared, s: NDArray) -> NDArray:
         """What an operator makes of messages."""
         return operator.dot(s)
 
@@ -126,7 +126,7 @@ class PySynapsesFixed(SynapsesModel):
 
     a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
 
-    def product(self, operator: Operator | Columns, s: NDArray) -> NDArray:
+    def product(self, operator: Operator | Prepared, s: NDArray) -> NDArray:
         return self.proc_params["scaled"](operator.dot(s.astype(np.int32, copy=False)))
 
 

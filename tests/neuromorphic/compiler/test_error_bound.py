@@ -52,8 +52,8 @@ def conversions() -> list[Conversion]:
         network = lower(graph)
         names = [p.name for p in network.populations if p.spikes]
         exact = run(network, inputs, names)
-        calibration = calibrate(lower(graph, horizon=steps), [inputs])
-        fixed, (ours,) = calibration.network, calibration.runs
+        calibration = calibrate(lower(graph, horizon=steps), inputs)
+        fixed, ours = calibration.network, calibration.run
         margins = spike_margins(network, fixed, exact.ranges, steps)
         different = [(ours.sent[name] != exact.sent[name]).any(axis=1) for name in names]
         until = min((int(own.argmax()) for own in different if own.any()), default=steps)

@@ -12,16 +12,17 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from neuromorphic.compiler.operators import (
-    LARGE,
-    Columns,
     FixedKron,
     Kron,
+    Prepared,
+    Repeated,
     even_integers,
     expanded,
-    for_spikes,
+    prepared,
     quantize_kron,
     rounding_error,
     signed_row_sums,
+    sums_of,
 )
 
 RANDOM = np.random.default_rng(0)
@@ -108,7 +109,7 @@ def test_rounded_operators_are_the_rounded_matrix(operator: Kron) -> None:
     # Sums that need 24 bits, 53 bits, and more.
     for x in (spikes, spikes.astype(np.int32), *(RANDOM.integers(-(2**b), 2**b, len(spikes)) for b in (15, 40, 50))):
         y = fixed.dot(x)
-        assert y.dtype == np.result_type(x.dtype, np.int32)
+        assert y.dtype == sums_of(x.dtype)
         np.testing.assert_array_equal(y, expected @ x)
 
 
@@ -133,25 +134,70 @@ def test_too_many_distinct_values_are_left_to_the_caller() -> None:
     assert quantize_kron(Kron(left, np.ones((2, 2))), 100.0) is None
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.int32])
-def test_few_spikes_take_only_their_columns(dtype: type) -> None:
-    matrix = sparse.random(600, 500, 0.4, format="csr", random_state=0)
-    matrix.data = (1000 * RANDOM.normal(size=matrix.nnz)).astype(dtype)
-    assert matrix.nnz > LARGE
-    by_column = for_spikes(matrix)
-    assert isinstance(by_column, Columns)
+@EVERY
+def test_a_batch_has_each_samples_product_bit_for_bit(operator: Kron) -> None:
+    size = operator.shape[1]
+    samples = RANDOM.normal(size=(5, size)) * (RANDOM.random((5, size)) < 0.6)
+    many = Repeated(operator, 5)
+    np.testing.assert_array_equal(many.dot(samples.reshape(-1)), np.concatenate([operator.dot(x) for x in samples]))
+    np.testing.assert_array_equal(many.expand().toarray(), np.kron(np.eye(5), dense(operator)))
+    assert many.shape == many.expand().shape and many.nnz == many.expand().nnz
+    fixed = quantize_kron(operator, 100.0)
+    assert fixed is not None
+    for bits in (4, 20, 45):
+        x = RANDOM.integers(-(2**bits), 2**bits, (5, size))
+        expected = np.concatenate([fixed.dot(own) for own in x])
+        np.testing.assert_array_equal(Repeated(fixed, 5).dot(x.reshape(-1)), expected)
+
+
+MATRICES = {
+    "small": sparse.random(60, 50, 0.4, format="csr", random_state=0),
+    "dense": sparse.random(600, 500, 0.4, format="csr", random_state=0),
+    "sparse": sparse.random(2000, 1500, 0.05, format="csr", random_state=0),
+    "unsorted": (sparse.random(600, 500, 0.4, format="csr", random_state=0)[:, ::-1]).tocsr(),
+    "a row": sparse.csr_matrix(np.ones((1, 4))),
+    "a column": sparse.csr_matrix(np.ones((4, 1))),
+    "no synapse": sparse.csr_matrix((3, 4)),
+}
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("matrix", MATRICES.values(), ids=MATRICES)
+def test_prepared_floats_are_added_in_the_order_of_the_sources(matrix: sparse.csr_matrix, times: int) -> None:
+    matrix = matrix.copy()
+    matrix.data = RANDOM.normal(size=matrix.nnz)
+    ready = prepared(Repeated(matrix, times) if times > 1 else matrix)
+    assert isinstance(ready, Prepared)
     for rate in (0.0, 0.01, 0.15, 0.5, 1.0):
-        x = (RANDOM.random(500) < rate).astype(dtype)
-        for messages in (x, 3 * x):
-            y = by_column.dot(messages)
-            assert y.dtype == dtype
-            np.testing.assert_array_equal(y, matrix.dot(messages))
+        spikes = RANDOM.random((times, matrix.shape[1])) < rate
+        for messages in (spikes, spikes * RANDOM.normal(size=spikes.shape)):
+            expected = np.zeros((times, matrix.shape[0]))
+            for j, column in enumerate(matrix.toarray().T):
+                expected += messages[:, j, None] * column
+            y = ready.dot(messages.reshape(-1))
+            assert y.dtype == np.float64
+            np.testing.assert_array_equal(y, expected.reshape(-1))
 
 
-def test_small_matrices_and_kronecker_products_stay() -> None:
-    matrix = KRONS["square"].expand()
-    assert for_spikes(matrix) is matrix
-    assert for_spikes(KRONS["square"]) is KRONS["square"]
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("matrix", MATRICES.values(), ids=MATRICES)
+def test_prepared_integers_are_exact(matrix: sparse.csr_matrix, times: int) -> None:
+    matrix = matrix.copy()
+    matrix.data = RANDOM.integers(-254, 255, matrix.nnz).astype(np.int32)
+    ready = prepared(Repeated(matrix, times) if times > 1 else matrix)
+    exact = matrix.toarray().astype(np.int64)
+    for rate in (0.0, 0.01, 0.5, 1.0):
+        spikes = RANDOM.random((times, matrix.shape[1])) < rate
+        graded = [spikes * RANDOM.integers(-(2**b), 2**b, spikes.shape) for b in (6, 15, 40, 48)]
+        # Sums that need 24 bits, 53 bits, and more; those of 32-bit messages wrap around as Lava's do.
+        for x in (spikes, spikes.astype(np.int32), (2**20 * graded[0]).astype(np.int32), *graded):
+            y = ready.dot(x.reshape(-1))
+            assert y.dtype == sums_of(x.dtype)
+            np.testing.assert_array_equal(y, (x.astype(np.int64) @ exact.T).astype(y.dtype).reshape(-1))
+
+
+def test_kronecker_products_need_no_preparation() -> None:
+    assert prepared(KRONS["square"]) is KRONS["square"]
 
 
 def test_memory_is_linear_in_pairs_and_weights() -> None:

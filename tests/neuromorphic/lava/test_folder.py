@@ -42,7 +42,7 @@ def test_networks_and_schedules_come_back(tmp_path: Path) -> None:
                     np.testing.assert_array_equal(getattr(ours, field.name), getattr(theirs, field.name))
         for ours, theirs in zip(loaded.projections, value.projections, strict=True):
             assert (ours.source, ours.target, ours.identity) == (theirs.source, theirs.target, theirs.identity)
-            assert getattr(ours, "weight_exp", None) == getattr(theirs, "weight_exp", None)
+            np.testing.assert_array_equal(getattr(ours, "weight_exp", 0), getattr(theirs, "weight_exp", 0))
             for delay, operator in theirs.taps.items():
                 np.testing.assert_array_equal(expanded(ours.taps[delay], 0).toarray(), expanded(operator, 0).toarray())
 
