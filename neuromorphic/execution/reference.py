@@ -54,9 +54,9 @@ def simulate_from(
         The record of these T steps, and the state after them.
 
     Raises:
-        UnsupportedGraphError: the inputs do not fit.
+        ArgumentError, UnsupportedGraphError: see :func:`neuromorphic.execution.record.check_inputs`.
     """
-    batch, steps = check_inputs(graph, inputs)
+    batch, steps = check_inputs(graph, inputs, potentials)
     v, i = dict(state.v), dict(state.i)
     past: dict[str, dict[int, Floats]] = {n: dict(state.past.get(n, {})) for n in (*graph.inputs, *graph.neurons)}
     recorded: dict[str, list[Floats]] = {name: [] for name in (*graph.outputs, *graph.neurons)}

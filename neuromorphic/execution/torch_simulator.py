@@ -41,9 +41,9 @@ def simulate_torch(
         The record.
 
     Raises:
-        UnsupportedGraphError: the inputs do not fit.
+        ArgumentError, UnsupportedGraphError: see :func:`neuromorphic.execution.record.check_inputs`.
     """
-    batch, steps = check_inputs(graph, inputs)
+    batch, steps = check_inputs(graph, inputs, potentials)
     membranes = {n for n in graph.neurons if graph.nodes[n].has_membrane}
     wanted = {n for n in membranes if n in potentials or not graph.nodes[n].is_spiking}
     with torch.inference_mode():
