@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def check_names(what: str, names: object, known: Collection[str]) -> tuple[str, 
     Raises:
         ArgumentError: it is no collection of names, or one of them is not known.
     """
-    if isinstance(names, str | bytes) or not isinstance(names, Iterable):
+    if isinstance(names, str | bytes) or not isinstance(names, Collection):
         raise ArgumentError(f"{what} is {described(names)}; give a list of names")
     out = tuple(dict.fromkeys(name if isinstance(name, str) else printed(name) for name in names))
     if unknown := [name for name in out if name not in known]:
@@ -70,6 +71,17 @@ def check_seconds(what: str, value: object) -> float:
     if not 0 < seconds < math.inf:
         raise ArgumentError(f"{what} is {seconds:g}; give a positive, finite number of seconds")
     return seconds
+
+
+def check_path(what: str, value: object) -> Path:
+    """Check that something names a file.
+
+    Raises:
+        ArgumentError: it does not.
+    """
+    if not isinstance(value, str | Path) or "\0" in str(value):
+        raise ArgumentError(f"{what} is {described(value)}; give a path")
+    return Path(value)
 
 
 def check_real(what: str, x: object) -> NDArray:

@@ -10,11 +10,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from neuromorphic.arguments import check_choice, check_names, check_real, check_seconds, check_type, listed
 from neuromorphic.compiler.hardware import for_hardware, join, parts_of
 from neuromorphic.compiler.lower import lower, pack
 from neuromorphic.compiler.network import Network
 from neuromorphic.compiler.quantize import FixedNetwork, Ranges, quantize
-from neuromorphic.arguments import check_choice, check_names, check_real, check_seconds, check_type, listed
 from neuromorphic.errors import ArgumentError, UnsupportedGraphError
 from neuromorphic.execution import populations, reference
 from neuromorphic.execution.operations import LayerCount, count_layers

@@ -12,8 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from gshn.cli import CommandParser, run_command
-from gshn.files import make_folder, write_atomically
+from gshn.cli import CommandParser, run_command, seconds, whole
+from gshn.files import check_destination, write_atomically
 from neuromorphic.backends import BACKENDS, PRECISIONS, Simulation, simulate
 from neuromorphic.errors import UnsupportedGraphError
 from neuromorphic.execution.record import Record
@@ -46,12 +46,12 @@ def load_graph(arguments: argparse.Namespace) -> Graph:
 
 
 def report_of(
-    arguments: argparse.Namespace, graph: Graph, signals: Signals, run: Simulation, expected: Record
+    arguments: argparse.Namespace, graph: Graph, signals: Signals, run: Simulation, expected: Record | None
 ) -> dict[str, Any]:
-    """The JSON report of a run."""
+    """The JSON report of a run; without ``expected`` its ``agreement`` is None."""
     batch, steps = signals.inputs[graph.inputs[0]].shape[:2]
     spikes = {name: int(record.sum()) for name, record in run.record.spikes.items()}
-    agreement, first = compare_nodes(run.record.spikes, expected.spikes)
+    agreement, first = (None, None) if expected is None else compare_nodes(run.record.spikes, expected.spikes)
     return {
         "nir": str(arguments.nir),
         "backend": arguments.backend,
@@ -65,7 +65,7 @@ def report_of(
         "firing_rate": {name: float(record.mean()) for name, record in run.record.spikes.items()},
         "synaptic_operations": {name: count.synaptic_operations for name, count in run.counts.items()},
         "neuron_updates": {name: count.neuron_updates for name, count in run.counts.items()},
-        "agreement": agreement.fraction,
+        "agreement": agreement and agreement.fraction,
         "first_difference": first,
         "quantization": run.quantization,
         "overflow": run.overflow,
@@ -103,9 +103,12 @@ def print_report(report: dict[str, Any], out: Path) -> None:
             "" if rate is None else f"{rate:.4f}",
             f"{operations:,}",
         )
-    console = Console()
+    console = Console(markup=False, emoji=False)
     console.print(table)
-    agreement = f"{100 * report['agreement']:.4f} % of spikes' cells as the float reference"
+    if report["agreement"] is None:
+        agreement = "not compared with the float reference (--compare)"
+    else:
+        agreement = f"{100 * report['agreement']:.4f} % of spikes' cells as the float reference"
     console.print(f"{agreement}; {report['seconds']:.2f} s", highlight=False)
     for name, counts in report["overflow"].items():
         said = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
@@ -120,19 +123,25 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="OUT.npz", help="a report OUT.json goes beside it")
     parser.add_argument("--backend", choices=BACKENDS, default="reference")
     parser.add_argument("--precision", choices=PRECISIONS, default="float", help="float64, or Loihi's integers")
-    parser.add_argument("--steps", type=int, metavar="T", help="cut the input to T steps, or go on with zeros")
+    parser.add_argument("--steps", type=whole(1), metavar="T", help="cut the input to T steps, or go on with zeros")
     parser.add_argument(
         "--trace", nargs="+", default=[], metavar="NODE", help="neurons to write spikes and potentials of"
     )
     parser.add_argument(
+        "--compare",
+        action="store_true",
+        help="also run the float reference, and say how spikes agree; it may take longer than the run itself",
+    )
+    parser.add_argument(
         "--target", choices=TARGETS, default="simulator", help="of Lava; auto: Loihi 2 where there is one"
     )
-    parser.add_argument("--deadline", type=float, default=600.0, metavar="SECONDS", help="for a run on Lava")
+    parser.add_argument("--deadline", type=seconds, default=600.0, metavar="SECONDS", help="for a run on Lava")
     arguments = parser.parse_args()
-    if arguments.steps is not None and arguments.steps < 1:
-        parser.error("--steps must be at least 1")
     if arguments.out.suffix != ".npz":
         parser.error(f"--out must name an .npz file, got {arguments.out}")
+    report_file = arguments.out.with_suffix(".json")
+    for path in (arguments.out, report_file):
+        check_destination(path, (arguments.nir, arguments.input))
 
     target = choose_target(arguments.target)
     if target == "loihi2" and arguments.backend != "lava":
@@ -141,7 +150,6 @@ def main() -> None:
     signals = load_inputs(arguments.input, graph, arguments.steps)
     if unknown := [name for name in arguments.trace if name not in graph.neurons]:
         parser.error(f"--trace: '{unknown[0]}' is no neuron of the graph; it has {', '.join(graph.neurons) or 'none'}")
-    make_folder(arguments.out.parent)
     trace = tuple(dict.fromkeys(arguments.trace))
     run = simulate(
         graph,
@@ -152,11 +160,14 @@ def main() -> None:
         deadline=arguments.deadline,
         target=target,
     )
-    is_reference = arguments.backend == "reference" and arguments.precision == "float"
-    expected = run.record if is_reference else simulate(graph, signals.inputs).record
+    expected: Record | None = None
+    if arguments.backend == "reference" and arguments.precision == "float":
+        expected = run.record
+    elif arguments.compare:
+        expected = simulate(graph, signals.inputs).record
     report = report_of(arguments, graph, signals, run, expected)
     save_arrays(arguments.out, output_arrays(graph, run.record, trace, signals.batched))
-    write_atomically(arguments.out.with_suffix(".json"), json.dumps(report, indent=2) + "\n")
+    write_atomically(report_file, json.dumps(report, indent=2, allow_nan=False) + "\n")
     print_report(report, arguments.out)
 
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from gshn.cli import CommandParser, run_command
-from gshn.files import write_atomically
+from gshn.cli import CommandParser, run_command, whole
+from gshn.files import check_destination, write_atomically
 from neuromorphic.backends import BACKENDS, PRECISIONS, simulate
-from neuromorphic.execution.record import Record
+from neuromorphic.execution.record import Record, check_room
 from neuromorphic.execution.spikes import compare_nodes
 from neuromorphic.graph import Graph
 from neuromorphic.run import add_graph_arguments, load_graph
@@ -93,12 +93,13 @@ def print_parting(graph: Graph, found: Parting, labels: tuple[str, str]) -> None
     for k, label in enumerate(labels):
         cells = ["-" if pair is None else f"{pair[k]:.9g}" for pair in (found.before, found.after)]
         table.add_row(label, "yes" if found.spikes[k] else "no", *cells)
-    Console().print(table)
+    console = Console(markup=False, emoji=False)
+    console.print(table)
     threshold = graph.nodes[found.node].parameters.get(
         "v_threshold", graph.nodes[found.node].parameters.get("threshold")
     )
     assert threshold is not None
-    Console().print(f"threshold {threshold.reshape(-1)[found.neuron]:.9g}", highlight=False)
+    console.print(f"threshold {threshold.reshape(-1)[found.neuron]:.9g}", highlight=False)
 
 
 def main() -> None:
@@ -110,18 +111,20 @@ def main() -> None:
     parser.add_argument("--backend", choices=BACKENDS, default="reference", help="what it is held to")
     parser.add_argument("--backend-precision", choices=PRECISIONS, default="float", help="of --backend")
     parser.add_argument("--input", type=Path, metavar="IN.npz", help="default: random input")
-    parser.add_argument("--steps", type=int, metavar="T", help="steps (default: the input's; 32 of random input)")
-    parser.add_argument("--seed", type=int, default=0, help="of random input")
+    parser.add_argument("--steps", type=whole(1), metavar="T", help="steps (default: the input's; 32 of random input)")
+    parser.add_argument("--seed", type=whole(0), default=0, help="of random input")
     parser.add_argument("--json", type=Path, help="write the result here too")
     arguments = parser.parse_args()
-    if arguments.steps is not None and arguments.steps < 1:
-        parser.error("--steps must be at least 1")
+    if arguments.json is not None:
+        check_destination(arguments.json, (arguments.nir, arguments.input))
 
     graph = load_graph(arguments)
     if arguments.input is not None:
         inputs = load_inputs(arguments.input, graph, arguments.steps).inputs
     else:
-        inputs = random_inputs(graph, 1, arguments.steps or 32, arguments.seed)
+        steps = arguments.steps or 32
+        check_room(graph, 1, steps)
+        inputs = random_inputs(graph, 1, steps, arguments.seed)
     membranes = with_membrane(graph, graph.neurons)
     theirs = simulate(graph, inputs, arguments.backend, arguments.backend_precision, membranes)
     ours = simulate(graph, inputs, arguments.against, arguments.precision, membranes)
@@ -143,7 +146,7 @@ def main() -> None:
     }
     if arguments.json is not None:
         write_atomically(arguments.json, json.dumps(result, indent=2) + "\n")
-    console = Console()
+    console = Console(markup=False, emoji=False)
     summary = f"{agreement.equal:,} of {agreement.cells:,} cells (neuron, step)"
     console.print(f"{label} against {other}: spikes equal in {summary}", highlight=False)
     if found is not None:

@@ -70,7 +70,9 @@ def check_graph(graph: object) -> None:
     Raises:
         ArgumentError: it is not.
     """
-    check_type("the graph", graph, Graph, "give a neuromorphic.graph.Graph: flatten(nir_graph), flatten(read_nir(path))")
+    check_type(
+        "the graph", graph, Graph, "give a neuromorphic.graph.Graph: flatten(nir_graph), flatten(read_nir(path))"
+    )
 
 
 def check_room(graph: Graph, batch: int, steps: int) -> None:

@@ -22,7 +22,7 @@ def print_report(report: Mapping[str, Any], title: str) -> None:
     for layer, spikes in report["spikes"].items():
         rate, agreement = report["firing_rate"][layer], report["layer_agreement"][layer]
         table.add_row(layer, f"{report['neurons'][layer]:,}", f"{spikes:,}", f"{rate:.4f}", f"{100 * agreement:.4f} %")
-    console = Console()
+    console = Console(markup=False, emoji=False)
     console.print(table)
     console.print(f"{report['seconds']:.1f} s in all", highlight=False)
     if (first := report["first_difference"]) is not None:

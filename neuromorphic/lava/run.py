@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from neuromorphic.arguments import check_seconds
 from neuromorphic.compiler.network import SUBTRACT, Network, Population
 from neuromorphic.compiler.quantize import ALIGNMENT, FixedNetwork, FixedPopulation
 from neuromorphic.compiler.schedule import schedule
@@ -143,8 +144,10 @@ def run_child(folder: Path, deadline: float, steps: int) -> None:
         steps: Lava's steps, for the error message.
 
     Raises:
+        ArgumentError: the deadline is no time.
         LavaRunError: it failed, or did not end in time.
     """
+    check_seconds("deadline", deadline)
     with (folder / "stderr.txt").open("wb") as stderr:
         child = subprocess.Popen(
             [sys.executable, "-P", "-c", CHILD, json.dumps(sys.path), str(folder), str(os.getpid())],
