@@ -73,6 +73,17 @@ def check_seconds(what: str, value: object) -> float:
     return seconds
 
 
+def check_count(what: str, value: object, least: int = 1) -> int:
+    """Check a whole number.
+
+    Raises:
+        ArgumentError: it is none, or less than ``least``.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ArgumentError(f"{what} is {printed(value)}; give a whole number of at least {least}")
+    return int(value)
+
+
 def check_path(what: str, value: object) -> Path:
     """Check that something names a file.
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gshn.errors import GSHNWarning
-from neuromorphic.arguments import check_path, listed, not_finite, printed
-from neuromorphic.errors import ArgumentError, SignalFileError
+from neuromorphic.arguments import check_count, check_path, listed, not_finite
+from neuromorphic.errors import SignalFileError
 from neuromorphic.execution.record import Record, check_graph, check_room
 from neuromorphic.graph import Graph
 from neuromorphic.hdf5 import available_memory, in_words, reason
@@ -46,8 +46,8 @@ def load_inputs(path: Path, graph: Graph, steps: int | None = None) -> Signals:
     """
     path = check_path("path", path)
     check_graph(graph)
-    if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1):
-        raise ArgumentError(f"steps is {printed(steps)}; give a whole number of at least 1")
+    if steps is not None:
+        steps = check_count("steps", steps)
     arrays = read_arrays(path, graph.inputs)
     axes = {x.ndim - len(graph.nodes[name].shape) for name, x in arrays.items()}
     inputs: dict[str, NDArray] = {}

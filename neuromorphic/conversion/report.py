@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuromorphic.arguments import check_choice
 from neuromorphic.compiler.hardware import Part, Parts, for_hardware, join, parts_of
 from neuromorphic.compiler.limits import CHIPS, WITHOUT, Chip, place
 from neuromorphic.compiler.lower import fold, lower
@@ -29,6 +30,7 @@ from neuromorphic.compiler.quantize import (
 from neuromorphic.compiler.schedule import Schedule, schedule
 from neuromorphic.conversion.bounds import Bounds, bounds
 from neuromorphic.execution import populations
+from neuromorphic.execution.record import check_graph, check_inputs
 from neuromorphic.graph import Graph, Node
 
 UNIT_STEPS = 64
@@ -134,8 +136,13 @@ def conversion_report(graph: Graph, target: str, inputs: Mapping[str, NDArray] |
         inputs: By Input node, shape (B, T, *shape); by default :func:`unit_input`.
 
     Raises:
+        ArgumentError: an argument of the wrong type, or an unknown target.
         UnsupportedGraphError: see :func:`compile_graph`.
     """
+    check_choice("target", target, CHIPS)
+    check_graph(graph)
+    if inputs is not None:
+        check_inputs(graph, inputs)
     chip = CHIPS[target]
     given = inputs is not None
     inputs = unit_input(graph) if inputs is None else inputs
