@@ -48,7 +48,8 @@ def check_names(what: str, names: object, known: Collection[str]) -> tuple[str, 
     Raises:
         ArgumentError: it is no collection of names, or one of them is not known.
     """
-    if isinstance(names, str | bytes) or not isinstance(names, Collection):
+    single = isinstance(names, str | bytes) or (isinstance(names, np.ndarray) and not names.ndim)
+    if single or not isinstance(names, Collection):
         raise ArgumentError(f"{what} is {described(names)}; give a list of names")
     out = tuple(dict.fromkeys(name if isinstance(name, str) else printed(name) for name in names))
     if unknown := [name for name in out if name not in known]:

@@ -228,8 +228,10 @@ def time_step(nir_graph: nir.NIRGraph, default: float | None = None) -> float:
     """The dt of a graph in seconds, from its metadata or, where it has none, from its nodes'.
 
     Raises:
+        ArgumentError: what is given is no NIR graph.
         UnsupportedGraphError: there is none and no default, it is not positive and finite, or nodes differ.
     """
+    check_type("the NIR graph", nir_graph, nir.NIRGraph, "give what read_nir reads")
     if "dt" in nir_graph.metadata:
         return checked_time_step(nir_graph.metadata["dt"])
     found = {name: metadata_of(node)["dt"] for name, node in walk(nir_graph) if "dt" in metadata_of(node)}
@@ -257,7 +259,7 @@ def checked_time_step(value: object) -> float:
         if isinstance(value, bool | complex):
             raise TypeError
         dt = float(np.asarray(value, np.float64).reshape(()))
-    except (TypeError, ValueError, OverflowError):
+    except Exception:  # The value's own, such as a tensor's that PyTorch does not hand out.
         raise UnsupportedGraphError(f"the time step must be a number of seconds, got {printed(value)}") from None
     if not 0 < dt < float("inf"):
         raise UnsupportedGraphError(f"the time step must be positive and finite, got dt={dt}")

@@ -78,8 +78,10 @@ def compile_graph(graph: Graph, inputs: Mapping[str, NDArray]) -> Compiled:
     """Lower, split and quantise a graph for some inputs, shape (B, T, *shape), and run them both ways.
 
     Raises:
-        UnsupportedGraphError: the graph cannot be lowered or quantised; the message names the node.
+        ArgumentError, UnsupportedGraphError: the inputs do not fit, see
+            :func:`~neuromorphic.execution.record.check_inputs`, or the graph cannot be lowered or quantised.
     """
+    check_inputs(graph, inputs)
     network = lower(graph)
     parts, hardware = parts_of(network, registers=True), for_hardware(network, registers=True)
     batch = len(next(iter(inputs.values())))
@@ -141,16 +143,14 @@ def conversion_report(graph: Graph, target: str, inputs: Mapping[str, NDArray] |
     """
     check_choice("target", target, CHIPS)
     check_graph(graph)
-    if inputs is not None:
-        check_inputs(graph, inputs)
-    chip = CHIPS[target]
     given = inputs is not None
     inputs = unit_input(graph) if inputs is None else inputs
+    chip = CHIPS[target]
+    compiled = compile_graph(graph, inputs)
     spans = {
         name: [float(x.min(initial=0.0)), float(x.max(initial=0.0))] if given else [-1.0, 1.0]
         for name, x in inputs.items()
     }
-    compiled = compile_graph(graph, inputs)
     ends = {
         name: (np.full(compiled.network.size(name), low), np.full(compiled.network.size(name), high))
         for name, (low, high) in spans.items()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from neuromorphic.arguments import check_type
 from neuromorphic.execution.record import Record, check_inputs
 from neuromorphic.graph import RESET_BY_SUBTRACTION, Floats, Graph, Node
 
@@ -56,6 +57,7 @@ def simulate_from(
     Raises:
         ArgumentError, UnsupportedGraphError: see :func:`neuromorphic.execution.record.check_inputs`.
     """
+    check_type("the state", state, State, "give the one that a run ended with, or State()")
     batch, steps = check_inputs(graph, inputs, potentials)
     v, i = dict(state.v), dict(state.i)
     past: dict[str, dict[int, Floats]] = {n: dict(state.past.get(n, {})) for n in (*graph.inputs, *graph.neurons)}
