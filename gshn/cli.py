@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import math
 import sys
 import warnings
@@ -49,9 +50,12 @@ def whole(least: int) -> Callable[[str], int]:
 def run_command(main: Callable[[], None]) -> None:
     """Run a command's ``main``; print a :class:`GSHNError` as one line and exit with status 2.
 
-    What does not fit in memory is one line and status 2, too; a :class:`GSHNWarning` is a line. Ctrl-C exits with
-    status 130, the shell's convention, after one line.
+    What does not fit in memory, and what the system refuses (a name that is too long, say), is one line and status 2,
+    too; a :class:`GSHNWarning` is a line. Ctrl-C exits with status 130, the shell's convention, after one line.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # A path may hold what no encoding has; it must not end a command.
+            stream.reconfigure(errors="backslashreplace")
     show = warnings.showwarning
 
     def say(message: Warning | str, category: type[Warning], *rest: Any, **options: Any) -> None:
@@ -70,6 +74,9 @@ def run_command(main: Callable[[], None]) -> None:
         raise SystemExit(2) from None
     except MemoryError as error:
         print(f"error: there is not memory enough ({' '.join(str(error).split())}); ask for less", file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        print(f"error: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

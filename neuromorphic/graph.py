@@ -47,6 +47,8 @@ LINEAR = (nir.Affine, nir.Linear, nir.Scale, nir.Conv1d, nir.Conv2d, nir.SumPool
 TIME_CONSTANTS = ("tau", "tau_syn", "tau_mem")
 DEFAULT_DT = 1e-3
 """Seconds a step of a graph that says no dt and needs none: it has no time constants and no delays."""
+MAX_DT = 1e30
+"""Largest time step in seconds, and 1 / the smallest: beyond, float64 has no room for what is computed from it."""
 MAX_DEPTH = 32
 """Graphs within graphs."""
 MAX_ELEMENTS = 2**27
@@ -263,6 +265,8 @@ def checked_time_step(value: object) -> float:
         raise UnsupportedGraphError(f"the time step must be a number of seconds, got {printed(value)}") from None
     if not 0 < dt < float("inf"):
         raise UnsupportedGraphError(f"the time step must be positive and finite, got dt={dt}")
+    if not 1 / MAX_DT <= dt <= MAX_DT:
+        raise UnsupportedGraphError(f"the time step must be within {1 / MAX_DT:g} and {MAX_DT:g} s, got dt={dt}")
     return dt
 
 
