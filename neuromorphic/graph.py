@@ -233,7 +233,7 @@ def time_step(nir_graph: nir.NIRGraph, default: float | None = None) -> float:
         ArgumentError: what is given is no NIR graph.
         UnsupportedGraphError: there is none and no default, it is not positive and finite, or nodes differ.
     """
-    check_type("the NIR graph", nir_graph, nir.NIRGraph, "give what read_nir reads")
+    check_nir_graph(nir_graph)
     if "dt" in nir_graph.metadata:
         return checked_time_step(nir_graph.metadata["dt"])
     found = {name: metadata_of(node)["dt"] for name, node in walk(nir_graph) if "dt" in metadata_of(node)}
@@ -375,9 +375,11 @@ def metadata_of(node: nir.NIRNode) -> Mapping[str, Any]:
 
 def text(value: object) -> str | None:
     """A metadata value as text."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
     if isinstance(value, bytes):
         return value.decode(errors="replace")
-    return None if value is None else str(value)
+    return value if value is None or isinstance(value, str) else printed(value)
 
 
 def infer_shapes(
@@ -446,11 +448,11 @@ def infer_shapes(
 def own_input_shape(name: str, node: nir.NIRNode) -> Shape | None:
     """Input shape that a node's own parameters say; None where they do not."""
     if isinstance(node, nir.Input):
-        return shape_of(name, node.input_type.get("input"))
+        return shape_of(name, shape_in_type(name, node.input_type, "input"))
     if isinstance(node, nir.Output):
-        return optional_shape(name, node.output_type.get("output"))
+        return optional_shape(name, shape_in_type(name, node.output_type, "output"))
     if isinstance(node, nir.Flatten):
-        return optional_shape(name, (node.input_type or {}).get("input"))
+        return optional_shape(name, shape_in_type(name, node.input_type, "input"))
     if isinstance(node, nir.Affine | nir.Linear):
         weight = numbers(name, "weight", node.weight)
         if weight.ndim < 2:
@@ -565,6 +567,15 @@ def flattened(name: str, node: nir.Flatten, shape_in: Shape, wanted: set[Shape])
     return literal if literal is not None and not leading else output_shape(name, node, shape_in)
 
 
+def shape_in_type(name: str, types: object, key: str) -> object:
+    """What a node's ``input_type`` or ``output_type`` has for its one port."""
+    if types is None:
+        return None
+    if not isinstance(types, Mapping):
+        raise UnsupportedGraphError(f"node '{name}': its {key}_type is {described(types)}; give {{'{key}': shape}}")
+    return types.get(key)
+
+
 def shape_of(name: str, value: object) -> Shape:
     """A shape, from what a file has for it."""
     if value is None:
@@ -647,7 +658,7 @@ def window(name: str, node: nir.NIRNode) -> dict[str, Any]:
         if word == "same" and set(p["stride"]) != {1}:
             raise UnsupportedGraphError(f"node '{name}': padding 'same' needs a stride of 1, got {node.stride}")
         if word not in ("same", "valid"):
-            raise UnsupportedGraphError(f"node '{name}': padding '{word}' is neither 'same', 'valid' nor a number")
+            raise UnsupportedGraphError(f"node '{name}': padding {printed(word)} is neither 'same', 'valid' nor a number")
         total = [d * (k - 1) if word == "same" else 0 for d, k in zip(p["dilation"], kernel, strict=True)]
         p["padding"] = tuple((extra // 2, extra - extra // 2) for extra in total)
     else:
@@ -678,7 +689,7 @@ def check_node(name: str, node: nir.NIRNode, shape_in: Shape, shape: Shape, dt: 
             reset = reset or RESET_TO_V_RESET
             if reset not in RESETS:
                 raise UnsupportedGraphError(
-                    f"node '{name}': reset rule '{reset}' is unknown; it must be one of {', '.join(RESETS)}"
+                    f"node '{name}': reset rule {printed(reset)} is unknown; it must be one of {', '.join(RESETS)}"
                 )
             return Node(kind, shape_in, shape, p, reset, metadata)
     else:

@@ -16,6 +16,7 @@ import nir
 import numpy as np
 from numpy.typing import NDArray
 
+from gshn.errors import GSHNError
 from gshn.files import check_destination, make_folder
 from neuromorphic.arguments import check_path as as_path
 from neuromorphic.arguments import check_type, not_finite
@@ -53,15 +54,22 @@ def write_nir(path: Path, graph: nir.NIRGraph) -> None:
     check_nir_graph(graph)
     try:
         content = storable(graph.to_dict(), "the graph")
-    except RecursionError:
-        raise UnsupportedGraphError("the graph: metadata is nested without end; flatten it") from None
+    except GSHNError:
+        raise
+    except Exception as error:  # Whatever the values' own copying raises.
+        raise UnsupportedGraphError(f"the graph holds what cannot be written ({reason(error)}); remove it") from error
     make_folder(path.parent)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(descriptor)
     try:
-        nir.write(temporary, Content(content))
-        with h5py.File(temporary, "r+") as file:
-            add_later_fields(file["node"], graph)
+        try:
+            nir.write(temporary, Content(content))
+            with h5py.File(temporary, "r+") as file:
+                add_later_fields(file["node"], graph)
+        except (GSHNError, OSError):
+            raise
+        except Exception as error:  # What nir and h5py do not take.
+            raise UnsupportedGraphError(f"the graph cannot be written ({reason(error)})") from error
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     finally:

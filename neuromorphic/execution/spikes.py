@@ -34,6 +34,8 @@ def save_arrays(path: Path, named: Mapping[str, NDArray]) -> None:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
         for name, array in named.items():
             check_type(f"array {printed(name)}", array, np.ndarray, "give a NumPy array")
+            if array.dtype.hasobject:
+                raise ArgumentError(f"array {printed(name)} holds objects; give numbers or texts")
             if not isinstance(name, str) or "\0" in name or not 0 <= encoded_size(name) < 2**16 - 4:
                 raise ArgumentError(f"array {printed(name)} has a name that no .npz file can hold; rename it")
             # np.load looks for a name among the members as they are, before it tries it with .npy.

@@ -4,7 +4,6 @@ by one line; never a traceback, never a default in its place, and nothing is lef
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import zipfile
@@ -15,6 +14,7 @@ from typing import Any
 import nir
 import numpy as np
 import pytest
+import torch
 from random_graphs import random_graph
 from scenarios import chain, relay
 
@@ -36,9 +36,48 @@ STEPS, SIZE = 4, 2
 X = np.ones((STEPS, SIZE))
 
 WORDS = ["", " ", "lif_0", "nothing", "[/x]", "[red]", ":smile:", "\n", "\x1b[31m", "é", "\udcff", "-", "--", "-x", "*"]
-NUMBERS = ["nan", "inf", "-inf", "-1", "0", "1", "7", "1e400", "1e-320", "1e300", "1.5", "1_0", "0x10", "1e12", "9" * 40]
-PATHS = ["none", "folder", "text", "empty", "model.nir", "cut.nir", "in.npz", "in.npy", "a" * 300, "/dev/null", "/proc/x"]
-PATHS += ["text/x.npz", "folder/x.npz", "x.npz", "x.NPZ", ".npz", "x", "folder.npz", "x.tar.npz", "/proc/none/x.npz", "é.npz"]
+NUMBERS = [
+    "nan",
+    "inf",
+    "-inf",
+    "-1",
+    "0",
+    "1",
+    "7",
+    "1e400",
+    "1e-320",
+    "1e300",
+    "1.5",
+    "1_0",
+    "0x10",
+    "1e12",
+    "9" * 40,
+]
+PATHS = [
+    "none",
+    "folder",
+    "text",
+    "empty",
+    "model.nir",
+    "cut.nir",
+    "in.npz",
+    "in.npy",
+    "a" * 300,
+    "/dev/null",
+    "/proc/x",
+]
+PATHS += [
+    "text/x.npz",
+    "folder/x.npz",
+    "x.npz",
+    "x.NPZ",
+    ".npz",
+    "x",
+    "folder.npz",
+    "x.tar.npz",
+    "/proc/none/x.npz",
+    "é.npz",
+]
 INPUTS = ["nan.npz", "none.npz", "no_step.npz", "no_sample.npz", "objects.npz", "texts.npz", "complex.npz", "flat.npz"]
 INPUTS += ["extra.npz", "cut.npz", "zip.npz", "huge.npz", "alone.npy", "scalar.npy", "batch.npz", "records.npz"]
 
@@ -86,7 +125,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(source, tmp_path / "work")
     monkeypatch.chdir(tmp_path / "work")
-    # Damage that HDF5 does not survive is test_fuzz.py's; a copy of this process for each call would take most of the time.
+    # Damage that HDF5 does not survive is test_fuzz.py's; copying this process for each call would take longest.
     monkeypatch.setattr(nir_file, "try_in_a_fork", lambda path, read: None)
     return tmp_path / "work"
 
@@ -137,7 +176,14 @@ VERIFY: Good = {
     "--dt": [],
     "--reset": [],
 }
-CHECK: Good = {"--nir": ["model.nir"], "--target": [], "--input": ["in.npz"], "--json": ["o.json"], "--dt": [], "--reset": []}
+CHECK: Good = {
+    "--nir": ["model.nir"],
+    "--target": [],
+    "--input": ["in.npz"],
+    "--json": ["o.json"],
+    "--dt": [],
+    "--reset": [],
+}
 DOCTOR: Good = {"--json": ["o.json"]}
 EXPORT: Good = {"--to": ["nir"], "--checkpoint": ["folder"], "--out": ["new"], "--images": [], "--precision": []}
 PROFILE: Good = {
@@ -237,3 +283,244 @@ def test_commands(
         for name in sorted(folders(folder) - had, reverse=True):
             (folder / name).rmdir()
     assert statuses[2] > 10 and (statuses[0] or command in ("export", "profile", "doctor"))
+
+
+class Mute:
+    """What cannot even be printed."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+
+FLAT = flatten(GRAPH)
+NETWORK = lower(FLAT)
+ROWS = X[None]
+RANGES = populations.run(NETWORK, {"input": X}).ranges
+
+
+def objects() -> dict[str, Any]:
+    """One of each kind of object, by name."""
+    endless = nir.NIRGraph({}, [], type_check=False)
+    endless.nodes["itself"] = endless
+    return {
+        **{str(value): value for value in (None, True, 0, -1, 3, 1.5, np.int64(3), float("nan"), float("inf"))},
+        **{
+            f"'{word}'": word
+            for word in ("", "lif_0", "lif_9", "float", "fixed", "int8", "reference", "zero", "loihi2")
+        },
+        **{f"{kind.__name__}()": kind() for kind in (list, tuple, dict, set, bytes, object, Mute)},
+        "1e400": 10**400,
+        "generator": (name for name in ["lif_0"]),
+        "[1, 2]": [1, 2],
+        "['lif_0']": ["lif_0"],
+        "{1: 2}": {1: 2},
+        "type": dict,
+        "tensor": torch.ones(1, STEPS, SIZE, requires_grad=True),
+        "path": Path("none"),
+        "array": ROWS,
+        "scalar": np.zeros(()),
+        "empty": ROWS[:, :0],
+        "texts": np.array(["a"]),
+        "masked": np.ma.masked_array(ROWS),
+        "inputs": {"input": ROWS},
+        "small": {"input": ROWS.astype(np.float16)},
+        "list": {"input": ROWS.tolist()},
+        "no step": {"input": ROWS[:, :0]},
+        "no sample": {"input": ROWS[:0]},
+        "nan": {"input": ROWS * np.nan},
+        "inf": {"input": ROWS * np.inf},
+        "complex": {"input": ROWS.astype(complex)},
+        "objects": {"input": ROWS.astype(object)},
+        "dates": {"input": ROWS.astype("datetime64[s]")},
+        "flat": {"input": X},
+        "more": {"input": ROWS, "x": ROWS},
+        "graph": FLAT,
+        "nir": GRAPH,
+        "node": GRAPH.nodes["lif_0"],
+        "endless": endless,
+        "network": NETWORK,
+        "networks": [NETWORK],
+        "flats": [{"input": X}],
+        "ranges": RANGES,
+        "state": reference.State(),
+    }
+
+
+Call = tuple[Callable[..., Any], dict[str, Any], dict[str, set[str]]]
+TEXTS_OF_PATHS = {"'lif_0'", "'lif_9'", "'float'", "'fixed'", "'int8'", "'reference'", "'zero'", "'loihi2'", "path"}
+RUNS: dict[str, set[str]] = {
+    "graph": {"graph"},
+    "inputs": {"inputs", "small"},
+    "potentials": {"['lif_0']", "list()", "tuple()", "dict()", "set()"},
+}
+OPTIONS = {"precision": {"'float'", "'fixed'"}, "deadline": {"1.5", "3"}, "ranges": {"None", "ranges"}}
+FUNCTIONS: dict[str, Call] = {
+    "simulate": (
+        backends.simulate,
+        {"graph": FLAT, "inputs": {"input": ROWS}, "backend": "reference", "precision": "float", "potentials": ()}
+        | {"deadline": 600.0, "ranges": None, "target": "simulator"},
+        RUNS | OPTIONS | {"backend": {"'reference'"}, "target": set()},
+    ),
+    "simulate fixed": (
+        backends.simulate,
+        {"graph": FLAT, "inputs": {"input": ROWS}, "backend": "reference", "precision": "fixed", "potentials": ()}
+        | {"deadline": 600.0, "ranges": None, "target": "simulator"},
+        RUNS | OPTIONS | {"backend": {"'reference'"}, "target": {"'loihi2'"}},
+    ),
+    "run_side_by_side": (
+        backends.run_side_by_side,
+        {"networks": [NETWORK], "inputs": [{"input": X}], "backend": "reference", "precision": "float"}
+        | {"potentials": (), "deadline": 600.0, "ranges": None, "target": "simulator"},
+        OPTIONS
+        | {"networks": {"networks"}, "inputs": {"flats"}, "backend": {"'reference'"}, "target": {"'loihi2'"}}
+        | {"potentials": RUNS["potentials"]},
+    ),
+    "reference.simulate_from": (
+        reference.simulate_from,
+        {"state": reference.State(), "graph": FLAT, "inputs": {"input": ROWS}, "potentials": ()},
+        RUNS | {"state": {"state"}},
+    ),
+    "simulate_torch": (simulate_torch, {"graph": FLAT, "inputs": {"input": ROWS}, "potentials": ()}, RUNS),
+    "flatten": (
+        flatten,
+        {"nir_graph": GRAPH, "dt": None, "reset": None},
+        {"nir_graph": {"nir"}, "dt": {"None", "1.5", "3"}, "reset": {"None", "'zero'"}},
+    ),
+    "time_step": (time_step, {"nir_graph": GRAPH}, {"nir_graph": {"nir"}}),
+    "read_nir": (nir_file.read_nir, {"path": "none"}, {"path": set()}),
+    "write_nir": (
+        write_nir,
+        {"path": Path("model.nir"), "graph": GRAPH},
+        {"path": TEXTS_OF_PATHS, "graph": {"nir"}},
+    ),
+    "build": (nir_file.build, {"data": {"type": "LIF"}}, {"data": set()}),
+    "load_inputs": (
+        signals.load_inputs,
+        {"path": "in.npz", "graph": FLAT, "steps": None},
+        {"path": set(), "graph": {"graph"}, "steps": {"None", "3"}},
+    ),
+    "save_arrays": (
+        spikes.save_arrays,
+        {"path": "o.npz", "named": {"a": X}},
+        {
+            "path": TEXTS_OF_PATHS,
+            "named": {
+                "dict()",
+                "inputs",
+                "small",
+                "no step",
+                "no sample",
+                "nan",
+                "inf",
+                "complex",
+                "dates",
+                "flat",
+                "more",
+            },
+        },
+    ),
+    "lower": (lower, {"graph": FLAT}, {"graph": {"graph"}}),
+    "compile_graph": (compile_graph, {"graph": FLAT, "inputs": {"input": ROWS}}, RUNS),
+    "conversion_report": (
+        conversion_report,
+        {"graph": FLAT, "target": "loihi2", "inputs": None},
+        {"graph": {"graph"}, "target": {"'loihi2'"}, "inputs": {"None", "inputs", "small"}},
+    ),
+    "load_models": (load_models, {"path": None}, {"path": {"None"}}),
+    "profile": (
+        profile_of,
+        {"checkpoint": "none", "images": 1, "source": "torch", "precision": "float"},
+        {"checkpoint": set(), "images": set(), "source": set(), "precision": set()},
+    ),
+}
+
+
+def taken(function: Callable[..., Any], good: dict[str, Any], what: str) -> dict[str, set[str]]:
+    """By argument the objects that a function takes in its place; it refuses all others by one line."""
+    out: dict[str, set[str]] = {key: set() for key in good}
+    for key in good:
+        for name, value in objects().items():
+            try:
+                function(**{**good, key: value})
+                out[key].add(name)
+            except GSHNError as error:
+                assert str(error) and "\n" not in str(error), f"{what}, {key} = {name}: {error}"
+            except Exception as error:
+                raise AssertionError(f"{what}, {key} = {name}: {type(error).__name__}: {error}") from error
+    return out
+
+
+@pytest.mark.parametrize("what", FUNCTIONS)
+def test_functions(what: str, folder: Path) -> None:
+    function, good, accepted = FUNCTIONS[what]
+    found = taken(function, good, what)
+    assert found == {key: accepted[key] for key in good}
+
+
+@pytest.mark.lava
+def test_compile(folder: Path) -> None:
+    from neuromorphic.lava import compile
+
+    fixed = {"graph": FLAT, "precision": "fixed", "calibration": {"input": ROWS}}
+    expected = {"graph": {"graph", "nir"}, "precision": {"'fixed'", "'float'"}, "calibration": {"inputs", "small"}}
+    assert taken(compile, fixed, "compile") == expected
+    again = {"graph": GRAPH, "dt": None, "reset": None}
+    expected = {"graph": {"graph", "nir"}, "dt": {"None"}, "reset": {"None", "'zero'"}}  # Others are above tau.
+    assert taken(compile, again, "compile") == expected
+    with pytest.raises(GSHNError, match="dt and reset of a flat graph are its own"):
+        compile(FLAT, dt=1.0)
+    process = compile(**fixed)
+    arrays = {"array", "scalar", "empty"}
+    assert taken(process.encode, {"name": "input", "x": X}, "encode") == {"name": set(), "x": arrays}
+    assert taken(process.decode, {"name": "output", "messages": X}, "decode") == {"name": set(), "messages": arrays}
+    for name, value in objects().items():
+        if name not in ("inputs", "small"):
+            with pytest.raises(GSHNError):
+                process.run(value)
+    with pytest.raises(GSHNError, match="lif_9"):
+        process.run({"input": ROWS}, potentials=["lif_9"])
+    with pytest.raises(GSHNError, match="deadline"):
+        process.run({"input": ROWS}, deadline=float("nan"))
+
+
+def broken(random: np.random.Generator) -> tuple[nir.NIRGraph, str]:
+    """A random graph in which one thing is something else: a field, a node, a name, an edge or metadata."""
+    graph, _ = random_graph(int(random.integers(40)))
+    pool = objects()
+    name = str(random.choice(list(graph.nodes)))
+    node = graph.nodes[name]
+    way, (what, value) = int(random.integers(6)), list(pool.items())[int(random.integers(len(pool)))]
+    if way == 0:
+        graph.nodes[name] = value
+    elif way == 1:
+        try:
+            graph.nodes[value] = node
+        except TypeError:  # It cannot be a key.
+            graph.nodes["\0"] = node
+    elif way == 2:
+        graph.edges.append(value if random.random() < 0.3 else (name, value))
+    elif way == 3:
+        graph.metadata = value if random.random() < 0.3 else {"dt": value, "reset": value}
+    else:
+        own = [key for key in vars(node) if key not in ("nodes",)]
+        key = str(random.choice(own))
+        setattr(node, key, value)
+        what = f"{key} = {what}"
+    return graph, f"{type(node).__name__} '{name}', way {way}, {what}"
+
+
+def test_graphs_in_memory(tmp_path: Path) -> None:
+    counts = {"taken": 0, "refused": 0}
+    for seed in range(400):
+        graph, what = broken(np.random.default_rng(seed))
+        for function in (flatten, lambda own: write_nir(tmp_path / "graph.nir", own)):
+            try:
+                function(graph)
+                counts["taken"] += 1
+            except GSHNError as error:
+                assert str(error) and "\n" not in str(error), f"seed {seed}, {what}: {error}"
+                counts["refused"] += 1
+            except Exception as error:
+                raise AssertionError(f"seed {seed}, {what}: {type(error).__name__}: {error}") from error
+        assert {path.name for path in tmp_path.iterdir()} <= {"graph.nir"}
+    assert counts["refused"] > 300
