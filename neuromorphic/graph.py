@@ -49,6 +49,8 @@ DEFAULT_DT = 1e-3
 """Seconds a step of a graph that says no dt and needs none: it has no time constants and no delays."""
 MAX_DT = 1e30
 """Largest time step in seconds, and 1 / the smallest: beyond, float64 has no room for what is computed from it."""
+MAX_NUMBER = 1e300
+"""Largest parameter of a neuron, and 1 / the smallest that is not 0."""
 MAX_DEPTH = 32
 """Graphs within graphs."""
 MAX_ELEMENTS = 2**27
@@ -658,7 +660,9 @@ def window(name: str, node: nir.NIRNode) -> dict[str, Any]:
         if word == "same" and set(p["stride"]) != {1}:
             raise UnsupportedGraphError(f"node '{name}': padding 'same' needs a stride of 1, got {node.stride}")
         if word not in ("same", "valid"):
-            raise UnsupportedGraphError(f"node '{name}': padding {printed(word)} is neither 'same', 'valid' nor a number")
+            raise UnsupportedGraphError(
+                f"node '{name}': padding {printed(word)} is neither 'same', 'valid' nor a number"
+            )
         total = [d * (k - 1) if word == "same" else 0 for d, k in zip(p["dilation"], kernel, strict=True)]
         p["padding"] = tuple((extra // 2, extra - extra // 2) for extra in total)
     else:
@@ -704,6 +708,11 @@ def spread(name: str, key: str, value: object, shape: Shape) -> Floats:
         array = array.reshape(())
     elif array.shape != shape:
         raise UnsupportedGraphError(f"node '{name}': {key} has shape {array.shape}, the node's shape is {shape}")
+    size = np.abs(array[array != 0])
+    if (size < 1 / MAX_NUMBER).any() or (size > MAX_NUMBER).any():
+        raise UnsupportedGraphError(
+            f"node '{name}': {key} has values beyond {1 / MAX_NUMBER:g} to {MAX_NUMBER:g}, where float64 has no room"
+        )
     return np.broadcast_to(array, shape)
 
 
