@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from neuromorphic.arguments import check_seconds
+from neuromorphic.arguments import check_choice, check_names, check_seconds, check_type
 from neuromorphic.compiler.network import SUBTRACT, Network, Population
 from neuromorphic.compiler.quantize import ALIGNMENT, FixedNetwork, FixedPopulation
 from neuromorphic.compiler.schedule import schedule
@@ -75,10 +75,15 @@ def run_network(
         target: See :func:`neuromorphic.lava.target.choose_target`. On Loihi 2 synapses are stock and the network fixed.
 
     Raises:
+        ArgumentError: no network, or an unknown target, population or deadline.
         LavaMissingError: Lava is not installed.
         LavaRunError: the run failed or did not end in time, with the name of the process that is to blame; nothing of
             it is left behind.
     """
+    check_type("the network", network, Network, "give what neuromorphic.compiler.lower.lower returns")
+    check_choice("target", target, ("simulator", "loihi2"))
+    check_names("potentials", potentials, [p.name for p in network.populations])
+    check_seconds("deadline", deadline)
     require_lava()
     if target == "loihi2" and (potentials or not isinstance(network, FixedNetwork)):
         raise UnsupportedGraphError("Loihi 2 computes in fixed point (--precision fixed) and shows no potentials")
