@@ -686,6 +686,12 @@ def check_node(name: str, node: nir.NIRNode, shape_in: Shape, shape: Shape, dt: 
         p = {"delay": steps_of_delay(name, spread(name, "delay", node.delay, shape), dt)}
     elif type(node) in PARAMETERS:
         p = {key: spread(name, key, getattr(node, key, None), shape) for key in PARAMETERS[type(node)]}
+        for key, values in p.items():
+            size = np.abs(values[values != 0])
+            if (size < 1 / MAX_NUMBER).any() or (size > MAX_NUMBER).any():
+                raise UnsupportedGraphError(
+                    f"node '{name}': {key} has values beyond {1 / MAX_NUMBER:g} to {MAX_NUMBER:g}: no room in float64"
+                )
         for key in TIME_CONSTANTS:
             if key in p and not (p[key] > 0).all():
                 raise UnsupportedGraphError(f"node '{name}': {key} must be positive, got {p[key].min()}")
@@ -708,11 +714,6 @@ def spread(name: str, key: str, value: object, shape: Shape) -> Floats:
         array = array.reshape(())
     elif array.shape != shape:
         raise UnsupportedGraphError(f"node '{name}': {key} has shape {array.shape}, the node's shape is {shape}")
-    size = np.abs(array[array != 0])
-    if (size < 1 / MAX_NUMBER).any() or (size > MAX_NUMBER).any():
-        raise UnsupportedGraphError(
-            f"node '{name}': {key} has values beyond {1 / MAX_NUMBER:g} to {MAX_NUMBER:g}, where float64 has no room"
-        )
     return np.broadcast_to(array, shape)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from neuromorphic.arguments import check_type
+from neuromorphic.errors import ArgumentError
 from neuromorphic.execution.record import Record, check_inputs
 from neuromorphic.graph import RESET_BY_SUBTRACTION, Floats, Graph, Node
 
@@ -59,6 +60,7 @@ def simulate_from(
     """
     check_type("the state", state, State, "give the one that a run ended with, or State()")
     batch, steps = check_inputs(graph, inputs, potentials)
+    check_state(state, graph, batch)
     v, i = dict(state.v), dict(state.i)
     past: dict[str, dict[int, Floats]] = {n: dict(state.past.get(n, {})) for n in (*graph.inputs, *graph.neurons)}
     recorded: dict[str, list[Floats]] = {name: [] for name in (*graph.outputs, *graph.neurons)}
@@ -96,6 +98,21 @@ def simulate_from(
         potentials={name: stack(rows, name) for name, rows in membranes.items()},
     )
     return record, replace(state, step=state.step + steps, v=v, i=i, past=past)
+
+
+def check_state(state: State, graph: Graph, batch: int) -> None:
+    """Check that a state is one of this graph, for so many samples.
+
+    Raises:
+        ArgumentError: it is not.
+    """
+    for name, values in (*state.v.items(), *state.i.items()):
+        expected = (batch, *graph.nodes[name].shape) if name in graph.nodes else None
+        if np.shape(values) != expected:
+            raise ArgumentError(
+                f"the state has '{name}' of shape {np.shape(values)}, the run {expected or 'no such neuron'}; give the "
+                "one that a run of this graph with as many samples ended with"
+            )
 
 
 def read(graph: Graph, past: Mapping[str, Mapping[int, Floats]], now: int, batch: int) -> Callable[[str], Floats]:

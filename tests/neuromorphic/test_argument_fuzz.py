@@ -380,7 +380,11 @@ FUNCTIONS: dict[str, Call] = {
         {"state": reference.State(), "graph": FLAT, "inputs": {"input": ROWS}, "potentials": ()},
         RUNS | {"state": {"state"}},
     ),
-    "simulate_torch": (simulate_torch, {"graph": FLAT, "inputs": {"input": ROWS}, "potentials": ()}, RUNS),
+    "simulate_torch": (
+        simulate_torch,
+        {"graph": FLAT, "inputs": {"input": ROWS}, "potentials": (), "dtype": torch.float64, "device": None},
+        RUNS | {"dtype": set(), "device": {"None"}},
+    ),
     "flatten": (
         flatten,
         {"nir_graph": GRAPH, "dt": None, "reset": None},
@@ -511,7 +515,7 @@ def broken(random: np.random.Generator) -> tuple[nir.NIRGraph, str]:
 
 def test_graphs_in_memory(tmp_path: Path) -> None:
     counts = {"taken": 0, "refused": 0}
-    for seed in range(400):
+    for seed in range(250):
         graph, what = broken(np.random.default_rng(seed))
         for function in (flatten, lambda own: write_nir(tmp_path / "graph.nir", own)):
             try:
@@ -523,4 +527,4 @@ def test_graphs_in_memory(tmp_path: Path) -> None:
             except Exception as error:
                 raise AssertionError(f"seed {seed}, {what}: {type(error).__name__}: {error}") from error
         assert {path.name for path in tmp_path.iterdir()} <= {"graph.nir"}
-    assert counts["refused"] > 300
+    assert counts["refused"] > 180

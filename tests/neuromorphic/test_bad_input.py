@@ -24,7 +24,9 @@ from neuromorphic.conversion.report import conversion_report
 from neuromorphic.errors import ArgumentError, SignalFileError, UnsupportedGraphError
 from neuromorphic.execution import reference
 from neuromorphic.execution.spikes import save_arrays
+from neuromorphic.execution.torch_simulator import simulate_torch
 from neuromorphic.graph import DEFAULT_DT, flatten
+from neuromorphic.lava.run import run_network
 from neuromorphic.nir_file import read_nir, write_nir
 from neuromorphic.signals import load_inputs, output_arrays
 
@@ -287,6 +289,16 @@ def test_simulate_refuses_what_it_does_not_know(arguments: dict[str, Any], messa
         simulate(**{"graph": FLAT, "inputs": {"input": X[None]}, **arguments})
 
 
+def test_a_state_is_of_the_same_run() -> None:
+    _, state = reference.simulate_from(reference.State(), FLAT, {"input": X[None]})
+    reference.simulate_from(state, FLAT, {"input": X[None]})
+    with pytest.raises(ArgumentError, match=r"'lif_0' of shape \(1, 2\), the run \(2, 2\)"):
+        reference.simulate_from(state, FLAT, {"input": np.stack([X, X])})
+    other = flatten(graph_of(around(**{"if": one_if()})))
+    with pytest.raises(ArgumentError, match=r"'lif_0' of shape .* the run no such neuron"):
+        reference.simulate_from(state, other, {"input": X[None]})
+
+
 def test_other_functions_refuse_it_too() -> None:
     network = lower(FLAT)
     with pytest.raises(ArgumentError, match="precision 'int8'"):
@@ -303,6 +315,13 @@ def test_other_functions_refuse_it_too() -> None:
         flatten(FLAT)  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="potentials: 'lif_9'"):
         reference.simulate(FLAT, {"input": X[None]}, ["lif_9"])
+    with pytest.raises(ArgumentError, match="the network is"):
+        run_network(FLAT, {"input": X})  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="device 'toaster' cannot be used"):
+        simulate_torch(FLAT, {"input": X[None]}, device="toaster")
+    tiny = graph_of(around(x=nir.IF(np.full(2, 5e-324), np.ones(2))))
+    with pytest.raises(UnsupportedGraphError, match=r"node 'x': r has values beyond 1e-300 to 1e\+300"):
+        flatten(tiny)
 
 
 # Arguments of commands.
