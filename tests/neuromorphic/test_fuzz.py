@@ -71,7 +71,7 @@ CASES: dict[str, tuple[Callable[[h5py.File], None], str]] = {
     "no tau": (remove(NODES + "lif_0/tau"), r"lif_0.*\(LIF\) has no 'tau'"),
     "no edges": (remove("node/edges"), r"the graph .* no 'edges'"),
     "edges of numbers": (replace("node/edges", data=np.ones((3, 2))), "edges holds no texts"),
-    "edge to nowhere": (replace("node/edges", data=[["input", "ghost"]]), "'ghost', which it does not have"),
+    "edge to nowhere": (replace("node/edges", data=[["input", "ghost"]]), "'ghost', which the graph does not have"),
     "edge twice": (replace("node/edges", data=[["input", "affine_0"]] * 2), "twice"),
     "soft link": (link(WEIGHT, h5py.SoftLink("/node/edges")), "affine_0.*link to another place"),
     "external link": (link(WEIGHT, h5py.ExternalLink("/etc/passwd", "/")), "affine_0.*link to another place"),
