@@ -52,7 +52,7 @@ MAX_DT = 1e30
 MAX_NUMBER = 1e300
 """Largest parameter of a neuron, and 1 / the smallest that is not 0."""
 MAX_DEPTH = 32
-"""Graphs within graphs."""
+"""Graphs within graphs, or metadata within metadata."""
 MAX_ELEMENTS = 2**27
 """Elements of a node's input or output; a file that claims more is refused before memory is."""
 MAX_SYNAPSES = 2**28

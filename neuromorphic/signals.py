@@ -124,7 +124,9 @@ def chosen(path: Path, file: np.lib.npyio.NpzFile, names: Sequence[str]) -> dict
     if missing := [name for name, key in keys.items() if key not in file.files]:
         own = "input" if len(names) == 1 else missing[0]
         raise SignalFileError(f"{path} has no array '{own}'; it has {listed(file.files)}")
-    need, room = sum(info.file_size for info in file.zip.infolist()), available_memory()
+    wanted = {f"{key}.npy" for key in keys.values()} | set(keys.values())
+    need = sum(info.file_size for info in file.zip.infolist() if info.filename in wanted)
+    room = available_memory()
     if need > room:
         raise SignalFileError(f"{path} holds {in_words(need)}, {in_words(room)} are free; cut it into several files")
     if ignored := [key for key in file.files if key not in keys.values()]:
