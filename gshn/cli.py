@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import io
+import math
 import sys
+import warnings
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from gshn.errors import ConfigError, GSHNError
+from gshn.errors import ConfigError, GSHNError, GSHNWarning
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -18,15 +21,62 @@ class CommandParser(argparse.ArgumentParser):
         raise ConfigError(f"{message}; {self.prog} --help lists the arguments")
 
 
+def seconds(text: str) -> float:
+    """An argument that is a span of time: positive and finite."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a positive, finite number of seconds, got '{text}'")
+    return value
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """An argument that is a whole number of at least so much."""
+
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}, got '{text}'")
+        return value
+
+    return number
+
+
 def run_command(main: Callable[[], None]) -> None:
     """Run a command's ``main``; print a :class:`GSHNError` as one line and exit with status 2.
 
-    Ctrl-C exits with status 130, the shell's convention, after one line.
+    What does not fit in memory, and what the system refuses (a name that is too long, say), is one line and status 2,
+    too; a :class:`GSHNWarning` is a line. Ctrl-C exits with status 130, the shell's convention, after one line.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # A path may hold what no encoding has; it must not end a command.
+            stream.reconfigure(errors="backslashreplace")
+    show = warnings.showwarning
+
+    def say(message: Warning | str, category: type[Warning], *rest: Any, **options: Any) -> None:
+        if issubclass(category, GSHNWarning):
+            print(f"note: {' '.join(str(message).split())}", file=sys.stderr)
+        else:
+            show(message, category, *rest, **options)
+
     try:
-        main()
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", GSHNWarning)
+            warnings.showwarning = say
+            main()
     except GSHNError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except MemoryError as error:
+        print(f"error: there is not memory enough ({' '.join(str(error).split())}); ask for less", file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        print(f"error: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -7,6 +7,10 @@ class GSHNError(Exception):
     """Base of all errors caused by input; the message names the file, key or node, and the mend."""
 
 
+class GSHNWarning(UserWarning):
+    """Something that was read in the one way that makes sense, or left out; commands print it as one line."""
+
+
 class ConfigError(GSHNError, ValueError):
     """A key or value of the configuration cannot be used."""
 

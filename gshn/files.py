@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from gshn.errors import GSHNError
@@ -21,6 +22,30 @@ def make_folder(path: Path) -> Path:
             return path
     except OSError as error:
         raise GSHNError(f"folder {path} cannot be written to ({error.strerror}); choose another one") from None
+
+
+def check_destination(path: Path, sources: Iterable[Path | None] = ()) -> None:
+    """Check that a file can be written, without writing anything: before the work, not after it.
+
+    Args:
+        path: The file.
+        sources: Files that are read, and must not be overwritten.
+
+    Raises:
+        GSHNError: it is a folder or one of ``sources``, or its folder cannot be written to.
+    """
+    try:
+        if path.is_dir():
+            raise GSHNError(f"{path} is a folder; name a file in it")
+        if any(source is not None and path.resolve() == source.resolve() for source in sources):
+            raise GSHNError(f"{path} would be overwritten, and is read; name another file")
+        folder = path.absolute().parent
+        while not folder.exists():
+            folder = folder.parent
+        with tempfile.TemporaryFile(dir=folder):  # As root every folder seems writable.
+            return
+    except OSError as error:
+        raise GSHNError(f"{path} cannot be written ({error.strerror}); choose another place") from None
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:

@@ -10,21 +10,25 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from neuromorphic.arguments import check_choice, check_names, check_real, check_seconds, check_type, listed
 from neuromorphic.compiler.hardware import for_hardware, join, parts_of
 from neuromorphic.compiler.lower import lower, pack
 from neuromorphic.compiler.network import Network
 from neuromorphic.compiler.quantize import FixedNetwork, Ranges
-from neuromorphic.errors import UnsupportedGraphError
+from neuromorphic.errors import ArgumentError, UnsupportedGraphError
 from neuromorphic.execution import populations, reference
 from neuromorphic.execution.calibration import calibrate
 from neuromorphic.execution.operations import LayerCount, count_layers
-from neuromorphic.execution.record import Record, check_inputs
+from neuromorphic.execution.record import Record, check_inputs, check_signals
 from neuromorphic.graph import Graph
 from neuromorphic.lava.run import run_network
 
 Backend = Literal["reference", "torch", "lava"]
 Precision = Literal["float", "fixed"]
 BACKENDS, PRECISIONS = get_args(Backend), get_args(Precision)
+SIDE_BY_SIDE = ("reference", "lava")
+"""Back ends that run networks side by side."""
+RUN_TARGETS = ("simulator", "loihi2")
 
 
 @dataclass(frozen=True)
@@ -71,9 +75,13 @@ def run_side_by_side(
         target: Of Lava. For Loihi 2 populations are split until each has one du, dv and threshold.
 
     Raises:
+        ArgumentError: an argument of the wrong type, or an unknown back end, precision, target or population.
         UnsupportedGraphError: the networks cannot be packed or quantised.
         LavaMissingError, LavaRunError: see :func:`neuromorphic.lava.run.run_network`.
     """
+    check_choice("back end", backend, SIDE_BY_SIDE)
+    check_options(precision, deadline, ranges, target)
+    check_networks(networks, inputs, potentials)
     network = pack(networks) if len(networks) > 1 else networks[0]
     x = {name: np.concatenate([own[name] for own in inputs], axis=1) for name in network.inputs}
     run = run_folded(network, x, backend, precision, potentials, deadline, ranges, target)
@@ -147,6 +155,48 @@ def run_folded(
     return FoldedRun(sent, traces, {"compile": compiled - begun, **seconds}, fixed.report() if fixed else {}, overflow)
 
 
+def check_options(precision: object, deadline: object, ranges: object, target: object) -> None:
+    """Check what is said of a run beside the network.
+
+    Raises:
+        ArgumentError: a precision or target is unknown, or anything else of the wrong type.
+    """
+    check_choice("precision", precision, PRECISIONS)
+    check_choice("target", target, RUN_TARGETS)
+    check_seconds("deadline", deadline)
+    if ranges is not None:
+        check_type("ranges", ranges, Ranges, "give the ranges of populations.run(...), or none")
+
+
+def check_networks(
+    networks: Sequence[Network], inputs: Sequence[Mapping[str, NDArray]], potentials: Collection[str]
+) -> None:
+    """Check networks that are to run side by side, and their inputs.
+
+    Raises:
+        ArgumentError: they are of the wrong type, there are none, or they do not fit each other.
+    """
+    for what, values, kind in (("networks", networks, Network), ("inputs", inputs, Mapping)):
+        mend = f"give a list of {kind.__name__}s, one a network"
+        check_type(what, values, Sequence, mend)
+        for k, value in enumerate(values):
+            check_type(f"{what}[{k}]", value, kind, mend)
+    if not networks or len(networks) != len(inputs):
+        raise ArgumentError(f"there are {len(networks)} networks and inputs for {len(inputs)}; give one for each")
+    check_names("potentials", potentials, [p.name for p in networks[0].populations])
+    steps = set()
+    for network, own in zip(networks, inputs, strict=True):
+        if own.keys() != network.inputs.keys():
+            raise ArgumentError(f"inputs {listed(own)} are given; the network's are {listed(network.inputs)}")
+        for name, x in own.items():
+            check_real(f"input '{name}'", x)
+            if x.ndim != 2 or x.shape[1] != network.size(name) or not len(x):
+                raise ArgumentError(f"input '{name}' must have shape (T, {network.size(name)}), got {x.shape}")
+            steps.add(len(x))
+    if len(steps) != 1:
+        raise ArgumentError(f"inputs have {' and '.join(map(str, sorted(steps)))} steps; give all of them the same")
+
+
 def split(packed: Mapping[str, NDArray], networks: Sequence[Network]) -> list[dict[str, NDArray]]:
     """Take records of packed networks apart, along their last axis."""
     out: list[dict[str, NDArray]] = [{} for _ in networks]
@@ -193,16 +243,25 @@ def simulate(
         backend: ``reference`` is NIR's semantics in NumPy (in fixed point: Loihi's arithmetic), ``torch`` the same
             in PyTorch and faster, float only, ``lava`` Lava's CPU simulator, the B samples side by side in one network.
         precision: float64, or Loihi's integers.
-        potentials: Spiking neurons whose membrane potentials are recorded.
+        potentials: Neurons whose membrane potentials are recorded; those of I, LI and CubaLI are in any case, and a
+            Threshold has none.
         deadline: Seconds after which a run on Lava is stopped.
         ranges: See :func:`run_side_by_side`.
-        target: Of Lava.
+        target: Of Lava, or of Loihi's arithmetic by the reference.
 
     Raises:
-        UnsupportedGraphError: the inputs do not fit, or the back end cannot run the graph exactly.
+        ArgumentError: an argument of the wrong type, or an unknown back end, precision, target or neuron.
+        UnsupportedGraphError: the inputs do not fit, the back end cannot run the graph exactly, or a signal leaves
+            float64's range.
         LavaMissingError, LavaRunError: see :func:`neuromorphic.lava.run.run_network`.
     """
-    _, steps = check_inputs(graph, inputs)
+    check_choice("back end", backend, BACKENDS)
+    check_options(precision, deadline, ranges, target)
+    if target != "simulator" and backend != "lava" and precision != "fixed":
+        raise ArgumentError(f"target '{target}' needs the back end lava")
+    _, steps = check_inputs(graph, inputs, potentials)
+    # Of graded neurons they are the output, and recorded in any case; a Threshold has none.
+    potentials = [n for n in potentials if graph.nodes[n].is_spiking and graph.nodes[n].has_membrane]
     begun = time.perf_counter()
     if backend == "torch":
         if precision == "fixed":
@@ -211,15 +270,18 @@ def simulate(
 
         record = simulate_torch(graph, inputs, potentials)
     elif backend == "reference" and precision == "float":
-        record = reference.simulate(graph, inputs, potentials)
+        with np.errstate(over="ignore", invalid="ignore"):  # What they say is said of a node below.
+            record = reference.simulate(graph, inputs, potentials)
     else:
         horizon = (ranges.steps if ranges else steps) if precision == "fixed" else None
         network = lower(graph, horizon=horizon)
         run = run_folded(network, inputs, backend, precision, potentials, deadline, ranges, target, batched=True)
         seconds = {"all": time.perf_counter() - begun, **run.seconds}
         record = as_record(graph, run)
+        check_signals(record)
         return Simulation(record, seconds, counts(network, inputs, record), run.quantization, run.overflow)
     seconds = {"all": time.perf_counter() - begun}
+    check_signals(record)
     return Simulation(record, seconds, counts(lower(graph, check=False), inputs, record))
 
 

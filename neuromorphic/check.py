@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 from gshn.cli import CommandParser, run_command
-from gshn.files import write_atomically
+from gshn.files import check_destination, write_atomically
 from neuromorphic.compiler.limits import CHIPS
 from neuromorphic.conversion.report import conversion_report
 from neuromorphic.conversion.support import support_table
@@ -39,6 +39,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all of the report here too")
     parser.add_argument("--support", action=PrintSupport, nargs=0, help="print what is supported where, and end")
     arguments = parser.parse_args()
+    if arguments.json is not None:
+        check_destination(arguments.json, (arguments.nir, arguments.input))
 
     graph = load_graph(arguments)
     inputs = load_inputs(arguments.input, graph).inputs if arguments.input is not None else None

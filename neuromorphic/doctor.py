@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gshn.cli import CommandParser, run_command
-from gshn.files import write_atomically
+from gshn.files import check_destination, write_atomically
 from neuromorphic.errors import LavaRunError
 from neuromorphic.lava.target import missing_for_loihi2
 
@@ -164,6 +164,8 @@ def main() -> None:
     parser.add_argument("--probe", action="store_true", help="also run three neurons on Lava (2 s)")
     parser.add_argument("--json", type=Path, help="write the findings here too")
     arguments = parser.parse_args()
+    if arguments.json is not None:
+        check_destination(arguments.json)
     findings = examine(arguments.probe)
     table = Table("for", "needs", "found", "", "mend")
     for command, own in findings.items():
@@ -171,7 +173,7 @@ def main() -> None:
             sign = "ok" if finding.ok else "-" if finding.optional else "missing" if not finding.found else "wrong"
             table.add_row("" if number else command, finding.what, finding.found, sign, finding.mend)
         table.add_section()
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)
     if arguments.json is not None:
         content = {command: [asdict(finding) for finding in own] for command, own in findings.items()}
         write_atomically(arguments.json, json.dumps(content, indent=2) + "\n")

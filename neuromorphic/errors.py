@@ -5,6 +5,10 @@ from __future__ import annotations
 from gshn.errors import GSHNError
 
 
+class ArgumentError(GSHNError, ValueError):
+    """An argument of a function is of the wrong type, or nothing that is known."""
+
+
 class NIRFileError(GSHNError, ValueError):
     """A file cannot be read as a NIR graph."""
 

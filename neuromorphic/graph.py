@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -11,6 +12,8 @@ import nir
 import numpy as np
 from numpy.typing import NDArray
 
+from gshn.errors import GSHNWarning
+from neuromorphic.arguments import check_choice, check_type, described, listed, not_finite, printed
 from neuromorphic.errors import UnsupportedGraphError
 
 Floats = NDArray[np.float64]
@@ -45,6 +48,14 @@ TIME_CONSTANTS = ("tau", "tau_syn", "tau_mem")
 TIME_TOLERANCE = 4 * float(np.finfo(np.float32).eps)
 """Relative difference up to which two times are the same, 5e-7: seconds are float32 as often as float64, and each
 rounding to float32 is off by up to 6e-8."""
+DEFAULT_DT = 1e-3
+"""Seconds a step of a graph that says no dt and needs none: it has no time constants and no delays."""
+MAX_DT = 1e30
+"""Largest time step in seconds, and 1 / the smallest: beyond, float64 has no room for what is computed from it."""
+MAX_NUMBER = 1e300
+"""Largest parameter of a neuron, and 1 / the smallest that is not 0."""
+MAX_DEPTH = 32
+"""Graphs within graphs, or metadata within metadata."""
 MAX_ELEMENTS = 2**27
 """Elements of a node's input or output; a file that claims more is refused before memory is."""
 MAX_SYNAPSES = 2**28
@@ -188,21 +199,24 @@ def flatten(nir_graph: nir.NIRGraph, dt: float | None = None, reset: str | None 
 
     Args:
         nir_graph: As read from a file, types not checked.
-        dt: Time step in seconds; by default the metadata's.
+        dt: Time step in seconds; by default the metadata's. A graph without time constants and delays needs none; where
+            it says none, :data:`DEFAULT_DT` stands for it, and changes nothing.
         reset: Reset rule of all neurons, one of :data:`RESETS`; by default each node's or its graph's metadata's, else
             to v_reset, as NIR's equations have it.
 
     Raises:
+        ArgumentError: what is given is no NIR graph, or the reset rule is unknown.
         UnsupportedGraphError: no dt, a node of an unknown type, parameters or shapes that do not fit, a loop without a
             neuron, ...; the message names the node.
     """
-    if reset is not None and reset not in RESETS:
-        raise UnsupportedGraphError(f"reset rule '{reset}' is unknown; choose one of {', '.join(RESETS)}")
-    dt = checked_time_step(dt) if dt is not None else time_step(nir_graph)
+    check_nir_graph(nir_graph)
+    if reset is not None:
+        check_choice("reset rule", reset, RESETS)
     flat: dict[str, tuple[nir.NIRNode, str | None]] = {}
     edges: list[tuple[str, str]] = []
     unnest(nir_graph, "", None, flat, edges)
     nodes = {name: node for name, (node, _) in flat.items()}
+    dt = checked_time_step(dt) if dt is not None else time_step(nir_graph, None if needs_dt(nodes) else DEFAULT_DT)
 
     sources: dict[str, list[str]] = {name: [] for name in nodes}
     for source, target in edges:
@@ -226,15 +240,59 @@ def flatten(nir_graph: nir.NIRGraph, dt: float | None = None, reset: str | None 
     return Graph(checked, graph_sources, inputs, outputs, order_neurons(checked, graph_sources), linear, dt)
 
 
-def time_step(nir_graph: nir.NIRGraph) -> float:
+def check_nir_graph(nir_graph: object, prefix: str = "", depth: int = 0) -> None:
+    """Check that a graph, and all graphs in it, are made of what NIR's classes hold; they check none of it.
+
+    Raises:
+        ArgumentError: it is no NIR graph.
+        UnsupportedGraphError: a name, node or edge is something else, or graphs are nested without end.
+    """
+    mend = "give a nir.NIRGraph: neuromorphic.nir_file.read_nir(path), or a list of nodes by nir.NIRGraph.from_list"
+    check_type("the NIR graph", nir_graph, nir.NIRGraph, mend)
+    assert isinstance(nir_graph, nir.NIRGraph)
+    where = f"node '{prefix[:-1]}'" if prefix else "the NIR graph"
+    if depth > MAX_DEPTH:
+        raise UnsupportedGraphError(f"{where} is nested more than {MAX_DEPTH} graphs deep; flatten it")
+    for key, kind in (("nodes", Mapping), ("edges", list | tuple | set | frozenset), ("metadata", Mapping)):
+        if not isinstance(value := getattr(nir_graph, key, None), kind):
+            raise UnsupportedGraphError(f"{where}: {key} is {described(value)}; give what nir.NIRGraph takes")
+    for name, node in nir_graph.nodes.items():
+        if not isinstance(name, str) or not name.isprintable():
+            raise UnsupportedGraphError(f"{where} has a node named {printed(name)}; give it a name that can be printed")
+        if not isinstance(node, nir.NIRNode):
+            raise UnsupportedGraphError(f"node '{prefix}{name}' is {described(node)}; give a node of NIR's")
+        if not isinstance(metadata_of(node), Mapping):
+            raise UnsupportedGraphError(f"node '{prefix}{name}': metadata is {described(metadata_of(node))}")
+        if isinstance(node, nir.NIRGraph):
+            check_nir_graph(node, f"{prefix}{name}.", depth + 1)
+    for edge in nir_graph.edges:
+        if not isinstance(edge, tuple | list) or len(edge) != 2 or not all(isinstance(end, str) for end in edge):
+            raise UnsupportedGraphError(f"{where}: the edge {printed(edge)} is no pair of node names")
+
+
+def needs_dt(nodes: Mapping[str, nir.NIRNode]) -> bool:
+    """Whether dt means anything: to a time constant, or to a delay."""
+    return any(
+        numbers(name, "delay", node.delay).any()
+        if isinstance(node, nir.Delay)
+        else any(hasattr(node, key) for key in TIME_CONSTANTS)
+        for name, node in nodes.items()
+    )
+
+
+def time_step(nir_graph: nir.NIRGraph, default: float | None = None) -> float:
     """The dt of a graph in seconds, from its metadata or, where it has none, from its nodes'.
 
     Raises:
-        UnsupportedGraphError: there is none, it is not positive and finite, or nodes differ.
+        ArgumentError: what is given is no NIR graph.
+        UnsupportedGraphError: there is none and no default, it is not positive and finite, or nodes differ.
     """
+    check_nir_graph(nir_graph)
     if "dt" in nir_graph.metadata:
         return checked_time_step(nir_graph.metadata["dt"])
     found = {name: metadata_of(node)["dt"] for name, node in walk(nir_graph) if "dt" in metadata_of(node)}
+    if not found and default is not None:
+        return default
     if not found:
         raise UnsupportedGraphError(
             "the NIR graph does not say its time step: give --dt SECONDS, or write metadata 'dt'"
@@ -262,11 +320,15 @@ def checked_time_step(value: object) -> float:
         UnsupportedGraphError: it is not a positive, finite number.
     """
     try:
+        if isinstance(value, bool | complex):
+            raise TypeError
         dt = float(np.asarray(value, np.float64).reshape(()))
-    except (TypeError, ValueError):
-        raise UnsupportedGraphError(f"the time step must be a number of seconds, got {value!r}") from None
+    except Exception:  # The value's own, such as a tensor's that PyTorch does not hand out.
+        raise UnsupportedGraphError(f"the time step must be a number of seconds, got {printed(value)}") from None
     if not 0 < dt < float("inf"):
         raise UnsupportedGraphError(f"the time step must be positive and finite, got dt={dt}")
+    if not 1 / MAX_DT <= dt <= MAX_DT:
+        raise UnsupportedGraphError(f"the time step must be within {1 / MAX_DT:g} and {MAX_DT:g} s, got dt={dt}")
     return dt
 
 
@@ -295,26 +357,77 @@ def unnest(
         else:
             flat[f"{prefix}{name}"] = node, text(metadata_of(node).get("reset", reset))
 
-    def port(name: str, kind: type) -> str:
-        """The node that an edge from or to ``name`` means."""
-        node = nir_graph.nodes.get(name)
-        if node is None:
-            raise UnsupportedGraphError(f"an edge names the node '{prefix}{name}', which the graph does not have")
-        if not isinstance(node, nir.NIRGraph):
-            return f"{prefix}{name}"
-        ports = [inner for inner, n in node.nodes.items() if isinstance(n, kind)]
-        if len(ports) != 1:
-            raise UnsupportedGraphError(
-                f"node '{prefix}{name}' is a graph with {len(ports)} {kind.__name__} nodes; an edge needs exactly one"
-            )
-        return f"{prefix}{name}.{ports[0]}"
-
     known = set(edges)
-    for source, target in ((port(source, nir.Output), port(target, nir.Input)) for source, target in nir_graph.edges):
+    for ends in misnamed(nir_graph, prefix):
+        source, target = (
+            f"{prefix}{port(nir_graph, name, kind, prefix)}"
+            for name, kind in zip(ends, (nir.Output, nir.Input), strict=True)
+        )
         if (source, target) in known:
             raise UnsupportedGraphError(f"the edge from '{source}' to '{target}' stands twice")
         known.add((source, target))
         edges.append((source, target))
+
+
+def find(nir_graph: nir.NIRGraph, name: str) -> nir.NIRNode | None:
+    """The node that an end of an edge names: one of the graph's own or, as ``graph.node``, one of a graph in it."""
+    if name in nir_graph.nodes:
+        return nir_graph.nodes[name]
+    for place in (k for k, c in enumerate(name) if c == "."):
+        inner = nir_graph.nodes.get(name[:place])
+        if isinstance(inner, nir.NIRGraph) and (node := find(inner, name[place + 1 :])) is not None:
+            return node
+    return None
+
+
+def port(nir_graph: nir.NIRGraph, name: str, kind: type, prefix: str) -> str:
+    """The node that an edge to (``kind`` Input) or from (Output) ``name`` means; of a graph its one node of that kind.
+
+    Raises:
+        UnsupportedGraphError: there is no such node, or a graph has several.
+    """
+    node = find(nir_graph, name)
+    if node is None:
+        raise UnsupportedGraphError(
+            f"an edge names the node '{prefix}{name}', which the graph does not have; its nodes are "
+            f"{listed(nir_graph.nodes)}"
+        )
+    if not isinstance(node, nir.NIRGraph):
+        return name
+    ports = [inner for inner, n in node.nodes.items() if isinstance(n, kind)]
+    if len(ports) == 1:
+        return f"{name}.{ports[0]}"
+    what = f"node '{prefix}{name}' is a graph with {len(ports)} {kind.__name__} nodes"
+    if not ports:
+        raise UnsupportedGraphError(f"{what}; an edge needs one")
+    raise UnsupportedGraphError(f"{what} ({listed(ports)}); name the one that the edge means, as '{name}.{ports[0]}'")
+
+
+def misnamed(nir_graph: nir.NIRGraph, prefix: str) -> list[tuple[str, str]]:
+    """A graph's edges; where one name is no node's, one node has no edges, and the names begin alike, as ``lif`` and
+    ``lif1``, they are the same, and a warning says so.
+
+    As in the subgraphs of the NIR paper's networks, of which nodes were renamed without their edges.
+    """
+    edges = [(source, target) for source, target in nir_graph.edges]
+    named = dict.fromkeys(end for edge in edges for end in edge)
+    unknown = [end for end in named if find(nir_graph, end) is None]
+    if len(unknown) != 1:
+        return edges
+    inside = [end for end in named if end not in nir_graph.nodes]
+    alone = [
+        name for name in nir_graph.nodes if name not in named and not any(end.startswith(f"{name}.") for end in inside)
+    ]
+    if len(alone) != 1 or not (alone[0].startswith(unknown[0]) or unknown[0].startswith(alone[0])):
+        return edges
+    warnings.warn(
+        f"edges name '{prefix}{unknown[0]}', which the graph does not have, and none names '{prefix}{alone[0]}': taken "
+        "for the same node",
+        GSHNWarning,
+        stacklevel=2,
+    )
+    mended = {unknown[0]: alone[0]}
+    return [(mended.get(source, source), mended.get(target, target)) for source, target in edges]
 
 
 def metadata_of(node: nir.NIRNode) -> Mapping[str, Any]:
@@ -324,9 +437,11 @@ def metadata_of(node: nir.NIRNode) -> Mapping[str, Any]:
 
 def text(value: object) -> str | None:
     """A metadata value as text."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
     if isinstance(value, bytes):
         return value.decode(errors="replace")
-    return None if value is None else str(value)
+    return value if value is None or isinstance(value, str) else printed(value)
 
 
 def infer_shapes(
@@ -342,15 +457,18 @@ def infer_shapes(
     """
     shapes_in: dict[str, Shape] = {}
     shapes: dict[str, Shape] = {}
+    wanted: dict[str, set[Shape]] = {name: set() for name in nodes}
     for name, node in nodes.items():
         own = own_input_shape(name, node)
         if own is not None:
-            shapes_in[name] = own
-            shapes[name] = output_shape(name, node, own)
+            for source in sources[name]:
+                wanted[source].add(own)
+            if not isinstance(node, nir.Flatten):
+                shapes_in[name] = own
+                shapes[name] = output_shape(name, node, own)
     for name in nodes:
         if isinstance(nodes[name], nir.Input) and not sources[name]:
-            readers = {shapes_in[target] for target in nodes if name in sources[target] and target in shapes_in}
-            shapes_in[name] = shapes[name] = of_a_step(shapes[name], readers)
+            shapes_in[name] = shapes[name] = of_a_step(shapes[name], wanted[name])
     waiting = [name for name in nodes if name not in shapes]
     while waiting:
         left = []
@@ -359,11 +477,23 @@ def infer_shapes(
             if known is None:
                 left.append(name)
             else:
-                shapes_in[name], shapes[name] = known, output_shape(name, nodes[name], known)
+                shapes_in[name] = known
+                node = nodes[name]
+                shapes[name] = (
+                    flattened(name, node, known, wanted[name])
+                    if isinstance(node, nir.Flatten)
+                    else output_shape(name, node, known)
+                )
         if len(left) == len(waiting):
-            raise UnsupportedGraphError(
-                f"the shape of node '{left[0]}' can be found neither from it nor from its sources"
-            )
+            # Nothing that leads to it says a shape: then what a Flatten says itself has to do.
+            said = next((n for n in left if own_input_shape(n, nodes[n]) is not None), None)
+            if said is None:
+                raise UnsupportedGraphError(
+                    f"the shape of node '{left[0]}' can be found neither from it nor from its sources"
+                )
+            shapes_in[said] = own_input_shape(said, nodes[said]) or ()
+            shapes[said] = output_shape(said, nodes[said], shapes_in[said])
+            left.remove(said)
         waiting = left
     for name in nodes:
         if isinstance(nodes[name], nir.Output):
@@ -378,6 +508,10 @@ def infer_shapes(
                     f"the edge from '{source}' to '{name}': shapes {shapes[source]} and {shape} differ{mend}"
                 )
     for name in nodes:
+        if 0 in shapes_in[name] or 0 in shapes[name]:
+            raise UnsupportedGraphError(
+                f"node '{name}' has no elements: its shapes are {shapes_in[name]} -> {shapes[name]}; remove it"
+            )
         if max(np.prod(shapes_in[name], dtype=float), np.prod(shapes[name], dtype=float)) > MAX_ELEMENTS:
             raise UnsupportedGraphError(
                 f"node '{name}' has shapes {shapes_in[name]} -> {shapes[name]}, more than {MAX_ELEMENTS} elements"
@@ -395,11 +529,11 @@ def of_a_step(shape: Shape, beside: Collection[Shape]) -> Shape:
 def own_input_shape(name: str, node: nir.NIRNode) -> Shape | None:
     """Input shape that a node's own parameters say; None where they do not."""
     if isinstance(node, nir.Input):
-        return shape_of(name, node.input_type.get("input"))
+        return shape_of(name, shape_in_type(name, node.input_type, "input"))
     if isinstance(node, nir.Output):
-        return optional_shape(name, node.output_type.get("output"))
+        return optional_shape(name, shape_in_type(name, node.output_type, "output"))
     if isinstance(node, nir.Flatten):
-        return optional_shape(name, (node.input_type or {}).get("input"))
+        return optional_shape(name, shape_in_type(name, node.input_type, "input"))
     if isinstance(node, nir.Affine | nir.Linear):
         weight = numbers(name, "weight", node.weight)
         if weight.ndim < 2:
@@ -431,14 +565,13 @@ def output_shape(name: str, node: nir.NIRNode, shape_in: Shape) -> Shape:
         weight = np.asarray(node.weight)
         return (*weight.shape[:-2], weight.shape[-2])
     if isinstance(node, nir.Flatten):
-        axes = len(shape_in)
-        start, end = (integers(name, key, getattr(node, key), 1, None)[0] for key in ("start_dim", "end_dim"))
-        start, end = (axis + axes if axis < 0 else axis for axis in (start, end))
-        if not 0 <= start <= end < axes:
+        shape = flat_shape(shape_in, *flatten_axes(name, node))
+        if shape is None:
             raise UnsupportedGraphError(
-                f"node '{name}': start_dim={node.start_dim}, end_dim={node.end_dim} do not fit the shape {shape_in}"
+                f"node '{name}': start_dim={node.start_dim}, end_dim={node.end_dim} do not fit the shape {shape_in}; "
+                "axes are counted without batch and time"
             )
-        return (*shape_in[:start], int(np.prod(shape_in[start : end + 1])), *shape_in[end + 1 :])
+        return shape
     if isinstance(node, nir.Conv1d | nir.Conv2d | nir.SumPool2d | nir.AvgPool2d):
         p = window(name, node)
         kernel = p["weight"].shape if "weight" in p else (1, 1, *p["kernel_size"])
@@ -466,6 +599,64 @@ def output_shape(name: str, node: nir.NIRNode, shape_in: Shape) -> Shape:
     return shape_in
 
 
+def flatten_axes(name: str, node: nir.Flatten) -> tuple[int, int]:
+    """First and last axis that a Flatten node flattens, as it says."""
+    start, end = (integers(name, key, getattr(node, key), 1, None)[0] for key in ("start_dim", "end_dim"))
+    return start, end
+
+
+def flat_shape(shape: Shape, start: int, end: int) -> Shape | None:
+    """A shape with the axes from ``start`` to ``end`` as one; None where there are no such axes."""
+    axes = len(shape)
+    start, end = (axis + axes if axis < 0 else axis for axis in (start, end))
+    if not 0 <= start <= end < axes:
+        return None
+    return (*shape[:start], int(np.prod(shape[start : end + 1], dtype=np.int64)), *shape[end + 1 :])
+
+
+def flattened(name: str, node: nir.Flatten, shape_in: Shape, wanted: set[Shape]) -> Shape:
+    """Output shape of a Flatten node, whose axes NIR counts without batch and time, but some exporters with.
+
+    With them it is taken to count where its own input_type has them, or where only so its axes exist or its targets get
+    a shape that they take (``wanted``); a warning says so.
+
+    Raises:
+        UnsupportedGraphError: no way of counting fits.
+    """
+    start, end = flatten_axes(name, node)
+    own = own_input_shape(name, node)
+    leading = 0 if own is None else len(own) - len(shape_in)
+    if own is not None and (leading < 0 or own[leading:] != shape_in):
+        raise UnsupportedGraphError(
+            f"node '{name}': its input_type {own} is not the shape {shape_in} of what reaches it; correct one of them"
+        )
+    literal = flat_shape(shape_in, start, end)
+    for axes in [leading] if leading else [1, 2]:
+        if not leading and literal is not None and (not wanted or literal in wanted):
+            break
+        fewer = (max(axis - axes, 0) if axis >= 0 else axis for axis in (start, end))
+        shape = flat_shape(shape_in, *fewer)
+        if shape is None or (wanted and shape not in wanted):
+            continue
+        warnings.warn(
+            f"node '{name}': start_dim={start}, end_dim={end} count {axes} of batch and time, which NIR leaves out: "
+            f"read as {shape_in} -> {shape}",
+            GSHNWarning,
+            stacklevel=2,
+        )
+        return shape
+    return literal if literal is not None and not leading else output_shape(name, node, shape_in)
+
+
+def shape_in_type(name: str, types: object, key: str) -> object:
+    """What a node's ``input_type`` or ``output_type`` has for its one port."""
+    if types is None:
+        return None
+    if not isinstance(types, Mapping):
+        raise UnsupportedGraphError(f"node '{name}': its {key}_type is {described(types)}; give {{'{key}': shape}}")
+    return types.get(key)
+
+
 def shape_of(name: str, value: object) -> Shape:
     """A shape, from what a file has for it."""
     if value is None:
@@ -484,12 +675,16 @@ def numbers(name: str, key: str, value: object) -> Floats:
     Raises:
         UnsupportedGraphError: it is no array of finite numbers.
     """
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except Exception as error:  # A ragged list, or a tensor that PyTorch does not hand out.
+        raise UnsupportedGraphError(f"node '{name}': {key} is {described(value)} and no array of numbers") from error
     if array.dtype.kind not in "fiub":
-        raise UnsupportedGraphError(f"node '{name}': {key} must be real numbers, got {array.dtype}")
+        held = described(value) if array.dtype.kind == "O" else array.dtype
+        raise UnsupportedGraphError(f"node '{name}': {key} must be real numbers, got {held}")
     array = array.astype(np.float64, copy=False)
-    if not np.isfinite(array).all():
-        raise UnsupportedGraphError(f"node '{name}': {key} has values that are not finite")
+    if found := not_finite(array):
+        raise UnsupportedGraphError(f"node '{name}': {key} is {found}; it must be finite")
     return array
 
 
@@ -523,6 +718,8 @@ def window(name: str, node: nir.NIRNode) -> dict[str, Any]:
     else:
         weight = numbers(name, "weight", node.weight)
         check_axes(name, "weight", weight, axes + 2)
+        if not weight.size:
+            raise UnsupportedGraphError(f"node '{name}' has no weights: their shape is {weight.shape}; remove it")
         p["weight"] = weight.reshape(*weight.shape[:2], *lead, *weight.shape[2:])
         kernel = p["weight"].shape[2:]
         (p["groups"],) = integers(name, "groups", node.groups, 1, 1)
@@ -542,7 +739,9 @@ def window(name: str, node: nir.NIRNode) -> dict[str, Any]:
         if word == "same" and set(p["stride"]) != {1}:
             raise UnsupportedGraphError(f"node '{name}': padding 'same' needs a stride of 1, got {node.stride}")
         if word not in ("same", "valid"):
-            raise UnsupportedGraphError(f"node '{name}': padding '{word}' is neither 'same', 'valid' nor a number")
+            raise UnsupportedGraphError(
+                f"node '{name}': padding {printed(word)} is neither 'same', 'valid' nor a number"
+            )
         total = [d * (k - 1) if word == "same" else 0 for d, k in zip(p["dilation"], kernel, strict=True)]
         p["padding"] = tuple((extra // 2, extra - extra // 2) for extra in total)
     else:
@@ -566,6 +765,12 @@ def check_node(name: str, node: nir.NIRNode, shape_in: Shape, shape: Shape, dt: 
         p = {"delay": steps_of_delay(name, spread(name, "delay", node.delay, shape), dt)}
     elif type(node) in PARAMETERS:
         p = {key: spread(name, key, getattr(node, key, None), shape) for key in PARAMETERS[type(node)]}
+        for key, values in p.items():
+            size = np.abs(values[values != 0])
+            if (size < 1 / MAX_NUMBER).any() or (size > MAX_NUMBER).any():
+                raise UnsupportedGraphError(
+                    f"node '{name}': {key} has values beyond {1 / MAX_NUMBER:g} to {MAX_NUMBER:g}: no room in float64"
+                )
         for key in TIME_CONSTANTS:
             if key in p and not (p[key] > 0).all():
                 raise UnsupportedGraphError(f"node '{name}': {key} must be positive, got {p[key].min()}")
@@ -575,7 +780,7 @@ def check_node(name: str, node: nir.NIRNode, shape_in: Shape, shape: Shape, dt: 
             reset = reset or RESET_TO_V_RESET
             if reset not in RESETS:
                 raise UnsupportedGraphError(
-                    f"node '{name}': reset rule '{reset}' is unknown; it must be one of {', '.join(RESETS)}"
+                    f"node '{name}': reset rule {printed(reset)} is unknown; it must be one of {', '.join(RESETS)}"
                 )
             return Node(kind, shape_in, shape, p, reset, metadata)
     else:
@@ -600,7 +805,7 @@ def steps_of_delay(name: str, seconds: Floats, dt: float) -> Floats:
     if (steps < 0).any() or (abs(seconds / dt - steps) > tolerance).any():
         raise UnsupportedGraphError(f"node '{name}': delays must be whole multiples of dt = {dt}, none negative")
     if steps.max(initial=0) > 2**20:
-        raise UnsupportedGraphError(f"node '{name}': a delay of {int(steps.max())} steps is too long")
+        raise UnsupportedGraphError(f"node '{name}': a delay of {steps.max():g} steps is too long")
     return steps
 
 

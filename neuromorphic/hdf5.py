@@ -240,12 +240,12 @@ def describe(dtype: np.dtype) -> str:
     return words.get(dtype.kind, str(dtype))
 
 
-def in_words(size: int) -> str:
+def in_words(size: float) -> str:
     """Bytes, in the unit that suits them."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.3g} {unit}"
-        size /= 1000  # type: ignore[assignment]
+        size = size / 1000 if size < 1e300 else 1e300
     return f"{size:.3g} TB"
 
 

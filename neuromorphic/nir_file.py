@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -16,9 +16,12 @@ import nir
 import numpy as np
 from numpy.typing import NDArray
 
-from gshn.files import make_folder
+from gshn.errors import GSHNError
+from gshn.files import check_destination, make_folder
+from neuromorphic.arguments import check_path as as_path
+from neuromorphic.arguments import check_type, not_finite
 from neuromorphic.errors import NIRFileError, UnsupportedGraphError
-from neuromorphic.graph import PARAMETERS
+from neuromorphic.graph import MAX_DEPTH, PARAMETERS, check_nir_graph
 from neuromorphic.hdf5 import CheckedFile, Member, reason, shown, try_in_a_fork
 
 NODE_TYPES: Mapping[str, Any] = {
@@ -38,24 +41,36 @@ MAY_BE_MISSING = {"input_shape", "input_type"}
 """Fields that :func:`neuromorphic.graph.flatten` finds along the edges where a file does not have them."""
 TEXTS = {"padding"}
 """Fields that may be a word."""
-MAX_DEPTH = 32
-"""Graphs within graphs, or metadata within metadata."""
 
 
 def write_nir(path: Path, graph: nir.NIRGraph) -> None:
     """Write a graph under a temporary name, then rename it: readers never see a part of it.
 
     Raises:
+        ArgumentError: the path or the graph is of the wrong type.
         GSHNError: the folder cannot be written to, or the graph has what a NIR file cannot hold.
     """
+    path = as_path("path", path)
+    check_destination(path)
+    check_nir_graph(graph)
+    try:
+        content = storable(graph.to_dict(), "the graph")
+    except GSHNError:
+        raise
+    except Exception as error:  # Whatever the values' own copying raises.
+        raise UnsupportedGraphError(f"the graph holds what cannot be written ({reason(error)}); remove it") from error
     make_folder(path.parent)
-    content = storable(graph.to_dict(), "the graph")
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(descriptor)
     try:
-        nir.write(temporary, Content(content))
-        with h5py.File(temporary, "r+") as file:
-            add_later_fields(file["node"], graph)
+        try:
+            nir.write(temporary, Content(content))
+            with h5py.File(temporary, "r+") as file:
+                add_later_fields(file["node"], graph)
+        except (GSHNError, OSError):
+            raise
+        except Exception as error:  # What nir and h5py do not take.
+            raise UnsupportedGraphError(f"the graph cannot be written ({reason(error)})") from error
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     finally:
@@ -106,24 +121,40 @@ def storable(content: Mapping[str, Any], where: str) -> dict[str, Any]:
             value = value.tolist()
         if value is None:
             continue
-        if not isinstance(value, str) and np.asarray(value).dtype.kind not in "fiubUS":
+        if not isinstance(value, str) and kind_of(value) not in "fiubUS":
             raise UnsupportedGraphError(f"{own} is a {type(value).__name__}; numbers and texts can be written")
         out[str(key)] = value
     return out
+
+
+def kind_of(value: object) -> str:
+    """NumPy's letter for what a value holds; that of objects where NumPy makes no array of it."""
+    try:
+        return np.asarray(value).dtype.kind
+    except Exception:  # A ragged list, or a tensor that PyTorch does not hand out.
+        return "O"
 
 
 def build(data: Mapping[str, Any]) -> nir.NIRNode:
     """A node, but not a graph, from its fields by name, ``type`` among them.
 
     What the installed nir has no field for (:data:`LATER_FIELDS`) becomes an attribute of the node all the same.
+
+    Raises:
+        ArgumentError: ``data`` is no mapping.
+        UnsupportedGraphError: there is no such type, or it does not take these fields.
     """
-    kind = NODE_TYPES.get(str(data["type"]))
+    check_type("the node", data, Mapping, "give its fields by name, 'type' among them")
+    kind = NODE_TYPES.get(str(data.get("type")))
     if kind is None:
-        raise ValueError(f"nir {nir.version} has no node type '{data['type']}'")
+        raise UnsupportedGraphError(f"nir {version('nir')} has no node type {data.get('type')!r}")
     known = {field.name for field in fields(kind)}
     later = {key: data[key] for key in LATER_FIELDS if key in data and key not in known}
     given = {key: value for key, value in data.items() if key not in later}
-    node = kind.from_dict(given)
+    try:
+        node = kind.from_dict(given)
+    except Exception as error:  # TypeError, AssertionError, IndexError, ..., as it happens.
+        raise UnsupportedGraphError(f"these fields make no {data['type']} ({reason(error)})") from error
     for key, value in {"metadata": {}, **later}.items():
         if key not in known:
             setattr(node, key, value)
@@ -144,8 +175,10 @@ def read_nir(path: Path) -> nir.NIRGraph:
     :func:`neuromorphic.graph.flatten` does it.
 
     Raises:
+        ArgumentError: the path is of the wrong type.
         NIRFileError: there is no such file, or it is no NIR graph; the message names the node and the field.
     """
+    path = as_path("path", path)
     check_path(path)
     try_in_a_fork(path, lambda: read_checked(path))
     return read_checked(path)
@@ -250,12 +283,8 @@ class GraphReader:
 
     def check_finite(self, array: NDArray, where: str) -> None:
         """Check that there is no NaN and no infinity."""
-        finite = np.isfinite(array)
-        if not finite.all():
-            first = tuple(int(i) for i in np.argwhere(~np.atleast_1d(finite))[0])
-            place = f" at {list(first)}" if np.ndim(array) else ""
-            value = np.atleast_1d(array)[first]
-            raise self.file.error(where, f"is {value}{place}; it must be finite")
+        if found := not_finite(array):
+            raise self.file.error(where, f"is {found}; it must be finite")
 
     def spread(self, values: dict[str, Any], where: str) -> dict[str, Any]:
         """Parameters of neurons in one shape, as NIR's classes want them; a single value stands for all neurons."""
@@ -356,18 +385,25 @@ class GraphReader:
             raise self.file.error(where, f"is no graph ({reason(error)}); export it again") from error
 
     def edges(self, dataset: Member, nodes: Mapping[str, nir.NIRNode], where: str) -> list[tuple[str, str]]:
-        """Edges between nodes that there are, each of them once."""
+        """Edges, each of them once, between nodes that there are, also in nested graphs as ``graph.node``.
+
+        One other name is let pass, which :func:`neuromorphic.graph.flatten` may know what to do with.
+        """
         own = f"{where}: edges"
         if isinstance(dataset, h5py.Dataset) and dataset.shape == (0,):  # An empty list, of no type.
             return []
         if not isinstance(dataset, h5py.Dataset) or len(dataset.shape or ()) != 2 or dataset.shape[1] != 2:
             raise self.file.error(own, "is no list of pairs; export it again")
         edges: dict[tuple[str, str], None] = {}
-        names = {key: key for key in nodes}
+        names = {name: name for name in known_names(nodes)}
+        strange = 0
         for block in self.file.texts(dataset, own):
             for pair in block.tolist():
                 for end in pair:
-                    if end not in names:
+                    if end in names:
+                        continue
+                    names[end], strange = end, strange + 1
+                    if strange > 1:
                         raise self.file.error(
                             where,
                             f"has an edge to or from '{shown(end)}', which it does not have; its nodes are "
@@ -380,3 +416,11 @@ class GraphReader:
                     )
                 edges[edge] = None
         return list(edges)
+
+
+def known_names(nodes: Mapping[str, nir.NIRNode]) -> Iterator[str]:
+    """Names of nodes, and of those in nested graphs as ``graph.node``."""
+    for name, node in nodes.items():
+        yield name
+        if isinstance(node, nir.NIRGraph):
+            yield from (f"{name}.{inner}" for inner in known_names(node.nodes))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from gshn.cli import CommandParser, run_command
-from gshn.files import make_folder, write_atomically
+from gshn.cli import CommandParser, run_command, whole
+from gshn.files import check_destination, write_atomically
 from neuromorphic.lava.compat import require_lava
 
 
@@ -15,7 +15,7 @@ def main() -> None:
     parser = CommandParser(prog="python -m neuromorphic.profile", description=__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder that gshn.train wrote")
     parser.add_argument("--out", type=Path, required=True, help="folder for report.json and report.html")
-    parser.add_argument("--images", type=int, default=64, help="held-out images (default: 64)")
+    parser.add_argument("--images", type=whole(1), default=64, help="held-out images (default: 64)")
     parser.add_argument("--backend", choices=["torch", "reference", "lava"], default="torch", help="gives the spikes")
     parser.add_argument("--precision", choices=["float", "fixed"], default="float", help="of reference or lava")
     parser.add_argument(
@@ -24,13 +24,12 @@ def main() -> None:
     parser.add_argument("--energy-models", type=Path, metavar="FILE.yaml", help="in place of the project's own")
     parser.add_argument("--no-measure", action="store_true", help="count only")
     arguments = parser.parse_args()
-    if arguments.images < 1:
-        parser.error("--images must be at least 1")
     if arguments.precision == "fixed" and arguments.backend == "torch":
         parser.error("--precision fixed needs --backend reference or lava")
     if arguments.backend == "lava":
         require_lava()
-    make_folder(arguments.out)
+    for name in ("report.json", "report.html"):
+        check_destination(arguments.out / name, (arguments.energy_models,))
 
     # Late: PyTorch takes seconds to import, which a wrong argument should not cost.
     from gshn.errors import CheckpointError

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Mapping
+import warnings
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gshn.errors import GSHNWarning
+from neuromorphic.arguments import check_count, check_path, listed, not_finite
 from neuromorphic.errors import SignalFileError
-from neuromorphic.execution.record import Record
+from neuromorphic.execution.record import Record, check_graph, check_room
 from neuromorphic.graph import Graph
+from neuromorphic.hdf5 import available_memory, in_words, reason
 
 
 @dataclass(frozen=True)
@@ -32,75 +35,133 @@ def load_inputs(path: Path, graph: Graph, steps: int | None = None) -> Signals:
     """Read ``input``, or an array per Input node by its name, of shape (T, *shape) or (B, T, *shape).
 
     Args:
-        path: The ``.npz`` file.
+        path: An ``.npz`` file, or for a graph with one Input node a ``.npy`` file.
         graph: Whose inputs they are.
         steps: Run so many steps: the inputs are cut, or go on with zeros.
 
     Raises:
-        SignalFileError: the file cannot be read, or an array is missing, unknown or of another shape.
+        ArgumentError: an argument of the wrong type.
+        SignalFileError: the file cannot be read, or an array is missing or of another shape.
+        UnsupportedGraphError: so many steps take more memory than there is.
     """
-    arrays = read_arrays(path)
-    if len(graph.inputs) == 1 and "input" in arrays and graph.inputs[0] not in arrays:
-        arrays[graph.inputs[0]] = arrays.pop("input")
-    if missing := [name for name in graph.inputs if name not in arrays]:
-        raise SignalFileError(f"{path} has no array '{missing[0]}'; it has {', '.join(arrays) or 'none'}")
-    if unknown := [name for name in arrays if name not in graph.inputs]:
-        raise SignalFileError(f"{path} has the array '{unknown[0]}', which is no Input node of the graph")
+    path = check_path("path", path)
+    check_graph(graph)
+    if steps is not None:
+        steps = check_count("steps", steps)
+    arrays = read_arrays(path, graph.inputs)
     axes = {x.ndim - len(graph.nodes[name].shape) for name, x in arrays.items()}
     inputs: dict[str, NDArray] = {}
     for name, x in arrays.items():
         shape = graph.nodes[name].shape
-        if x.ndim - len(shape) not in (1, 2) or x.shape[x.ndim - len(shape) :] != shape or len(axes) != 1:
-            wanted = ", ".join(map(str, shape))
-            raise SignalFileError(f"{path}: '{name}' must have shape (T, {wanted}) or (B, T, {wanted}), got {x.shape}")
+        if x.ndim - len(shape) not in (1, 2) or x.shape[x.ndim - len(shape) :] != shape:
+            wanted = [", ".join(map(str, (*lead, *shape))) for lead in (("T",), ("B", "T"))]
+            raise SignalFileError(f"{path}: '{name}' must have shape ({wanted[0]}) or ({wanted[1]}), got {x.shape}")
+        if len(axes) != 1:
+            raise SignalFileError(f"{path}: some arrays have the axis B and some have not; give it to all, or to none")
         x = x if axes == {2} else x[None]
-        if steps is not None:
-            x = np.concatenate([x[:, :steps], np.zeros((len(x), max(steps - x.shape[1], 0), *shape))], axis=1)
+        if 0 in x.shape[:2]:
+            raise SignalFileError(f"{path}: '{name}' has no {'step' if len(x) else 'sample'} to run: shape {x.shape}")
         inputs[name] = x
     if len({x.shape[:2] for x in inputs.values()}) != 1:
         raise SignalFileError(f"{path}: the inputs differ in batch size or steps")
-    if 0 in next(iter(inputs.values())).shape[:2]:
-        raise SignalFileError(f"{path}: there is no sample or no step to run")
+    if steps is not None:
+        check_room(graph, len(next(iter(inputs.values()))), steps)
+        inputs = {name: of_length(x, steps) for name, x in inputs.items()}
     return Signals(inputs, axes == {2})
 
 
-def read_arrays(path: Path) -> dict[str, NDArray]:
-    """All arrays of an ``.npz`` file, real and finite; nothing is unpickled.
+def of_length(x: NDArray, steps: int) -> NDArray:
+    """An input of shape (B, T, *shape) cut to so many steps, or going on with zeros."""
+    missing = max(steps - x.shape[1], 0)
+    return np.concatenate([x[:, :steps], np.zeros((len(x), missing, *x.shape[2:]), x.dtype)], axis=1)
+
+
+def read_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray]:
+    """Arrays of an ``.npz`` file by name, real and finite; or the one of a ``.npy`` file, where one name is asked for.
+
+    Nothing is unpickled. Where one name is asked for, ``input`` stands for it; other arrays are not read, and named in
+    a warning.
 
     Raises:
-        SignalFileError: the file is missing or broken, or an array holds something else.
+        SignalFileError: the file is missing or broken, an array is missing, or holds something else.
     """
-    if not path.is_file():
-        raise SignalFileError(f"input file {path} does not exist")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise SignalFileError(f"{path} is no .npz file; write it with numpy.savez")
-            arrays = dict(file)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, MemoryError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SignalFileError(f"{path} cannot be read as .npz ({reason}); write it with numpy.savez") from None
+        if not path.is_file():
+            what = "is a folder; give the .npz file in it" if path.is_dir() else "does not exist"
+            raise SignalFileError(f"input file {path} {what}")
+        with path.open("rb") as opened:
+            start = opened.read(6)
+        if not start.startswith((b"PK", b"\x93NUMPY")):
+            raise SignalFileError(f"{path} is neither an .npz nor a .npy file; write it with numpy.savez")
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            if len(names) != 1:
+                raise SignalFileError(
+                    f"{path} holds one array, the graph has the Input nodes {listed(names)}; write an .npz with all"
+                )
+            arrays = {names[0]: loaded}
+        else:
+            with loaded as file:
+                arrays = chosen(path, file, names)
+    except SignalFileError:
+        raise
+    except Exception as error:  # NumPy and zipfile raise nearly everything on broken files.
+        raise SignalFileError(f"{path} cannot be read as .npz ({reason(error)}); write it with numpy.savez") from None
     for name, x in arrays.items():
-        if x.dtype.kind not in "fiub" or not np.isfinite(x).all():
-            raise SignalFileError(f"{path}: '{name}' must hold finite real numbers, got {x.dtype}")
+        if not isinstance(x, np.ndarray) or x.dtype.kind not in "fiub":
+            held = x.dtype if isinstance(x, np.ndarray) else "no array"
+            raise SignalFileError(f"{path}: '{name}' must hold real numbers, got {held}")
+        if found := not_finite(x):
+            raise SignalFileError(f"{path}: '{name}' is {found}; give finite numbers")
     return arrays
 
 
-def output_arrays(graph: Graph, record: Record, trace: tuple[str, ...], batched: bool) -> dict[str, NDArray]:
+def chosen(path: Path, file: np.lib.npyio.NpzFile, names: Sequence[str]) -> dict[str, NDArray]:
+    """The arrays of an open ``.npz`` that are asked for, see :func:`read_arrays`."""
+    keys = {name: name for name in names}
+    if len(names) == 1 and names[0] not in file.files and "input" in file.files:
+        keys = {names[0]: "input"}
+    if missing := [name for name, key in keys.items() if key not in file.files]:
+        own = "input" if len(names) == 1 else missing[0]
+        raise SignalFileError(f"{path} has no array '{own}'; it has {listed(file.files)}")
+    wanted = {f"{key}.npy" for key in keys.values()} | set(keys.values())
+    need = sum(info.file_size for info in file.zip.infolist() if info.filename in wanted)
+    room = available_memory()
+    if need > room:
+        raise SignalFileError(f"{path} holds {in_words(need)}, {in_words(room)} are free; cut it into several files")
+    if ignored := [key for key in file.files if key not in keys.values()]:
+        text = f"{path}: {listed(ignored)} {'is no Input node' if len(ignored) == 1 else 'are no Input nodes'}"
+        warnings.warn(f"{text} of the graph and left out", GSHNWarning, stacklevel=4)
+    return {name: file[key] for name, key in keys.items()}
+
+
+def output_arrays(graph: Graph, record: Record, trace: Sequence[str], batched: bool) -> dict[str, NDArray]:
     """What is written: ``output`` (an array per Output node where there are several), and the traced nodes.
 
     A traced neuron's spikes stand under its name, those of I, LI and CubaLI as potentials; the potentials of neurons
-    that spike under ``NAME.potential``.
+    that spike under ``NAME.potential``, with ``_`` behind it where a node has that name.
     """
     single = len(graph.outputs) == 1 and "output" not in trace
     arrays: dict[str, NDArray] = {"output" if single else name: values for name, values in record.outputs.items()}
     for name in trace:
         arrays[name] = record.spikes[name] if name in record.spikes else record.potentials[name]
+    for name in trace:
         if name in record.spikes and name in record.potentials:
-            arrays[f"{name}.potential"] = record.potentials[name]
+            arrays[potential_key(name, {*arrays, *graph.nodes})] = record.potentials[name]
     return arrays if batched else {name: values[0] for name, values in arrays.items()}
 
 
-def with_membrane(graph: Graph, names: Mapping[str, object] | tuple[str, ...]) -> list[str]:
+def potential_key(name: str, taken: Collection[str]) -> str:
+    """The name that potentials of a neuron are written under; a warning says so where it is not the usual one."""
+    key = f"{name}.potential"
+    if key not in taken:
+        return key
+    while key in taken:
+        key += "_"
+    warnings.warn(f"potentials of '{name}' are written as '{key}': a node is named '{name}.potential'", GSHNWarning, 3)
+    return key
+
+
+def with_membrane(graph: Graph, names: Sequence[str]) -> list[str]:
     """Those of the named neurons that spike and have a membrane potential."""
     return [name for name in names if graph.nodes[name].is_spiking and graph.nodes[name].has_membrane]

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from gshn.cli import CommandParser, run_command
-from gshn.files import write_atomically
+from gshn.cli import CommandParser, run_command, whole
+from gshn.files import check_destination, write_atomically
 from neuromorphic.backends import BACKENDS, PRECISIONS, simulate
-from neuromorphic.execution.record import Record
-from neuromorphic.execution.spikes import compare_nodes
+from neuromorphic.execution.record import Record, check_room
+from neuromorphic.execution.spikes import by_node, compare_nodes
 from neuromorphic.execution.ties import FOLLOWS, OTHER, TIE, FirstDifference, first_differences
 from neuromorphic.graph import Graph
 from neuromorphic.run import add_graph_arguments, load_graph
@@ -96,9 +96,10 @@ def print_parting(graph: Graph, found: Parting, labels: tuple[str, str]) -> None
     for k, label in enumerate(labels):
         cells = ["-" if pair is None else f"{pair[k]:.9g}" for pair in (found.before, found.after)]
         table.add_row(label, "yes" if found.spikes[k] else "no", *cells)
-    Console().print(table)
+    console = Console(markup=False, emoji=False)
+    console.print(table)
     threshold = graph.nodes[found.node].threshold
-    Console().print(f"threshold {threshold.reshape(-1)[found.neuron]:.9g}", highlight=False)
+    console.print(f"threshold {threshold.reshape(-1)[found.neuron]:.9g}", highlight=False)
 
 
 def cause_of(first: FirstDifference, labels: tuple[str, str], is_float: tuple[bool, bool]) -> str:
@@ -132,22 +133,25 @@ def main() -> None:
     parser.add_argument("--backend", choices=BACKENDS, default="reference", help="what it is held to")
     parser.add_argument("--backend-precision", choices=PRECISIONS, default="float", help="of --backend")
     parser.add_argument("--input", type=Path, metavar="IN.npz", help="default: random input")
-    parser.add_argument("--steps", type=int, metavar="T", help="steps (default: the input's; 32 of random input)")
-    parser.add_argument("--seed", type=int, default=0, help="of random input")
+    parser.add_argument("--steps", type=whole(1), metavar="T", help="steps (default: the input's; 32 of random input)")
+    parser.add_argument("--seed", type=whole(0), default=0, help="of random input")
     parser.add_argument("--json", type=Path, help="write the result here too")
     arguments = parser.parse_args()
-    if arguments.steps is not None and arguments.steps < 1:
-        parser.error("--steps must be at least 1")
+    if arguments.json is not None:
+        check_destination(arguments.json, (arguments.nir, arguments.input))
 
     graph = load_graph(arguments)
     if arguments.input is not None:
         inputs = load_inputs(arguments.input, graph, arguments.steps).inputs
     else:
-        inputs = random_inputs(graph, 1, arguments.steps or 32, arguments.seed)
+        steps = arguments.steps or 32
+        check_room(graph, 1, steps)
+        inputs = random_inputs(graph, 1, steps, arguments.seed)
     membranes = with_membrane(graph, graph.neurons)
     theirs = simulate(graph, inputs, arguments.backend, arguments.backend_precision, membranes)
     ours = simulate(graph, inputs, arguments.against, arguments.precision, membranes)
     agreement, _ = compare_nodes(ours.record.spikes, theirs.record.spikes)
+    shares = by_node(ours.record.spikes, theirs.record.spikes)
     found = parting(ours.record, theirs.record)
     deviations = deviation(ours.record, theirs.record)
     both_float = arguments.precision == arguments.backend_precision == "float"
@@ -164,6 +168,7 @@ def main() -> None:
         "against": label,
         "backend": other,
         "agreement": agreement.fraction,
+        "node_agreement": shares,
         "first_difference": found and asdict(found),
         "cause": first and asdict(first),
         "causes": causes,
@@ -172,10 +177,12 @@ def main() -> None:
     }
     if arguments.json is not None:
         write_atomically(arguments.json, json.dumps(result, indent=2) + "\n")
-    console = Console()
+    console = Console(markup=False, emoji=False)
     summary = f"{agreement.equal:,} of {agreement.cells:,} cells (neuron, step)"
     console.print(f"{label} against {other}: spikes equal in {summary}", highlight=False)
     if found is not None:
+        worse = ", ".join(f"'{name}' {100 * share:.2f} %" for name, share in shares.items() if share < 1)
+        console.print(f"by node: {worse}; all others equal", highlight=False, soft_wrap=True)
         print_parting(graph, found, (label, other))
     if first is not None:
         console.print(cause_of(first, (label, other), is_float), highlight=False, soft_wrap=True)

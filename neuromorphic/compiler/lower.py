@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import sparse
 
+from neuromorphic.arguments import check_type
 from neuromorphic.compiler.linear import bias_of, matrix_of
 from neuromorphic.compiler.network import GRADED, LIF, SUBTRACT, SUM, Levels, Network, Population, Projection
 from neuromorphic.compiler.operators import Operator, add, block_diagonal, compose, scale_rows
@@ -39,8 +40,10 @@ def lower(graph: Graph, check: bool = True, horizon: int | None = None) -> Netwo
             biases that lead a constant input to exactly what it should lead to after so many steps.
 
     Raises:
+        ArgumentError: it is no flat graph.
         UnsupportedGraphError: what a node says cannot be said exactly by populations; the message names it.
     """
+    check_type("the graph", graph, Graph, "give a neuromorphic.graph.Graph: flatten(nir_graph)")
     signals: dict[str, Signal] = {name: Signal({(name, 0): None}, {}) for name in (*graph.inputs, *graph.neurons)}
     for name in graph.linear:
         signals[name] = through(graph.nodes[name], gather(graph, name, signals))

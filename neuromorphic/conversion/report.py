@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuromorphic.arguments import check_choice
 from neuromorphic.compiler.hardware import Part, Parts, for_hardware, join, parts_of
 from neuromorphic.compiler.limits import CHIPS, WITHOUT, Chip, place
 from neuromorphic.compiler.lower import fold, lower
@@ -30,6 +31,7 @@ from neuromorphic.compiler.schedule import Schedule, schedule
 from neuromorphic.conversion.bounds import Bounds, bounds
 from neuromorphic.execution import populations
 from neuromorphic.execution.calibration import calibrate
+from neuromorphic.execution.record import check_graph, check_inputs
 from neuromorphic.graph import Graph, Node
 
 LOW_AGREEMENT, FAIR_AGREEMENT = 0.9, 0.99
@@ -90,9 +92,10 @@ def compile_graph(graph: Graph, inputs: Mapping[str, NDArray], signed: bool = Fa
     With ``signed``, inputs may have either sign, see :func:`~neuromorphic.execution.calibration.calibrate`.
 
     Raises:
-        UnsupportedGraphError: the graph cannot be lowered or quantised; the message names the node.
+        ArgumentError, UnsupportedGraphError: the inputs do not fit, see
+            :func:`~neuromorphic.execution.record.check_inputs`, or the graph cannot be lowered or quantised.
     """
-    steps = next(iter(inputs.values())).shape[1]
+    _, steps = check_inputs(graph, inputs)
     network, rounded = lower(graph), lower(graph, horizon=steps)
     parts, hardware = parts_of(rounded, registers=True), for_hardware(rounded, registers=True)
     exact = populations.run(network, inputs, batched=True).sent
@@ -136,16 +139,19 @@ def conversion_report(graph: Graph, target: str, inputs: Mapping[str, NDArray] |
         inputs: By Input node, shape (B, T, *shape); by default :func:`unit_input`.
 
     Raises:
+        ArgumentError: an argument of the wrong type, or an unknown target.
         UnsupportedGraphError: see :func:`compile_graph`.
     """
-    chip = CHIPS[target]
+    check_choice("target", target, CHIPS)
+    check_graph(graph)
     given = inputs is not None
     inputs = unit_input(graph) if inputs is None else inputs
+    chip = CHIPS[target]
+    compiled = compile_graph(graph, inputs, signed=not given)
     spans = {
         name: [float(x.min(initial=0.0)), float(x.max(initial=0.0))] if given else [-1.0, 1.0]
         for name, x in inputs.items()
     }
-    compiled = compile_graph(graph, inputs, signed=not given)
     ends = {
         name: (np.full(compiled.network.size(name), low), np.full(compiled.network.size(name), high))
         for name, (low, high) in spans.items()

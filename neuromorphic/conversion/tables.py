@@ -18,7 +18,7 @@ SHOWN = 8
 
 def print_conversion(report: Mapping[str, Any], model: str, console: Console | None = None) -> None:
     """Print a report of :func:`~neuromorphic.conversion.report.conversion_report`."""
-    console = console or Console(highlight=False)
+    console = console or Console(highlight=False, emoji=False)
     given = report["input"]
     spans = {tuple(span) for span in given["range"].values()}
     low, high = min(span[0] for span in spans), max(span[1] for span in spans)

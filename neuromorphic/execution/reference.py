@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from tqdm import tqdm
 
+from neuromorphic.arguments import check_type
+from neuromorphic.errors import ArgumentError
 from neuromorphic.execution.record import Record, check_inputs
 from neuromorphic.graph import RESET_BY_SUBTRACTION, Floats, Graph, Node
 
@@ -61,9 +63,11 @@ def simulate_from(
         The record of these T steps, and the state after them.
 
     Raises:
-        UnsupportedGraphError: the inputs do not fit.
+        ArgumentError, UnsupportedGraphError: see :func:`neuromorphic.execution.record.check_inputs`.
     """
-    batch, steps = check_inputs(graph, inputs)
+    check_type("the state", state, State, "give the one that a run ended with, or State()")
+    batch, steps = check_inputs(graph, inputs, potentials)
+    check_state(state, graph, batch)
 
     def zeros(name: str) -> Floats:
         return np.zeros((batch, *graph.nodes[name].shape))
@@ -129,6 +133,21 @@ def simulate_from(
         potentials={name: stack(rows, name) for name, rows in membranes.items()},
     )
     return record, State(state.step + steps, v, i, sent, past)
+
+
+def check_state(state: State, graph: Graph, batch: int) -> None:
+    """Check that a state is one of this graph, for so many samples.
+
+    Raises:
+        ArgumentError: it is not.
+    """
+    for name, values in (*state.v.items(), *state.i.items(), *state.sent.items()):
+        expected = (batch, *graph.nodes[name].shape) if name in graph.nodes else None
+        if np.shape(values) != expected:
+            raise ArgumentError(
+                f"the state has '{name}' of shape {np.shape(values)}, the run {expected or 'no such neuron'}; give the "
+                "one that a run of this graph with as many samples ended with"
+            )
 
 
 def add(terms: Sequence[Floats]) -> Floats:

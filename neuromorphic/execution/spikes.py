@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,21 +13,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gshn.files import write_atomically
+from neuromorphic.arguments import check_path, check_type, printed
+from neuromorphic.errors import ArgumentError
 
 Spikes = NDArray[np.bool_]
 """Spikes of a population, shape (T, neurons)."""
 
 
 def save_arrays(path: Path, named: Mapping[str, NDArray]) -> None:
-    """Write arrays to a compressed ``.npz``, under a temporary name first; a name may hold slashes.
+    """Write arrays to a compressed ``.npz``, under a temporary name first; a name may be any text that is no longer
+    than a zip file takes: slashes, ``file`` and what else ``numpy.savez`` does not take.
 
     Raises:
+        ArgumentError: an argument of the wrong type, or a name that no zip file can hold.
         GSHNError: the folder cannot be written to.
     """
+    path = check_path("path", path)
+    check_type("the arrays", named, Mapping, "give them by name")
     buffer = io.BytesIO()
-    arrays: dict[str, NDArray] = dict(named)  # savez takes names as keyword arguments of any type
-    np.savez_compressed(buffer, **arrays)
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, array in named.items():
+            check_type(f"array {printed(name)}", array, np.ndarray, "give a NumPy array")
+            if array.dtype.hasobject:
+                raise ArgumentError(f"array {printed(name)} holds objects; give numbers or texts")
+            if not isinstance(name, str) or "\0" in name or not 0 <= encoded_size(name) < 2**16 - 4:
+                raise ArgumentError(f"array {printed(name)} has a name that no .npz file can hold; rename it")
+            # np.load looks for a name among the members as they are, before it tries it with .npy.
+            member = name if f"{name}.npy" in named else f"{name}.npy"
+            with file.open(member, "w", force_zip64=True) as out:
+                np.lib.format.write_array(out, array, allow_pickle=False)
     write_atomically(path, buffer.getvalue())
+
+
+def encoded_size(name: str) -> int:
+    """Bytes of a text in UTF-8, -1 where it cannot be said in it."""
+    try:
+        return len(name.encode())
+    except UnicodeEncodeError:
+        return -1
 
 
 @dataclass(frozen=True)
@@ -77,6 +101,11 @@ def compare(ours: Sequence[Spikes], theirs: Sequence[Spikes]) -> Agreement:
             if first is None or step < first.step:
                 first = Difference(step, record, int(different[step].argmax()))
     return Agreement(equal, cells, first)
+
+
+def by_node(ours: Mapping[str, NDArray], theirs: Mapping[str, NDArray]) -> dict[str, float]:
+    """Share of each node's cells (sample, step, neuron) that are equal, shape (B, T, *shape) each; 1 of no cells."""
+    return {name: float((a == theirs[name]).mean()) if a.size else 1.0 for name, a in ours.items()}
 
 
 def compare_nodes(ours: Mapping[str, Spikes], theirs: Mapping[str, Spikes]) -> tuple[Agreement, dict[str, Any] | None]:

@@ -12,8 +12,11 @@ from torch import Tensor
 
 from gshn.neurons import native
 from gshn.neurons.lif import LIFParameters
+from neuromorphic.arguments import printed
+from neuromorphic.errors import ArgumentError
 from neuromorphic.execution.record import Record, check_inputs
 from neuromorphic.graph import RESET_BY_SUBTRACTION, Graph, Node, components
+from neuromorphic.hdf5 import reason
 
 Step = Callable[[Tensor, int], None]
 
@@ -39,9 +42,15 @@ def simulate_torch(
         The record.
 
     Raises:
-        UnsupportedGraphError: the inputs do not fit.
+        ArgumentError, UnsupportedGraphError: see :func:`neuromorphic.execution.record.check_inputs`.
     """
-    batch, steps = check_inputs(graph, inputs)
+    batch, steps = check_inputs(graph, inputs, potentials)
+    if not any(dtype is known for known in (torch.float32, torch.float64)):
+        raise ArgumentError(f"dtype is {printed(dtype)}; give torch.float64 or torch.float32")
+    try:
+        torch.empty(0, device=device)
+    except Exception as error:  # AssertionError where there is no CUDA, RuntimeError, TypeError, ...
+        raise ArgumentError(f"device {printed(device)} cannot be used ({reason(error)})") from None
     membranes = {n for n in graph.neurons if graph.nodes[n].has_membrane}
     wanted = {n for n in membranes if n in potentials or not graph.nodes[n].is_spiking}
     with torch.inference_mode():

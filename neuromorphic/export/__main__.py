@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from gshn.cli import CommandParser, run_command
-from gshn.files import make_folder
+from gshn.cli import CommandParser, run_command, whole
+from gshn.files import check_destination
 from neuromorphic.lava.compat import require_lava, require_lava_dl
 
 
@@ -22,7 +22,7 @@ def print_report(report: Mapping[str, Any], title: str) -> None:
     for layer, spikes in report["spikes"].items():
         rate, agreement = report["firing_rate"][layer], report["layer_agreement"][layer]
         table.add_row(layer, f"{report['neurons'][layer]:,}", f"{spikes:,}", f"{rate:.4f}", f"{100 * agreement:.4f} %")
-    console = Console()
+    console = Console(markup=False, emoji=False)
     console.print(table)
     console.print(f"{report['seconds']:.1f} s in all", highlight=False)
     if (first := report["first_difference"]) is not None:
@@ -37,16 +37,15 @@ def main() -> None:
     )
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder that gshn.train wrote")
     parser.add_argument("--out", type=Path, required=True, help="folder for encoder.*, spikes.npz and report.json")
-    parser.add_argument("--images", type=int, default=64, help="images to run on Lava (default: 64)")
+    parser.add_argument("--images", type=whole(1), default=64, help="images to run on Lava (default: 64)")
     parser.add_argument("--precision", choices=["float", "fixed"], default="float", help="Lava's arithmetic")
     arguments = parser.parse_args()
-    if arguments.images < 1:
-        parser.error("--images must be at least 1")
     if arguments.to == "lava":
         require_lava()
     if arguments.to == "netx":
         require_lava_dl()
-    make_folder(arguments.out)
+    for file in ("encoder.nir", "input.npz", "encoder.net", "spikes.npz", "report.json"):
+        check_destination(arguments.out / file)
 
     # Late: PyTorch takes seconds to import, which a wrong argument should not cost.
     from gshn.model import GSHN

@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from neuromorphic.arguments import check_choice, check_names, check_seconds, check_type
 from neuromorphic.compiler.network import Network, Population, repeat
 from neuromorphic.compiler.quantize import FixedNetwork, FixedPopulation
 from neuromorphic.compiler.schedule import schedule
@@ -78,10 +79,15 @@ def run_network(
             run side by side; our synapses are there once, stock ones B times.
 
     Raises:
+        ArgumentError: no network, or an unknown target, population or deadline.
         LavaMissingError: Lava is not installed.
         LavaRunError: the run failed or did not end in time, with the name of the process that is to blame; nothing of
             it is left behind.
     """
+    check_type("the network", network, Network, "give what neuromorphic.compiler.lower.lower returns")
+    check_choice("target", target, ("simulator", "loihi2"))
+    check_names("potentials", potentials, [p.name for p in network.populations])
+    check_seconds("deadline", deadline)
     require_lava()
     if target == "loihi2" and (potentials or not isinstance(network, FixedNetwork)):
         raise UnsupportedGraphError("Loihi 2 computes in fixed point (--precision fixed) and shows no potentials")
@@ -145,8 +151,10 @@ def run_child(folder: Path, deadline: float, steps: int) -> None:
         steps: Lava's steps, for the error message.
 
     Raises:
+        ArgumentError: the deadline is no time.
         LavaRunError: it failed, or did not end in time.
     """
+    check_seconds("deadline", deadline)
     with (folder / "stderr.txt").open("wb") as stderr:
         child = subprocess.Popen(
             [sys.executable, "-P", "-c", CHILD, json.dumps(sys.path), str(folder), str(os.getpid())],

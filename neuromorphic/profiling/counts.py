@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -18,7 +18,9 @@ from gshn.errors import GSHNError
 from gshn.inference import SpikingInput, device_of
 from gshn.model import GSHN
 from gshn.training.corpora import Corpora
-from neuromorphic.backends import Precision
+from neuromorphic.arguments import check_choice
+from neuromorphic.backends import PRECISIONS, Precision
+from neuromorphic.errors import ArgumentError
 from neuromorphic.execution.operations import LayerCount, count_layers
 from neuromorphic.export.report import constant_input, network_of, pytorch_spikes, run_images
 from neuromorphic.profiling.dense import count_operations
@@ -26,6 +28,18 @@ from neuromorphic.profiling.energy import Operations, Workload
 
 Source = Literal["torch", "reference", "lava"]
 """Where spikes come from."""
+
+
+def check_source(source: object, precision: object) -> None:
+    """Check where spikes are to come from.
+
+    Raises:
+        ArgumentError: a word is unknown, or the two do not go together.
+    """
+    check_choice("source of spikes", source, get_args(Source))
+    check_choice("precision", precision, PRECISIONS)
+    if source == "torch" and precision == "fixed":
+        raise ArgumentError("fixed point needs the source reference or lava")
 
 
 @dataclass(frozen=True)
@@ -108,7 +122,12 @@ def count_images(
     source: Source = "torch",
     precision: Precision = "float",
 ) -> list[ImageCount]:
-    """Count the spiking paths of images, from the spikes that PyTorch, the reference or Lava gives."""
+    """Count the spiking paths of images, from the spikes that PyTorch, the reference or Lava gives.
+
+    Raises:
+        ArgumentError: an unknown source or precision.
+    """
+    check_source(source, precision)
     if source == "torch":
         names = [f"lif_{k}" for k in range(len(encoder.linears))]
         trains = [dict(zip(names, pytorch_spikes(encoder, image), strict=True)) for image in images.values()]

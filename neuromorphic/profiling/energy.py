@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib.resources import files
@@ -12,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from gshn.errors import ConfigError
+from neuromorphic.arguments import check_path, printed
 
 
 @dataclass(frozen=True)
@@ -89,15 +91,22 @@ def load_models(path: Path | None = None) -> dict[str, EnergyModel]:
     """Read energy models; by default the project's own.
 
     Raises:
+        ArgumentError: the path is none.
         ConfigError: the file cannot be read, or a row lacks a field, has an unknown one or a value that cannot be.
     """
-    source = path or files("neuromorphic.profiling") / "energy_models.yaml"
+    source = (
+        files("neuromorphic.profiling") / "energy_models.yaml"
+        if path is None
+        else check_path("the file of energy models", path)
+    )
     try:
         rows = OmegaConf.to_object(OmegaConf.create(source.read_text()))
-        assert isinstance(rows, list), "must be a list of models"
-        models = {}
+        assert isinstance(rows, list) and rows, "must be a list of models"
+        models: dict[str, EnergyModel] = {}
         for row in rows:
+            assert isinstance(row, dict), f"{printed(row)} is no model; give its fields by name"
             model: EnergyModel = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(EnergyModel), row))  # type: ignore[assignment]
+            assert model.name not in models, f"'{model.name}' is there twice"
             models[model.name] = model
     except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException, AssertionError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -107,7 +116,7 @@ def load_models(path: Path | None = None) -> dict[str, EnergyModel]:
         for kind, prices in model.picojoules.items():
             if kind not in KINDS:
                 raise ConfigError(f"{where} prices '{kind}'; choose from {', '.join(KINDS)}")
-            if len(prices) != 2 or min(prices) < 0:
+            if len(prices) != 2 or not all(0 <= price < math.inf for price in prices):
                 raise ConfigError(f"{where}: {kind} must be [low, high] in picojoules, at least 0, got {prices}")
         if model.graph not in ("factored", "unrolled"):
             raise ConfigError(f"{where}: graph must be factored or unrolled, got '{model.graph}'")

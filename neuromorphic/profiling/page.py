@@ -86,7 +86,7 @@ def html(report: Mapping[str, Any]) -> str:
 
 def print_summary(report: Mapping[str, Any], title: str) -> None:
     """Print layers, and energies by model."""
-    console = Console()
+    console = Console(markup=False, emoji=False)
     layers = Table(title=f"{title}: {report['images']} images, T = {report['steps']}", title_justify="left")
     shown = ("name", "neurons", "spikes", "firing_rate", "synaptic_operations", "neuron_updates")
     for name in shown:
@@ -108,4 +108,4 @@ def print_summary(report: Mapping[str, Any], title: str) -> None:
         )
     meters = {own["meter"] for own in report["measured"].values()}
     for meter in meters:
-        console.print(f"meter: {meter}", highlight=False, markup=False)
+        console.print(f"meter: {meter}", highlight=False)

@@ -18,10 +18,11 @@ from gshn.encoders.hybrid import HybridEncoder
 from gshn.encoders.spiking import SpikingGraphEncoder
 from gshn.errors import CheckpointError
 from gshn.model import GSHN
+from neuromorphic.arguments import check_count, check_path
 from neuromorphic.backends import Precision
 from neuromorphic.execution.operations import NOT_COUNTED, LayerCount
 from neuromorphic.export.images import graph_inputs
-from neuromorphic.profiling.counts import ImageCount, Parts, Source, count_images, count_parts, totals
+from neuromorphic.profiling.counts import ImageCount, Parts, Source, check_source, count_images, count_parts, totals
 from neuromorphic.profiling.dense import count_operations
 from neuromorphic.profiling.energy import EnergyModel, Operations, Workload, joules
 from neuromorphic.profiling.meters import Measurement
@@ -99,9 +100,13 @@ def profile(checkpoint: Path, images: int, source: Source = "torch", precision: 
         precision: Of that source.
 
     Raises:
+        ArgumentError: an unknown source or precision, or no number of images.
         CheckpointError: it cannot be loaded, or is no hybrid model with a discrete path.
         ConfigError: there are fewer held-out images.
     """
+    checkpoint = check_path("the checkpoint", checkpoint)
+    check_source(source, precision)
+    check_count("images", images)
     model = GSHN.from_pretrained(checkpoint)
     if not isinstance(model.encoder, HybridEncoder) or model.encoder.spiking is None:
         raise CheckpointError(
@@ -129,7 +134,9 @@ def read_figures(path: Path) -> dict[str, Any]:
         return {}
     try:
         figures: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
+        if not isinstance(figures, dict):
+            raise ValueError("no object")
+    except (ValueError, OSError) as error:
         raise CheckpointError(f"{path} is broken ({error}); delete it, or train again") from None
     return figures
 

@@ -19,12 +19,13 @@ from lava.magma.core.run_configs import Loihi2SimCfg, RunConfig
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from numpy.typing import NDArray
 
-from neuromorphic.backends import Precision, Simulation, simulate
+from neuromorphic.arguments import check_choice, check_real, check_type
+from neuromorphic.backends import PRECISIONS, Precision, Simulation, simulate
 from neuromorphic.compiler.lower import lower
 from neuromorphic.compiler.network import Network
 from neuromorphic.compiler.quantize import FixedNetwork, Ranges
 from neuromorphic.compiler.schedule import schedule
-from neuromorphic.errors import UnsupportedGraphError
+from neuromorphic.errors import ArgumentError, UnsupportedGraphError
 from neuromorphic.execution.calibration import calibrate
 from neuromorphic.execution.record import Record, check_inputs
 from neuromorphic.graph import Graph, flatten
@@ -65,17 +66,20 @@ def compile(
         stock: Synapses as Lava's own ``Sparse`` and ``DelaySparse``, which hardware has, instead of ours.
 
     Raises:
+        ArgumentError: an argument of the wrong type, or an unknown precision.
         NIRFileError: the file is no NIR graph.
         UnsupportedGraphError: the graph cannot be run exactly, or calibration is missing or does not fit.
     """
+    check_choice("precision", precision, PRECISIONS)
     if isinstance(graph, Path | str):
         graph = read_nir(Path(graph))
-    if isinstance(graph, nir.NIRGraph):
+    if isinstance(graph, Graph):
+        if dt is not None or reset is not None:
+            raise ArgumentError("dt and reset of a flat graph are its own; give them to flatten")
+    else:
         graph = flatten(graph, dt, reset)
     if precision == "float":
         return CompiledFloat(graph=graph, network=lower(graph), stock=stock)
-    if precision != "fixed":
-        raise UnsupportedGraphError(f"precision '{precision}' is unknown; choose float or fixed")
     if calibration is None:
         raise UnsupportedGraphError("fixed point needs calibration inputs: compile(..., calibration={'input': x, ...})")
     _, steps = check_inputs(graph, calibration)
@@ -121,8 +125,11 @@ class Compiled(AbstractProcess):
         """The messages that an input takes, any shape: in float x itself, in fixed point integers.
 
         Raises:
+            ArgumentError: there is no such input, or ``x`` is no array of finite numbers.
             UnsupportedGraphError: fixed point: a value is beyond what calibration has left room for.
         """
+        check_choice("input", name, self.graph.inputs)
+        check_real(f"input '{name}'", x)
         if not isinstance(self.network, FixedNetwork):
             return np.asarray(x, np.float64)
         messages = self.network.messages(name, x)
@@ -134,7 +141,13 @@ class Compiled(AbstractProcess):
         return messages
 
     def decode(self, name: str, messages: NDArray) -> NDArray[np.float64]:
-        """What messages of an output stand for, in NIR's units, shape (..., n)."""
+        """What messages of an output stand for, in NIR's units, shape (..., n).
+
+        Raises:
+            ArgumentError: there is no such output, or ``messages`` is no array of finite numbers.
+        """
+        check_choice("output", name, self.graph.outputs)
+        check_real(f"messages of '{name}'", messages)
         if not isinstance(self.network, FixedNetwork):
             return np.asarray(messages, np.float64)
         return self.network.values(name, messages)
@@ -188,11 +201,12 @@ class Compiled(AbstractProcess):
             For inputs the record, outputs in the graph's own steps.
 
         Raises:
-            UnsupportedGraphError: the inputs do not fit.
+            ArgumentError, UnsupportedGraphError: see :func:`neuromorphic.backends.simulate`.
             LavaRunError: see :func:`neuromorphic.lava.run.run_network`.
         """
         if isinstance(condition, Mapping):
             return self.simulate(condition, potentials, deadline).record
+        check_type("what to run", condition, AbstractRunCondition, "give inputs by name, or a run condition of Lava's")
         super().run(condition, run_cfg, compile_config)
         return None
 
@@ -200,7 +214,7 @@ class Compiled(AbstractProcess):
         self, inputs: Mapping[str, NDArray], potentials: Collection[str] = (), deadline: float = 600.0
     ) -> Simulation:
         """As ``run`` with inputs, with times and counts of operations."""
-        check_inputs(self.graph, inputs)
+        check_inputs(self.graph, inputs, potentials)
         for name, x in inputs.items():
             self.encode(name, x)
         precision: Precision = "fixed" if isinstance(self.network, FixedNetwork) else "float"

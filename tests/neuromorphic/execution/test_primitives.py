@@ -214,7 +214,7 @@ BAD = {
     "node 'b' has no incoming edge": loop([A, B, ("b", "output")], a=nir.I(ONE), b=nir.I(ONE)),
     r"'input' to 'a': shapes \(1,\) and \(2,\) differ": loop([A, B], a=nir.I(np.ones(2))),
     "'a': tau must be positive": loop([A, B], a=nir.LI(np.zeros(1), ONE, ONE)),
-    "'a': r has values that are not finite": loop([A, B], a=nir.I(np.array([np.nan]))),
+    r"'a': r is NaN at \[0\]": loop([A, B], a=nir.I(np.array([np.nan]))),
     "'a': reset rule 'hold' is unknown": loop([A, B], a=nir.IF(ONE, ONE, metadata={"reset": "hold"})),
     "names the node 'c'": loop([A, ("a", "c")], a=nir.I(ONE)),
 }
