@@ -207,8 +207,8 @@ def test_several_inputs_go_by_their_names(tmp_path: Path) -> None:
 def test_verify_names_the_first_difference_with_both_membranes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # 8-bit weights: 1 / 300 is 0 beside 1, so in fixed point the second neuron gets nothing and never fires.
-    graph = chain(nir.Linear(np.array([[1.0], [1 / 300]])), lif(2, v_threshold=[1.0, 1e-3]))
+    # 8-bit weights: 0.3333 is 85 / 254 beside 1, so in fixed point three of it are above the threshold.
+    graph = chain(nir.Linear(np.array([[1.0], [0.3333]])), nir.IF(np.ones(2), np.ones(2), np.zeros(2)))
     write_nir(tmp_path / "model.nir", graph)
     np.savez(tmp_path / "in.npz", input=np.ones((STEPS, 1)))
     common = ("--nir", tmp_path / "model.nir", "--input", tmp_path / "in.npz", "--json", tmp_path / "verify.json")
@@ -217,10 +217,14 @@ def test_verify_names_the_first_difference_with_both_membranes(
     with pytest.raises(SystemExit) as exit_:
         call(monkeypatch, verify, *common, "--against", "reference", "--precision", "fixed")
     assert exit_.value.code == 1
-    found = json.loads((tmp_path / "verify.json").read_text())["first_difference"]
-    assert (found["node"], found["sample"], found["step"], found["neuron"]) == ("lif_0", 0, 0, 1)
-    assert found["spikes"] == [False, True] and found["after"] == [0.0, 0.0] and found["before"] == [0.0, 0.0]
-    assert "step 0, node 'lif_0', neuron 1" in capsys.readouterr().out
+    report = json.loads((tmp_path / "verify.json").read_text())
+    found = report["first_difference"]
+    assert (found["node"], found["sample"], found["step"], found["neuron"]) == ("lif_0", 0, 2, 1)
+    assert found["spikes"] == [True, False] and found["after"] == [0.0, pytest.approx(0.9999)]
+    assert found["before"] == [pytest.approx(2 / 3, abs=5e-3), pytest.approx(0.6666)]
+    assert 0.5 < report["node_agreement"]["lif_0"] < 1
+    out = capsys.readouterr().out
+    assert "step 2, node 'lif_0', neuron 1" in out and f"'lif_0' {100 * report['node_agreement']['lif_0']:.2f} %" in out
 
 
 @pytest.mark.lava

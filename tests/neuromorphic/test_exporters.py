@@ -178,7 +178,7 @@ def test_flatten_may_count_batch_and_time(graph: nir.NIRGraph, shape: tuple[int,
     ("graph", "message"),
     [
         (flattening(5, -1), r"'flat': start_dim=5, end_dim=-1 do not fit the shape \(2, 3, 4\)"),
-        (flattening(0, -1, own=(3, 4)), r"'flat': its input_type \(3, 4\) is not the shape \(2, 3, 4\)"),
+        (flattening(0, -1, own=(4, 3)), r"'flat': its input_type \(4, 3\) is not the shape \(2, 3, 4\)"),
         (flattening(1, -1, own=(1, 4, 3, 2)), "'flat': its input_type"),
         (flattening(1, -1, out=(7,)), "the edge from 'flat' to 'out': shapes"),
     ],
