@@ -64,7 +64,7 @@ def test_the_table_has_figures_and_failures() -> None:
             {"what": "pretraining", "variant": "gat", "batch": 128, "images_per_second": 12345.6}]},
     }}  # fmt: skip
     text = table(report)
-    assert "| ours | 1.25 | 1.1 |" in text and "bound, cold: 1 ms (4,000 GB/s)" in text
+    assert "| ours |  | 1.25 | 1.1 |" in text and "bound, cold: 1 ms (4,000 GB/s)" in text
     assert "| pretraining | gat | 128 | 12,346 |" in text
     assert "- training: stopped after 140 s" in text and "RuntimeError: not this one" in text
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -63,27 +64,22 @@ def scenes(bench: Bench) -> None:
 
 def training(bench: Bench) -> None:
     """Pretraining at every batch size: steps alone, batches at hand; and the loop, which makes them itself."""
+    trainers: dict[str, Trainer] = {}
+
+    def start(variant: str) -> dict[str, Any]:
+        trainers[variant] = Trainer(config_of(bench, variant), bench.work / "runs" / variant, False)
+        trainers[variant].objective.train()
+        return {"parameters": sum(p.numel() for p in trainers[variant].model.parameters())}
+
     for variant in NAMES:
-        trainer: list[Trainer] = []
-
-        def start(variant: str = variant, trainer: list[Trainer] = trainer) -> dict[str, Any]:
-            trainer.append(Trainer(config_of(bench, variant), bench.work / "runs" / variant, False))
-            trainer[0].objective.train()
-            return {"parameters": sum(p.numel() for p in trainer[0].model.parameters())}
-
-        if not bench.attempt(start, what="pretraining, model", variant=variant):
-            continue
-        sizes = (16, 32) if bench.quick else BATCHES
-        for batch in sizes:
-            if bench.left < 5:
-                bench.row(what="pretraining", variant=variant, batch=batch, error="no time left")
-                continue
+        bench.attempt(partial(start, variant), what="pretraining, model", variant=variant)
+    for batch in (16, 32) if bench.quick else BATCHES:
+        for variant, trainer in list(trainers.items()):
             key: dict[str, Any] = {"what": "pretraining", "variant": variant, "batch": batch}
-            if not bench.attempt(lambda b=batch, t=trainer: steps(bench, t[0], b), **key):
-                break
-        trainer[0].model.save_pretrained(bench.work / "runs" / variant)
-        del trainer
-        bench.free()
+            if not bench.attempt(partial(steps, bench, trainer, batch), **key):
+                del trainers[variant]  # larger ones would not fit either
+            elif batch in (16, BATCHES[0]):  # what ``inference`` reads; it goes on where this section is stopped
+                trainer.model.save_pretrained(bench.work / "runs" / variant)
 
 
 def batches(trainer: Trainer, size: int) -> Iterator[PairBatch]:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,6 +63,8 @@ def cupy_backend(wheels: Path, backend: str = "cupy") -> Call:
     wheel = wheels / CUPY_WHEEL
     if not wheel.is_file():
         raise FileNotFoundError(f"{wheel} is not there")
+    if not hasattr(np, "int"):
+        np.int = int  # noqa: NPY001 (this version was written for NumPy before 1.24)
     sys.path.insert(0, str(wheel))
     try:
         neuron = importlib.import_module("spikingjelly.activation_based.neuron")

@@ -31,8 +31,8 @@ class Launch(NamedTuple):
     warps: int
 
 
-FORWARD = Launch(2, 4)
-BACKWARD = Launch(1, 4)
+FORWARD = Launch(2, 2)
+BACKWARD = Launch(1, 1)
 
 
 @triton.jit
