@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed._functional_collectives import all_gather_single, all_reduce
+from torch.distributed import _functional_collectives as collectives
 
 
 def world_size() -> int:
@@ -58,7 +58,7 @@ def gather(x: Tensor) -> Tensor:
         width = max(row_counts(x.shape[1], x.device))
         x = torch.cat([x, x.new_zeros(x.shape[0], width - x.shape[1], *x.shape[2:])], dim=1)
     x = torch.cat([x, x.new_zeros(max(counts) - x.shape[0], *x.shape[1:])])
-    parts = all_gather_single(x.contiguous(), gather_dim=0, group=everybody()).split(max(counts))
+    parts = collectives.all_gather_single(x.contiguous(), gather_dim=0, group=everybody()).split(max(counts))
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
 
@@ -66,5 +66,5 @@ def global_mean(values: Tensor) -> Tensor:
     """Mean over all elements of everybody's ``values``, which may differ in number; 0 where there are none."""
     total, count = values.sum(), torch.tensor(float(values.numel()), device=values.device)
     if world_size() > 1:
-        total, count = (all_reduce(x, "sum", everybody()) for x in (total, count))
+        total, count = (collectives.all_reduce(x, "sum", everybody()) for x in (total, count))
     return total / count.clamp(min=1)

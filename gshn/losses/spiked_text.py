@@ -116,8 +116,9 @@ class SpikedTextLearning(nn.Module):
     @staticmethod
     def parts(spikes: Tensor, mask: Tensor) -> Tensor:
         """Each part's spike counts, see `unit`: spikes of all M parts, shape (T, M, F) -> (B, S, F), padded."""
-        out = spikes.new_zeros(*mask.shape, spikes.shape[2])
-        out[mask] = unit(spikes.sum(dim=0))
+        counts = unit(spikes.sum(dim=0))
+        out = counts.new_zeros(*mask.shape, spikes.shape[2])  # autocast adds in float32 on a GPU
+        out[mask] = counts
         return out
 
     def word_prediction(self, rates: Tensor, batch: Tensor, words: Tensor) -> Tensor:

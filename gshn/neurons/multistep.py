@@ -1,16 +1,17 @@
 """All steps of LIF neurons in one call, forward and backward.
 
 Autograd keeps several tensors of the input's size for each step and walks back through them one operation at a time.
-Here the backward pass computes the potentials anew from the input, so that nothing but the input is kept; and each pass
-is one kernel: forward reads the input and writes the spikes, backward reads the input and the spikes' gradient and
-writes the input's. On the CPU it is C (:mod:`gshn.neurons.native`), on CUDA what ``torch.compile`` makes of the
-functions below; where neither can be had they run operation by operation, with the same spikes.
+Here the backward pass computes the potentials anew from the input, so that nothing but the input is kept (on a GPU of
+more than 16 steps: and every 16th potential); and each pass is one kernel: forward reads the input and writes the
+spikes, backward reads the input and the spikes' gradient and writes the input's. On the CPU it is C
+(:mod:`gshn.neurons.native`), on GPUs Triton (:mod:`gshn.neurons.triton_kernels`); where neither can be had the
+functions below run operation by operation, with the same spikes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -19,7 +20,21 @@ from torch import Tensor
 from gshn.neurons import native
 from gshn.neurons.lif import LIFParameters, Spike
 
-Kernels = tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]
+
+@cache
+def gpu_kernels() -> ModuleType | None:
+    """The kernels for GPUs; None where Triton is not installed."""
+    try:
+        from gshn.neurons import triton_kernels
+    except ImportError:
+        return None
+    return triton_kernels
+
+
+def _on_gpu(x: Tensor) -> ModuleType | None:
+    """The kernels for GPUs if they can take inputs of shape (T, M)."""
+    kernels = gpu_kernels() if x.is_cuda and not native.only_operators() else None
+    return kernels if kernels is not None and x.dtype in kernels.NUMBERS else None
 
 
 def potentials(x: Tensor, p: LIFParameters) -> tuple[list[Tensor], list[Tensor]]:
@@ -36,53 +51,53 @@ def potentials(x: Tensor, p: LIFParameters) -> tuple[list[Tensor], list[Tensor]]
     return before_reset, fired
 
 
-@lru_cache
-def kernels(p: LIFParameters, spike: Spike, compile_them: bool) -> Kernels:
-    """Forward and backward of neurons, on inputs of shape (T, M).
+def forward_by_operators(x: Tensor, p: LIFParameters) -> Tensor:
+    """s[t] = w[t] > v_threshold, for inputs of shape (T, M)."""
+    return torch.stack([s.to(x.dtype) for s in potentials(x, p)[1]])
 
-    forward: s[t] = w[t] > v_threshold
-    backward: dL/dw[t] = dL/ds[t] s'(w[t] - v_threshold) + (1 - s[t]) (1 - dt/tau) dL/dw[t+1];
-    dL/dI[t] = r dt/tau dL/dw[t]
+
+def backward_by_operators(x: Tensor, gradient: Tensor, p: LIFParameters, spike: Spike) -> Tensor:
+    """The input's gradient from that of the spikes, both of shape (T, M).
+
+    dL/dw[t] = dL/ds[t] s'(w[t] - v_threshold) + (1 - s[t]) (1 - dt/tau) dL/dw[t+1];  dL/dI[t] = r dt/tau dL/dw[t]
     """
-
-    def forward(x: Tensor) -> Tensor:
-        return torch.stack([s.to(x.dtype) for s in potentials(x, p)[1]])
-
-    def backward(x: Tensor, gradient: Tensor) -> Tensor:
-        before_reset, fired = potentials(x, p)
-        after = torch.zeros_like(x[0])
-        out = []
-        for w, s, g in zip(reversed(before_reset), reversed(fired), reversed(gradient.unbind(0)), strict=True):
-            own = g * spike.derivative(w - p.v_threshold) + torch.where(s, 0.0, after)
-            out.append(p.dt / p.tau * p.r * own)
-            after = (1 - p.dt / p.tau) * own
-        return torch.stack(out[::-1])
-
-    if compile_them:
-        # Dynamic: nodes and tokens vary from batch to batch. T is unrolled, and each T compiled for itself.
-        return (torch.compile(forward, fullgraph=True, dynamic=True),
-                torch.compile(backward, fullgraph=True, dynamic=True))  # fmt: skip
-    return forward, backward
+    before_reset, fired = potentials(x, p)
+    after = torch.zeros_like(x[0])
+    out = []
+    for w, s, g in zip(reversed(before_reset), reversed(fired), reversed(gradient.unbind(0)), strict=True):
+        own = g * spike.derivative(w - p.v_threshold) + torch.where(s, 0.0, after)
+        out.append(p.dt / p.tau * p.r * own)
+        after = (1 - p.dt / p.tau) * own
+    return torch.stack(out[::-1])
 
 
 class MultiStepLIF(torch.autograd.Function):
-    """Spikes of all steps; only the input is kept for the backward pass."""
+    """Spikes of all steps; what is kept for the backward pass: see above."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, p: LIFParameters, spike: Spike) -> Tensor:
         """Spikes of inputs of shape (T, M)."""
-        ctx.save_for_backward(x)
-        ctx.settings = p, spike
-        return native.forward(x, p) if native.usable(x) else kernels(p, spike, x.is_cuda)[0](x)
+        ctx.settings, ctx.gpu, kept = (p, spike), _on_gpu(x), None
+        spikes: Tensor
+        if ctx.gpu is not None:
+            x = x if x.shape[1] < 2 or x.stride(1) == 1 else x.contiguous()
+            spikes, kept = ctx.gpu.forward(x, p, ctx.needs_input_grad[0])
+        elif native.usable(x):
+            spikes = native.forward(x, p)
+        else:
+            spikes = forward_by_operators(x, p)
+        ctx.save_for_backward(x, kept)
+        return spikes
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Gradient of the input."""
-        (x,), gradient = ctx.saved_tensors, gradients[0].contiguous()
-        p, spike = ctx.settings
+        (x, kept), gradient = ctx.saved_tensors, gradients[0].contiguous()
+        if ctx.gpu is not None:
+            return ctx.gpu.backward(x, kept, gradient, *ctx.settings), None, None
         if native.usable(x):
-            return native.backward(x, gradient, p, spike), None, None
-        return kernels(p, spike, x.is_cuda)[1](x, gradient), None, None
+            return native.backward(x, gradient, *ctx.settings), None, None
+        return backward_by_operators(x, gradient, *ctx.settings), None, None
 
 
 def lif(current: Tensor, p: LIFParameters, spike: Spike) -> Tensor:

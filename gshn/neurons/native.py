@@ -45,6 +45,11 @@ def by_operators() -> Iterator[None]:
         _by_operators.reset(token)
 
 
+def only_operators() -> bool:
+    """Whether this is such a context."""
+    return _by_operators.get()
+
+
 def folder() -> Path:
     """Where compiled kernels are kept, between runs."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gshn"
@@ -98,7 +103,7 @@ def library() -> ctypes.CDLL | None:
 
 def usable(x: Tensor, steps: int = MAX_STEPS) -> bool:
     """Whether there is a kernel for inputs of shape (T, M); ``forward`` alone takes any number of steps."""
-    if _by_operators.get():
+    if only_operators():
         return False
     fits = x.device.type == "cpu" and x.dtype in NAMES and len(x) <= steps and (x.shape[1] < 2 or x.stride(1) == 1)
     return fits and library() is not None

@@ -34,6 +34,11 @@ def test_groups_are_no_longer_than_they_must_be(monkeypatch: pytest.MonkeyPatch)
     assert out[..., 0].tolist() == [[0] * 6, [1, 0, 0, 0, 0, 0], [2, 2, 0, 0, 0, 0], [3, 3, 3, 0, 0, 0]]
 
 
+def test_a_gpu_gets_a_batch_in_one_call() -> None:
+    assert padding.rows_per_group(torch.device("cuda"), 4096) == 4096
+    assert padding.rows_per_group(torch.device("cpu"), 4096) == padding.ROWS_PER_GROUP < 4096
+
+
 def test_batches_are_chosen_from_and_joined_as_lists_would_be() -> None:
     def texts(*lengths: int) -> EncodedTexts:
         mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]

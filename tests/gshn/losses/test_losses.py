@@ -8,7 +8,8 @@ from torch import Tensor
 
 from gshn.encoders.alignment import similarity
 from gshn.encoders.spiking import SpikeTrains
-from gshn.losses.contrastive import spike_contrast, symmetric_info_nce
+from gshn.losses import spiked_text
+from gshn.losses.contrastive import spike_contrast, symmetric_info_nce, unit
 from gshn.losses.firing_rate import firing_rate_penalty
 from gshn.losses.masked_language import IGNORE, mask_tokens
 from gshn.losses.matching import hard_negatives
@@ -124,6 +125,14 @@ class TestSpikedTextLearning:
                 counts = segment.sum(dim=0)
                 torch.testing.assert_close(images.parts[graph, k], counts / max(counts.norm(), 1.0))
         assert images.parts[1, 1].abs().sum() == images.whole[2].abs().sum() == 0
+
+    def test_counts_may_be_of_another_type_than_spikes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As under autocast on a GPU, which adds spikes of bfloat16 in float32."""
+        monkeypatch.setattr(spiked_text, "unit", lambda counts: unit(counts.float()))
+        spikes = random_spikes(4, 3, 5)
+        mask = torch.tensor([[True, True], [True, False]])
+        parts = SpikedTextLearning.parts(spikes.bfloat16(), mask)
+        assert torch.equal(parts, SpikedTextLearning.parts(spikes, mask))
 
     def test_contrast_is_least_for_matching_trains(self) -> None:
         stl, batch = self.make(), torch.arange(2)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gshn.neurons import native
 from gshn.neurons.lif import SURROGATES, LIFParameters, Spike, lif_sequence, spike_function
-from gshn.neurons.multistep import kernels, lif
+from gshn.neurons.multistep import lif
 
 P = LIFParameters(r=1.3, v_leak=0.1, v_reset=-0.2, v_threshold=0.9)
 ATAN = spike_function("atan", 2.0)
@@ -137,13 +137,3 @@ def test_kernels_are_compiled_once_and_kept(tmp_path: Path, monkeypatch: pytest.
     assert native.library.__wrapped__() is None  # PyTorch takes over
     monkeypatch.setattr(native.shutil, "which", lambda name: None)
     assert native.library.__wrapped__() is None
-
-
-@pytest.mark.slow
-def test_what_cuda_would_compile_gives_the_same() -> None:
-    forward, backward = kernels(P, ATAN, True)
-    for neurons in (64, 100):
-        x, gradient = currents(6, neurons), torch.randn(6, neurons, generator=torch.Generator().manual_seed(1))
-        assert torch.equal(forward(x), lif_sequence(x, P, ATAN)[0])
-        eager = kernels(P, ATAN, False)[1](x, gradient)
-        torch.testing.assert_close(backward(x, gradient), eager, rtol=1e-6, atol=1e-6)

@@ -1,0 +1,1 @@
+"""Measurements on one NVIDIA GPU: ``benchmarks/gpu.sh``."""
