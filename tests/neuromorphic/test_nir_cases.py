@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gshn.errors import GSHNError
 from neuromorphic.backends import simulate
 from neuromorphic.execution.record import Record
+from neuromorphic.execution.spikes import by_node
 from neuromorphic.graph import RESETS, flatten
 from neuromorphic.nir_file import read_nir
 
@@ -119,6 +120,34 @@ def test_braille_of_all_samples(network: str, reset: str, backend: str) -> None:
     semantics, right = SEMANTICS[network, reset]
     np.testing.assert_array_equal(counts, file[f"{network}/counts/{semantics}"])
     assert (counts.argmax(axis=1) == file["y"]).sum() == right
+
+
+@pytest.mark.parametrize("reset", RESETS)
+@pytest.mark.parametrize("network", BRAILLE)
+def test_braille_in_fixed_point(network: str, reset: str) -> None:
+    """Of all samples; run with -s for the table of docs/lava.md."""
+    file, (name, _) = arrays("braille_pool1158"), BRAILLE[network]
+    graph = flatten(read_nir(CASES / "nir" / f"{name}.nir"), DT, reset)
+    x = {graph.inputs[0]: bits(file["x"], 12)}
+    exact, fixed = simulate(graph, x), simulate(graph, x, "reference", "fixed")
+    right = [float((r.record.spikes["lif2"].sum(axis=1).argmax(axis=1) == file["y"]).mean()) for r in (exact, fixed)]
+    agreement = by_node(fixed.record.spikes, exact.record.spikes)
+    row = [f"{100 * share:.2f} %" for share in (*right, agreement["lif1.lif"], agreement["lif2"])]
+    print(f"\n| {network} | {reset} | {' | '.join(row)} |")
+    assert not fixed.overflow
+    assert abs(right[1] - right[0]) < 0.005
+    assert agreement["lif1.lif"] > 0.995 and agreement["lif2"] > 0.9
+
+
+@pytest.mark.parametrize("reset", RESETS)
+def test_convolutions_of_sinabs_in_fixed_point(reset: str) -> None:
+    """Integrators without a leak, whose inhibition adds up."""
+    graph = flatten(read_nir(CASES / "nir" / "cnn_sinabs.nir"), DT, reset)
+    x = {graph.inputs[0]: bits(arrays("cnn_synth")["x"], 34)}
+    exact, fixed = simulate(graph, x), simulate(graph, x, "reference", "fixed")
+    agreement = by_node(fixed.record.spikes, exact.record.spikes)
+    print(f"\n{reset}: {agreement}")
+    assert not fixed.overflow and min(agreement.values()) > 0.9
 
 
 @pytest.mark.lava
