@@ -379,7 +379,7 @@ def largest_scale(p: Population, reach: Reach, ranges: Ranges) -> float:
     fits = most <= max(fine, seen) or (seen == 0 and np.isfinite(most))
     limit = most if fits else max(seen, min(most, fine))
     if p.spikes and threshold > 0:
-        limit = min(limit, ACTIVATION_LIMIT / LEAST_THRESHOLD * threshold)
+        limit = max(min(limit, ACTIVATION_LIMIT / LEAST_THRESHOLD * threshold), float(p.threshold.max()))
     # 2 % are left for rounding.
     return (
         0.98 * (ACTIVATION_LIMIT if p.spikes else STATE_LIMIT) / limit if np.isfinite(limit) and limit > 1e-30 else 1.0
@@ -389,8 +389,8 @@ def largest_scale(p: Population, reach: Reach, ranges: Ranges) -> float:
 def population_scale(network: Network, p: Population, reach: Reach, ranges: Ranges) -> float:
     """Units of a per unit of potential: with which thresholds and weights are exact if one can be found, else large.
 
-    Tried are powers of two, thresholds that are a power of two, and largest weights of 254 units; then a threshold
-    that is whole.
+    Where messages are whole numbers, tried are powers of two, thresholds that are a power of two, and largest weights
+    of 254 units. Otherwise a threshold that all neurons have is a whole number of units.
     """
     # Messages of 0, 1, ... leave weights no other unit than the scale.
     whole = [
@@ -405,7 +405,7 @@ def population_scale(network: Network, p: Population, reach: Reach, ranges: Rang
     thresholds = np.unique(p.threshold) if p.spikes else np.zeros(0)
     bases = [1.0, *thresholds[thresholds > 0][:1], *(weight / WEIGHT_LIMIT for weight in weights)]
     candidates = sorted({2.0 ** np.floor(np.log2(scale * base)) / base for base in bases}, reverse=True)
-    for candidate in candidates:
+    for candidate in candidates if whole else ():
         if is_exact(candidate, thresholds, whole):
             return candidate
     if len(thresholds) == 1 and (least := scale * thresholds[0]) >= 1:

@@ -93,7 +93,7 @@ def print_parameters(layers: Mapping[str, Mapping[str, Any]], console: Console) 
 
 def print_registers(layers: Mapping[str, Mapping[str, Any]], console: Console) -> None:
     """What the registers hold at worst, what they held, and what overflowed."""
-    shown = table("node", ("worst u", "worst v", "worst sum", "seen u", "seen v", "wrapped", "saturated"))
+    shown = table("node", ("worst u", "worst v", "worst sum", "seen u", "seen v", "wrapped", "clipped"))
     for name, layer in layers.items():
         worst, seen = layer["worst_case"], layer["observed"]
         shown.add_row(

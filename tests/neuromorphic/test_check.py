@@ -36,7 +36,7 @@ def test_a_graph_that_fits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caps
     assert report["input"]["samples"] == 2 and report["input"]["steps"] == len(SCENARIOS["random_1"].x)
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 100
-    for words in ("v_threshold", "folded:", "saturated", "never", "fits Loihi 2"):
+    for words in ("v_threshold", "folded:", "clipped", "never", "fits Loihi 2"):
         assert words in out
 
 

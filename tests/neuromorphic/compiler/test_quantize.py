@@ -300,3 +300,11 @@ def test_a_bias_of_levels_is_sent_level_by_level() -> None:
     levels = Levels((0, 3), np.array([[96], [-64]]))
     sent = [int(bias_sent(levels.at(t), t)[0]) for t in range(6)]
     assert sent == [1, 2, 1, -1, -1, -1] and p.kind == "lif"
+
+
+def test_thresholds_of_all_sizes_fit() -> None:
+    """Most are tiny beside the largest, which has to fit its register all the same."""
+    thresholds = np.array([1e-3, 2e-3, 3e-3, 50.0])
+    graph = chain(nir.Linear(np.full((4, 1), 0.5)), nir.IF(np.ones(4), thresholds, np.zeros(4)))
+    _, fixed = quantized(graph, constant(1.0))
+    assert fixed.population("lif_0").threshold.max() <= ACTIVATION_LIMIT
