@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from graphlib import TopologicalSorter
 from typing import Any
 
 import numpy as np
@@ -316,20 +317,24 @@ def reaches(network: Network, ranges: Ranges) -> dict[str, Reach]:
     lif:       the same, and w <= (1 - dv) threshold + u+, as v <= threshold
     subtract:  the same as graded, and w <= (1 - dv) max(threshold, (u+ - threshold) / dv) + u+
 
-    Spikes are 0 or 1; a graded source that has no bound, or is updated later, sends up to twice what was observed.
+    Spikes are 0 or 1; a graded source that has no bound, or hears the population itself, sends up to twice what was
+    observed.
     """
-    spans: dict[str, tuple[float, float]] = {}
+    observed: dict[str, tuple[float, float]] = {}
     for name in (*network.inputs, *(p.name for p in network.populations)):
         largest = ranges.messages[name] * (1.0 if name in network.inputs else 2.0)
-        spans[name] = (0.0 if name in ranges.unsigned else -largest, largest)
+        observed[name] = (0.0 if name in ranges.unsigned else -largest, largest)
         if source_spikes(network, name):
-            spans[name] = (0.0, 1.0)
+            observed[name] = (0.0, 1.0)
+    spans = dict(observed)
     out = {}
-    for p in network.populations:
+    loops = network.components(strong=True)
+    for p in along(network, loops):
         low = p.bias.values.min(axis=0, initial=0.0)
         high = p.bias.values.max(axis=0, initial=0.0)
         for projection in network.into(p.name):
-            least, most = spans[projection.source]
+            loop = loops[projection.source] == loops[p.name]
+            least, most = (observed if loop else spans)[projection.source]
             for weight in projection.taps.values():
                 assert not isinstance(weight, FixedKron)
                 positive, negative = signed_row_sums(weight)
@@ -342,6 +347,16 @@ def reaches(network: Network, ranges: Ranges) -> dict[str, Reach]:
         if not p.spikes and np.isfinite(reach.largest):
             spans[p.name] = (reach.low, reach.high)
     return out
+
+
+def along(network: Network, loops: Mapping[str, int]) -> list[Population]:
+    """Populations, each after all that it hears, but for those of its loop; delays make no difference."""
+    hears: dict[int, set[int]] = {number: set() for number in loops.values()}
+    for q in network.projections:
+        if loops[q.source] != loops[q.target]:
+            hears[loops[q.target]].add(loops[q.source])
+    place = {number: k for k, number in enumerate(TopologicalSorter(hears).static_order())}
+    return sorted(network.populations, key=lambda p: place[loops[p.name]])
 
 
 def reach_of(p: Population, low: Floats, high: Floats) -> Reach:

@@ -14,7 +14,7 @@ from random_graphs import loop_graph, random_graph
 from scenarios import DT, STEPS, chain, lif
 
 from neuromorphic import verify
-from neuromorphic.backends import as_record, run_side_by_side, simulate
+from neuromorphic.backends import as_record, run_folded, simulate
 from neuromorphic.compiler.lower import lower
 from neuromorphic.execution.record import Record
 from neuromorphic.execution.reference import advance
@@ -37,9 +37,9 @@ ONES = {"input": np.ones((1, STEPS, 3))}
 
 def folded(graph: Graph, x: dict[str, np.ndarray], precision: str = "float") -> Record:
     """The record of the folded network, which is what Lava runs."""
-    samples = [{name: values[0].reshape(len(values[0]), -1) for name, values in x.items()}]
     membranes = [name for name in graph.spiking if graph.nodes[name].has_membrane]
-    return as_record(graph, run_side_by_side([lower(graph)], samples, "reference", precision, membranes))  # type: ignore[arg-type]
+    network = lower(graph, horizon=STEPS if precision == "fixed" else None)
+    return as_record(graph, run_folded(network, x, "reference", precision, membranes, batched=True))  # type: ignore[arg-type]
 
 
 def reference(graph: Graph, x: dict[str, np.ndarray]) -> Record:

@@ -19,7 +19,7 @@ import neuromorphic.lava
 from neuromorphic.backends import simulate
 from neuromorphic.compiler.lower import lower
 from neuromorphic.compiler.quantize import quantize
-from neuromorphic.errors import LavaMissingError, UnsupportedGraphError
+from neuromorphic.errors import ArgumentError, LavaMissingError, UnsupportedGraphError
 from neuromorphic.execution import populations, reference
 from neuromorphic.graph import flatten
 from neuromorphic.lava import compat
@@ -204,7 +204,7 @@ def test_the_wrong_tag_is_refused() -> None:
 def test_what_cannot_be_compiled_is_one_error() -> None:
     with pytest.raises(UnsupportedGraphError, match="calibration inputs"):
         neuromorphic.lava.compile(ONE.graph, "fixed")
-    with pytest.raises(UnsupportedGraphError, match="choose float or fixed"):
+    with pytest.raises(ArgumentError, match="choose one of float, fixed"):
         neuromorphic.lava.compile(ONE.graph, "double")
     with pytest.raises(UnsupportedGraphError, match="input 'input' must have shape"):
         neuromorphic.lava.compile(ONE.graph).run({"input": ONE.x})
