@@ -196,7 +196,7 @@ def quantize(network: Network, ranges: Ranges, groups: int = MAX_GROUPS) -> Fixe
     limits = reaches(network, ranges)
     scales: dict[str, Floats] = {}
     for p in network.populations:
-        scales[p.name] = np.full(p.size, population_scale(network, p, limits[p.name], ranges))
+        scales[p.name] = np.full(p.size, population_scale(network, p, limits[p.name], ranges, groups))
     message_scale = {name: input_scale(network, name, scales, ranges) for name in network.inputs}
     shifts = {p.name: message_shift(network, p, scales) for p in network.populations}
     direct = {q.target: q.source for q in network.projections if network.is_direct(q)}
@@ -275,10 +275,15 @@ def largest_weight(projection: Projection) -> float:
     return max(largest_entry(weight) for weight in projection.taps.values())
 
 
+def is_kron(projection: Projection) -> bool:
+    """Whether a projection is a Kronecker product, whose weights share one exponent."""
+    return any(isinstance(weight, Kron) for weight in projection.taps.values())
+
+
 def least_row(projection: Projection) -> float:
     """The largest |weight| of the neuron whose largest is the least, of those that have any; of a Kronecker product,
     which has one exponent, of all."""
-    if any(isinstance(weight, Kron) for weight in projection.taps.values()):
+    if is_kron(projection):
         return largest_weight(projection)
     rows = largest_by_row([expanded(weight, 0) for weight in projection.taps.values()])
     return float(rows[rows > 0].min(initial=np.inf)) if rows.any() else 0.0
@@ -401,11 +406,12 @@ def largest_scale(p: Population, reach: Reach, ranges: Ranges) -> float:
     )
 
 
-def population_scale(network: Network, p: Population, reach: Reach, ranges: Ranges) -> float:
+def population_scale(network: Network, p: Population, reach: Reach, ranges: Ranges, groups: int) -> float:
     """Units of a per unit of potential: with which thresholds and weights are exact if one can be found, else large.
 
     Where messages are whole numbers, tried are powers of two, thresholds that are a power of two, and largest weights
-    of 254 units. Otherwise a threshold that all neurons have is a whole number of units.
+    of 254 units. Otherwise the largest of weights that share one exponent has all of its bits, or a threshold that all
+    neurons have is a whole number of units.
     """
     # Messages of 0, 1, ... leave weights no other unit than the scale.
     whole = [
@@ -423,6 +429,9 @@ def population_scale(network: Network, p: Population, reach: Reach, ranges: Rang
     for candidate in candidates if whole else ():
         if is_exact(candidate, thresholds, whole):
             return candidate
+    shared = [largest_weight(q) for q in whole if groups == 1 or is_kron(q)]
+    if p.spikes and (base := max(shared, default=0.0) / WEIGHT_LIMIT) > 0:
+        return float(2.0 ** np.floor(np.log2(scale * base)) / base)
     if len(thresholds) == 1 and (least := scale * thresholds[0]) >= 1:
         return float(np.floor(least) / thresholds[0])
     return scale
