@@ -221,7 +221,7 @@ def fixed_step(
 ) -> tuple[NDArray, tuple[NDArray, ...], NDArray]:
     """One step in Loihi's integers: the message, the cell after it, and w.
 
-    by :func:`integrate`, and by kind
+    u' and w are those of :func:`integrate`, given a 2^6 (a itself where the host computes), and by kind
 
     lif:       s = w > threshold 2^6;  v' = 0 if s else w
     subtract:  s = w > threshold 2^6;  v' = w - threshold 2^6 s
