@@ -31,24 +31,33 @@ SIDE_BY_SIDE = ("reference", "lava")
 RUN_TARGETS = ("simulator", "loihi2")
 
 
-@dataclass(frozen=True)
-class SideBySide:
+@dataclass(frozen=True, kw_only=True)
+class RunDetails:
+    """What a run tells beside its signals.
+
+    Attributes:
+        seconds: Wall time of the phases.
+        quantization: Per population how it was quantised; empty in float.
+        overflow: Per population how often a register's range was left, in all samples; only populations where it was.
+    """
+
+    seconds: dict[str, float]
+    quantization: dict[str, dict[str, Any]] = field(default_factory=dict)
+    overflow: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideBySide(RunDetails):
     """What a run of several networks as one gave.
 
     Attributes:
         sent: For each network the messages of each population by name, shape (T, M): spikes as bool, all else in NIR's
             units.
         potentials: Likewise, of the populations asked for.
-        seconds: Wall time of the phases.
-        quantization: Per population how it was quantised; empty in float.
-        overflow: Per population how often a register's range was left; only populations where it was.
     """
 
     sent: list[dict[str, NDArray]]
     potentials: list[dict[str, NDArray[np.float64]]]
-    seconds: dict[str, float]
-    quantization: dict[str, dict[str, Any]] = field(default_factory=dict)
-    overflow: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def run_side_by_side(
@@ -85,27 +94,22 @@ def run_side_by_side(
     network = pack(networks) if len(networks) > 1 else networks[0]
     x = {name: np.concatenate([own[name] for own in inputs], axis=1) for name in network.inputs}
     run = run_folded(network, x, backend, precision, potentials, deadline, ranges, target)
-    return SideBySide(
-        split(run.sent, networks), split(run.potentials, networks), run.seconds, run.quantization, run.overflow
-    )
+    apart = {key: split(getattr(run, key), networks) for key in ("sent", "potentials")}
+    return SideBySide(**vars(run) | apart)
 
 
-@dataclass(frozen=True)
-class FoldedRun:
+@dataclass(frozen=True, kw_only=True)
+class FoldedRun(RunDetails):
     """What a run of a network gave.
 
     Attributes:
         sent: Messages of each population by name, shape (T, M), of a batch (B, T, M): spikes as bool, all else in NIR's
             units.
         potentials: Likewise, of the populations asked for.
-        seconds, quantization, overflow: See :class:`SideBySide`; overflow is summed over the batch.
     """
 
     sent: dict[str, NDArray]
     potentials: dict[str, NDArray[np.float64]]
-    seconds: dict[str, float]
-    quantization: dict[str, dict[str, Any]]
-    overflow: dict[str, dict[str, int]]
 
 
 def run_folded(
@@ -152,7 +156,13 @@ def run_folded(
     if parts is not None:
         sent, traces = join(parts, sent), join(parts, traces, potentials=True)
     sent = {p.name: sent[p.name].astype(bool) if p.spikes else sent[p.name] for p in nodes.populations}
-    return FoldedRun(sent, traces, {"compile": compiled - begun, **seconds}, fixed.report() if fixed else {}, overflow)
+    return FoldedRun(
+        sent=sent,
+        potentials=traces,
+        seconds={"compile": compiled - begun, **seconds},
+        quantization=fixed.report() if fixed else {},
+        overflow=overflow,
+    )
 
 
 def check_options(precision: object, deadline: object, ranges: object, target: object) -> None:
@@ -207,22 +217,17 @@ def split(packed: Mapping[str, NDArray], networks: Sequence[Network]) -> list[di
     return out
 
 
-@dataclass(frozen=True)
-class Simulation:
-    """A graph's run.
+@dataclass(frozen=True, kw_only=True)
+class Simulation(RunDetails):
+    """A graph's run; ``seconds`` has that of ``all`` beside the phases.
 
     Attributes:
         record: Its signals.
-        seconds: Wall time, of all and of phases.
         counts: Of spikes, operations and updates, by neuron node and output.
-        quantization, overflow: See :class:`SideBySide`.
     """
 
     record: Record
-    seconds: dict[str, float]
     counts: dict[str, LayerCount]
-    quantization: dict[str, dict[str, Any]] = field(default_factory=dict)
-    overflow: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def simulate(
@@ -279,10 +284,16 @@ def simulate(
         seconds = {"all": time.perf_counter() - begun, **run.seconds}
         record = as_record(graph, run)
         check_signals(record)
-        return Simulation(record, seconds, counts(network, inputs, record), run.quantization, run.overflow)
+        return Simulation(
+            record=record,
+            counts=counts(network, inputs, record),
+            seconds=seconds,
+            quantization=run.quantization,
+            overflow=run.overflow,
+        )
     seconds = {"all": time.perf_counter() - begun}
     check_signals(record)
-    return Simulation(record, seconds, counts(lower(graph, check=False), inputs, record))
+    return Simulation(record=record, counts=counts(lower(graph, check=False), inputs, record), seconds=seconds)
 
 
 def as_record(graph: Graph, run: FoldedRun) -> Record:

@@ -90,7 +90,7 @@ class Node:
         return int(np.prod(self.shape, dtype=np.int64))
 
     @property
-    def delays(self) -> bool:
+    def is_delayed(self) -> bool:
         """Whether nothing passes within a step: a Delay of which every element is a step or more."""
         return self.kind == "Delay" and bool(self.parameters["delay"].min(initial=1) >= 1)
 
@@ -178,7 +178,7 @@ class Graph:
             for source in self.sources[waiting.pop()]:
                 if source in among and source not in needed:
                     needed.add(source)
-                    if not self.nodes[source].delays:
+                    if not self.nodes[source].is_delayed:
                         waiting.append(source)
         return tuple(name for name in self.linear if name in needed)
 
@@ -189,7 +189,7 @@ class Graph:
         """
         late: set[str] = set()
         for name in self.within_a_step(component):
-            if not self.nodes[name].delays and any(s in component or s in late for s in self.sources[name]):
+            if not self.nodes[name].is_delayed and any(s in component or s in late for s in self.sources[name]):
                 late.add(name)
         return frozenset(late)
 
@@ -827,7 +827,7 @@ def order_linear(
 
 def order_neurons(nodes: Mapping[str, Node], sources: Mapping[str, tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
     """Neurons that are updated together, in the order of updates; see :class:`Graph`."""
-    instant = {name: [s for s in own if not nodes[s].delays] for name, own in sources.items()}
+    instant = {name: [s for s in own if not nodes[s].is_delayed] for name, own in sources.items()}
     found = (tuple(n for n in names if nodes[n].is_neuron) for names in components(instant))
     return tuple(names for names in found if names)
 

@@ -334,7 +334,7 @@ def reaches(network: Network, ranges: Ranges) -> dict[str, Reach]:
     spans = dict(observed)
     out = {}
     loops = network.components(strong=True)
-    for p in along(network, loops):
+    for p in topological_order(network, loops):
         low = p.bias.values.min(axis=0, initial=0.0)
         high = p.bias.values.max(axis=0, initial=0.0)
         for projection in network.into(p.name):
@@ -354,7 +354,7 @@ def reaches(network: Network, ranges: Ranges) -> dict[str, Reach]:
     return out
 
 
-def along(network: Network, loops: Mapping[str, int]) -> list[Population]:
+def topological_order(network: Network, loops: Mapping[str, int]) -> list[Population]:
     """Populations, each after all that it hears, but for those of its loop; delays make no difference."""
     hears: dict[int, set[int]] = {number: set() for number in loops.values()}
     for q in network.projections:
