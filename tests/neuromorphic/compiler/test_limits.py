@@ -12,7 +12,9 @@ from scenarios import DT, chain, lif
 from neuromorphic.compiler.limits import CHIPS, Limit, axon_bits, place
 from neuromorphic.compiler.lower import lower
 from neuromorphic.compiler.network import Network
+from neuromorphic.compiler.quantize import FixedProjection, quantize, synapse_groups
 from neuromorphic.compiler.schedule import schedule
+from neuromorphic.execution.populations import run
 from neuromorphic.graph import flatten
 
 CHIP = CHIPS["loihi2"]
@@ -73,3 +75,12 @@ def fits(weight: np.ndarray, neurons: list[int], limit: str, value: int) -> bool
     if limit == "axons":
         return int(rows.any(axis=0).sum()) <= value
     return int(axon_bits(rows.sum(axis=0), np.full(30, 8 + 6)).sum()) <= 8 * value
+
+
+def test_a_source_takes_an_axon_for_each_exponent_of_its_weights() -> None:
+    own = network(np.array([[1.0, 1.0], [1e-3, 1.0]]))
+    fixed = quantize(own, run(own, {"input": np.eye(2)[np.arange(8) % 2]}).ranges)
+    (projection, _) = fixed.projections
+    assert isinstance(projection, FixedProjection) and len(synapse_groups(projection)) == 2
+    found = placed(fixed)
+    assert found.axons == 3 and found.synapses == 4 and found.largest_fan_in == 2

@@ -159,7 +159,20 @@ def test_what_the_integers_get_wrong_breaks() -> None:
     off = check(chain(nir.Linear(np.array([[0.5001], [1.0]])), nir.IF(np.ones(2), np.ones(2), np.zeros(2))))
     assert off["layers"]["lif_0"]["spikes"]["agreement"] < 0.9
     assert any("% of its spikes' cells are as in float" in words for words in said(off))
-    for report in (saturating, slow, off):
+    # An impulse takes the potential to -10; for ever the same would take it to -1000.
+    graph = flatten(chain(nir.Linear(np.array([[-1000.0]])), lif(1, tau=100 * DT)))
+    impulse = np.zeros((1, 50, 1))
+    impulse[0, 3] = 1.0
+    rarely = conversion_report(graph, "loihi2", {"input": impulse})
+    assert rarely["layers"]["lif_0"]["observed"]["overflow"]["saturated"] == 0
+    assert any("inputs in range can take its potential to" in words for words in said(rarely))
+    # A potential that adds up spikes of another rate.
+    nodes = {"input": nir.Input(np.array([1])), "weights": nir.Linear(np.array([[0.3333], [1.0]]))}
+    nodes |= {"n": nir.IF(*(np.ones(2),) * 2, np.zeros(2)), "sum": nir.Linear(np.array([[1.0, 0.0]]))}
+    nodes |= {"li": nir.LI(20 * DT * np.ones(1), np.ones(1), np.zeros(1)), "output": nir.Output(np.array([1]))}
+    drifting = check(nir.NIRGraph(nodes, list(pairwise(nodes)), metadata={"dt": DT}))
+    assert any("'li' its potential is off by" in words for words in said(drifting))
+    for report in (saturating, slow, off, rarely, drifting):
         assert all(found["mend"] for found in report["breaks"])
 
 
