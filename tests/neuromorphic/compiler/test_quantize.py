@@ -304,3 +304,31 @@ def test_thresholds_of_all_sizes_fit() -> None:
     graph = chain(nir.Linear(np.full((4, 1), 0.5)), nir.IF(np.ones(4), thresholds, np.zeros(4)))
     _, fixed = quantized(graph, constant(1.0))
     assert fixed.population("lif_0").threshold.max() <= ACTIVATION_LIMIT
+
+
+def relative_errors(network: Network, fixed: FixedNetwork, source: str, target: str) -> np.ndarray:
+    """Of the weights from a source that sends numbers, shape (M, n)."""
+    exact, ours = (
+        next(q for q in own.projections if q.source == source and q.target == target) for own in (network, fixed)
+    )
+    unit = 1 / fixed.message_scale[source] if source in fixed.inputs else fixed.message_unit(fixed.population(source))
+    scale = fixed.population(target).scale[:, None]  # type: ignore[attr-defined]
+    back = expanded(ours.taps[0], 0).toarray() * 2.0 ** ours.weight_exp[:, None] / scale / unit  # type: ignore[attr-defined]
+    weights = expanded(exact.taps[0], 0).toarray()
+    return np.abs(back - weights) / np.abs(weights)
+
+
+def test_small_weights_of_numbers_keep_their_bits_as_messages_give_theirs() -> None:
+    """No exponent is below -8: messages of all 16 bits would leave a weight that is 200 times smaller one bit."""
+    x = np.random.default_rng(0).random((24, 1))
+    network, fixed = quantized(chain(nir.Linear(np.array([[1.0], [5e-3]])), lif(2, tau=DT)), x)
+    assert relative_errors(network, fixed, "input", "lif_0").max() < 0.01
+    nodes = {
+        "input": nir.Input(np.array([1])),
+        "li": nir.LI(of(5 * DT), of(1), of(0)),
+        "small": nir.Linear(of(3e-3)[None]),
+    }
+    nodes |= {"lif": lif(1, tau=DT), "output": nir.Output(np.array([1]))}
+    network, fixed = quantized(nir.NIRGraph(nodes, list(pairwise(nodes)), metadata={"dt": DT}, type_check=False), x)
+    assert fixed.population("li").message_shift > 8  # type: ignore[attr-defined]
+    assert relative_errors(network, fixed, "li", "lif").max() < 0.01
