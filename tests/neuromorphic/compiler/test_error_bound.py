@@ -124,3 +124,14 @@ def test_the_bound_grows_with_the_fan_in(size: int) -> None:
     margin = spike_margins(network, quantize(network, exact.ranges), exact.ranges, 24)["lif_0"][0]
     # 8-bit weights err by at most 1 / 254 of the largest, decays halve it.
     assert 0 < margin <= size * (1 / 254 + 1e-3)
+
+
+def test_the_bound_counts_decays_that_are_rounded() -> None:
+    # dt / tau is 1.37 in 4096, and is taken for 1: the potential ends elsewhere, the weights being as they were.
+    neuron = nir.LI(np.full(1, 3000 * 1e-4), np.ones(1), np.zeros(1))
+    network = lower(flatten(chain(nir.Linear(np.ones((1, 1))), neuron)))
+    x = {"input": np.ones((400, 1))}
+    exact = run(network, x)
+    fixed = quantize(network, exact.ranges)
+    error = np.abs(fixed.values("lif_0", run(fixed, x).sent["lif_0"]) - exact.sent["lif_0"]).max()
+    assert 0 < error <= spike_margins(network, fixed, exact.ranges, 400)["lif_0"][0] < 20 * error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import nir
@@ -13,7 +14,7 @@ from scipy import sparse
 from neuromorphic.backends import Simulation, simulate
 from neuromorphic.compiler.lower import lower
 from neuromorphic.compiler.network import Levels, Network
-from neuromorphic.compiler.operators import expanded
+from neuromorphic.compiler.operators import Kron, expanded
 from neuromorphic.compiler.quantize import (
     ACTIVATION_LIMIT,
     FINE_THRESHOLD,
@@ -332,3 +333,14 @@ def test_small_weights_of_numbers_keep_their_bits_as_messages_give_theirs() -> N
     network, fixed = quantized(nir.NIRGraph(nodes, list(pairwise(nodes)), metadata={"dt": DT}, type_check=False), x)
     assert fixed.population("li").message_shift > 8  # type: ignore[attr-defined]
     assert relative_errors(network, fixed, "li", "lif").max() < 0.01
+
+
+def test_weights_that_share_an_exponent_have_all_of_its_bits() -> None:
+    random = np.random.default_rng(0)
+    network = lower(flatten(chain(*relay(6), nir.Linear(np.eye(6)), lif(6, v_threshold=0.7))))
+    kron = Kron(sparse.csr_matrix(np.array([[0.3, 0.7], [0.0, 0.9]])), random.normal(size=(3, 3)))
+    projections = tuple(replace(q, taps={0: kron}) if q.target == "lif_1" else q for q in network.projections)
+    network = replace(network, projections=projections)
+    fixed = quantize(network, run(network, {"input": np.ones((24, 6))}).ranges)
+    (projection,) = fixed.into("lif_1")
+    assert np.abs(expanded(projection.taps[0], 0).data).max() == 254
