@@ -337,7 +337,7 @@ def test_small_weights_of_numbers_keep_their_bits_as_messages_give_theirs() -> N
 
 def test_weights_that_share_an_exponent_have_all_of_its_bits() -> None:
     random = np.random.default_rng(0)
-    network = lower(flatten(chain(*relay(6), nir.Linear(np.eye(6)), lif(6, v_threshold=0.7))))
+    network = lower(flatten(chain(*relay(6), nir.Linear(np.eye(6)), lif(6, v_threshold=7.0))))
     kron = Kron(sparse.csr_matrix(np.array([[0.3, 0.7], [0.0, 0.9]])), random.normal(size=(3, 3)))
     projections = tuple(replace(q, taps={0: kron}) if q.target == "lif_1" else q for q in network.projections)
     network = replace(network, projections=projections)
