@@ -235,3 +235,13 @@ def test_registers_bounds_are_those_of_the_worst_input() -> None:
     found = bounds(fixed, unit(network))["lif_0"]
     # The sum is rounded down, so the least is a unit further from 0 than the largest.
     assert found.current[0] == -int(found.drive[0][0]) << ALIGNMENT
+
+
+def test_by_subtraction_an_integrator_is_bounded_as_long_as_a_spike_takes_what_comes() -> None:
+    def potential(weight: float) -> float:
+        integrator = nir.IF(np.ones(1), np.ones(1), np.zeros(1), metadata={"reset": "subtract"})
+        network = lower(flatten(chain(nir.Linear(weight=np.full((1, 1), weight)), integrator)))
+        return float(bounds(network, {"input": (np.zeros(1), np.ones(1))})["lif_0"].potential[0])
+
+    assert potential(0.75) <= 1.75  # The threshold, and what a step brings.
+    assert potential(1.25) == np.inf
