@@ -169,7 +169,8 @@ class FixedKron:
     def dot(self, x: NDArray) -> NDArray:
         """The product with a vector of integers or spikes, shape (N K,) -> (N' M,), or each of B; exactly."""
         x = np.asarray(x)
-        bound = self._largest_row_sum * largest_of(x)
+        # At least that of spikes: silence takes no form of its own.
+        bound = self._largest_row_sum * max(int(largest_of(x)), 1)
         number = exact_number(bound)
         if number not in self._plans:
             self._plans[number] = _plan(self, number)
@@ -224,9 +225,11 @@ def samples_of(x: NDArray) -> int:
     return len(x) if x.ndim > 1 else 1
 
 
-def largest_of(x: NDArray) -> int:
-    """Largest absolute value of integers or spikes."""
-    return 1 if x.dtype == bool else max(int(x.max(initial=0)), -int(x.min(initial=0)))
+def largest_of(x: NDArray) -> float:
+    """Largest absolute value; 0 where there is none."""
+    if x.dtype == bool:
+        return float(x.any())
+    return float(max(x.max(), -x.min())) if x.size else 0.0
 
 
 def exact_number(bound: int) -> type:
@@ -346,7 +349,8 @@ class Prepared:
         x = x.reshape(self.times, -1)
         if not integers:
             return self._multiply(x, np.float64).reshape(-1)
-        bound = self._largest_row_sum * largest_of(x)
+        # At least that of spikes: silence takes no form of its own.
+        bound = self._largest_row_sum * max(int(largest_of(x)), 1)
         return as_integers(self._multiply(x, exact_number(bound)), bound, x.dtype).reshape(-1)
 
     @cached_property

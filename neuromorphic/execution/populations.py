@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from neuromorphic.compiler.network import GRADED, LIF, SUM, Network, Population, repeat
-from neuromorphic.compiler.operators import prepared
+from neuromorphic.compiler.operators import largest_of, prepared
 from neuromorphic.compiler.quantize import (
     ACCUMULATOR_LIMIT,
     ALIGNMENT,
@@ -121,7 +121,7 @@ def run(
                     row = newest[source] if delay == 0 and source in newest else messages(source, t - delay)
                     total: Any = operator.dot(row).astype(dtype, copy=False)
                     if isinstance(projection, FixedProjection):
-                        if largest(total) > ACCUMULATOR_LIMIT:
+                        if largest_of(total) > ACCUMULATOR_LIMIT:
                             overflow[p.name].accumulated += int((np.abs(total) > ACCUMULATOR_LIMIT).sum())
                         total = projection.scaled(total)
                     arrived = total if arrived is None else arrived + total
@@ -130,17 +130,17 @@ def run(
                 message, cells[p.name], w = fixed_step(p, a, cells[p.name], overflow[p.name])
             else:
                 message, cells[p.name], w = float_step(p, a, cells[p.name])
-            current[p.name] = max(current[p.name], largest(cells[p.name][0]))
-            potential[p.name] = max(potential[p.name], largest(w))
+            current[p.name] = max(current[p.name], largest_of(cells[p.name][0]))
+            potential[p.name] = max(potential[p.name], largest_of(w))
             if p.name in peaks:
                 peaks[p.name][t] = w
             sent[p.name][t] = message
             if p.name in traces:
                 traces[p.name][t] = potential_of(p, cells[p.name])
     seen = x | sent
-    observed = {name: largest(values) for name, values in seen.items()}
+    observed = {name: largest_of(values) for name, values in seen.items()}
     if isinstance(network, FixedNetwork):
-        observed |= {name: largest(network.messages(name, np.array(observed[name]))) for name in x}
+        observed |= {name: largest_of(network.messages(name, np.array(observed[name]))) for name in x}
     ranges = Ranges(
         observed,
         current,
@@ -170,13 +170,6 @@ def flat_inputs(inputs: Mapping[str, NDArray], batched: bool) -> tuple[int | Non
 def by_sample(rows: NDArray, batch: int | None) -> NDArray:
     """Rows of a run of B samples, shape (T, B M), sample by sample, (B, T, M); None leaves them as they are."""
     return rows if batch is None else rows.reshape(len(rows), batch, -1).swapaxes(0, 1)
-
-
-def largest(x: NDArray) -> float:
-    """Largest absolute value; 0 where there is none."""
-    if x.dtype == bool:
-        return float(x.any())
-    return float(max(x.max(), -x.min())) if x.size else 0.0
 
 
 def is_whole(x: NDArray) -> bool:
@@ -253,7 +246,7 @@ def integrate(
 
 def wrap(u: NDArray[np.int64], overflow: Overflow) -> NDArray[np.int64]:
     """Currents in their registers, in which they wrap around."""
-    if largest(u) < STATE_LIMIT:
+    if largest_of(u) < STATE_LIMIT:
         return u
     wrapped = np.where(u > STATE_LIMIT, u - 2 * STATE_LIMIT, u)
     wrapped = np.where(wrapped <= -STATE_LIMIT, u + 2 * STATE_LIMIT, wrapped)
@@ -263,7 +256,7 @@ def wrap(u: NDArray[np.int64], overflow: Overflow) -> NDArray[np.int64]:
 
 def clip(w: NDArray[np.int64], overflow: Overflow) -> NDArray[np.int64]:
     """Potentials in their registers, at whose limits they stay."""
-    if largest(w) < STATE_LIMIT:
+    if largest_of(w) < STATE_LIMIT:
         return w
     clipped = np.clip(w, 1 - STATE_LIMIT, STATE_LIMIT - 1)
     overflow.saturated += int((clipped != w).sum())
