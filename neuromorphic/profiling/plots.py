@@ -48,14 +48,13 @@ def energy_by_part(report: Mapping[str, Any]) -> Figure:
 
 
 def firing_over_time(report: Mapping[str, Any]) -> Figure:
-    """Firing rate of each layer in each step, and spikes of each image against its nodes."""
+    """Firing rate of each layer in each step, and synaptic operations of each image against its nodes."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
     for layer in report["layers"]:
         left.plot(np.array(layer["spikes_per_step"]) / layer["neurons"], "o-", label=layer["name"])
-    left.set(xlabel="step", ylabel="spikes per neuron", ylim=(0, None))
-    left.set_title("Firing rate over time", loc="left")
+    left.set(xlabel="step", ylabel="spikes per neuron", title="Firing rate over time", ylim=(0, None))
     left.grid(color="0.9")
-    left.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1), fontsize=8)
+    figure.legend(fontsize=8, loc="outside lower left", ncols=4, frameon=False)
     images = report["per_image"]
     right.scatter([i["nodes"] for i in images], [i["synaptic_operations"] for i in images], s=14, alpha=0.6)
     right.set(xlabel="segments", ylabel="synaptic operations", title="Cost of each image", ylim=(0, None))
