@@ -245,3 +245,22 @@ def test_by_subtraction_an_integrator_is_bounded_as_long_as_a_spike_takes_what_c
 
     assert potential(0.75) <= 1.75  # The threshold, and what a step brings.
     assert potential(1.25) == np.inf
+
+
+@pytest.mark.parametrize(("weight", "level"), [(0.012, 1.0), (0.75, 1.74), (1.5, 51.0)])
+def test_by_subtraction_the_level_of_a_current_that_rises_slowly_is_bounded(weight: float, level: float) -> None:
+    """The current rises for longer than the bounds follow it; without spikes the levels would be 1.2, 75 and 150."""
+    slow = nir.CubaLIF(
+        tau_syn=np.full(1, 3000 * DT),
+        tau_mem=np.full(1, 100 * DT),
+        r=np.full(1, 100.0),
+        v_leak=np.zeros(1),
+        v_threshold=np.ones(1),
+        w_in=np.ones(1),
+        metadata={"reset": "subtract"},
+    )
+    network = lower(flatten(chain(nir.Linear(weight=np.full((1, 1), weight)), slow)))
+    bound = float(bounds(network, {"input": (np.zeros(1), np.ones(1))})["lif_0"].potential[0])
+    seen = run(network, {"input": np.ones((20_000, 1))}).ranges.potential["lif_0"]
+    assert seen <= bound
+    assert bound == pytest.approx(level, rel=0.01)
