@@ -137,6 +137,9 @@ class DataConfig:
     show: str = "both"
     """both; texts: every image is replaced by one and the same; images: every text is empty. The last two show what can
     be had without looking, or without reading."""
+    upright: bool = True
+    """Photographs, and their annotated segments with them, are turned as EXIF's orientation says; false: pixels are as
+    stored."""
     cache: str = "cache"
     """Folder of computed scene graphs; safe to delete."""
 

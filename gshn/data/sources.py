@@ -24,7 +24,9 @@ SOURCES: dict[str, tuple[Callable[..., ImageFiles], Source]] = {
 }
 
 
-def open_source(source: str, split: str, image_size: int = 224, limit: int | None = None) -> ImageFiles:
+def open_source(
+    source: str, split: str, image_size: int = 224, limit: int | None = None, upright: bool = True
+) -> ImageFiles:
     """Open a split of a data set in its official layout.
 
     Args:
@@ -32,6 +34,7 @@ def open_source(source: str, split: str, image_size: int = 224, limit: int | Non
         split: ``train``, ``val`` or ``test``.
         image_size: Longest side, pixels; larger images are scaled down to it.
         limit: Keep this many images, the first, with their texts.
+        upright: Turn images and their segments as EXIF says: see :class:`~gshn.data.image_files.ImageFiles`.
 
     Raises:
         ConfigError: no such data set or split.
@@ -43,7 +46,9 @@ def open_source(source: str, split: str, image_size: int = 224, limit: int | Non
     loader, origin = SOURCES[name]
     if not Path(folder).is_dir():
         raise origin.missing(f"folder {folder}", "its official layout")
-    return loader(Path(folder), split, image_size, limit)
+    images = loader(Path(folder), split, image_size, limit)
+    images.upright = upright
+    return images
 
 
 class Texts:

@@ -146,8 +146,7 @@ class Corpora:
             )
         return self._open(self.config.data.pairs, split, limit)
 
-    @staticmethod
-    def _open(data: PairData | TaskData, split: str, limit: int | None) -> Any:
+    def _open(self, data: PairData | TaskData, split: str, limit: int | None) -> Any:
         if data.source == "easyvqa":
             return EasyVQA(split, limit)
         if data.source in SCENES:
@@ -155,7 +154,7 @@ class Corpora:
             split = {"val": "validation"}.get(split, split)
             held_out = data.source == "shapescenes-compositions"
             return ShapeScenes(split, limit or 1, image_size=data.image_size, held_out=held_out)
-        return open_source(data.source, split, data.image_size, limit)
+        return open_source(data.source, split, data.image_size, limit, self.config.data.upright)
 
     def _task_data(self, task: Task) -> TaskData:
         data: TaskData = getattr(self.config.data, task.texts)
