@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import easy_vqa
@@ -72,6 +73,10 @@ class EasyVQA:
         """
         path = self._paths[index]
         return ImageSample(str(path), read_image(path))
+
+    def files(self, index: int) -> Sequence[Path]:
+        """See :class:`gshn.data.images.ImageCollection`."""
+        return (self._paths[index],)
 
     @staticmethod
     def answers() -> list[str]:
