@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from gshn.data.files import read_image
 from gshn.data.images import ImageSample
-from gshn.errors import ConfigError, DataError
+from gshn.errors import ConfigError, DataError, MissingError
 from gshn.segments.panoptic import Category
 
 logger = logging.getLogger(__name__)
@@ -34,9 +34,9 @@ class Source:
     name: str
     site: str
 
-    def missing(self, what: Path | str, archive: str) -> DataError:
+    def missing(self, what: Path | str, archive: str) -> MissingError:
         """The error of a file or folder that is not there."""
-        return DataError(f"{what} is missing; {self.name} has it in {archive}, from {self.site}")
+        return MissingError(f"{what} is missing; {self.name} has it in {archive}, from {self.site}")
 
 
 class ImageFiles:
