@@ -11,8 +11,8 @@ from typing import IO, Any, Self
 
 from PIL import Image
 
-from gshn.errors import DataError, GSHNError
-from gshn.files import make_folder, write_atomically
+from gshn.errors import DataError
+from gshn.files import Lock, make_folder, write_atomically, writing
 from gshn.segments.panoptic import (
     Category,
     PanopticSegments,
@@ -35,7 +35,7 @@ class PanopticFolder:
 
     Raises:
         DataError: the folder holds segments of other settings or categories, or files that are broken or not ours.
-        GSHNError: it cannot be written.
+        GSHNError: it cannot be written, or another process writes it.
     """
 
     def __init__(self, path: Path, categories: Sequence[Category], settings: Mapping[str, Any]) -> None:
@@ -46,6 +46,7 @@ class PanopticFolder:
         self._next_id = 1
         self._json, self._partial = path / "panoptic.json", path / "panoptic.partial.jsonl"
         make_folder(path / "panoptic")
+        self._lock = Lock(path / "panoptic.lock", str(path), "wait for it, or choose another --out")
         if self._json.is_file():
             self._read(self._json, [self._json.read_bytes()])
         if self._partial.is_file():
@@ -135,14 +136,12 @@ class PanopticFolder:
         height, width = segments.segment_map.shape
         image = {"id": number, "file_name": name, "height": height, "width": width, "digest": digest}
         annotation = coco_annotation(segments, number, png)
-        try:
+        with writing(self._partial, "make room and run the same command again"):
             if self._file is None:
                 self._file = self._partial.open("w")
                 self._file.write(json.dumps({**self._info, "images": [], "annotations": []}) + "\n")
             self._file.write(json.dumps({"images": [image], "annotations": [annotation]}) + "\n")
             self._file.flush()
-        except OSError as error:
-            raise GSHNError(f"{self._partial} cannot be written ({error.strerror}); make room") from None
         self._keep(image, annotation)
 
     def _save(self) -> None:
@@ -154,9 +153,12 @@ class PanopticFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._save()
-        if self._file is not None:
-            self._file.close()
+        try:
+            self._save()
+        finally:
+            if self._file is not None:
+                self._file.close()
+            self._lock.release()
 
 
 def digest_of(paths: Sequence[Path], more: str = "") -> str:

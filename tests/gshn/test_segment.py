@@ -206,6 +206,9 @@ def test_what_a_killed_run_left_is_kept(tmp_path):
     killed = PanopticFolder(tmp_path, SuperpixelSegmenter.categories, {"segmenter": "s"})
     for name in ("a.png", "b.png"):
         killed.add(name, "digest", segments)
+    with pytest.raises(GSHNError, match=r"is being written by process \d+ .*choose another --out"):
+        PanopticFolder(tmp_path, SuperpixelSegmenter.categories, {"segmenter": "s"})
+    del killed
     partial = tmp_path / "panoptic.partial.jsonl"
     partial.write_text(partial.read_text()[:-9])
     with PanopticFolder(tmp_path, SuperpixelSegmenter.categories, {"segmenter": "s"}) as folder:

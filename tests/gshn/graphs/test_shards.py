@@ -1,7 +1,7 @@
-import fcntl
 import io
 import json
 import logging
+import os
 import resource
 import signal
 import subprocess
@@ -18,6 +18,7 @@ from torch_geometric.data import Batch
 
 from gshn.data.images import ImageSample
 from gshn.errors import DataError, GSHNError
+from gshn.files import Lock
 from gshn.graphs.build import build_graphs
 from gshn.graphs.scene_graph import GraphParameters
 from gshn.graphs.shards import write
@@ -59,6 +60,9 @@ class Images:
 
     def __len__(self):
         return self.count
+
+    def files(self, index):
+        return ()
 
     def __getitem__(self, index):
         if index == self.fails_at:
@@ -325,10 +329,11 @@ def test_a_full_disk_is_one_clear_line_and_the_run_goes_on_later(tmp_path):
 def test_two_processes_cannot_write_one_shard(tmp_path):
     write_shards(recipe(Images(3)), tmp_path, "test")
     (tmp_path / "00000.tar").rename(tmp_path / "00000.tar.partial")
-    with (tmp_path / "00000.tar.partial").open() as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(GSHNError, match="is being written by another process"):
-            write_shards(recipe(Images(3)), tmp_path, "test")
+    with (
+        Lock(tmp_path / "00000.lock", "a shard"),
+        pytest.raises(GSHNError, match=rf"00000.tar is being written by process {os.getpid()} on .*its own rank"),
+    ):
+        write_shards(recipe(Images(3)), tmp_path, "test")
 
 
 def test_what_the_folder_must_be(tmp_path):
