@@ -43,16 +43,17 @@ def size_of(path):
 
 
 def test_superpixels(run, pictures, tmp_path, capsys):
+    (pictures / "scene1.png").rename(pictures / "scene1 of $x{$.png")
     run(pictures, "--segmenter", "superpixels", "--out", tmp_path / "out", "--show")
     out = tmp_path / "out"
     content = json.loads((out / "panoptic.json").read_text())
-    assert [image["file_name"] for image in content["images"]] == ["scene0.png", "scene1.png", "scene2.png"]
+    assert [image["file_name"] for image in content["images"]] == ["scene0.png", "scene1 of $x{$.png", "scene2.png"]
     for entry in content["annotations"]:
         segments = read_coco_panoptic(out / "panoptic" / entry["file_name"], entry["segments_info"])
         assert len(segments.segments) == len(entry["segments_info"]) > 2
         assert [s.area for s in segments.segments] == [info["area"] for info in entry["segments_info"]]
-    for i in range(3):
-        width, height = size_of(out / f"scene{i}.segments.png")
+    for name in ("scene0", "scene1 of $x{$", "scene2"):
+        width, height = size_of(out / f"{name}.segments.png")
         assert width > 900 and height > 400
     assert "segments in 3 images" in capsys.readouterr().out
 
