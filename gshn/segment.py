@@ -121,7 +121,7 @@ def segment(arguments: argparse.Namespace) -> None:
                 segments = segmenter(image, annotation)
                 graph = segments_to_graph(segments, segmenter.categories, GraphParameters(), name)
             except DataError as error:
-                reason = str(error) if str(path) in str(error) else f"{path}: {error}"
+                reason = " ".join((str(error) if str(path) in str(error) else f"{path}: {error}").split())
                 failed.append(reason)
                 tqdm.write(f"error: {reason}", file=sys.stderr)
                 continue

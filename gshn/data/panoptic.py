@@ -78,6 +78,7 @@ class PanopticAnnotations:
             )
         )
         self._check_once("categories", [category.id for category in self.categories])
+        self._known = {category.id for category in self.categories}
         entries = each(
             path,
             "annotations",
@@ -124,9 +125,8 @@ class PanopticAnnotations:
         if without := len(images) - len(own) + len(absent):
             absence = f"; of {len(absent)} the PNG is absent, e.g. {self._png(absent[0])}" if absent else ""
             logger.warning("%s: %d of %d images have no annotation%s", self.path, without, len(images), absence)
-        known = {category.id for category in self.categories}
         for entry in (entry for entry, found in zip(own, there, strict=True) if found):
-            fault = _fault(entry, known) or self._misfit(entry, images[entry.image_id])
+            fault = _fault(entry, self._known) or self._misfit(entry, images[entry.image_id])
             if fault is not None:
                 self._faults.setdefault(entry.image_id, fault)
         if faulty := [number for number in images if number in self._faults and number in self._entries]:
@@ -143,8 +143,10 @@ class PanopticAnnotations:
         end of the path, whatever the suffix, the longest such name.
 
         Raises:
-            DataError: two names fit a path, or two paths a name.
+            DataError: two names fit a path, or two paths a name; or there are no names.
         """
+        if not self._names:
+            raise DataError(f"{self.path} lists no 'images', by whose names files are found; take the whole file")
         by_parts: dict[tuple[str, ...], list[int]] = defaultdict(list)
         for number, name in self._names.items():
             by_parts[name.with_suffix("").parts].append(number)
@@ -178,8 +180,7 @@ class PanopticAnnotations:
         entry = self._entries.get(image_id)
         if entry is None:
             return None
-        known = {category.id for category in self.categories}
-        fault = self._faults.get(image_id) or _fault(entry, known)
+        fault = self._faults.get(image_id) or _fault(entry, self._known)
         if fault is not None:
             raise DataError(f"{image} {fault.reason}; mend {self.path}")
         segments = read_coco_panoptic(self._png(entry), entry.segments)

@@ -51,6 +51,7 @@ class Detectron2Segmenter(Segmenter):
             config.MODEL.WEIGHTS = file or (model_zoo.get_checkpoint_url(name) if in_zoo else config.MODEL.WEIGHTS)
             if not torch.cuda.is_available():
                 config.MODEL.DEVICE = "cpu"
+            self._files = [Path(file) for file in (name, config.MODEL.WEIGHTS) if Path(file).is_file()]
             self._predictor: Any = DefaultPredictor(config)
             metadata = MetadataCatalog.get(config.DATASETS.TRAIN[0])
             self._classes = _classes(metadata)
@@ -71,9 +72,10 @@ class Detectron2Segmenter(Segmenter):
     @property
     def key(self) -> str:
         """See :class:`~gshn.segments.panoptic.Segmenter`."""
-        file = Path(self.weights.partition(":")[2])
-        digest = hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest() if file.is_file() else ""
-        return f"detectron2 {self.weights} {digest}"
+        digest = hashlib.blake2b(digest_size=16)
+        for file in self._files:
+            digest.update(file.read_bytes())
+        return f"detectron2 {self.weights} {digest.hexdigest()}"
 
     def __call__(self, image: NDArray[np.uint8], annotation: PanopticSegments | None = None) -> PanopticSegments:
         """Segment an RGB image of shape (H, W, 3), uint8; ``annotation`` is not looked at.

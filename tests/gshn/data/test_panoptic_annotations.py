@@ -320,6 +320,9 @@ def test_images_are_found_by_their_whole_names(tmp_path):
         annotations.ids_of([tmp_path / "a/2.webp"])
     with pytest.raises(DataError, match=r"x/1.jpg and .*y/1.jpg both fit .*p.json's image 1.jpg; name one of them"):
         annotations.ids_of([tmp_path / "x/1.jpg", tmp_path / "y/1.jpg"])
+    official.write(path, {"annotations": [], "categories": []})
+    with pytest.raises(DataError, match=r"p.json lists no 'images', by whose names files are found"):
+        PanopticAnnotations(path, [tmp_path]).ids_of([tmp_path / "1.jpg"])
 
 
 def test_turning_keeps_segments_whole():

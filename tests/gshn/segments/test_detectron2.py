@@ -149,9 +149,12 @@ def test_any_config_and_weights(stand_in, tmp_path):
     weights.write_bytes(b"1")
     segmenter = Detectron2Segmenter(f"{config}:{weights}")
     assert stand_in.weights == str(weights)
-    key = segmenter.key
+    keys = {segmenter.key}
     weights.write_bytes(b"2")
-    assert segmenter.key != key
+    keys.add(segmenter.key)
+    config.write_text("MODEL: {}")
+    keys.add(segmenter.key)
+    assert len(keys) == 3, "the cache knows both files"
 
 
 def test_what_cannot_be_used(stand_in):
