@@ -8,7 +8,7 @@ from pathlib import Path
 from gshn.ablation.grid import BASE, VARIANTS
 from gshn.cli import CommandParser, run_command
 from gshn.errors import ConfigError
-from gshn.files import make_folder, write_atomically
+from gshn.files import Lock, make_folder, write_atomically
 
 
 def main() -> None:
@@ -42,7 +42,8 @@ def main() -> None:
     out = make_folder(arguments.out)
     if not arguments.report:
         wanted = cells([VARIANTS[name] for name in names], arguments.seeds, out)
-        run_grid(wanted, arguments.set, arguments.cache, arguments.quick, arguments.jobs)
+        with Lock(out / ".lock", str(out), "wait for it to end, or choose another --out"):
+            run_grid(wanted, arguments.set, arguments.cache, arguments.quick, arguments.jobs)
     rows = collect(out) or read_rows(out / "ablation.json")
     if not rows:
         raise ConfigError(f"{out} has no finished run and no ablation.json to report; leave --report out")

@@ -487,8 +487,8 @@ def load_config(name_or_file: str | Path = "default", overrides: Sequence[str] =
         config = OmegaConf.merge(config, given)
         if told := settings_of_shards(config.data.pairs.source):
             settings = OmegaConf.create()
-            for key, value in told.items():
-                OmegaConf.update(settings, key, literal(value))
+            for setting, value in told.items():
+                OmegaConf.update(settings, setting, literal(value))
             layers = (loaded, settings, given) if named else (settings, loaded, given)
             config = OmegaConf.merge(defaults, *layers)
         result = OmegaConf.to_object(config)

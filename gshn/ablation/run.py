@@ -63,7 +63,7 @@ def configuration(cell: Cell, overrides: Sequence[str], cache: str, quick: bool)
 
 
 def build_graphs(configs: Iterable[Config]) -> None:
-    """Fill the graph cache: it has one writer, and cells run side by side."""
+    """Fill the graph cache before the cells run side by side: they would wait for each other."""
     from gshn.training.corpora import Corpora
 
     done = set()
