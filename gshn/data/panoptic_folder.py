@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
+import os
 from collections.abc import Mapping, Sequence
+from io import FileIO
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from PIL import Image
 
@@ -53,7 +56,7 @@ class PanopticFolder:
             # The last line may be half written.
             self._read(self._partial, self._partial.read_bytes().splitlines(keepends=True))
             self._save()
-        self._file: IO[str] | None = None
+        self._file: FileIO | None = None
 
     def _read(self, path: Path, parts: Sequence[bytes]) -> None:
         try:
@@ -138,11 +141,16 @@ class PanopticFolder:
         annotation = coco_annotation(segments, number, png)
         with writing(self._partial, "make room and run the same command again"):
             if self._file is None:
-                self._file = self._partial.open("w")
-                self._file.write(json.dumps({**self._info, "images": [], "annotations": []}) + "\n")
-            self._file.write(json.dumps({"images": [image], "annotations": [annotation]}) + "\n")
-            self._file.flush()
+                self._file = self._partial.open("wb", buffering=0)  # nothing that could fail is left for its end
+                self._append({**self._info, "images": [], "annotations": []})
+            self._append({"images": [image], "annotations": [annotation]})
         self._keep(image, annotation)
+
+    def _append(self, entry: Mapping[str, Any]) -> None:
+        assert self._file is not None
+        line = json.dumps(entry).encode() + b"\n"
+        if self._file.write(line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _save(self) -> None:
         images, annotations = ([entry[part] for entry in self._entries.values()] for part in (0, 1))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import official
 import pytest
+from disk import full_disk
 from PIL import Image
 
 from gshn import segment
@@ -220,6 +221,30 @@ def test_what_a_killed_run_left_is_kept(tmp_path):
     (tmp_path / "panoptic/a.png").unlink()
     again = PanopticFolder(tmp_path, SuperpixelSegmenter.categories, {"segmenter": "s"})
     assert not again.has("a.png", "digest") and again.has("b.png", "digest")
+
+
+@pytest.mark.parametrize(("before", "room", "kept"), [(0, 1200, 2), (8, 2000, 10)], ids=["an entry", "the JSON"])
+def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path, before, room, kept):
+    """An entry no longer fits; or the JSON does not, in which the entries of an earlier run are too."""
+    segments = segments_from_map(np.array([[1, 1, 2]]), {1: 1, 2: 1})
+    names = [f"{i}.png" for i in range(10)]
+
+    def add(names):
+        with PanopticFolder(tmp_path, SuperpixelSegmenter.categories, {"segmenter": "s" * 300}) as folder:
+            there = len(folder)
+            for name in names:
+                if not folder.has(name, "digest"):
+                    folder.add(name, "digest", segments)
+            return there
+
+    add(names[:before])
+    old = (tmp_path / "panoptic.json").read_bytes()
+    with full_disk(room), pytest.raises(GSHNError, match=r"panoptic.* cannot be written \(.*\); make room"):
+        add(names)
+    assert ((tmp_path / "panoptic.json").read_bytes() == old) == (before > 0), "the old one whole, or a new one"
+    assert add(names) == kept
+    assert set(entries(tmp_path)) == set(names)
+    assert not list(tmp_path.glob("*.lock")) + list(tmp_path.glob("*.jsonl"))
 
 
 def test_other_annotations_are_not_taken_for_the_old_ones(run, tmp_path):
