@@ -128,7 +128,7 @@ class PanopticAnnotations:
         for entry in (entry for entry, found in zip(own, there, strict=True) if found):
             fault = _fault(entry, self._known) or self._misfit(entry, images[entry.image_id])
             if fault is not None:
-                self._faults.setdefault(entry.image_id, fault)
+                self._faults[entry.image_id] = fault
         if faulty := [number for number in images if number in self._faults and number in self._entries]:
             kinds = Counter(self._faults[number].kind for number in faulty)
             first = f"{images[faulty[0]]} {self._faults[faulty[0]].reason}"

@@ -206,6 +206,9 @@ def test_an_annotation_of_another_size_names_both(coco, caplog):
     with pytest.raises(DataError, match=sizes):
         data[1]
     assert data[0].panoptic is not None and data[2].panoptic is not None
+    unchecked = PanopticAnnotations(root / "annotations/panoptic_val2017.json", [root / "annotations/panoptic_val2017"])
+    with pytest.raises(DataError, match=sizes):
+        unchecked.read(2, data.paths[1])
 
 
 def test_a_folder_that_is_half_unpacked_is_told_once(coco, caplog):
