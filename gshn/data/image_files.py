@@ -157,7 +157,7 @@ def each(path: Path, key: str, entries: Any, convert: Callable[[Any], T]) -> lis
             results.append(convert(entry))
         except KeyError as error:
             raise DataError(f"{path}: {key}[{number}] has no key {error}; is this the right file?") from None
-        except (TypeError, ValueError, AttributeError, IndexError) as error:
+        except (TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
             raise DataError(f"{path}: {key}[{number}] is not as it should be ({error})") from None
     return results
 

@@ -37,7 +37,7 @@ class _Entry:
     """Annotation of one image."""
 
     image_id: int
-    file_name: str
+    file_name: PurePath
     segments: tuple[dict[str, Any], ...]
 
 
@@ -74,7 +74,7 @@ class PanopticAnnotations:
                 path,
                 "categories",
                 section(path, content, "categories"),
-                lambda c: Category(int(c["id"]), c["name"], bool(c["isthing"])),
+                lambda c: Category(int(c["id"]), str(c["name"]), bool(c["isthing"])),
             )
         )
         self._check_once("categories", [category.id for category in self.categories])
@@ -83,7 +83,9 @@ class PanopticAnnotations:
             path,
             "annotations",
             section(path, content, "annotations"),
-            lambda e: _Entry(int(e["image_id"]), e["file_name"], tuple(map(_segment_info, e["segments_info"]))),
+            lambda e: _Entry(
+                int(e["image_id"]), PurePath(e["file_name"]), tuple(map(_segment_info, e["segments_info"]))
+            ),
         )
         images = each(path, "images", content.get("images", []), lambda i: (int(i["id"]), PurePath(i["file_name"])))
         self._check_once("images", [number for number, _ in images])

@@ -279,6 +279,35 @@ def test_an_id_that_stands_twice_is_refused(coco, what):
         CocoCaptions(root, "val")
 
 
+@pytest.mark.parametrize(
+    ("where", "value", "said"),
+    [
+        (("annotations", 0, "file_name"), 5, r"annotations\[0\] is not as it should be"),
+        (
+            ("annotations", 0, "image_id"),
+            float("inf"),
+            r"annotations\[0\] is not as it should be \(cannot convert float",
+        ),
+        (("annotations", 0, "segments_info"), None, r"annotations\[0\] is not as it should be"),
+        (("annotations", 0, "segments_info", 0, "id"), "x", r"annotations\[0\] is not as it should be"),
+        (("images", 0, "file_name"), None, r"images\[0\] is not as it should be"),
+        (("categories", 0, "id"), [], r"categories\[0\] is not as it should be"),
+    ],
+)
+def test_values_of_another_kind_are_named(coco, where, value, said):
+    root, change = coco
+
+    def edit(content):
+        *way, last = where
+        for key in way:
+            content = content[key]
+        content[last] = value
+
+    change(edit)
+    with pytest.raises(DataError, match=rf"panoptic_val2017.json: {said}"):
+        CocoCaptions(root, "val")
+
+
 def test_the_key_knows_every_annotation(coco):
     root, change = coco
     keys = [CocoCaptions(root, "val").key]
