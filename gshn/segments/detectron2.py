@@ -45,9 +45,17 @@ class Detectron2Segmenter(Segmenter):
         name, _, file = (weights or CONFIG).partition(":")
         self.weights = weights or CONFIG
         try:
-            config = get_cfg()
             in_zoo = not Path(name).is_file()
-            config.merge_from_file(model_zoo.get_config_file(name) if in_zoo else name)
+            path = model_zoo.get_config_file(name) if in_zoo else name
+            config = get_cfg()
+            try:
+                config.merge_from_file(path)
+            except KeyError:  # Panoptic-DeepLab has keys of its own, which its import brings
+                from detectron2.projects.panoptic_deeplab import add_panoptic_deeplab_config
+
+                config = get_cfg()
+                add_panoptic_deeplab_config(config)
+                config.merge_from_file(path)
             config.MODEL.WEIGHTS = file or (model_zoo.get_checkpoint_url(name) if in_zoo else config.MODEL.WEIGHTS)
             if not torch.cuda.is_available():
                 config.MODEL.DEVICE = "cpu"

@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Instances
 from detectron2.utils.events import EventStorage
+from detectron2.utils.visualizer import _PanopticPrediction
 
 from gshn.data.shapescenes import CATEGORIES, ShapeScenes
 from gshn.evaluation.panoptic import panoptic_quality
@@ -128,6 +130,65 @@ def train(cfg: Any, steps: int, batch_size: int) -> torch.nn.Module:
     return model
 
 
+def agreement(segmenter: Detectron2Segmenter, scenes: ShapeScenes) -> dict[str, int]:
+    """How many segments of scenes our segmenter names as detectron2's own pictures do, and how many not."""
+    metadata = MetadataCatalog.get(NAME)
+    names = {category.id: (category.name, category.isthing) for category in segmenter.categories}
+    alike: Counter[bool] = Counter()
+    for i in range(len(scenes)):
+        image = scenes[i].image
+        # What was found is searched for anew, for what names it changes it.
+        seg, infos = segmenter._predictor(image[:, :, ::-1])["panoptic_seg"]
+        own = _PanopticPrediction(seg.cpu(), infos, metadata)
+        theirs = Counter(
+            (
+                metadata.get("thing_classes" if isthing else "stuff_classes")[info["category_id"]],
+                isthing,
+                int(mask.sum()),
+            )
+            for isthing, masks in ((True, own.instance_masks()), (False, own.semantic_masks()))
+            for mask, info in masks
+        )
+        ours = Counter((*names[segment.category_id], segment.area) for segment in segmenter(image).segments)
+        alike[True] += (ours & theirs).total()
+        alike[False] += (ours - theirs).total() + (theirs - ours).total()
+    return {"alike": alike[True], "otherwise": alike[False]}
+
+
+def untrained_deeplab(out: Path) -> Detectron2Segmenter:
+    """A Panoptic-DeepLab with random weights: its labels alone name segments, and all classes are things and stuff."""
+    from detectron2.projects.panoptic_deeplab import add_panoptic_deeplab_config
+
+    metadata = MetadataCatalog.get(NAME)
+    names = [category.name for category in CATEGORIES]
+    metadata.set(label_divisor=1000, thing_dataset_id_to_contiguous_id={c.id: CATEGORIES.index(c) for c in THINGS})
+    for key in ("thing_classes", "stuff_classes"):
+        del metadata.__dict__[key]
+        metadata.set(**{key: names})
+    cfg = get_cfg()
+    add_panoptic_deeplab_config(cfg)
+    cfg.MODEL.META_ARCHITECTURE = "PanopticDeepLab"
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.BACKBONE.NAME = "build_resnet_deeplab_backbone"
+    cfg.MODEL.RESNETS.OUT_FEATURES = ["res2", "res3", "res5"]
+    cfg.MODEL.RESNETS.STEM_OUT_CHANNELS = 128
+    cfg.MODEL.RESNETS.NORM = cfg.MODEL.SEM_SEG_HEAD.NORM = cfg.MODEL.INS_EMBED_HEAD.NORM = "BN"
+    cfg.MODEL.SEM_SEG_HEAD.NAME = "PanopticDeepLabSemSegHead"
+    cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["res2", "res3", "res5"]
+    cfg.MODEL.SEM_SEG_HEAD.PROJECT_FEATURES = ["res2", "res3"]
+    cfg.MODEL.SEM_SEG_HEAD.PROJECT_CHANNELS = [32, 64]
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = len(CATEGORIES)
+    cfg.MODEL.PANOPTIC_DEEPLAB.STUFF_AREA = 1
+    cfg.MODEL.PANOPTIC_DEEPLAB.SIZE_DIVISIBILITY = SIDE
+    cfg.DATASETS.TRAIN = (NAME,)
+    cfg.INPUT.MIN_SIZE_TEST = cfg.INPUT.MAX_SIZE_TEST = SIDE
+    torch.manual_seed(1)
+    config, weights = out / "deeplab.yaml", out / "deeplab.pth"
+    config.write_text(cfg.dump())
+    torch.save({"model": build_model(cfg).state_dict()}, weights)
+    return Detectron2Segmenter(f"{config}:{weights}")
+
+
 def main() -> None:
     """Train, save, read through our segmenter, measure; print what was found as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -147,12 +208,14 @@ def main() -> None:
     torch.save({"model": model.state_dict()}, weights)
     segmenter = Detectron2Segmenter(f"{config}:{weights}")
     scenes = ShapeScenes("test", arguments.scenes)
-    segments = segmenter(scenes[0].image)
-    segments.validate()
+    segmenter(scenes[0].image).validate()
+    few = ShapeScenes("test", 10)
+    named = {"Panoptic FPN": agreement(segmenter, few)}
     figures = panoptic_quality(segmenter, scenes)
     result = {name: figure.pq for name, figure in figures.items()}
     categories = [[category.name, category.isthing] for category in segmenter.categories]
-    print(json.dumps({"pq": result, "categories": categories, "seconds": seconds}))
+    named["Panoptic-DeepLab"] = agreement(untrained_deeplab(arguments.out), few)
+    print(json.dumps({"pq": result, "named": named, "categories": categories, "seconds": seconds}))
 
 
 if __name__ == "__main__":

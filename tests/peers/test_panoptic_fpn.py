@@ -1,4 +1,5 @@
-"""The real detectron2 behind our segmenter: a tiny Panoptic FPN, trained for a few minutes on drawn scenes.
+"""The real detectron2 behind our segmenter: a tiny Panoptic FPN, trained for a few minutes on drawn scenes, and a
+Panoptic-DeepLab with random weights.
 
 detectron2 is on no package registry. ``DETECTRON2`` names the folder of its source; ``make test-peers`` then builds it
 there, in an environment of its own.
@@ -30,7 +31,7 @@ def source() -> Path:
     return folder
 
 
-def test_a_panoptic_fpn_through_our_segmenter(source: Path, tmp_path: Path) -> None:
+def test_panoptic_models_through_our_segmenter(source: Path, tmp_path: Path) -> None:
     script = Path(__file__).parent / "in_detectron2.py"
     places = (ROOT, source, Path(__file__).parent / "stand_ins")
     variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, places))}
@@ -45,5 +46,7 @@ def test_a_panoptic_fpn_through_our_segmenter(source: Path, tmp_path: Path) -> N
         *([name, True] for name in things),
         *([name, False] for name in ("things", *stuff)),
     ]
-    # Another order of the classes would leave next to nothing of any of the three.
-    assert result["pq"]["stuff"] > 0.5 and result["pq"]["things"] > 0.1 and result["pq"]["any category"] > 0.3
+    # Every segment is named as detectron2's own pictures name it, also where labels alone tell (Panoptic-DeepLab).
+    assert all(found["otherwise"] == 0 and found["alike"] > 20 for found in result["named"].values())
+    # So short a training finds stuff and outlines; which shape it is, it hardly learns.
+    assert result["pq"]["stuff"] > 0.7 and result["pq"]["any category"] > 0.4

@@ -18,7 +18,7 @@ THINGS, STUFF = ["person", "cat"], ["things", "grass", "sky"]
 @pytest.fixture
 def stand_in(monkeypatch):
     """detectron2's modules and names as of its documentation; the predictor finds two cats, grass, and a rest."""
-    seen = SimpleNamespace(image=None, weights=None, result=None)
+    seen = SimpleNamespace(image=None, weights=None, result=None, is_deeplab=False)
     numbers = torch.tensor([[1, 1, 3], [2, 0, 3]])
     infos = [
         {"id": 1, "isthing": True, "category_id": 1, "score": 0.9, "instance_id": 0},
@@ -37,7 +37,13 @@ def stand_in(monkeypatch):
 
     def get_cfg():
         config = SimpleNamespace(MODEL=SimpleNamespace(WEIGHTS=""), DATASETS=SimpleNamespace(TRAIN=("coco",)))
-        config.merge_from_file = lambda path: None
+        config.extended = False
+
+        def merge_from_file(path):
+            if seen.is_deeplab and not config.extended:
+                raise KeyError("Non-existent config key: MODEL.PANOPTIC_DEEPLAB")
+
+        config.merge_from_file = merge_from_file
         return config
 
     def checkpoint(name):
@@ -52,6 +58,10 @@ def stand_in(monkeypatch):
         "detectron2.config": {"get_cfg": get_cfg},
         "detectron2.data": {"MetadataCatalog": SimpleNamespace(get=lambda name: metadata)},
         "detectron2.engine": {"DefaultPredictor": Predictor},
+        "detectron2.projects": {},
+        "detectron2.projects.panoptic_deeplab": {
+            "add_panoptic_deeplab_config": lambda config: setattr(config, "extended", True)
+        },
     }
     for name, content in modules.items():
         module = ModuleType(name)
@@ -88,6 +98,7 @@ def test_segments(stand_in):
 
 def test_segments_that_only_their_labels_name(stand_in):
     """Panoptic-DeepLab: no infos, category * divisor + instance, -1 for void; all classes are things and stuff."""
+    stand_in.is_deeplab = True
     names = ["person", "grass", "cat", "sky"]
     vars(stand_in.metadata).update(
         thing_classes=names,

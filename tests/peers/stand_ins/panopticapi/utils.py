@@ -1,0 +1,3 @@
+"""Colours of ids."""
+
+rgb2id = None
