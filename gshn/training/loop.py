@@ -257,9 +257,8 @@ class Trainer:
                     f"and go on from the last checkpoint with --resume or start again with another --out"
                 )
 
-    def run(self) -> dict[str, float | str]:
-        """Train all stages, evaluate, and write model and figures; returns the figures."""
-        metrics = self.out / "metrics.json"
+    def train(self) -> None:
+        """Train all stages from where the run stands, and write the model."""
         for stage in STAGES:
             if STAGES.index(stage) < STAGES.index(self.progress.stage):
                 continue
@@ -269,13 +268,18 @@ class Trainer:
             if stage == "finetune" and not self.config.finetune.tasks:
                 continue
             self.run_stage(stage)
-        figures: dict[str, float | str] = {}
         if self.accelerator.is_main_process:
             self.model.save_pretrained(self.out)
+
+    def run(self) -> dict[str, float | str]:
+        """Train all stages, evaluate, and write model and figures; returns the figures."""
+        self.train()
+        figures: dict[str, float | str] = {}
+        if self.accelerator.is_main_process:
             figures |= evaluate(self.model, self.corpora)
             figures["seconds"] = round(self.seconds(), 1)
             figures["device"] = describe(self.accelerator.device)
-            write_atomically(metrics, json.dumps(figures, indent=2) + "\n")
+            write_atomically(self.out / "metrics.json", json.dumps(figures, indent=2) + "\n")
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
         return figures
