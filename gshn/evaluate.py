@@ -17,7 +17,12 @@ def main() -> None:
     parser = CommandParser("python -m gshn.evaluate", description=__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder that gshn.train wrote")
     parser.add_argument("--task", choices=["retrieval", *TASKS], required=True)
-    parser.add_argument("--split", default="test", help="e.g. val; of shapescenes-compositions: attributes, relations")
+    parser.add_argument(
+        "--split",
+        default="test",
+        help="test (the default), val or train; of shapescenes-compositions also validation-attributes and "
+        "validation-relations, to choose on, and attributes and relations, to report",
+    )
     parser.add_argument(
         "--rerank",
         type=int,
