@@ -28,7 +28,7 @@ def test_a_broken_photograph_is_left_out_with_its_captions(tmp_path, caplog):
     assert [captions[0] for captions in pairs.captions()] == [f"A dog number {i} , view 0 ." for i in (0, 2, 3)]
     assert [name[-8:-4] for name in pairs.names] == ["_ab0", "_ab2", "_ab3"]
     assert "1001_ab1.jpg" in caplog.text and "it is left out" in caplog.text
-    graphs, captions = pairs.fetch([1])
+    graphs, captions, _ = pairs.fetch([1])
     assert captions[0][4] == "A dog number 2 , view 4 ."
     torch.testing.assert_close(graphs.x, pairs.graphs[1].x)
 
@@ -64,7 +64,7 @@ def test_a_model_trains_on_either(tmp_path, backbone, regions):
     official.coco(tmp_path / "coco", "val")
     data = corpora(tmp_path, f"data.pairs.source=coco:{root}", f"graph.regions={regions}", f"graph.backbone={backbone}")
     model = build_model(data.config, data)
-    graphs, _ = data.pairs.fetch([0, 1])
+    graphs, _, _ = data.pairs.fetch([0, 1])
     encoded = model.encode_graphs(graphs)
     assert encoded.num_graphs == 2 and torch.isfinite(encoded.nodes).all()
 
