@@ -184,8 +184,26 @@ class TestSpikedTextLearning:
         best = torch.stack([logits[:2].amax(dim=0), logits[2]])
         expected = torch.stack(
             [F.binary_cross_entropy_with_logits(best[b, w], words[b, w]) for b in range(2) for w in range(10)]
-        ).mean()
-        torch.testing.assert_close(stl.word_prediction(rates, batch, words), expected)
+        ).sum()
+        assert words.sum() == 8
+        torch.testing.assert_close(stl.word_prediction(rates, batch, words), expected / 8)
+        # A caption without words counts as one of one word.
+        none = torch.zeros(2, 10)
+        torch.testing.assert_close(stl.word_prediction(rates, batch, none), F.softplus(best).sum() / 2)
+
+    def test_word_prediction_teaches_as_much_with_many_words_as_with_few(self) -> None:
+        """Gradient that reaches the code, of captions of ten words of a vocabulary of 60 or of 8,000."""
+        norms = []
+        for number in (60, 8000):
+            torch.manual_seed(0)
+            stl = SpikedTextLearning(6, 64, 1, number, 5, LIFParameters(), spike_function("atan", 2.0))
+            frequencies = 10 / number * torch.ones(number)
+            stl.expect_words(frequencies)
+            rates = (0.2 * torch.rand(64, 64)).requires_grad_()
+            words = torch.zeros(16, number).scatter_(1, torch.rand(16, number).topk(10).indices, 1.0)
+            stl.word_prediction(rates, torch.arange(64) // 4, words).backward()
+            norms.append(float(rates.grad.norm()))
+        assert norms[1] == pytest.approx(norms[0], rel=0.5)
 
 
 def test_hard_negatives_are_sampled_by_similarity_and_never_right() -> None:
