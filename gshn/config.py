@@ -307,7 +307,7 @@ class ObjectiveConfig:
     """Segment-level contrast of the spike code between the two halves of the time window."""
     stl_contrast: float = 1.0
     """Spiked text learning: contrast of image and text as spikes, which retrieval ranks by, too."""
-    stl_words: float = 1.0
+    stl_words: float = 0.2
     """Spiked text learning: the segment spike code predicts the caption's words."""
     mlm: float = 0.2
     """Masked language modelling."""

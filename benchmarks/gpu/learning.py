@@ -139,7 +139,7 @@ def embed(bench: Bench, folder: Any, size: int) -> dict[str, Any]:
     model = GSHN.from_pretrained(folder).to(bench.device)
     pairs = Corpora(model.config, model.vocabulary).pairs
     indices = [index % len(pairs) for index in range(size)]
-    graphs, captions = pairs.fetch(indices)
+    graphs, captions, _ = pairs.fetch(indices)
     graphs = graphs.to(bench.device)
     ids, mask = (t.to(bench.device) for t in tokenize(model.tokenizer, [own[0] for own in captions]))
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
 from gshn.config import SCENES, Config, PairData, TaskData
 from gshn.data.easyvqa import EasyVQA
@@ -273,19 +275,40 @@ class Corpora:
         return torch.tensor([position.get(category.name, position[REGION.name]) for category in categories])
 
 
+def word_frequencies(
+    tokenizer: PreTrainedTokenizerFast, captions_of: Iterable[Sequence[str]], weights: Sequence[float] | None
+) -> dict[int, float]:
+    """Share of the captions that have each token; special tokens left out.
+
+    Args:
+        tokenizer: The text encoder's.
+        captions_of: Captions of every image.
+        weights: How often each of an image's captions is chosen, alike where None.
+    """
+    occurs: dict[int, float] = {}
+    images, special = 0, set(tokenizer.all_special_ids)
+    for captions in captions_of:
+        images += 1
+        share = np.ones(len(captions)) if weights is None else np.asarray(weights)
+        for weight, ids in zip(share / share.sum(), tokenizer(captions, truncation=True)["input_ids"], strict=True):
+            for token in set(ids) - special:
+                occurs[token] = occurs.get(token, 0.0) + float(weight)
+    return {token: count / images for token, count in occurs.items()}
+
+
 def build_model(config: Config, corpora: Corpora) -> GSHN:
     """A new model whose vocabulary and input standardisation come from the training corpora."""
     tokenizer = build_tokenizer(config.model.text.encoder, corpora.training_texts(), config.model.text.max_length)
-    used: set[int] = set()
-    for captions in corpora.pairs.captions():
-        used.update(token for ids in tokenizer(captions, truncation=True)["input_ids"] for token in ids)
-    words = sorted(used - set(tokenizer.all_special_ids))
+    occurs = word_frequencies(tokenizer, corpora.pairs.captions(), corpora.caption_weights)
+    words = sorted(occurs)
     found = [corpora.pairs.moments]
     found += [corpora.texts(task).moments for task in config.finetune.tasks]
     moments = [moment for moment in found if moment is not None]
     channels = len(moments[0][0]) if moments else 0
     vocabulary = Vocabulary(corpora.categories, corpora.answers, words, channels)
     model = GSHN(config, vocabulary, tokenizer, pretrained_text=True)
+    if model.stl is not None:
+        model.stl.expect_words(torch.tensor([occurs[word] for word in words]))
     if moments:
         # Data sets count alike, however many images they have.
         mean, square = (torch.stack(parts).mean(dim=0) for parts in zip(*moments, strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from itertools import repeat
 from pathlib import Path
@@ -18,7 +19,7 @@ from tqdm import tqdm
 
 from gshn.config import Config, StageConfig, differences, load_config, to_yaml
 from gshn.encoders.quantized import slayer_rounding
-from gshn.errors import CheckpointError, ConfigError, TrainingError
+from gshn.errors import CheckpointError, ConfigError, GSHNWarning, TrainingError
 from gshn.evaluation.answers import evaluate_task
 from gshn.evaluation.retrieval import evaluate_retrieval
 from gshn.files import make_folder, write_atomically
@@ -27,9 +28,11 @@ from gshn.model import GSHN
 from gshn.training.batches import (
     PairBatch,
     PairCollator,
+    PairCorpus,
     StepSampler,
     TaskBatch,
     TaskCollator,
+    TaskCorpus,
     generator,
     loader,
 )
@@ -165,7 +168,7 @@ class Trainer:
             (*seed, 0),
         )
         if stage == "pretrain":
-            sampler = StepSampler(self.corpora.pairs, settings.batch_size, steps, (*seed, 1))
+            sampler = self._sampler("pretrain.batch_size", self.corpora.pairs, steps, (*seed, 1))
             yield from zip(self.accelerator.prepare(loader(self.corpora.pairs, sampler, pairs)), repeat(None))
             return
         tasks, every = c.finetune.tasks, c.finetune.rehearsal_every
@@ -175,17 +178,30 @@ class Trainer:
             collate = TaskCollator(corpus, self.model.tokenizer, self.model.vocabulary.answers[task])
             # The task's own steps, counted from 0: those of the stage that are ``place`` modulo the number of tasks.
             own = range(*(-(-(step - place) // len(tasks)) for step in (first, settings.steps)))
-            sampler = StepSampler(corpus, settings.batch_size, own, (*seed, 2 + place))
+            sampler = self._sampler("finetune.batch_size", corpus, own, (*seed, 2 + place))
             rounds.append(iter(self.accelerator.prepare(loader(corpus, sampler, collate))))
         task_batches = (next(rounds[step % len(tasks)]) for step in steps)
         if not c.finetune.rehearsal:
             yield from zip(repeat(None), task_batches)
             return
         rehearsed = range(-(-first // every) * every, settings.steps, every)
-        sampler = StepSampler(self.corpora.pairs, c.finetune.rehearsal, rehearsed, (*seed, 1))
+        sampler = self._sampler("finetune.rehearsal", self.corpora.pairs, rehearsed, (*seed, 1))
         pair_batches = iter(self.accelerator.prepare(loader(self.corpora.pairs, sampler, pairs)))
         for step, batch in zip(steps, task_batches, strict=True):
             yield next(pair_batches) if step % every == 0 else None, batch
+
+    def _sampler(self, key: str, corpus: PairCorpus | TaskCorpus, steps: range, seed: tuple[int, ...]) -> StepSampler:
+        stage, _, name = key.partition(".")
+        size: int = getattr(getattr(self.config, stage), name)
+        if size > len(corpus) and self.accelerator.is_main_process:
+            items = "images" if isinstance(corpus, PairCorpus) else f"texts of {corpus.task.name}"
+            warnings.warn(
+                f"config key '{key}' is {size}, but there are only {len(corpus)} {items} to train on: some stand "
+                "several times in a batch, which teaches nothing more; lower it",
+                GSHNWarning,
+                stacklevel=1,
+            )
+        return StepSampler(corpus, size, steps, seed)
 
     def run_stage(self, stage: str) -> None:
         """Train a stage from where the run stands to its end."""

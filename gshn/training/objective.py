@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gshn.config import ObjectiveConfig
-from gshn.distributed import gather, global_mean, row_offset, world_size
+from gshn.distributed import global_mean, row_offset, world_size
 from gshn.encoders.alignment import Embeddings
 from gshn.encoders.hybrid import EncodedGraphs
 from gshn.encoders.text import EncodedTexts
-from gshn.losses.contrastive import spike_contrast, symmetric_info_nce
+from gshn.losses.contrastive import RightAnswers, spike_contrast, symmetric_info_nce
 from gshn.losses.firing_rate import firing_rate_penalty
 from gshn.losses.masked_language import IGNORE
 from gshn.losses.matching import hard_negatives
@@ -72,22 +72,23 @@ class Objective(nn.Module):
         texts = model.embed_texts(read)
         images = model.embed_images(encoded)
         text_to_image, image_to_text = both_ways(model.scale(), model.alignment, texts, images)
+        right = RightAnswers.of(pairs.text, pairs.image)
         if w.itc:
-            losses["itc"] = symmetric_info_nce(text_to_image, image_to_text)
+            losses["itc"] = symmetric_info_nce(text_to_image, image_to_text, right)
         if encoded.spikes is not None and model.stl is not None:
             spikes = encoded.spikes
             if w.spike_contrast:
-                losses["spike_contrast"] = spike_contrast(spikes.output)
+                losses["spike_contrast"] = spike_contrast(spikes.output, pairs.segments())
             if w.stl_contrast:
                 logits = both_ways(model.stl.scale(), model.spike_alignment, texts, images)
-                losses["stl_contrast"] = symmetric_info_nce(*logits)
+                losses["stl_contrast"] = symmetric_info_nce(*logits, right)
             if w.stl_words:
                 losses["stl_words"] = model.stl.word_prediction(spikes.rates, encoded.batch, pairs.words)
             if w.firing_rate:
                 losses["firing_rate"] = firing_rate_penalty(spikes, w.firing_rate_target)
             losses["rate"] = global_mean(spikes.firing_rate.detach()[None])
         if w.mlm or w.itm:
-            losses |= self.fusion_losses(pairs, encoded, read, text_to_image, image_to_text)
+            losses |= self.fusion_losses(pairs, encoded, read, (text_to_image, image_to_text), right)
         return losses
 
     def fusion_losses(
@@ -95,13 +96,20 @@ class Objective(nn.Module):
         pairs: PairBatch,
         encoded: EncodedGraphs,
         texts: EncodedTexts,
-        text_to_image: Tensor,
-        image_to_text: Tensor,
+        logits: tuple[Tensor, Tensor],
+        right: RightAnswers,
     ) -> dict[str, Tensor]:
         """Masked language modelling, and matching with hard negatives, on every k-th pair.
 
         Matching takes each caption with its image, with a hard negative image, and each image with a hard negative
-        caption.
+        caption; where the batch has no negative for it, nothing stands for that one.
+
+        Args:
+            pairs: B pairs.
+            encoded: Their images.
+            texts: Their texts.
+            logits: Of texts with everybody's images and of images with everybody's texts, each of shape (B, W B).
+            right: What belongs together.
         """
         model, w = self.model, self.weights
         count, device = pairs.input_ids.shape[0], pairs.input_ids.device
@@ -113,24 +121,20 @@ class Objective(nn.Module):
             fused = model.fuse(masked, images[rows])
             labels = pairs.labels[rows]
             at = labels != IGNORE
-            logits = model.language_head(fused[at]).float()
-            losses["mlm"] = global_mean(F.cross_entropy(logits, labels[at], reduction="none"))
+            words = model.language_head(fused[at]).float()
+            losses["mlm"] = global_mean(F.cross_entropy(words, labels[at], reduction="none"))
         if w.itm:
-            ids = pairs.input_ids * pairs.attention_mask
-            everybody = gather(ids[..., None])[..., 0]  # padding as 0, in everybody's width
-            own = F.pad(ids, (0, everybody.shape[1] - ids.shape[1]))[rows]
-            alike = (own[:, None] == everybody[None]).all(dim=-1)
             generator = torch.Generator().manual_seed(int(pairs.noise_seed))
-            total = everybody.shape[0]
+            total = logits[0].shape[1]
             noise = torch.rand(total, total, generator=generator).to(device)[row_offset(count) + rows]
-            image = hard_negatives(text_to_image[rows], alike, noise)
-            text = hard_negatives(image_to_text[rows], alike, 1 - noise)
-            logits = model.matching(
+            image, is_image = hard_negatives(logits[0][rows], right.of_texts[rows], noise)
+            text, is_text = hard_negatives(logits[1][rows], right.of_images[rows], 1 - noise)
+            answers = model.matching(
                 EncodedTexts.cat([texts[rows], texts[rows], texts.gathered()[text]]),
                 NodeTokens.cat([images[rows], images.gathered()[image], images[rows]]),
             ).float()
             matches = torch.cat([torch.ones_like(rows), torch.zeros_like(rows), torch.zeros_like(rows)])
             # Two of three pairs do not match; weighting keeps "no" from being a good guess.
-            weight = torch.where(matches == 1, 4 / 3, 2 / 3)
-            losses["itm"] = global_mean(weight * F.cross_entropy(logits, matches, reduction="none"))
+            weight = torch.where(matches == 1, 4 / 3, 2 / 3) * torch.cat([torch.ones_like(is_text), is_image, is_text])
+            losses["itm"] = global_mean(weight * F.cross_entropy(answers, matches, reduction="none"))
         return losses

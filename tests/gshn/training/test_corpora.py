@@ -3,11 +3,12 @@ import pytest
 import torch
 
 from gshn.config import load_config
+from gshn.encoders.text import build_tokenizer
 from gshn.errors import ConfigError, DataError
 from gshn.evaluation.answers import evaluate_task
 from gshn.graphs.scene_graph import GEOMETRY
 from gshn.inference import SpikeCount
-from gshn.training.corpora import Corpora, build_model
+from gshn.training.corpora import Corpora, build_model, word_frequencies
 
 
 def corpora(tmp_path, *overrides):
@@ -28,7 +29,7 @@ def test_a_broken_photograph_is_left_out_with_its_captions(tmp_path, caplog):
     assert [captions[0] for captions in pairs.captions()] == [f"A dog number {i} , view 0 ." for i in (0, 2, 3)]
     assert [name[-8:-4] for name in pairs.names] == ["_ab0", "_ab2", "_ab3"]
     assert "1001_ab1.jpg" in caplog.text and "it is left out" in caplog.text
-    graphs, captions = pairs.fetch([1])
+    graphs, captions, _ = pairs.fetch([1])
     assert captions[0][4] == "A dog number 2 , view 4 ."
     torch.testing.assert_close(graphs.x, pairs.graphs[1].x)
 
@@ -64,9 +65,23 @@ def test_a_model_trains_on_either(tmp_path, backbone, regions):
     official.coco(tmp_path / "coco", "val")
     data = corpora(tmp_path, f"data.pairs.source=coco:{root}", f"graph.regions={regions}", f"graph.backbone={backbone}")
     model = build_model(data.config, data)
-    graphs, _ = data.pairs.fetch([0, 1])
+    graphs, _, _ = data.pairs.fetch([0, 1])
     encoded = model.encode_graphs(graphs)
     assert encoded.num_graphs == 2 and torch.isfinite(encoded.nodes).all()
+    # The prediction of words starts at how many of the captions have each.
+    captions = [set(ids) for own in data.pairs.captions() for ids in model.tokenizer(own)["input_ids"]]
+    words = model.vocabulary.words
+    frequencies = torch.tensor([sum(word in ids for ids in captions) / len(captions) for word in words])
+    torch.testing.assert_close(model.stl.words[1].bias.detach(), torch.logit(frequencies, eps=1e-4))
+
+
+def test_frequencies_of_words_count_captions_as_often_as_they_are_chosen():
+    tokenizer = build_tokenizer("bert", ["a red star", "a star", "a ring"], 20)
+    images = [["a red star", "a star"], ["a ring", "ring ring"]]
+    found = word_frequencies(tokenizer, images, [3.0, 1.0])
+    names = {tokenizer.convert_ids_to_tokens(token): share for token, share in found.items()}
+    assert names == pytest.approx({"a": (1 + 0.75) / 2, "red": 0.375, "star": 0.5, "ring": 0.5})
+    assert word_frequencies(tokenizer, images, None)[tokenizer.convert_tokens_to_ids("red")] == 0.25
 
 
 def test_answers_of_vqa_v2_come_from_its_training_questions(tmp_path):

@@ -54,8 +54,11 @@ def test_all_tasks_in_turn_go_on_with_the_same_batches(tmp_path: Path, cache: st
     ]
     sources += [f"data.{name}.image_size=96" for name in ("questions", "hypotheses", "statements")]
     options = [cache, *sources, "finetune.tasks=[vqa,entailment,nlvr2]", "pretrain.steps=2", "log_every=1"]
+    options += ["pretrain.batch_size=66"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    finish(start(whole, *options, "finetune.steps=7", "checkpoint_every=5"))
+    _, err = finish(start(whole, *options, "finetune.steps=7", "checkpoint_every=5"))
+    assert "'pretrain.batch_size' is 66, but there are only 64 images to train on" in err
+    assert err.count("but there are only") == 1
     rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
     tasks = [next(task for task in TASKS if task in row) for row in rows[2:]]
     assert tasks == ["vqa", "entailment", "nlvr2", "vqa", "entailment", "nlvr2", "vqa"]
