@@ -8,7 +8,7 @@ from pathlib import Path
 from gshn.ablation.grid import BASE, PARTS, VARIANTS
 from gshn.cli import CommandParser, run_command
 from gshn.errors import ConfigError
-from gshn.files import make_folder, write_atomically
+from gshn.files import Lock, make_folder, write_atomically
 
 
 def main() -> None:
@@ -48,7 +48,8 @@ def main() -> None:
     out = make_folder(arguments.out)
     if not arguments.report:
         wanted = cells([VARIANTS[name] for name in names], arguments.seeds, out)
-        run_grid(wanted, arguments.on, arguments.set, arguments.cache, arguments.quick, arguments.jobs)
+        with Lock(out / ".lock", str(out), "wait for it to end, or choose another --out"):
+            run_grid(wanted, arguments.on, arguments.set, arguments.cache, arguments.quick, arguments.jobs)
     name = f"ablation-{arguments.on}"
     rows = collect(out, arguments.on) or read_rows(out / f"{name}.json")
     if not rows:

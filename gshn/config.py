@@ -5,11 +5,14 @@ The defaults of the dataclasses are the config ``default``; the files in ``gshn/
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
+from typing import Any, get_type_hints
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gshn.errors import ConfigError
@@ -452,15 +455,20 @@ def named_configs() -> list[str]:
 def load_config(name_or_file: str | Path = "default", overrides: Sequence[str] = ()) -> Config:
     """Read a named config or a YAML file, and apply overrides.
 
+    Where ``data.pairs.source`` is shards, what they were made with takes the place of the defaults, those of a named
+    config too, so that the configuration says what the graphs are.
+
     Args:
         name_or_file: One of :func:`named_configs`, or a path.
-        overrides: ``key=value`` with dotted keys, e.g. ``model.spiking.steps=16``.
+        overrides: ``key=value`` with dotted keys, e.g. ``model.spiking.steps=16``. A text is taken as it is; other
+            values are YAML.
 
     Raises:
         ConfigError: no such config, unknown key, or a value of the wrong type or out of bounds.
     """
     path = CONFIGS / f"{name_or_file}.yaml"
-    if not path.is_file():
+    named = path.is_file()
+    if not named:
         path = Path(name_or_file)
     if not path.is_file():
         raise ConfigError(f"config '{name_or_file}' is neither a file nor one of {', '.join(named_configs())}")
@@ -469,9 +477,17 @@ def load_config(name_or_file: str | Path = "default", overrides: Sequence[str] =
             raise ConfigError(f"override '{override}' is not of the form key=value, e.g. pretrain.steps=500")
     source = str(path)
     try:
-        config = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))
+        defaults, loaded = OmegaConf.structured(Config), OmegaConf.load(path)
+        config = OmegaConf.merge(defaults, loaded)
         source = "the command line"
-        config = OmegaConf.merge(config, OmegaConf.from_dotlist(list(overrides)))
+        given = _from_command_line(overrides)
+        config = OmegaConf.merge(config, given)
+        if told := settings_of_shards(config.data.pairs.source):
+            settings = OmegaConf.create()
+            for setting, value in told.items():
+                OmegaConf.update(settings, setting, literal(value))
+            layers = (loaded, settings, given) if named else (settings, loaded, given)
+            config = OmegaConf.merge(defaults, *layers)
         result = OmegaConf.to_object(config)
     except ConfigError:
         raise
@@ -487,18 +503,66 @@ def load_config(name_or_file: str | Path = "default", overrides: Sequence[str] =
     return result
 
 
+def _from_command_line(overrides: Sequence[str]) -> DictConfig:
+    """Overrides by key. YAML and OmegaConf's interpolation mean nothing in a text: a path may hold any character."""
+    texts = {}
+    for override in overrides:
+        key, _, value = override.partition("=")
+        kind: Any = Config
+        for part in key.split("."):
+            kind = get_type_hints(kind).get(part) if is_dataclass(kind) else None
+        if value and (kind is str or (kind == str | None and value != "null")):
+            texts[key] = value
+    given = OmegaConf.from_dotlist([override for override in overrides if override.partition("=")[0] not in texts])
+    for key, value in texts.items():
+        OmegaConf.update(given, key, literal(value))
+    return given
+
+
+def literal(value: Any) -> Any:
+    """A value for OmegaConf in which ``${`` is no interpolation, as its grammar escapes it."""
+    if isinstance(value, dict):
+        return {key: literal(entry) for key, entry in value.items()}
+    return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + "\\${", value) if isinstance(value, str) else value
+
+
+def settings_of_shards(source: str) -> dict[str, Any]:
+    """What the graphs of a source ``shards:DIR`` were made with, by key of the configuration; else nothing.
+
+    All graphs count, unless somebody says another number.
+    """
+    kind, _, folder = source.partition(":")
+    for split in ("train", "test", "val"):
+        manifest = Path(folder) / split / "manifest.json"
+        if kind == "shards" and manifest.is_file():
+            try:
+                return {
+                    "data.pairs.train": None,
+                    "data.pairs.test": None,
+                    **json.loads(manifest.read_text())["settings"],
+                }
+            except (OSError, ValueError, KeyError, TypeError):
+                return {}  # Whoever reads the shards names the file.
+    return {}
+
+
 def to_yaml(config: Config) -> str:
     """The whole configuration as YAML."""
-    return OmegaConf.to_yaml(OmegaConf.structured(config))
+    return OmegaConf.to_yaml(OmegaConf.create(literal(asdict(config))))
 
 
 def differences(a: Config, b: Config) -> list[str]:
     """Dotted keys in which two configurations differ, with both values."""
+    left, right = flat(a), flat(b)
+    return [f"{key} ({left[key]!r} and {right[key]!r})" for key in left if left[key] != right[key]]
 
-    def flat(node: object, prefix: str = "") -> dict[str, object]:
+
+def flat(config: Config) -> dict[str, object]:
+    """Every value by its dotted key."""
+
+    def entries(node: object, prefix: str = "") -> dict[str, object]:
         if not isinstance(node, dict):
             return {prefix: node}
-        return {k: v for key, value in node.items() for k, v in flat(value, f"{prefix}.{key}".lstrip(".")).items()}
+        return {k: v for key, value in node.items() for k, v in entries(value, f"{prefix}.{key}".lstrip(".")).items()}
 
-    left, right = (flat(OmegaConf.to_container(OmegaConf.structured(config))) for config in (a, b))
-    return [f"{key} ({left[key]!r} and {right[key]!r})" for key in left if left[key] != right[key]]
+    return entries(asdict(config))

@@ -19,6 +19,10 @@ class DataError(GSHNError, ValueError):
     """An image, panoptic map, caption file or cached graph cannot be used."""
 
 
+class MissingError(DataError):
+    """A file, folder or split of a data set is not there."""
+
+
 class CheckpointError(GSHNError, ValueError):
     """A checkpoint folder is missing a file, or does not fit the model."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from gshn.cli import CommandParser, run_command
 from gshn.config import TASKS, load_config
 from gshn.errors import CheckpointError, ConfigError
-from gshn.files import write_atomically
+from gshn.files import check_destination, write_atomically
 
 
 def main() -> None:
@@ -39,6 +39,9 @@ def main() -> None:
         parser.error("--rerank needs --task retrieval and a K of at least 1")
     if arguments.precision == "fixed" and arguments.encoder != "lava":
         parser.error("--precision fixed needs --encoder lava")
+
+    if arguments.json is not None:
+        check_destination(arguments.json)
 
     import torch
 

@@ -9,7 +9,7 @@ from typing import Any
 from gshn.cli import CommandParser, run_command
 from gshn.config import SEGMENTERS, load_config
 from gshn.errors import ConfigError
-from gshn.files import write_atomically
+from gshn.files import check_destination, write_atomically
 
 
 def main() -> None:
@@ -20,7 +20,11 @@ def main() -> None:
     parser.add_argument("--index", type=int, help="an image of data.pairs, counted from 0, in place of a file")
     parser.add_argument("--split", default="test", help="of --index (default %(default)s)")
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder that gshn.train wrote")
-    parser.add_argument("--segmenter", choices=SEGMENTERS, help="of a file superpixels, else the checkpoint's")
+    parser.add_argument(
+        "--segmenter",
+        choices=SEGMENTERS,
+        help="default: the checkpoint's; of a file superpixels, where that is ground-truth",
+    )
     parser.add_argument("--weights", help="of a learned segmenter: a folder, or a name on the hub")
     parser.add_argument("--out", type=Path, required=True, metavar="PNG", help="the picture")
     arguments = parser.parse_args()
@@ -30,6 +34,8 @@ def main() -> None:
         parser.error("an image file needs --caption")
     if arguments.index is not None and arguments.index < 0:
         parser.error("--index must be at least 0")
+
+    check_destination(arguments.out, [arguments.image])
 
     import torch
 
@@ -41,7 +47,9 @@ def main() -> None:
 
     model = GSHN.from_pretrained(arguments.checkpoint)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    segmenter = arguments.segmenter or ("superpixels" if arguments.image is not None else None)
+    segmenter = arguments.segmenter
+    if segmenter is None and arguments.image is not None and model.config.data.pairs.segmenter == "ground-truth":
+        segmenter = "superpixels"  # A file has no annotation.
     chosen = [f"data.pairs.segmenter={segmenter}"] if segmenter else []
     chosen += [f"data.pairs.weights={arguments.weights}"] if arguments.weights else []
     config = load_config(arguments.checkpoint / "config.yaml", chosen)

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 from gshn.cli import CommandParser, run_command
-from gshn.config import SEGMENTERS, load_config
-from gshn.errors import ConfigError
+from gshn.config import SEGMENTERS, flat, load_config
+from gshn.errors import ConfigError, DataError, GSHNWarning, MissingError
+from gshn.files import make_folder
 
 SPLITS = ("train", "val", "test")
+
+SETTINGS = (
+    "data.pairs.image_size",
+    "data.pairs.segmenter",
+    "data.pairs.weights",
+    "graph.backbone",
+    "graph.neighbours",
+    "graph.max_segments",
+    "graph.regions",
+    "graph.patches",
+)
+"""Keys of the configuration that shape the graphs. Shards tell them, and a run from shards has them from there."""
 
 LAUNCHERS = {
     "torchrun or accelerate": ("RANK", "WORLD_SIZE"),
@@ -50,7 +64,7 @@ def main() -> None:
     parser.add_argument("--segmenter", choices=SEGMENTERS, required=True)
     parser.add_argument("--weights", help="of a learned segmenter: a folder, or a name on the hub")
     parser.add_argument("--out", type=Path, required=True, help="folder of the shards, with a folder for each split")
-    parser.add_argument("--split", nargs="+", choices=SPLITS, default=list(SPLITS), help="default: all three")
+    parser.add_argument("--split", nargs="+", choices=SPLITS, help="default: those that are there")
     parser.add_argument("--image-size", type=int, default=224, help="longer side of photographs, pixels (default 224)")
     parser.add_argument("--limit", type=int, help="images of each split, the first; needed for shapescenes")
     parser.add_argument("--shard-size", type=int, default=1000, help="images per shard (default 1000)")
@@ -79,9 +93,16 @@ def main() -> None:
     from gshn.graphs.shards.write import Recipe, write_shards
     from gshn.training.corpora import Corpora
 
-    corpora = Corpora(config)
-    for split in arguments.split:
-        images = corpora.images(split, arguments.limit)
+    make_folder(arguments.out)
+    corpora, values = Corpora(config), flat(config)
+    missing: dict[str, MissingError] = {}
+    for split in arguments.split or SPLITS:
+        try:
+            images = corpora.images(split, arguments.limit)
+        except MissingError as error:
+            missing[split] = error
+            continue
+        texts = Texts(images)
         recipe = Recipe(images, corpora.segmenter_of(images), corpora.backbone, corpora.graph_parameters)
         folder = arguments.out / split
         begun = time.monotonic()
@@ -92,17 +113,25 @@ def main() -> None:
             arguments.shard_size,
             rank,
             world_size,
-            annotate=Texts(images),
+            annotate=texts,
+            told={"settings": {key: values[key] for key in SETTINGS}},
         )
         seconds = time.monotonic() - begun
-        if missing := missing_shards(folder):
-            print(f"{folder}: this process is done after {seconds:.0f} s, {len(missing)} shards of others are not")
+        if others := missing_shards(folder):
+            print(f"{folder}: this process is done after {seconds:.0f} s, {len(others)} shards of others are not")
             continue
         index = write_index(folder)
         counts = f"{len(index)} graphs in {len(index.graphs)} shards, of {len(images)} images"
         print(f"{folder}: {counts}, {len(index.broken)} left out ({seconds:.0f} s)")
         for entry in index.broken:
             print(f"  left out: {entry['reason']}")
+    reasons = "; ".join(f"{split}: {error}" for split, error in missing.items())
+    if arguments.split and missing:
+        raise DataError(f"{len(missing)} of {len(arguments.split)} splits could not be made: {reasons}")
+    if len(missing) == len(SPLITS):
+        raise missing[SPLITS[0]]
+    if missing:
+        warnings.warn(f"{arguments.data} has no {' and no '.join(missing)} ({reasons})", GSHNWarning, stacklevel=1)
 
 
 if __name__ == "__main__":

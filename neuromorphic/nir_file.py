@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import os
-import tempfile
+import io
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields
 from importlib.metadata import version
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gshn.errors import GSHNError
-from gshn.files import check_destination, make_folder
+from gshn.files import check_destination, write_atomically
 from neuromorphic.arguments import check_path as as_path
 from neuromorphic.arguments import check_type, not_finite
 from neuromorphic.errors import NIRFileError, UnsupportedGraphError
@@ -48,7 +47,7 @@ def write_nir(path: Path, graph: nir.NIRGraph) -> None:
 
     Raises:
         ArgumentError: the path or the graph is of the wrong type.
-        GSHNError: the folder cannot be written to, or the graph has what a NIR file cannot hold.
+        GSHNError: the folder cannot be written to, the disk is full, or the graph has what a NIR file cannot hold.
     """
     path = as_path("path", path)
     check_destination(path)
@@ -59,22 +58,16 @@ def write_nir(path: Path, graph: nir.NIRGraph) -> None:
         raise
     except Exception as error:  # Whatever the values' own copying raises.
         raise UnsupportedGraphError(f"the graph holds what cannot be written ({reason(error)}); remove it") from error
-    make_folder(path.parent)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(descriptor)
+    buffer = io.BytesIO()
     try:
-        try:
-            nir.write(temporary, Content(content))
-            with h5py.File(temporary, "r+") as file:
-                add_later_fields(file["node"], graph)
-        except (GSHNError, OSError):
-            raise
-        except Exception as error:  # What nir and h5py do not take.
-            raise UnsupportedGraphError(f"the graph cannot be written ({reason(error)})") from error
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+        nir.write(buffer, Content(content))
+        with h5py.File(buffer, "r+") as file:
+            add_later_fields(file["node"], graph)
+    except GSHNError:
+        raise
+    except Exception as error:  # What nir and h5py do not take.
+        raise UnsupportedGraphError(f"the graph cannot be written ({reason(error)})") from error
+    write_atomically(path, buffer.getvalue())
 
 
 def add_later_fields(group: h5py.Group, node: nir.NIRNode) -> None:

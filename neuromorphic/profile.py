@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from gshn.cli import CommandParser, run_command, whole
-from gshn.files import check_destination, write_atomically
+from gshn.files import Lock, check_destination, make_folder, write_atomically
 from neuromorphic.lava.compat import require_lava
 
 
@@ -49,8 +49,9 @@ def main() -> None:
     measured = {} if arguments.no_measure else measure_model(own.model, Meter())
     report = report_of(own, models, measured, arguments.backend, arguments.precision, others)
     page = html(report)
-    write_atomically(arguments.out / "report.json", json.dumps(report, indent=2) + "\n")
-    write_atomically(arguments.out / "report.html", page)
+    with Lock(make_folder(arguments.out) / ".lock", str(arguments.out)):  # The two are of one run.
+        write_atomically(arguments.out / "report.json", json.dumps(report, indent=2) + "\n")
+        write_atomically(arguments.out / "report.html", page)
     print_summary(report, str(arguments.checkpoint))
     print(f"{arguments.out / 'report.html'}")
 

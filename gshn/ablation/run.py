@@ -60,7 +60,7 @@ def configuration(cell: Cell, overrides: Sequence[str], cache: str, quick: bool)
 
 
 def build_graphs(configs: Iterable[Config], part: str) -> None:
-    """Fill the graph cache: it has one writer, and cells run side by side."""
+    """Fill the graph cache before the cells run side by side: they would wait for each other."""
     from gshn.training.corpora import Corpora
 
     done = set()
@@ -105,6 +105,7 @@ def run_cell(cell: Cell, part: str, overrides: Sequence[str], cache: str, quick:
                 rows.append(Row(variant=cell.variant.name, task=task, split=split, seed=cell.seed, metric=metric,
                                 value=round(value, 6), seconds=seconds))  # fmt: skip
     write_atomically(cell.rows(part), json.dumps(rows, indent=1) + "\n")
+    trainer.close()
     return rows
 
 

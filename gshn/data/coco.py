@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,11 @@ class CocoCaptions(CaptionedFiles):
                 )
         height, width = sample.image.shape[:2]
         return ImageSample(sample.name, sample.image, resize(segments, height, width))
+
+    def files(self, index: int) -> Sequence[Path]:
+        """The image and, where it is annotated, its segments."""
+        entry = self._panoptic.get(self.paths[index].stem)
+        return (*super().files(index), *([] if entry is None else [self._panoptic_folder / entry["file"]]))
 
     @property
     def key(self) -> str:

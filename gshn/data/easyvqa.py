@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import easy_vqa
@@ -9,7 +10,7 @@ import easy_vqa
 from gshn.data.files import read_image
 from gshn.data.images import ImageSample
 from gshn.data.texts import Question
-from gshn.errors import ConfigError, DataError
+from gshn.errors import ConfigError, DataError, MissingError
 from gshn.segments.panoptic import Category
 
 _READERS = {
@@ -35,11 +36,12 @@ class EasyVQA:
             limit: Keep this many images, the first, and their questions.
 
         Raises:
-            ConfigError: no such split, or the limit is not positive.
+            MissingError: no such split.
+            ConfigError: the limit is not positive.
             DataError: the package's files are incomplete.
         """
         if split not in _READERS:
-            raise ConfigError(f"easy-VQA has no split '{split}'; choose one of {', '.join(_READERS)}")
+            raise MissingError(f"easy-VQA has no split '{split}'; choose one of {', '.join(_READERS)}")
         if limit is not None and limit < 1:
             raise ConfigError(f"easy-VQA's limit is {limit}: must be at least 1")
         read_paths, read_questions = _READERS[split]
@@ -72,6 +74,10 @@ class EasyVQA:
         """
         path = self._paths[index]
         return ImageSample(str(path), read_image(path))
+
+    def files(self, index: int) -> Sequence[Path]:
+        """See :class:`gshn.data.images.ImageCollection`."""
+        return (self._paths[index],)
 
     @staticmethod
     def answers() -> list[str]:

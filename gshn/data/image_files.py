@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from gshn.data.files import read_image
 from gshn.data.images import ImageSample
-from gshn.errors import ConfigError, DataError
+from gshn.errors import ConfigError, DataError, MissingError
 from gshn.segments.panoptic import Category
 
 logger = logging.getLogger(__name__)
@@ -34,9 +34,9 @@ class Source:
     name: str
     site: str
 
-    def missing(self, what: Path | str, archive: str) -> DataError:
+    def missing(self, what: Path | str, archive: str) -> MissingError:
         """The error of a file or folder that is not there."""
-        return DataError(f"{what} is missing; {self.name} has it in {archive}, from {self.site}")
+        return MissingError(f"{what} is missing; {self.name} has it in {archive}, from {self.site}")
 
 
 class ImageFiles:
@@ -68,12 +68,16 @@ class ImageFiles:
         path = self.paths[index]
         return ImageSample(str(path), read_image(path, self.image_size))
 
+    def files(self, index: int) -> Sequence[Path]:
+        """See :class:`gshn.data.images.ImageCollection`."""
+        return (self.paths[index],)
+
     @property
     def key(self) -> str:
-        """Name, size, and a digest of the files' names and lengths."""
+        """Name, size, and a digest of the files' names; what is in them is compared shard by shard."""
         digest = hashlib.blake2b(digest_size=16)
         for path in self.paths:
-            digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+            digest.update(f"{path.name}\n".encode())
         return f"{self.name} size={self.image_size} files={digest.hexdigest()}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -37,10 +38,14 @@ class ImageCollection(Protocol):
 
     @property
     def key(self) -> str:
-        """Everything that shapes images and annotation, as a string: part of the graph cache's key."""
+        """What shapes images and annotation, their files' content apart, as a string: part of the graph cache's key."""
         ...
 
     def __len__(self) -> int: ...
+
+    def files(self, index: int) -> Sequence[Path]:
+        """Files that image ``index`` and its annotation are read from; none where it is drawn."""
+        ...
 
     def __getitem__(self, index: int) -> ImageSample:
         """Read or draw image ``index``.

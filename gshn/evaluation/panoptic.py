@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from gshn.data.images import ImageCollection
 from gshn.errors import DataError
+from gshn.files import writing
 from gshn.segments.panoptic import (
     Category,
     PanopticSegments,
@@ -91,10 +92,11 @@ def _evaluate(
     true: Sequence[PanopticSegments], found: Sequence[PanopticSegments], categories: Sequence[Category]
 ) -> dict[str, PanopticQuality]:
     with tempfile.TemporaryDirectory() as folder:
-        files = [
-            write_coco_panoptic(Path(folder) / name, part, categories)
-            for name, part in (("true", true), ("found", found))
-        ]
+        with writing(Path(folder), "make room, or let TMPDIR name another place"):
+            files = [
+                write_coco_panoptic(Path(folder) / name, part, categories)
+                for name, part in (("true", true), ("found", found))
+            ]
         evaluation = PanopticEval(*map(str, files))
         evaluation.evaluate()
         results = evaluation.results()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from gshn.evaluation.panoptic import PanopticQuality
 from gshn.evaluation.retrieval import KS
@@ -24,7 +25,7 @@ CAPTIONS = {
 def print_figures(figures: Mapping[str, float | str], title: str) -> None:
     """Print figures: retrieval with a row per caption, everything else with a row each."""
     console = Console()
-    console.print(f"[bold]{title}[/bold]", highlight=False)
+    console.print(Text(title, "bold"))  # Not as markup: a folder's name may have brackets.
     if "retrieval.t2i_r1" in figures:
         table = Table(title="retrieval, R@K, %", title_justify="left")
         table.add_column("caption", no_wrap=True)
@@ -44,7 +45,7 @@ def print_figures(figures: Mapping[str, float | str], title: str) -> None:
     for key, value in figures.items():
         if not key.startswith("retrieval"):
             table.add_row(
-                key, f"{100 * float(value):.2f} %" if key.endswith((".accuracy", ".consistency")) else str(value)
+                key, f"{100 * float(value):.2f} %" if key.endswith((".accuracy", ".consistency")) else Text(str(value))
             )
     console.print(table)
 

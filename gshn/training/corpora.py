@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from gshn.config import SCENES, Config, PairData, TaskData
+from gshn.config import SCENES, Config, PairData, TaskData, flat
 from gshn.data.easyvqa import EasyVQA
 from gshn.data.images import ImageCollection, ImageSample
 from gshn.data.shapescenes import ShapeScenes
@@ -22,12 +22,12 @@ from gshn.data.sources import open_source
 from gshn.data.tasks import TASKS, Example, Task
 from gshn.data.vqa2 import answer_vocabulary
 from gshn.encoders.text import build_tokenizer
-from gshn.errors import ConfigError
+from gshn.errors import ConfigError, DataError
 from gshn.graphs.backbones import Backbone, EfficientNetLite0, SmallConvNet
 from gshn.graphs.build import build_graphs
 from gshn.graphs.dataset import GraphDataset
 from gshn.graphs.scene_graph import GraphParameters, SceneGraph, segments_to_graph
-from gshn.graphs.shards.index import load_all, load_or_build, read_index
+from gshn.graphs.shards.index import Index, load_all, load_or_build, read_index
 from gshn.graphs.shards.stream import ShardStream
 from gshn.graphs.shards.write import Recipe
 from gshn.model import GSHN, Vocabulary
@@ -68,9 +68,7 @@ class Corpora:
         """Training images with captions."""
         if self._shards is None:
             return self._pairs("train", self.config.data.pairs.train)
-        if (show := self.config.data.show) != "both":
-            raise ConfigError(f"config key 'data.show' is {show!r}: shards are read as they are, with data.show=both")
-        index = read_index(self._shards / "train")
+        index = self._index("train")
         return StreamedPairs(ShardStream(index), self._positions(index.categories))
 
     @cached_property
@@ -86,11 +84,24 @@ class Corpora:
         """
         if self._shards is None:
             return self._pairs(split, self.config.data.pairs.test)
-        index = read_index(self._shards / split)
+        index = self._index(split)
         graphs, stored = load_all(index)
         captions, names = ([annotation[key] for annotation in stored] for key in ("captions", "name"))
         graphs = graphs.with_categories(self._positions(index.categories))
-        return PairCorpus(graphs, captions, names, self._are_scenes)
+        return PairCorpus(graphs, captions, names, self._are_scenes(split))
+
+    def check_test(self) -> None:
+        """Check that what a run is evaluated on is there, at its start and not at its end.
+
+        Raises:
+            GSHNError: it is not.
+        """
+        if self._shards is not None:
+            self._index("test")
+        else:
+            self._captioned("test", self.config.data.pairs.test)
+        for task in map(TASKS.__getitem__, self.config.finetune.tasks):
+            self._with_texts(task, "test", self._task_data(task).test)
 
     @cache  # noqa: B019 (corpora live as long as the run)
     def texts(self, task: str) -> TaskCorpus:
@@ -121,12 +132,11 @@ class Corpora:
     @cached_property
     def caption_weights(self) -> list[float] | None:
         """How often each caption of an image is trained on; None where all count alike."""
-        return self.config.data.pairs.caption_weights if self._are_scenes else None
+        return self.config.data.pairs.caption_weights if self._are_scenes("train") else None
 
-    @cached_property
-    def _are_scenes(self) -> bool:
+    def _are_scenes(self, split: str) -> bool:
         if self._shards is not None:
-            return str(read_index(self._shards / "train").manifest["collection"]).startswith("shapescenes")
+            return str(self._index(split).manifest["collection"]).startswith("shapescenes")
         return self.config.data.pairs.source in SCENES
 
     def training_texts(self) -> Iterator[str]:
@@ -186,10 +196,42 @@ class Corpora:
         kind, _, folder = self.config.data.pairs.source.partition(":")
         return Path(folder) if kind == "shards" else None
 
+    @cache  # noqa: B019
+    def _index(self, split: str) -> Index:
+        """A split of the shards that ``data.pairs.source`` names.
+
+        Raises:
+            DataError: there is none, or it has no captions.
+            ConfigError: its graphs are others than the configuration says.
+        """
+        assert self._shards is not None
+        data = self.config.data
+        if data.show != "both":
+            raise ConfigError(
+                f"config key 'data.show' is {data.show!r}: shards are read as they are, with data.show=both"
+            )
+        if not (self._shards / split).is_dir():
+            raise DataError(f"{self._shards} has no split '{split}'; make it with gshn.preprocess --split {split}")
+        index = read_index(self._shards / split, data.pairs.train if split == "train" else data.pairs.test)
+        values = flat(self.config)
+        for key, value in index.manifest.get("settings", {}).items():
+            if (own := values.get(key)) != value:
+                raise ConfigError(
+                    f"config key '{key}' is {own!r}: the graphs in {index.folder} were made with {value!r}; "
+                    "say so, leave it to them, or name other shards"
+                )
+        first = next((stored for name in index.graphs for stored in index.read(name)), None)
+        if first is None:
+            raise DataError(f"{index.folder} holds no graphs; run gshn.preprocess on other images")
+        if "captions" not in first.annotation:
+            held = ", ".join(sorted(first.annotation.keys() - {"index", "name", "content"})) or "no texts"
+            raise DataError(f"{index.folder} holds {held}, where data.pairs.source needs captions; name other shards")
+        return index
+
     @cached_property
     def _pair_categories(self) -> Sequence[Category]:
         if self._shards is not None:
-            return read_index(self._shards / "train").categories
+            return self._index("train").categories
         return self._pair_segmenter.categories
 
     @cached_property
@@ -207,22 +249,39 @@ class Corpora:
         return make_segmenter(data.segmenter, data.weights, categories)
 
     def _pairs(self, split: str, count: int | None) -> PairCorpus:
-        images = self.images(split, count)
-        if not hasattr(images, "captions"):
-            raise ConfigError(f"data.pairs.source is {self.config.data.pairs.source}, which has no captions")
+        images = self._captioned(split, count)
         graphs, stored = self._graphs(images, self._pair_segmenter, f"{split} images")
         show = self.config.data.show
         captions = [["" if show == "images" else c for c in images.captions[own["index"]]] for own in stored]
         graphs = graphs.repeating(0) if show == "texts" else graphs
-        return PairCorpus(graphs, captions, [annotation["name"] for annotation in stored], self._are_scenes)
+        return PairCorpus(graphs, captions, [annotation["name"] for annotation in stored], self._are_scenes(split))
 
-    def _texts(self, task: Task, split: str, limit: int | None) -> TaskCorpus:
+    def _captioned(self, split: str, count: int | None) -> Any:
+        images = self.images(split, count)
+        if not hasattr(images, "captions"):
+            raise ConfigError(f"data.pairs.source is {self.config.data.pairs.source}, which has no captions")
+        return images
+
+    def _with_texts(self, task: Task, split: str, limit: int | None) -> Any:
         data = self._task_data(task)
         images = self._open(data, split, limit)
         if not hasattr(images, task.texts):
             raise ConfigError(
                 f"data.{task.texts}.source is {data.source}, which has no {task.texts}; use {task.example}"
             )
+        if not getattr(images, task.texts):
+            raise self._no_texts(task, split, len(images))
+        return images
+
+    def _no_texts(self, task: Task, split: str, images: int) -> ConfigError:
+        more = f"raise data.{task.texts}.{'train' if split == 'train' else 'test'}"
+        return ConfigError(
+            f"the {images} {split} images of {self._task_data(task).source} have no {task.texts}; {more}"
+        )
+
+    def _texts(self, task: Task, split: str, limit: int | None) -> TaskCorpus:
+        data = self._task_data(task)
+        images = self._with_texts(task, split, limit)
         graphs, stored = self._graphs(images, self._segmenter_for(data), f"{split} images of {task.name}")
         position = {annotation["index"]: place for place, annotation in enumerate(stored)}
         show = self.config.data.show
@@ -237,8 +296,7 @@ class Corpora:
             if all(index in position for index in text.image_indices)
         ]
         if not examples:
-            more = f"raise data.{task.texts}.{'train' if split == 'train' else 'test'}"
-            raise ConfigError(f"the {len(graphs)} {split} images of {data.source} have no {task.texts}; {more}")
+            raise self._no_texts(task, split, len(graphs))
         return TaskCorpus(task, graphs, examples)
 
     @property

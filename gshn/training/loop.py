@@ -22,7 +22,7 @@ from gshn.encoders.quantized import slayer_rounding
 from gshn.errors import CheckpointError, ConfigError, GSHNWarning, TrainingError
 from gshn.evaluation.answers import evaluate_task
 from gshn.evaluation.retrieval import evaluate_retrieval
-from gshn.files import make_folder, write_atomically
+from gshn.files import Lock, make_folder, write_atomically, writing
 from gshn.inference import SpikeCount
 from gshn.model import GSHN
 from gshn.training.batches import (
@@ -86,8 +86,12 @@ class MetricsLog:
         write_atomically(path, "".join(kept))
 
     def write(self, row: dict[str, float | int | str]) -> None:
-        """Append a line."""
-        with self.path.open("a") as file:
+        """Append a line.
+
+        Raises:
+            GSHNError: the disk is full.
+        """
+        with writing(self.path, "make room and go on with --resume"), self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
 
@@ -103,18 +107,21 @@ class Trainer:
             resume: Whether to go on from the folder's last checkpoint, if there is one.
 
         Raises:
-            GSHNError: the folder is not writable, holds another run, or an input cannot be used.
+            GSHNError: the folder is not writable, holds another run, or is another process's; an input cannot be used.
         """
         begun = time.monotonic()
         if config.model.spiking.enabled and config.model.spiking.quantize:
             slayer_rounding()  # Now: the first training step comes minutes later.
         self.config, self.out = config, make_folder(out)
-        state = self._check_folder(resume)
         self.accelerator = Accelerator(
             mixed_precision="bf16" if torch.cuda.is_available() else "no",
             dataloader_config=DataLoaderConfiguration(split_batches=True),
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
+        self.lock: Lock | None = None
+        if self.accelerator.is_main_process:
+            self.lock = Lock(self.out / ".lock", str(self.out), "wait for it to end, or choose another --out")
+        state = self._check_folder(resume)
         # Adding up gradients of indexed rows is otherwise left to whichever thread comes first, and a resumed run would
         # not end in the same weights. On a GPU it would cost speed, and cuBLAS needs a setting before it starts.
         torch.use_deterministic_algorithms(self.accelerator.device.type == "cpu")
@@ -127,9 +134,10 @@ class Trainer:
                     f"config key '{key}' is {size}: "
                     f"must be a multiple of the number of processes ({self.accelerator.num_processes})"
                 )
-        write_atomically(self.out / "config.yaml", to_yaml(config))
-        with self.accelerator.main_process_first():
-            self.corpora = Corpora(config)
+        self.corpora = Corpora(config)
+        self.corpora.check_test()
+        if self.accelerator.is_main_process:
+            write_atomically(self.out / "config.yaml", to_yaml(config))
         torch.manual_seed(config.seed)
         self.model: GSHN = build_model(config, self.corpora)
         self.progress = Progress("pretrain", 0, 0.0)
@@ -140,7 +148,8 @@ class Trainer:
             self.optimizer_state = tensors
         self.clock_start = begun - self.progress.seconds
         self.objective = self.accelerator.prepare(Objective(self.model, config.objectives))
-        self.log = MetricsLog(self.out / "metrics.jsonl", self.progress if state else None)
+        if self.accelerator.is_main_process:
+            self.log = MetricsLog(self.out / "metrics.jsonl", self.progress if state else None)
 
     def _check_folder(self, resume: bool) -> tuple[Progress, dict[str, Tensor]] | None:
         previous = self.out / "config.yaml"
@@ -274,7 +283,11 @@ class Trainer:
                 )
 
     def train(self) -> None:
-        """Train all stages from where the run stands, and write the model."""
+        """Train all stages from where the run stands, and write the model.
+
+        Raises:
+            GSHNError: a loss is not finite, or the disk is full.
+        """
         for stage in STAGES:
             if STAGES.index(stage) < STAGES.index(self.progress.stage):
                 continue
@@ -288,17 +301,29 @@ class Trainer:
             self.model.save_pretrained(self.out)
 
     def run(self) -> dict[str, float | str]:
-        """Train all stages, evaluate, and write model and figures; returns the figures."""
-        self.train()
+        """Train all stages, evaluate, and write model and figures; returns the figures.
+
+        Raises:
+            GSHNError: a loss is not finite, test data cannot be used, or the disk is full.
+        """
         figures: dict[str, float | str] = {}
-        if self.accelerator.is_main_process:
-            figures |= evaluate(self.model, self.corpora)
-            figures["seconds"] = round(self.seconds(), 1)
-            figures["device"] = describe(self.accelerator.device)
-            write_atomically(self.out / "metrics.json", json.dumps(figures, indent=2) + "\n")
-        self.accelerator.wait_for_everyone()
-        self.accelerator.end_training()
+        try:
+            self.train()
+            if self.accelerator.is_main_process:
+                figures |= evaluate(self.model, self.corpora)
+                figures["seconds"] = round(self.seconds(), 1)
+                figures["device"] = describe(self.accelerator.device)
+                write_atomically(self.out / "metrics.json", json.dumps(figures, indent=2) + "\n")
+            self.accelerator.wait_for_everyone()
+            self.accelerator.end_training()
+        finally:
+            self.close()
         return figures
+
+    def close(self) -> None:
+        """Let another process write into the folder."""
+        if self.lock is not None:
+            self.lock.release()
 
 
 def evaluate(model: GSHN, corpora: Corpora) -> dict[str, float | str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import (
@@ -24,7 +26,7 @@ from gshn.config import SegmenterFit
 from gshn.data.images import ImageCollection
 from gshn.data.shapescenes import CATEGORIES, ShapeScenes
 from gshn.errors import ConfigError, TrainingError
-from gshn.files import make_folder
+from gshn.files import Lock, make_folder, writing
 from gshn.segments.panoptic import PanopticSegments
 from gshn.segments.universal import quiet_transformers
 from gshn.training.batches import generator
@@ -162,10 +164,16 @@ def fit_segmenter(settings: SegmenterFit, out: Path, resume: bool) -> None:
         resume: Whether to go on from the folder's training state, if there is one.
 
     Raises:
-        GSHNError: the folder cannot be written, or holds a segmenter already; a loss is not finite.
+        GSHNError: the folder cannot be written, is another process's, or holds a segmenter already; a loss is not
+            finite.
     """
-    begun = time.monotonic()
     make_folder(out)
+    with Lock(out / ".lock", str(out), "wait for it to end, or choose another --out"):
+        _fit(settings, out, resume)
+
+
+def _fit(settings: SegmenterFit, out: Path, resume: bool) -> None:
+    begun = time.monotonic()
     finished = (out / "model.safetensors").is_file()
     if not resume and (finished or (out / FILE).is_file()):
         raise ConfigError(f"{out} holds a segmenter already; add --resume to go on with it, or choose another --out")
@@ -209,9 +217,20 @@ def fit_segmenter(settings: SegmenterFit, out: Path, resume: bool) -> None:
                 done = step + 1
                 if done % settings.checkpoint_every == 0 or done == settings.steps:
                     save_state(out, model, optimizer, Progress("segmenter", done, time.monotonic() - begun))
-    image_processor(settings.image_size).save_pretrained(out)
-    model.network.save_pretrained(out)
+    _save(model.network, settings, out)
     (out / FILE).unlink()
+
+
+def _save(network: Mask2FormerForUniversalSegmentation, settings: SegmenterFit, out: Path) -> None:
+    """Write a network with its image processor, ``model.safetensors`` last: with it, a segmenter is whole."""
+    with writing(out, "make room and go on with --resume"), tempfile.TemporaryDirectory(dir=out) as folder:
+        image_processor(settings.image_size).save_pretrained(folder)
+        try:
+            network.save_pretrained(folder)
+        except SafetensorError as error:  # what a full disk is for safetensors
+            raise OSError(None, str(error)) from None
+        for path in sorted(Path(folder).iterdir(), key=lambda path: path.suffix == ".safetensors"):
+            path.replace(out / path.name)
 
 
 def image_processor(image_size: int) -> Mask2FormerImageProcessorPil:

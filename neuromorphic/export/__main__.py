@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gshn.cli import CommandParser, run_command, whole
-from gshn.files import check_destination
+from gshn.files import Lock, check_destination, make_folder
 from neuromorphic.lava.compat import require_lava, require_lava_dl
 
 
@@ -58,17 +58,21 @@ def main() -> None:
     name, first = next(iter(images.items()))
     encoder = model.encoder.spiking
     assert encoder is not None
+    with Lock(make_folder(arguments.out) / ".lock", str(arguments.out)):
+        if arguments.to == "netx":
+            report = export_netx(encoder, name, first, arguments.out)
+        else:
+            export_nir(encoder, first, arguments.out)
+        if arguments.to == "lava":
+            report = export_lava(encoder, images, arguments.out, arguments.precision)
     if arguments.to == "netx":
-        report = export_netx(encoder, name, first, arguments.out)
         print(f"{arguments.out / 'encoder.net'}: the spiking path of {name}, {first.num_nodes} segments")
         for other, key in (("the integer simulator's", "simulator_agreement"), ("PyTorch's", "agreement")):
             print(f"output spikes by netx equal to {other}: {100 * report[key]:.4f} %")
         return
-    export_nir(encoder, first, arguments.out)
     nir_file = arguments.out / "encoder.nir"
     print(f"{nir_file}: the spiking path of {name}, {first.num_nodes} segments, {encoder.steps} steps")
     if arguments.to == "lava":
-        report = export_lava(encoder, images, arguments.out, arguments.precision)
         print_report(report, f"{arguments.out}: {len(images)} images on Lava, {arguments.precision}")
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from gshn.files import writing
 from neuromorphic.compiler.netx import NetxNetwork, netx_file
 from neuromorphic.compiler.quantize import Ints
 from neuromorphic.execution.spikes import Spikes
 from neuromorphic.lava.compat import import_netx, require_lava_dl
-from neuromorphic.lava.run import run_child
+from neuromorphic.lava.run import MEND, run_child
 
 RUN_FILE, NET_FILE, SPIKES_FILE = "netx.json", "encoder.net", "output.spikes.npy"
 """What a child's folder holds."""
@@ -38,11 +39,12 @@ def run_netx(network: NetxNetwork, messages: Ints, deadline: float = 600.0) -> t
     lag = len(network.layers)
     with tempfile.TemporaryDirectory(prefix="gshn-netx-") as name:
         folder = Path(name)
-        (folder / NET_FILE).write_bytes(netx_file(network))
-        np.save(folder / "messages.npy", np.pad(messages, ((0, lag), (0, 0))).T)
-        np.save(folder / SPIKES_FILE, np.zeros((len(messages), len(network.layers[-1].vth)), bool))
-        run = {"steps": len(messages) + lag, "delay": lag, "loading": network.loading()}
-        (folder / RUN_FILE).write_text(json.dumps(run))
+        with writing(folder, MEND):
+            (folder / NET_FILE).write_bytes(netx_file(network))
+            np.save(folder / "messages.npy", np.pad(messages, ((0, lag), (0, 0))).T)
+            np.save(folder / SPIKES_FILE, np.zeros((len(messages), len(network.layers[-1].vth)), bool))
+            run = {"steps": len(messages) + lag, "delay": lag, "loading": network.loading()}
+            (folder / RUN_FILE).write_text(json.dumps(run))
         run_child(folder, deadline, len(messages) + lag)
         return np.load(folder / SPIKES_FILE), json.loads((folder / "timings.json").read_text())
 

@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gshn.files import writing
 from neuromorphic.arguments import check_choice, check_names, check_seconds, check_type
 from neuromorphic.compiler.network import Network, Population, repeat
 from neuromorphic.compiler.quantize import FixedNetwork, FixedPopulation
@@ -35,6 +36,8 @@ from neuromorphic.lava.child import main
 main()
 """
 """With the parent's path, so that it is the parent's modules that the child imports, wherever it is started."""
+MEND = "make room, or let TMPDIR name another place"
+"""What to do about a run's folder, a temporary one, that cannot be written."""
 GRACE_SECONDS = 2.0
 """Time in which the child may end what it started by itself, before all of it is killed: then whoever adopts its
 processes has to reap them."""
@@ -108,7 +111,8 @@ def run_network(
                 keep[p.name]["potentials"] = f"{number}.potentials.npy"
             for key, file in keep[p.name].items():
                 integer = bool if key == "messages" and p.spikes else np.int32 if fixed else np.float64
-                np.save(folder / file, np.zeros((steps, p.size), integer))
+                with writing(folder / file, MEND):
+                    np.save(folder / file, np.zeros((steps, p.size), integer))
         plan = schedule(network)
         program = {
             "network": network,
@@ -119,7 +123,8 @@ def run_network(
             "stock": stock or target == "loihi2",
             "target": target,
         }
-        save(folder, program)
+        with writing(folder, MEND):
+            save(folder, program)
         saved = time.perf_counter()
         run_child(folder, deadline, steps + plan.longest)
         ended = time.perf_counter()

@@ -9,7 +9,8 @@ from gshn.ablation.grid import GRID, QUICK
 from gshn.ablation.report import Interval, difference, interval, markdown, picture, summary, tables, tabulate
 from gshn.ablation.run import Row, collect, read_rows
 from gshn.config import load_config
-from gshn.errors import ConfigError, DataError
+from gshn.errors import ConfigError, DataError, GSHNError
+from gshn.files import Lock
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -20,6 +21,15 @@ def row(variant: str, seed: int, value: float, task: str = "vqa", split: str = "
 
 ROWS = [row("hybrid", s, v) for s, v in enumerate([0.80, 0.70, 0.90])]
 ROWS += [row("gat", s, v) for s, v in enumerate([0.78, 0.69, 0.87, 0.10])] + [row("gat", 0, 0.5, metric="other")]
+
+
+def test_two_grids_cannot_run_in_one_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["gshn.ablate", "--out", str(tmp_path), "--quick"])
+    with (
+        Lock(tmp_path / ".lock", "it", "wait"),
+        pytest.raises(GSHNError, match=r"is being written by process .* choose another --out"),
+    ):
+        ablate.main()
 
 
 def test_interval_worked_by_hand() -> None:

@@ -1,8 +1,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
-from gshn.config import Config, differences, load_config, named_configs, to_yaml
+from gshn.config import Config, differences, literal, load_config, named_configs, to_yaml
 from gshn.errors import ConfigError
 
 
@@ -55,3 +58,42 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     unknown.write_text("model: {depth: 3}")
     with pytest.raises(ConfigError, match=r"model\.depth.*unknown\.yaml"):
         load_config(unknown)
+
+
+NAMES = [
+    "{a,b}",
+    "[x]",
+    "a #b",
+    "a: b",
+    "${x}",
+    "\\\\${x}",
+    "$",
+    "*",
+    "&a",
+    "!x",
+    "%",
+    "@",
+    "'q'",
+    '"q"',
+    "1e5",
+    "yes",
+    "a=b",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_text_on_the_command_line_is_taken_as_it_is(name, tmp_path):
+    config = load_config("default", [f"data.cache={name}", f"data.pairs.weights={name}", "model.r=2"])
+    assert config.data.cache == config.data.pairs.weights == name and config.model.r == 2
+    (tmp_path / "config.yaml").write_text(to_yaml(config))
+    assert load_config(tmp_path / "config.yaml") == config
+
+
+@given(st.text(st.sampled_from("\\\\${}a: '\"[]#"), max_size=12))
+def test_any_text_is_literal_for_omegaconf(text):
+    content = OmegaConf.to_yaml(OmegaConf.create(literal({"x": {"y": text}})))
+    assert OmegaConf.to_object(OmegaConf.create(content)) == {"x": {"y": text}}
+
+
+def test_null_is_no_text():
+    assert load_config("default", ["data.pairs.weights=null"]).data.pairs.weights is None

@@ -1,22 +1,76 @@
-import resource
-import signal
+import os
+import subprocess
+import sys
+import threading
 
 import pytest
+from disk import full_disk
 
-from gshn.errors import GSHNError
-from gshn.files import write_atomically
+from gshn import files
+from gshn.errors import GSHNError, GSHNWarning
+from gshn.files import Lock, write_atomically
 
 
 def test_a_full_disk_keeps_what_was_there(tmp_path):
     path = tmp_path / "file"
     write_atomically(path, "before")
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
-        with pytest.raises(GSHNError, match=r"file cannot be written \(File too large\); make room"):
-            write_atomically(path, b"x" * 2000)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-        signal.signal(signal.SIGXFSZ, handler)
+    with full_disk(1000), pytest.raises(GSHNError, match=r"file cannot be written \(File too large\); make room"):
+        write_atomically(path, b"x" * 2000)
     assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
+
+
+class TestLock:
+    @pytest.fixture
+    def path(self, tmp_path):
+        return tmp_path / ".lock"
+
+    def test_one_process_at_a_time_which_is_named(self, path):
+        with (
+            Lock(path, "the run", "wait"),
+            pytest.raises(GSHNError, match=rf"^the run is being written by process {os.getpid()} on .*; wait$"),
+        ):
+            Lock(path, "the run", "wait")
+        assert not path.exists()
+        Lock(path, "the run", "wait").release()
+
+    def test_it_ends_with_the_process_that_holds_it(self, path):
+        script = "import sys, time; from pathlib import Path; from gshn.files import Lock\n"
+        script += "held = Lock(Path(sys.argv[1]), 'it', 'wait'); print('held', flush=True); time.sleep(1000)"
+        process = subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(GSHNError, match=f"by process {process.pid} on"):
+            Lock(path, "it", "wait")
+        process.kill()
+        process.communicate()
+        with Lock(path, "it", "wait"):
+            assert path.read_text().startswith(f"process {os.getpid()} on")
+
+    def test_waiting(self, path, monkeypatch):
+        """Two wait for one: each gets it in turn, though the file of the one before is gone."""
+        told, waiting, order = [], threading.Semaphore(0), []
+        monkeypatch.setattr(files.warnings, "warn", lambda text, *_, **__: (told.append(text), waiting.release()))
+
+        def wait(name):
+            with Lock(path, "the cache"):
+                order.append(name)
+                with pytest.raises(GSHNError):
+                    Lock(path, "the cache", "no")
+
+        threads = [threading.Thread(target=wait, args=(name,)) for name in "ab"]
+        with Lock(path, "the cache"):
+            for thread in threads:
+                thread.start()
+                assert waiting.acquire(timeout=60)
+            assert order == []
+        for thread in threads:
+            thread.join()
+        assert sorted(order) == ["a", "b"] and not path.exists()
+        assert f"the cache is being written by process {os.getpid()} on" in told[0] and "waiting for it" in told[0]
+
+    def test_a_file_system_without_locks(self, path, monkeypatch):
+        def refuse(*_):
+            raise OSError(95, "Operation not supported")
+
+        monkeypatch.setattr(files.fcntl, "flock", refuse)
+        with pytest.warns(GSHNWarning, match=r"the run cannot be locked \(Operation not supported\)"):
+            Lock(path, "the run", "wait").release()

@@ -1,16 +1,20 @@
 """``python -m gshn.preprocess`` as a user runs it, and training from what it writes."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 
 import official
 import pytest
+import torch
 from helpers import STEPS, finish, kill_when, lines, start
 from safetensors.torch import load_file
 
 from gshn import preprocess
-from gshn.errors import ConfigError, DataError
+from gshn.data.coco import CocoCaptions
+from gshn.errors import ConfigError, DataError, GSHNWarning
 from gshn.graphs.shards.index import read_index
 from gshn.graphs.shards.stream import ShardStream
 
@@ -83,6 +87,133 @@ def test_what_cannot_be_run(run, tmp_path):
     ]:
         with pytest.raises(error, match=message):
             run(*arguments)
+
+
+@pytest.fixture
+def edited(run, tmp_path, caplog, monkeypatch):
+    """A tiny COCO that is preprocessed into two shards before and after an edit: captions, images made again, note."""
+    root = official.coco(tmp_path / "coco", count=5)
+    out = tmp_path / "shards"
+    command = ("--data", f"coco:{root}", "--segmenter", "ground-truth", "--split", "val", "--out", out)
+
+    def preprocess_after(edit):
+        run(*command, "--shard-size", 3)
+        built = []
+        original = CocoCaptions.__getitem__
+        monkeypatch.setattr(CocoCaptions, "__getitem__", lambda s, i: (built.append(i), original(s, i))[1])
+        edit(root)
+        caplog.clear()
+        run(*command, "--shard-size", 3)
+        stored = list(ShardStream(read_index(out / "val")))
+        return [graph.annotation["captions"][0] for graph in stored], built, caplog.text
+
+    return preprocess_after
+
+
+def test_edited_captions_are_noticed_and_graphs_kept(edited):
+    def edit(root):
+        path = root / "annotations/captions_val2017.json"
+        path.write_text(path.read_text().replace("A cat on grass, 4", "A dog on grass, 4"))
+
+    captions, built, note = edited(edit)
+    assert captions == [f"A {'dog' if i == 4 else 'cat'} on grass, {i}-0." for i in range(1, 6)]
+    assert built == []
+    assert "1 of 2 shards hold what has changed" in note and "00001.tar: texts are others" in note
+
+
+def test_edited_questions_are_noticed(run, tmp_path):
+    root = official.vqa2(tmp_path / "vqa")
+    command = ("--data", f"vqa2:{root}", "--segmenter", "superpixels", "--split", "train", "--out", tmp_path / "out")
+    run(*command)
+    path = root / "v2_OpenEnded_mscoco_train2014_questions.json"
+    path.write_text(path.read_text().replace("What is 1?", "Who is 1?"))
+    run(*command)
+    stored = list(ShardStream(read_index(tmp_path / "out/train")))
+    assert [question["text"] for question in stored[1].annotation["questions"]] == ["What is 0?", "Who is 1?"]
+
+
+@pytest.mark.parametrize("file", ["val2017/000000000004.jpg", "annotations/panoptic_val2017/000000000004.png"])
+def test_an_image_or_its_segments_edited_in_place_are_noticed(edited, file):
+    def edit(root):
+        content = bytearray((root / file).read_bytes())
+        content[-20] ^= 1  # of the same length
+        (root / file).write_bytes(content)
+
+    _, built, note = edited(edit)
+    assert set(built) == {3, 4}, "the shard of the file, and no other"
+    assert file in note and "1 of 2 shards" in note
+
+
+def test_files_that_were_copied_are_the_same(edited, tmp_path):
+    def edit(root):
+        for path in root.rglob("*.[jp][pn]g"):
+            os.utime(path, ns=(path.stat().st_mtime_ns + 10**9,) * 2)
+
+    _, built, note = edited(edit)
+    assert built == [] and note == ""
+
+
+def test_what_changed_while_a_shard_was_half_written(run, tmp_path):
+    """The partial shard of a killed run, with captions of before."""
+    root = official.coco(tmp_path / "coco", count=3)
+    command = ("--data", f"coco:{root}", "--segmenter", "ground-truth", "--split", "val", "--out", tmp_path / "out")
+    run(*command)
+    folder = tmp_path / "out/val"
+    (folder / "00000.tar").rename(folder / "00000.tar.partial")
+    path = root / "annotations/captions_val2017.json"
+    path.write_text(path.read_text().replace("cat", "dog"))
+    official.jpeg(root / "val2017/000000000002.jpg", seed=77)
+    run(*command)
+    stored = list(ShardStream(read_index(folder)))
+    assert [graph.annotation["captions"][0] for graph in stored] == [f"A dog on grass, {i}-0." for i in (1, 2, 3)]
+    fresh = (*command[:-1], tmp_path / "fresh")
+    run(*fresh)
+    for graph, expected in zip(stored, ShardStream(read_index(tmp_path / "fresh/val")), strict=True):
+        torch.testing.assert_close(graph.tensors, expected.tensors)
+
+
+def test_edited_categories_are_refused(run, tmp_path):
+    root = official.coco(tmp_path / "coco")
+    command = ("--data", f"coco:{root}", "--segmenter", "ground-truth", "--split", "val", "--out", tmp_path / "out")
+    run(*command)
+    path = root / "annotations/panoptic_val2017.json"
+    path.write_text(path.read_text().replace('"cat"', '"dog"'))
+    with pytest.raises(DataError, match=r"holds shards that differ in .*categories; choose another folder"):
+        run(*command)
+
+
+class TestSplitsThatAreNotThere:
+    """COCO's val2017 alone, with the annotations of both, as it comes."""
+
+    @pytest.fixture
+    def command(self, tmp_path):
+        root = official.coco(tmp_path / "coco", "train")
+        official.coco(root, "val")
+        shutil.rmtree(root / "train2017")
+        return ("--data", f"coco:{root}", "--segmenter", "superpixels", "--out", tmp_path / "shards")
+
+    def test_the_others_are_made(self, run, command, tmp_path, capsys):
+        with pytest.warns(GSHNWarning, match=r"has no train \(train: .*train2017/000000000001.jpg, like all 3 images"):
+            run(*command)
+        printed = capsys.readouterr().out
+        assert printed.count("3 graphs in 1 shards, of 3 images, 0 left out") == 2
+        assert sorted(path.name for path in (tmp_path / "shards").iterdir()) == ["test", "val"]
+
+    def test_one_that_was_asked_for_is_an_error_in_the_end(self, run, command, tmp_path):
+        with pytest.raises(DataError, match=r"1 of 2 splits could not be made: train: .*is missing"):
+            run(*command, "--split", "train", "val")
+        assert len(read_index(tmp_path / "shards" / "val")) == 3
+
+    def test_none_is_there(self, run, command, tmp_path):
+        shutil.rmtree(tmp_path / "coco" / "val2017")
+        with pytest.raises(DataError, match=r"train2017/000000000001.jpg, like all 3 images of .* is missing"):
+            run(*command)
+
+
+def test_easy_vqa_has_no_val(run, tmp_path):
+    with pytest.warns(GSHNWarning, match="has no val "):
+        run("--data", "easyvqa", "--segmenter", "superpixels", "--limit", "2", "--out", tmp_path)
+    assert len(read_index(tmp_path / "train")) == len(read_index(tmp_path / "test")) == 2
 
 
 def test_a_killed_run_goes_on_and_training_streams_the_shards(tmp_path):

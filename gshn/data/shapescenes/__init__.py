@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -107,6 +109,10 @@ class ShapeScenes:
 
     def __len__(self) -> int:
         return len(self.scenes)
+
+    def files(self, index: int) -> Sequence[Path]:
+        """None: a scene is drawn."""
+        return ()
 
     def __getitem__(self, index: int) -> ImageSample:
         """Draw scene ``index``."""

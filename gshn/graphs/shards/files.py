@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
@@ -18,8 +17,10 @@ import webdataset
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
+from webdataset.tariterators import group_by_keys, tar_file_expander
 
-from gshn.errors import DataError, GSHNError
+from gshn.errors import DataError
+from gshn.files import writing
 from gshn.graphs.dataset import EDGE_TENSORS, IMAGE_TENSORS, NODE_TENSORS, GraphDataset
 from gshn.graphs.scene_graph import SceneGraph
 
@@ -29,7 +30,7 @@ class StoredGraph:
     """One image of a shard.
 
     Attributes:
-        annotation: ``index``, ``name`` and the image's texts.
+        annotation: ``index``, ``name``, ``content`` (see :func:`content`) and the image's texts.
         tensors: The graph's attributes.
     """
 
@@ -44,12 +45,14 @@ def read_shard(path: Path) -> Iterator[StoredGraph]:
         DataError: the file is missing or broken.
     """
     try:
-        for sample in webdataset.WebDataset(
-            str(path), shardshuffle=False, empty_check=False, nodesplitter=None, workersplitter=None
-        ):
-            yield StoredGraph(json.loads(sample["json"]), load(sample["safetensors"]))
+        with path.open("rb") as file:
+            # Opened here: for webdataset a name is a pattern with braces, a pipe or an address.
+            for sample in group_by_keys(tar_file_expander([{"url": path.name, "stream": file}])):
+                yield StoredGraph(json.loads(sample["json"]), load(sample["safetensors"]))
     except (OSError, tarfile.TarError, SafetensorError, ValueError, KeyError) as error:
-        raise DataError(f"shard {path} is broken ({error}); delete it and run gshn.preprocess again") from None
+        # webdataset adds to an error what it is about: the file, as an object.
+        reason = error.strerror if isinstance(error, OSError) else str(error.args[0]).partition(" @ ")[0]
+        raise DataError(f"shard {path} is broken ({reason}); delete it and run gshn.preprocess again") from None
 
 
 def to_dataset(samples: Sequence[StoredGraph]) -> GraphDataset:
@@ -63,49 +66,83 @@ def to_dataset(samples: Sequence[StoredGraph]) -> GraphDataset:
     return GraphDataset(tensors)
 
 
-class Appender:
-    """A tar that goes on after its last whole sample, and that one process at a time writes."""
+Update = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
+"""What is stored beside a graph -> what would be stored today; None where the graph would be another."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.file: IO[bytes] = path.open("r+b" if path.exists() else "w+b")
+
+class Appender:
+    """A tar that goes on after its last whole sample that is still as it would be written today.
+
+    Args:
+        path: The tar; made if missing. One process at a time may write it.
+        update: Samples are kept up to the first of which it says that the graph would be another.
+
+    Attributes:
+        written: Indices of the images that the tar holds.
+    """
+
+    def __init__(self, path: Path, update: Update) -> None:
+        self.path, self.update = path, update
+        self.written: set[int] = set()
+        self.sink = _Sink(None)
 
     def __enter__(self) -> Self:
+        with self._guarded():
+            self.file: IO[bytes] = self.path.open("r+b" if self.path.exists() else "w+b")
+            self.sink.file = self.file
+            self.writer = webdataset.TarWriter(self.sink, encoder=False, mtime=0)
+            self.written, end = whole_samples(self.file)
+            self.file.truncate(end)
+            self.file.seek(end)
         try:
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            if self.written:
+                self._bring_up_to_date()
+        except BaseException:
             self.file.close()
-            raise GSHNError(
-                f"{self.path} is being written by another process; give each its own rank, or wait for that one"
-            ) from None
-        self.written, end = whole_samples(self.file)
-        self.file.truncate(end)
-        self.file.seek(end)
-        self.sink = _Sink(self.file)
-        self.writer = webdataset.TarWriter(self.sink, encoder=False, mtime=0)
+            raise
         return self
 
-    def write(self, index: int, annotation: Mapping[str, Any], graph: SceneGraph) -> None:
+    def _bring_up_to_date(self) -> None:
+        stored = list(read_shard(self.path))
+        kept: list[tuple[Mapping[str, Any], Mapping[str, Tensor]]] = []
+        for sample in stored:
+            annotation = self.update(sample.annotation)
+            if annotation is None:
+                break
+            kept.append((annotation, sample.tensors))
+        if [annotation for annotation, _ in kept] == [sample.annotation for sample in stored]:
+            return
+        self.written = set()
+        with self._guarded():
+            self.file.seek(0)
+            self.file.truncate()
+        for annotation, tensors in kept:
+            self._write(annotation, tensors)
+
+    def write(self, annotation: Mapping[str, Any], graph: SceneGraph) -> None:
         """Append a graph."""
         tensors = {name: graph[name] for name in (*NODE_TENSORS, *EDGE_TENSORS, *IMAGE_TENSORS) if name in graph}
         if "x" in tensors:
             # Features are of magnitude < 100: float16 keeps three digits, and the shards half as large.
             tensors["x"] = tensors["x"].half()
-        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        sample = {"__key__": f"{index:09d}", "json": json.dumps(annotation).encode(), "safetensors": save(tensors)}
+        self._write(annotation, tensors)
+
+    def _write(self, annotation: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        index: int = annotation["index"]
+        payload = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+        sample = {"__key__": f"{index:09d}", "json": json.dumps(annotation).encode(), "safetensors": payload}
         with self._guarded():
             self.writer.write(sample)
+        self.written.add(index)
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            self.sink.file = None  # the writer has a rest that no longer goes anywhere
-            raise GSHNError(
-                f"{self.path} cannot be written ({error.strerror}); what is complete stays: make room and run the same "
-                "command again"
-            ) from None
+        with writing(self.path, "what is complete stays: make room and run the same command again"):
+            try:
+                yield
+            except OSError:
+                self.sink.file = None  # the writer has a rest that no longer goes anywhere
+                raise
 
     def __exit__(self, *_: object) -> None:
         try:
@@ -152,8 +189,26 @@ def whole_samples(file: IO[bytes]) -> tuple[set[int], int]:
 
 
 def digest(path: Path) -> str:
+    """Digest of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def content(files: Sequence[Path]) -> str:
+    """Digests of some files' contents; one that cannot be read counts as having none."""
+    found = []
+    for path in files:
+        try:
+            found.append(digest(path))
+        except OSError:
+            found.append("none")
+    return " ".join(found)
+
+
+def stamps(files: Sequence[Path]) -> list[list[int]]:
+    """Length and time of the last change (nanoseconds) of some files: where these are the same, so is the content."""
+    found = [path.stat() if path.is_file() else None for path in files]
+    return [[] if status is None else [status.st_size, status.st_mtime_ns] for status in found]
 
 
 def read_json_file(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ import torch
 from torch import Tensor
 
 from gshn.errors import DataError
-from gshn.files import write_atomically
+from gshn.files import Lock, make_folder, write_atomically
 from gshn.graphs.dataset import GraphDataset
-from gshn.graphs.shards.files import digest, read_json_file, read_shard, to_dataset, whole_samples
-from gshn.graphs.shards.write import SHARD, Recipe, is_complete, shard_ranges, write_shards
+from gshn.graphs.shards.files import StoredGraph, digest, read_json_file, read_shard, to_dataset, whole_samples
+from gshn.graphs.shards.write import SHARD, Recipe, is_complete, shard_ranges, summary, write_shards
 from gshn.segments.panoptic import Category
 
 logger = logging.getLogger(__name__)
@@ -24,11 +25,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Index:
-    """A complete folder of shards.
+    """A complete folder of shards, or the graphs of its first images.
 
     Attributes:
         folder: The folder.
         manifest: What shaped the graphs.
+        limit: Number of images that count, the first.
         graphs: Number of graphs of each shard, by file name.
         nodes: Number of nodes in all.
         broken: Images that could not be used: ``index``, ``name`` and ``reason``.
@@ -38,6 +40,7 @@ class Index:
 
     folder: Path
     manifest: dict[str, Any]
+    limit: int
     graphs: dict[str, int]
     nodes: int
     broken: list[dict[str, Any]]
@@ -51,6 +54,18 @@ class Index:
     def categories(self) -> tuple[Category, ...]:
         """The segmenter's vocabulary."""
         return tuple(Category(*entry) for entry in self.manifest["categories"])
+
+    def read(self, name: str) -> Iterator[StoredGraph]:
+        """Graphs of a shard, in the order in which they are stored.
+
+        Raises:
+            DataError: the shard is missing or broken.
+        """
+        return (stored for stored in read_shard(self.folder / name) if stored.annotation["index"] < self.limit)
+
+    def read_in_order(self, name: str) -> list[StoredGraph]:
+        """Graphs of a shard in the order of their images; one that could not be used at first may be stored last."""
+        return sorted(self.read(name), key=lambda stored: stored.annotation["index"])
 
 
 def missing_shards(folder: Path) -> list[str]:
@@ -93,8 +108,12 @@ def write_index(folder: Path) -> Index:
     return read_index(folder)
 
 
-def read_index(folder: Path) -> Index:
+def read_index(folder: Path, limit: int | None = None) -> Index:
     """Read what :func:`write_index` wrote.
+
+    Args:
+        folder: The folder of shards.
+        limit: Number of images that count, the first; all where None.
 
     Raises:
         DataError: the folder is no complete folder of shards.
@@ -102,13 +121,24 @@ def read_index(folder: Path) -> Index:
     if not (folder / "index.json").is_file():
         raise DataError(f"{folder} has no index.json: name a folder that gshn.preprocess has finished writing")
     manifest, index = read_json_file(folder / "manifest.json"), read_json_file(folder / "index.json")
-    contents = [read_json_file((folder / name).with_suffix(".json")) for name in index["shards"]]
-    nodes = sum(content["nodes"] for content in contents)
-    moments = [content["moments"] for content in contents if content["moments"]]
+    limit = min(limit or manifest["images"], manifest["images"])
+    graphs: dict[str, int] = {}
+    moments = []
+    nodes = 0
+    for name, images in shard_ranges(manifest["images"], manifest["shard_size"]).items():
+        if images.start >= limit:
+            break
+        content = read_json_file((folder / name).with_suffix(".json"))
+        if images.stop > limit:
+            content |= summary(stored for stored in read_shard(folder / name) if stored.annotation["index"] < limit)
+        graphs[name] = content["graphs"]
+        nodes += content["nodes"]
+        moments += [content["moments"]] if content["moments"] else []
     mean = square = None
     if moments:
         mean, square = torch.tensor(moments, dtype=torch.float64).sum(dim=0) / nodes
-    return Index(folder, manifest, index["shards"], nodes, index["broken"], mean, square)
+    broken = [entry for entry in index["broken"] if entry["index"] < limit]
+    return Index(folder, manifest, limit, graphs, nodes, broken, mean, square)
 
 
 def load_or_build(
@@ -131,18 +161,21 @@ def load_or_build(
         DataError: an image cannot be used (it is named), images differ in size and the backbone is trainable, or the
             collection is empty.
         GSHNError: the cache cannot be written.
+
+    Another process that fills the same part of the cache is waited for.
     """
-    digest = hashlib.blake2b(json.dumps(recipe.key, sort_keys=True).encode(), digest_size=16).hexdigest()
-    folder = cache_dir / digest
-    for name in shard_ranges(len(recipe.collection), SHARD):
-        if is_complete(folder / name) and not _is_intact(folder / name):
-            logger.warning("%s is broken and will be rebuilt (its digest does not match)", folder / name)
-            (folder / name).unlink()
-    write_shards(recipe, folder, label, strict=strict)
-    index = read_index(folder) if (folder / "index.json").is_file() else write_index(folder)
-    if strict and index.broken:
-        raise DataError(index.broken[0]["reason"])
-    return load_all(index)
+    key = hashlib.blake2b(json.dumps(recipe.key, sort_keys=True).encode(), digest_size=16).hexdigest()
+    folder = make_folder(cache_dir) / key
+    with Lock(folder.with_suffix(".lock"), f"{folder} ({label})"):
+        for name in shard_ranges(len(recipe.collection), SHARD):
+            if is_complete(folder / name) and not _is_intact(folder / name):
+                logger.warning("%s is broken and will be rebuilt (its digest does not match)", folder / name)
+                (folder / name).unlink()
+        write_shards(recipe, folder, label, strict=strict)
+        index = read_index(folder) if (folder / "index.json").is_file() else write_index(folder)
+        if strict and index.broken:
+            raise DataError(index.broken[0]["reason"])
+        return load_all(index)
 
 
 def load_all(index: Index) -> tuple[GraphDataset, list[dict[str, Any]]]:
@@ -151,7 +184,7 @@ def load_all(index: Index) -> tuple[GraphDataset, list[dict[str, Any]]]:
     Raises:
         DataError: a shard is broken, or no image could be used.
     """
-    samples = [sample for name in index.graphs for sample in read_shard(index.folder / name)]
+    samples = [sample for name in index.graphs for sample in index.read_in_order(name)]
     if not samples:
         raise DataError(f"{index.folder}: no image could be used, the first because: {index.broken[0]['reason']}")
     return to_dataset(samples), [sample.annotation for sample in samples]

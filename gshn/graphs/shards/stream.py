@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gshn.graphs.shards.files import StoredGraph, read_shard
+from gshn.graphs.shards.files import StoredGraph
 from gshn.graphs.shards.index import Index
 
 
@@ -30,7 +30,7 @@ class ShardStream:
 
     def __iter__(self) -> Iterator[StoredGraph]:
         for name in self._names:
-            yield from read_shard(self.index.folder / name)
+            yield from self.index.read(name)
 
     def __repr__(self) -> str:
         return f"ShardStream({self.index.folder}: {len(self)} graphs in {len(self._names)} shards)"
@@ -53,6 +53,6 @@ class ShardStream:
         if k not in self._held:
             while len(self._held) >= 2 * self.group:
                 self._held.popitem(last=False)
-            self._held[k] = list(read_shard(self.index.folder / self._names[k]))
+            self._held[k] = self.index.read_in_order(self._names[k])
         self._held.move_to_end(k)
         return self._held[k]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,11 @@ from tqdm import tqdm
 
 from gshn.data.images import ImageCollection, ImageSample
 from gshn.errors import DataError
-from gshn.files import make_folder, write_atomically
+from gshn.files import Lock, make_folder, write_atomically
 from gshn.graphs.backbones import Backbone
 from gshn.graphs.build import try_to_build_graphs
 from gshn.graphs.scene_graph import EDGE_GEOMETRY, GEOMETRY, GraphParameters, SceneGraph
-from gshn.graphs.shards.files import Appender, digest, read_json_file, read_shard
+from gshn.graphs.shards.files import Appender, StoredGraph, content, digest, read_json_file, read_shard, stamps
 from gshn.segments.panoptic import Segmenter
 
 logger = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ SHARD = 256
 IMAGES_PER_BATCH = 64
 """Images that segmenter and backbone may take together."""
 
-VERSION = 3
+VERSION = 4
 """Raise when the code of ``gshn.graphs`` or ``gshn.segments`` starts to give other graphs from the same key."""
 
 
@@ -69,6 +70,11 @@ Annotate = Callable[[int], Mapping[str, Any]]
 """Index of an image -> what is stored of its texts, JSON-able."""
 
 
+def no_texts(_: int) -> Mapping[str, Any]:
+    """Texts of an image of which none are stored."""
+    return {}
+
+
 def write_shards(
     recipe: Recipe,
     folder: Path,
@@ -77,9 +83,12 @@ def write_shards(
     rank: int = 0,
     world_size: int = 1,
     strict: bool = False,
-    annotate: Annotate | None = None,
+    annotate: Annotate = no_texts,
+    told: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the shards that are this process's and not there yet.
+    """Write the shards that are this process's and not there yet, or hold what has changed since.
+
+    Where only texts have changed, the graphs are kept.
 
     Args:
         recipe: What to write.
@@ -90,6 +99,7 @@ def write_shards(
         world_size: Their number.
         strict: Stop at an image that cannot be used, instead of listing it and going on.
         annotate: Texts to store with each image.
+        told: Added to ``manifest.json`` for its readers.
 
     Raises:
         DataError: the folder holds something else, the collection is empty, images differ in size and the backbone is
@@ -99,16 +109,27 @@ def write_shards(
     collection = recipe.collection
     if not len(collection):
         raise DataError(f"{label}: there are no images")
-    _write_manifest(make_folder(folder), {**recipe.key, "shard_size": shard_size})
+    _write_manifest(make_folder(folder), {**recipe.key, "shard_size": shard_size}, told or {})
     shards = shard_ranges(len(collection), shard_size)
     own = {folder / name: shards[name] for name in list(shards)[rank::world_size]}
-    missing = {path: images for path, images in own.items() if not is_complete(path)}
+    changes = {path: _change(recipe, path, images, annotate) for path, images in own.items() if is_complete(path)}
+    if stale := [f"{path}: {change}" for path, change in changes.items() if change]:
+        logger.warning(
+            "%d of %d shards hold what has changed since they were written, and are brought up to date, the first %s",
+            *(len(stale), len(own), stale[0]),
+        )
+    missing = {path: images for path, images in own.items() if changes.get(path, "not there")}
     if not missing:
         return
+    (folder / "index.json").unlink(missing_ok=True)
     total, left = (sum(map(len, part.values())) for part in (own, missing))
     with tqdm(total=total, initial=total - left, desc=label, unit="image") as bar:
         for path, images in missing.items():
-            _write_shard(recipe, path, images, strict, annotate, bar)
+            with Lock(path.with_suffix(".lock"), str(path), "give each process its own rank, or wait for that one"):
+                if is_complete(path) and (path not in changes or not _change(recipe, path, images, annotate)):
+                    bar.update(len(images))  # another process has done it meanwhile
+                    continue
+                _write_shard(recipe, path, images, strict, annotate, bar)
 
 
 def shard_ranges(images: int, shard_size: int) -> dict[str, range]:
@@ -117,25 +138,68 @@ def shard_ranges(images: int, shard_size: int) -> dict[str, range]:
     return {f"{k:05d}.tar": range(start, min(start + shard_size, images)) for k, start in enumerate(starts)}
 
 
-def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+def _write_manifest(folder: Path, manifest: Mapping[str, Any], told: Mapping[str, Any]) -> None:
     path = folder / "manifest.json"
     if path.is_file():
         found = read_json_file(path)
         if changed := [name for name in manifest if found.get(name) != json.loads(json.dumps(manifest[name]))]:
             raise DataError(f"{folder} holds shards that differ in {', '.join(changed)}; choose another folder")
     else:
-        write_atomically(path, json.dumps(manifest, indent=2))
+        write_atomically(path, json.dumps({**manifest, **told}, indent=2))
 
 
 def is_complete(path: Path) -> bool:
+    """Whether a shard has been written to its end."""
     return path.is_file() and path.with_suffix(".json").is_file()
 
 
-def _write_shard(recipe: Recipe, path: Path, images: range, strict: bool, annotate: Annotate | None, bar: tqdm) -> None:
-    """Write the images of a shard that its ``.partial`` does not hold yet, then give it its name."""
-    partial = path.with_suffix(".tar.partial")
+def _change(recipe: Recipe, path: Path, images: range, annotate: Annotate) -> str:
+    """What has changed since a complete shard was written, in words; nothing where it is as it would be today."""
+    list_file = path.with_suffix(".json")
+    listed = read_json_file(list_file)
+    files = [recipe.collection.files(index) for index in images]
+    now = [stamps(paths) for paths in files]
+    for (index, paths), before, after, found in zip(
+        enumerate(files, start=images.start), listed["stamps"], now, listed["contents"], strict=True
+    ):
+        if before != after and content(paths) != found:
+            return f"image {paths[0] if paths else index} is another"
+    if listed["texts"] != _digest_of_texts(images, annotate):
+        return "texts are others"
+    if listed["stamps"] != now:  # Copied, say: the same content under another date need not be read every time.
+        write_atomically(list_file, json.dumps({**listed, "stamps": now}))
+    return ""
+
+
+def _digest_of_texts(images: range, annotate: Annotate) -> str:
+    found = hashlib.blake2b(digest_size=16)
+    for index in images:
+        found.update(json.dumps(annotate(index)).encode())
+    return found.hexdigest()
+
+
+def _write_shard(recipe: Recipe, path: Path, images: range, strict: bool, annotate: Annotate, bar: tqdm) -> None:
+    """Write the images of a shard that it, or its ``.partial``, does not hold yet, then give it its name."""
+    partial, list_file = path.with_suffix(".tar.partial"), path.with_suffix(".json")
+    if is_complete(path):
+        list_file.unlink()
+        path.replace(partial)
     broken: list[dict[str, Any]] = []
-    with Appender(partial) as appender:
+    # Taken before the images are read: what changes later is noticed the next time.
+    files = {index: recipe.collection.files(index) for index in images}
+    stamp = {index: stamps(files[index]) for index in images}
+    contents = {index: content(files[index]) for index in images}
+
+    def annotation(index: int, name: str) -> Mapping[str, Any]:
+        return {"index": index, "name": name, "content": contents[index], **annotate(index)}
+
+    def update(stored: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        index = stored["index"]
+        if contents.get(index) != stored["content"]:
+            return None
+        return json.loads(json.dumps(annotation(index, stored["name"])))  # a tuple is a list there
+
+    with Appender(partial, update) as appender:
         todo = [index for index in images if index not in appender.written]
         bar.update(len(images) - len(todo))
         for start in range(0, len(todo), IMAGES_PER_BATCH):
@@ -147,27 +211,33 @@ def _write_shard(recipe: Recipe, path: Path, images: range, strict: bool, annota
                     logger.warning("%s; it is left out", result)
                     broken.append({"index": index, "name": name, "reason": str(result)})
                 else:
-                    appender.write(
-                        index, {"index": index, "name": name, **(annotate(index) if annotate else {})}, result
-                    )
+                    appender.write(annotation(index, name), result)
             bar.update(len(indices))
-    write_atomically(path.with_suffix(".json"), json.dumps({**_summary(partial), "broken": broken}))
+    listed = {
+        **summary(read_shard(partial)),
+        "digest": digest(partial),
+        "broken": broken,
+        "texts": _digest_of_texts(images, annotate),
+        "stamps": [stamp[index] for index in images],
+        "contents": [contents[index] for index in images],
+    }
+    write_atomically(list_file, json.dumps(listed))
     partial.replace(path)  # last: a shard is complete when both are there
 
 
-def _summary(path: Path) -> dict[str, Any]:
-    """What a shard holds, read back from it: numbers of graphs and nodes, sums over the nodes' features, a digest."""
-    graphs = nodes = 0
+def summary(graphs: Iterable[StoredGraph]) -> dict[str, Any]:
+    """What is kept of some graphs: numbers of graphs and nodes, sums over the nodes' features and their squares."""
+    count = nodes = 0
     total: Tensor | float = 0.0
     squares: Tensor | float = 0.0
-    for stored in read_shard(path):
-        graphs += 1
+    for stored in graphs:
+        count += 1
         nodes += len(stored.tensors["category"])
         if "x" in stored.tensors:
             x = stored.tensors["x"].double()
             total, squares = total + x.sum(dim=0), squares + x.square().sum(dim=0)
     moments = [total.tolist(), squares.tolist()] if isinstance(total, Tensor) and isinstance(squares, Tensor) else []
-    return {"graphs": graphs, "nodes": nodes, "moments": moments, "digest": digest(path)}
+    return {"graphs": count, "nodes": nodes, "moments": moments}
 
 
 def _build(recipe: Recipe, indices: Sequence[int]) -> Iterator[tuple[int, str, SceneGraph | DataError]]:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from gshn.data.easyvqa import EasyVQA
 from gshn.data.files import read_image
-from gshn.errors import ConfigError, DataError
+from gshn.errors import ConfigError, DataError, MissingError
 
 
 def test_counts() -> None:
@@ -44,7 +44,7 @@ def test_limit_keeps_the_first_images_with_their_questions() -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no split 'dev'"):
+    with pytest.raises(MissingError, match="no split 'dev'"):
         EasyVQA("dev")
     with pytest.raises(ConfigError, match="limit is 0"):
         EasyVQA("train", limit=0)

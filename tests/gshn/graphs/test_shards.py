@@ -1,23 +1,26 @@
-import fcntl
 import io
 import json
 import logging
-import resource
+import os
 import signal
 import subprocess
 import sys
 import tarfile
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from disk import full_disk
 from torch import nn
 from torch_geometric.data import Batch
 
+from gshn import files
 from gshn.data.images import ImageSample
 from gshn.errors import DataError, GSHNError
+from gshn.files import Lock
 from gshn.graphs.build import build_graphs
 from gshn.graphs.scene_graph import GraphParameters
 from gshn.graphs.shards import write
@@ -46,7 +49,7 @@ class TrainableBackbone(MeanBackbone):
     key, trainable = "trained", True
 
 
-@dataclass
+@dataclass(eq=False)
 class Images:
     """Random images, of 1 to 5 stripes, that count how often they are drawn."""
 
@@ -59,6 +62,9 @@ class Images:
 
     def __len__(self):
         return self.count
+
+    def files(self, index):
+        return ()
 
     def __getitem__(self, index):
         if index == self.fails_at:
@@ -305,17 +311,9 @@ t.write_shards(t.recipe(Deadly(200)), Path(sys.argv[1]), "test", shard_size=180)
 
 
 def test_a_full_disk_is_one_clear_line_and_the_run_goes_on_later(tmp_path):
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, limit[1]))
-        with pytest.raises(
-            GSHNError, match=r"00000.tar.partial cannot be written .*make room and run the same command"
-        ):
-            write_shards(recipe(Images(100)), tmp_path, "test")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-        signal.signal(signal.SIGXFSZ, handler)
+    message = r"00000.tar.partial cannot be written .*make room and run the same command"
+    with full_disk(60_000), pytest.raises(GSHNError, match=message):
+        write_shards(recipe(Images(100)), tmp_path, "test")
     images = Images(100)
     write_shards(recipe(images), tmp_path, "test")
     assert images.drawn[0] > 0, "what fitted is kept"
@@ -325,10 +323,74 @@ def test_a_full_disk_is_one_clear_line_and_the_run_goes_on_later(tmp_path):
 def test_two_processes_cannot_write_one_shard(tmp_path):
     write_shards(recipe(Images(3)), tmp_path, "test")
     (tmp_path / "00000.tar").rename(tmp_path / "00000.tar.partial")
-    with (tmp_path / "00000.tar.partial").open() as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(GSHNError, match="is being written by another process"):
-            write_shards(recipe(Images(3)), tmp_path, "test")
+    with (
+        Lock(tmp_path / "00000.lock", "a shard"),
+        pytest.raises(GSHNError, match=rf"00000.tar is being written by process {os.getpid()} on .*its own rank"),
+    ):
+        write_shards(recipe(Images(3)), tmp_path, "test")
+
+
+def test_two_processes_find_a_cache_empty(tmp_path, monkeypatch):
+    """One builds, the other waits for it and builds nothing."""
+    begun, go_on, found = threading.Event(), threading.Event(), {}
+
+    class Slow(Images):
+        def __getitem__(self, index):
+            begun.set()
+            assert go_on.wait(60)
+            return super().__getitem__(index)
+
+    first, second = Slow(5), Images(5)
+
+    def build(images):
+        try:
+            found[images] = len(load(tmp_path, images))
+        finally:
+            go_on.set()
+
+    monkeypatch.setattr(files.warnings, "warn", lambda *_, **__: go_on.set())
+    threads = [threading.Thread(target=build, args=(images,)) for images in (first, second)]
+    threads[0].start()
+    assert begun.wait(60)
+    threads[1].start()
+    for thread in threads:
+        thread.join()
+    assert found == {first: 5, second: 5}
+    assert len(first.drawn) == 5 and second.drawn == []
+
+
+def test_two_processes_finish_the_same_shard(tmp_path, monkeypatch):
+    """The second to come finds it whole, and does not touch it."""
+
+    def overtaken(*arguments):
+        monkeypatch.undo()
+        write_shards(recipe(Images(3)), tmp_path, "test")
+        return Lock(*arguments)
+
+    monkeypatch.setattr(write, "Lock", overtaken)
+    late = Images(3)
+    write_shards(recipe(late), tmp_path, "test")
+    assert late.drawn == []
+    write_shards(recipe(Images(3)), tmp_path / "other", "test")
+    assert tars(tmp_path) == tars(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    "name", ["{a,b}", "{1..3}", "a::b", "pipe:cat x", "a?b#c", "50%", "*", "[x]", "a b", "$HOME", "${x}", "~"]
+)
+def test_a_folders_name_means_nothing(tmp_path, name):
+    folder = tmp_path / name
+    write_shards(recipe(Images(5)), folder, "test", shard_size=2, annotate=annotate)
+    stream = ShardStream(write_index(folder))
+    assert [stored.annotation["index"] for stored in stream] == list(range(5))
+    assert stream.fetch([4])[0].annotation["captions"][0] == "image 4"
+    assert len(load(folder / "cache", Images(4))) == len(load(folder / "cache", Images(4))) == 4
+
+
+def test_more_processes_than_shards(tmp_path):
+    for rank in range(5):
+        write_shards(recipe(Images(7)), tmp_path, "test", 5, rank, 5, annotate=annotate)
+    assert len(write_index(tmp_path)) == 7
 
 
 def test_what_the_folder_must_be(tmp_path):

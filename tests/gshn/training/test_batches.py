@@ -3,6 +3,7 @@ from itertools import chain
 
 import pytest
 import torch
+from accelerate.data_loader import BatchSamplerShard
 from helpers import CAPTIONS, random_graph, tiny_model
 
 from gshn.data.tasks import TASKS, Example
@@ -43,6 +44,20 @@ class TestStepSampler:
     def test_a_batch_larger_than_the_corpus(self) -> None:
         (batch,) = StepSampler(corpus(3), 8, range(1), (0,))
         assert max(Counter(index for _, index in batch).values()) == 3
+
+
+@pytest.mark.parametrize("first", [0, 3])
+@pytest.mark.parametrize("processes", [2, 3, 4])
+def test_any_number_of_processes_share_the_same_items(processes, first) -> None:
+    """Of a run that is resumed, too: which items a step has does not depend on how many there were before."""
+
+    def share(rank: int) -> list[list[tuple[int, int]]]:
+        sampler = StepSampler(corpus(10), 12, range(first, 7), (0,))
+        return list(BatchSamplerShard(sampler, processes, rank, split_batches=True))  # what Accelerate makes of it
+
+    whole = list(StepSampler(corpus(10), 12, range(7), (0,)))[first:]
+    shares = [share(rank) for rank in range(processes)]
+    assert [[key for part in step for key in part] for step in zip(*shares, strict=True)] == whole
 
 
 def test_keys_of_the_generator_all_matter() -> None:

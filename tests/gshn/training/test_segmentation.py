@@ -6,16 +6,20 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from disk import full_disk
 from safetensors.torch import load_file
 
 from gshn.config import SegmenterFit
 from gshn.data.shapescenes import CATEGORIES, ShapeScenes
-from gshn.errors import ConfigError
+from gshn.errors import ConfigError, GSHNError
+from gshn.files import Lock
 from gshn.segments.universal import UniversalSegmenter
+from gshn.training.checkpoint import FILE
 from gshn.training.segmentation import (
     VOID,
     Segmentation,
     _category_map,
+    _save,
     fit_segmenter,
     learning_rate,
     phases,
@@ -24,6 +28,28 @@ from gshn.training.segmentation import (
 )
 
 TINY = SegmenterFit(scenes=8, steps=6, batch_size=2, small_size=48, image_size=48, checkpoint_every=2, warmup=2)
+
+
+def test_a_full_disk_at_the_end_costs_nothing(tmp_path):
+    """The training state stays; the weights come whole once there is room."""
+    network = small_mask2former(width=32)
+    (tmp_path / FILE).write_text("state")
+    with (
+        full_disk(100_000),
+        pytest.raises(GSHNError, match=r"cannot be written \(.*; make room and go on with --resume"),
+    ):
+        _save(network, TINY, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+    _save(network, TINY, tmp_path)
+    assert UniversalSegmenter(str(tmp_path)).categories == CATEGORIES
+
+
+def test_two_cannot_train_into_one_folder(tmp_path):
+    with (
+        Lock(tmp_path / ".lock", "it", "wait"),
+        pytest.raises(GSHNError, match=r"is being written by process .* choose another --out"),
+    ):
+        fit_segmenter(TINY, tmp_path, resume=True)
 
 
 def test_phases_follow_each_other():
