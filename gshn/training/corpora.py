@@ -14,11 +14,12 @@ from torch import Tensor
 
 from gshn.config import SCENES, Config, PairData, TaskData
 from gshn.data.easyvqa import EasyVQA
+from gshn.data.image_files import tell
 from gshn.data.images import ImageCollection, ImageSample
 from gshn.data.shapescenes import ShapeScenes
 from gshn.data.sources import open_source
-from gshn.data.tasks import TASKS, Example, Task
-from gshn.data.vqa2 import answer_vocabulary
+from gshn.data.tasks import TASKS, Example, Task, TaskText
+from gshn.data.vqa2 import answer_vocabulary, compared
 from gshn.encoders.text import build_tokenizer
 from gshn.errors import ConfigError
 from gshn.graphs.backbones import Backbone, EfficientNetLite0, SmallConvNet
@@ -109,12 +110,41 @@ class Corpora:
         """What the texts of each task that is trained can be answered with."""
         return {task: self._answers(TASKS[task]) for task in self.config.finetune.tasks}
 
+    def task_images(self, task: str, split: str, limit: int | None) -> ImageCollection:
+        """The first images of a split of a task's source, with its texts.
+
+        Raises:
+            ConfigError: there is no such split, or it has no such texts.
+        """
+        data, texts = self._task_data(TASKS[task]), TASKS[task].texts
+        images: ImageCollection = self._open(data, split, limit)
+        if not hasattr(images, texts):
+            raise ConfigError(f"data.{texts}.source is {data.source}, which has no {texts}; use {TASKS[task].example}")
+        return images
+
+    def task_texts(self, task: str, split: str) -> Sequence[TaskText]:
+        """Held-out texts of a task, without their graphs; see :meth:`test_texts`."""
+        images = self.task_images(task, split, self._task_data(TASKS[task]).test)
+        texts: Sequence[TaskText] = getattr(images, TASKS[task].texts)
+        return texts
+
     def _answers(self, task: Task) -> list[str]:
         if task.answers is not None:
             return list(task.answers)
         if self._task_data(task).source == "easyvqa":
             return EasyVQA.answers()
-        return answer_vocabulary(self.texts(task.name).examples, self.config.data.questions.answers)
+        size, examples = self.config.data.questions.answers, self.texts(task.name).examples
+        answers = answer_vocabulary(examples, size)
+        if not answers:
+            raise ConfigError(
+                f"{self._task_data(task).source}: no training question has an answer; there is none to learn"
+            )
+        if unknown := sum(set(answers).isdisjoint(compared(example.answers)) for example in examples):
+            tell(
+                f"data.questions: {unknown} of {len(examples)} training questions have no answer among the "
+                f"{len(answers)} of the vocabulary (data.questions.answers) and get no weight"
+            )
+        return answers
 
     @cached_property
     def caption_weights(self) -> list[float] | None:
@@ -155,7 +185,8 @@ class Corpora:
             split = {"val": "validation"}.get(split, split)
             held_out = data.source == "shapescenes-compositions"
             return ShapeScenes(split, limit or 1, image_size=data.image_size, held_out=held_out)
-        return open_source(data.source, split, data.image_size, limit)
+        form = data.file if isinstance(data, PairData) else None
+        return open_source(data.source, split, data.image_size, limit, form)
 
     def _task_data(self, task: Task) -> TaskData:
         data: TaskData = getattr(self.config.data, task.texts)
@@ -215,12 +246,7 @@ class Corpora:
         return PairCorpus(graphs, captions, [annotation["name"] for annotation in stored], self._are_scenes)
 
     def _texts(self, task: Task, split: str, limit: int | None) -> TaskCorpus:
-        data = self._task_data(task)
-        images = self._open(data, split, limit)
-        if not hasattr(images, task.texts):
-            raise ConfigError(
-                f"data.{task.texts}.source is {data.source}, which has no {task.texts}; use {task.example}"
-            )
+        data, images = self._task_data(task), self.task_images(task.name, split, limit)
         graphs, stored = self._graphs(images, self._segmenter_for(data), f"{split} images of {task.name}")
         position = {annotation["index"]: place for place, annotation in enumerate(stored)}
         show = self.config.data.show
