@@ -170,6 +170,8 @@ class DataConfig:
     show: str = "both"
     """both; texts: every image is replaced by one and the same; images: every text is empty. The last two show what can
     be had without looking, or without reading."""
+    allow_overlap: bool = False
+    """Whether pictures may stand in training and in test data; if not, a run refuses to start."""
     cache: str = "cache"
     """Folder of computed scene graphs; safe to delete."""
 

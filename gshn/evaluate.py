@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gshn.cli import CommandParser, run_command
 from gshn.config import TASKS, load_config
-from gshn.errors import CheckpointError, ConfigError, DataError
+from gshn.errors import CheckpointError, ConfigError, DataError, GSHNError
 from gshn.files import check_destination, write_atomically
+
+if TYPE_CHECKING:
+    from gshn.training.corpora import Corpora
 
 
 def main() -> None:
@@ -73,6 +77,8 @@ def main() -> None:
         raise CheckpointError(f"{arguments.checkpoint} was not trained on {arguments.task}, but on {trained}")
     config = load_config(arguments.checkpoint / "config.yaml", arguments.overrides)
     corpora = Corpora(config, model.vocabulary)
+    if arguments.split != "train":
+        check_against_training(arguments.checkpoint, corpora, arguments.task, arguments.split)
     count = SpikeCount()
     figures: dict[str, float | str] = {"encoder": arguments.encoder, "precision": arguments.precision}
     figures["split"] = arguments.split
@@ -101,6 +107,25 @@ def main() -> None:
         print(f"{arguments.submission}: answers to {len(ids)} of {len(asked)} texts")
     if arguments.json is not None:
         write_atomically(arguments.json, json.dumps(figures, indent=2) + "\n")
+
+
+def check_against_training(checkpoint: Path, corpora: Corpora, task: str, split: str) -> None:
+    """Refuse pictures that the checkpoint was trained on, where its training data are at hand.
+
+    Raises:
+        DataError: there are some, and ``data.allow_overlap`` is not set.
+    """
+    from gshn.data.image_files import tell
+    from gshn.data.overlap import check_overlap
+    from gshn.training.corpora import Corpora
+
+    test = corpora.test_pictures([task], split)
+    try:
+        trained = Corpora(load_config(checkpoint / "config.yaml"), corpora.vocabulary).training_pictures()
+    except GSHNError as error:
+        tell(f"whether {checkpoint} was trained on these pictures cannot be said: {error}")
+        return
+    check_overlap(trained, test, corpora.config.data.allow_overlap)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import torch
 from gshn.data.image_files import tell
 from gshn.data.vqa2 import soft_accuracy
 from gshn.encoders.text import tokenize
-from gshn.inference import TEXTS_PER_BATCH, SpikeBackend, SpikeCount, chunks, device_of, encode_images
+from gshn.inference import TEXTS_PER_BATCH, SpikeBackend, SpikeCount, chunks, count_texts, device_of, encode_images
 from gshn.model import GSHN
 from gshn.training.batches import TaskCorpus
 
@@ -21,6 +21,7 @@ def answer_all(model: GSHN, corpus: TaskCorpus, count: SpikeCount, backend: Spik
     device, task = device_of(model), corpus.task.name
     encoded = encode_images(model, corpus.graphs, count, backend)
     answers = model.vocabulary.answers[task]
+    count_texts(model, [example.text for example in corpus.examples], f"{task} texts")
     out: list[str] = []
     for rows in chunks(len(corpus), TEXTS_PER_BATCH, "texts"):
         examples = [corpus.examples[row] for row in rows]

@@ -16,17 +16,18 @@ from gshn.config import SCENES, Config, PairData, TaskData
 from gshn.data.easyvqa import EasyVQA
 from gshn.data.image_files import tell
 from gshn.data.images import ImageCollection, ImageSample
+from gshn.data.overlap import Pictures, check_overlap
 from gshn.data.shapescenes import ShapeScenes
 from gshn.data.sources import open_source
 from gshn.data.tasks import TASKS, Example, Task, TaskText
 from gshn.data.vqa2 import answer_vocabulary, compared
-from gshn.encoders.text import build_tokenizer
+from gshn.encoders.text import TextCount, build_tokenizer
 from gshn.errors import ConfigError
 from gshn.graphs.backbones import Backbone, EfficientNetLite0, SmallConvNet
 from gshn.graphs.build import build_graphs
 from gshn.graphs.dataset import GraphDataset
 from gshn.graphs.scene_graph import GraphParameters, SceneGraph, segments_to_graph
-from gshn.graphs.shards.index import load_all, load_or_build, read_index
+from gshn.graphs.shards.index import load_all, load_or_build, picture_names, read_index
 from gshn.graphs.shards.stream import ShardStream
 from gshn.graphs.shards.write import Recipe
 from gshn.model import GSHN, Vocabulary
@@ -188,6 +189,39 @@ class Corpora:
         form = data.file if isinstance(data, PairData) else None
         return open_source(data.source, split, data.image_size, limit, form)
 
+    def training_pictures(self) -> list[Pictures]:
+        """Picture files of every source that is trained on."""
+        pairs, tasks = self.config.data.pairs, self.config.finetune.tasks
+        found = [self._pictures("pairs", pairs, "train", pairs.train)]
+        for task in tasks:
+            data = self._task_data(TASKS[task])
+            found.append(self._pictures(TASKS[task].texts, data, "train", data.train))
+        return found
+
+    def test_pictures(self, tasks: Sequence[str], split: str = "test") -> list[Pictures]:
+        """Picture files of every source that is tested on: those of tasks, and ``retrieval`` for the pairs."""
+        found = []
+        for task in tasks:
+            texts = "pairs" if task == "retrieval" else TASKS[task].texts
+            data = getattr(self.config.data, texts)
+            found.append(self._pictures(texts, data, split, data.test))
+        return found
+
+    def check_overlap(self) -> None:
+        """See :func:`gshn.data.overlap.check_overlap`."""
+        test = self.test_pictures(["retrieval", *self.config.finetune.tasks])
+        check_overlap(self.training_pictures(), test, self.config.data.allow_overlap)
+
+    def _pictures(self, texts: str, data: PairData | TaskData, split: str, limit: int | None) -> Pictures:
+        label = f"data.{texts} ({data.source}, {split})"
+        kind, _, folder = data.source.partition(":")
+        if (kind == "shards" and self._are_scenes) or data.source in SCENES:
+            return Pictures(label, [])  # No two scenes of different splits are the same, and none is a file.
+        if kind == "shards":
+            return Pictures(label, list(picture_names(read_index(Path(folder) / split))))
+        images = self._open(data, split, limit)
+        return Pictures(label, [str(path) for path in getattr(images, "paths", [])])
+
     def _task_data(self, task: Task) -> TaskData:
         data: TaskData = getattr(self.config.data, task.texts)
         return data
@@ -303,8 +337,12 @@ def build_model(config: Config, corpora: Corpora) -> GSHN:
     """A new model whose vocabulary and input standardisation come from the training corpora."""
     tokenizer = build_tokenizer(config.model.text.encoder, corpora.training_texts(), config.model.text.max_length)
     used: set[int] = set()
+    count = TextCount(tokenizer)
     for captions in corpora.pairs.captions():
-        used.update(token for ids in tokenizer(captions, truncation=True)["input_ids"] for token in ids)
+        used.update(token for ids in count.read(captions) for token in ids)
+    for task in config.finetune.tasks:
+        count.read([example.text for example in corpora.texts(task).examples])
+    count.tell("training texts")
     words = sorted(used - set(tokenizer.all_special_ids))
     found = [corpora.pairs.moments]
     found += [corpora.texts(task).moments for task in config.finetune.tasks]

@@ -127,6 +127,8 @@ class Trainer:
         write_atomically(self.out / "config.yaml", to_yaml(config))
         with self.accelerator.main_process_first():
             self.corpora = Corpora(config)
+        if self.accelerator.is_main_process:
+            self.corpora.check_overlap()
         torch.manual_seed(config.seed)
         self.model: GSHN = build_model(config, self.corpora)
         self.progress = Progress("pretrain", 0, 0.0)
