@@ -148,7 +148,7 @@ def read_rows(
         except KeyError as error:
             raise DataError(f"{path}: line {line} has no {error}") from None
         except (TypeError, ValueError) as error:
-            raise DataError(f"{path}: line {line} is not as it should be ({error})") from None
+            raise DataError(f"{path}: line {line} is not as it should be ({error!s:.200})") from None
     return rows
 
 
@@ -195,7 +195,7 @@ def _table(path: Path, text: str, image: str | None, caption: str | None) -> tup
 
     def header(delimiter: str) -> list[str]:
         try:
-            return next(rows(delimiter))[1]
+            return next(rows(delimiter), (0, []))[1]
         except DataError:
             return []
 
@@ -242,7 +242,7 @@ def _splits(path: Path, rows: Iterable[Row]) -> dict[str, str]:
         split = SPLIT_NAMES.get(row.split.lower())
         if split is None:
             raise DataError(
-                f"{path}: line {row.line} has the split {row.split!r}, which is none of train, val and test"
+                f"{path}: line {row.line} has the split {row.split!r:.40}, which is none of train, val and test"
             )
         if found.setdefault(row.image, split) != split:
             raise DataError(
@@ -270,7 +270,7 @@ def split_by_share(images: Sequence[str], shares: Sequence[float], path: str) ->
         raise DataError(f"{path} has {len(images)} images, too few for {wanted} splits; see data.pairs.file.split")
 
     def place(image: str) -> float:
-        digest = hashlib.blake2b(image.encode(errors="surrogateescape"), digest_size=8)
+        digest = hashlib.blake2b(image.encode(), digest_size=8)
         return int.from_bytes(digest.digest()) / 2**64
 
     ordered = sorted(images, key=lambda image: (place(image), image))

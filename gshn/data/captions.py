@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gshn.data.image_files import ImageFiles, Source, as_text, each, present, read_json, section, tell
+from gshn.data.image_files import SPLITS, ImageFiles, Source, as_text, each, present, read_json, section, tell
 from gshn.errors import DataError
 
 
@@ -81,6 +81,10 @@ def karpathy(path: Path, source: Source, image: Callable[[dict[str, Any]], Path]
     )
     split_of: dict[Path, str] = {}
     for _, split, file in entries:
+        if split not in SPLITS:
+            raise DataError(
+                f"{path}: {file.name} is in the split {split!r:.40}, which is none of {', '.join(SPLITS)}, restval"
+            )
         if split_of.setdefault(file, split) != split:
             raise DataError(f"{path}: {file.name} is in {split_of[file]} and in {split}; an image belongs to one split")
     return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -174,9 +175,9 @@ def as_text(value: Any) -> str:
     """A text without white space at its ends.
 
     Raises:
-        TypeError: it is something else.
+        TypeError: it is something else, or has half of a character, which no model reads.
     """
-    if not isinstance(value, str):
+    if not isinstance(value, str) or any("\ud800" <= character <= "\udfff" for character in value):
         raise TypeError(f"{value!r:.40} is no text")
     return value.strip()
 
@@ -214,7 +215,7 @@ def each(path: Path, key: str, entries: Any, convert: Callable[[Any], T]) -> lis
         except KeyError as error:
             raise DataError(f"{path}: {key}[{number}] has no key {error}; is this the right file?") from None
         except (TypeError, ValueError, AttributeError, IndexError, OverflowError, OSError) as error:
-            raise DataError(f"{path}: {key}[{number}] is not as it should be ({error})") from None
+            raise DataError(f"{path}: {key}[{number}] is not as it should be ({error!s:.200})") from None
     return results
 
 
@@ -238,8 +239,9 @@ def present(annotation: Path, paths: Sequence[Path], source: Source, archive: st
     listing: dict[Path, set[str]] = {}
     for folder in {path.parent for path in paths}:
         try:
-            listing[folder] = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-        except (OSError, ValueError):  # a name that no folder can have
+            with os.scandir(folder) as entries:
+                listing[folder] = {entry.name for entry in entries if entry.is_file()}
+        except (OSError, ValueError):  # no folder, or a name that none can have
             listing[folder] = set()
     there = [path.name in listing[path.parent] for path in paths]
     absent = [path for path, found in zip(paths, there, strict=True) if not found]

@@ -82,7 +82,7 @@ class VQAv2(ImageFiles):
             path,
             "questions",
             section(path, read_json(path, SOURCE, "v2_Questions_Train_mscoco.zip"), "questions"),
-            lambda e: (int(e["image_id"]), int(e["question_id"]), e["question"].strip()),
+            lambda e: (int(e["image_id"]), int(e["question_id"]), as_text(e["question"])),
         )
         answers = self._answers(root, path, name)
         in_files = "test2015" if name == "test-dev2015" else name
