@@ -49,12 +49,44 @@ def _check_images(key: str, data: PairData | TaskData) -> None:
 
 
 @dataclass
+class CaptionFile:
+    """How the file of data.pairs.source=captions:FILE is read: a table (CSV, TSV), or JSON lines."""
+
+    folder: str | None = None
+    """Folder that the images' paths start from; null: the file's own."""
+    image_column: str | None = None
+    """Column of the images' paths; null: found by the usual names."""
+    caption_column: str | None = None
+    """Column of the captions; null: found by the usual names."""
+    split: str | None = None
+    """A column that says train, val or test; or shares of the images, in percent, such as 80/10/10. null: the column
+    split where there is one, else 80/10/10."""
+
+    def __post_init__(self) -> None:
+        if (shares := self.shares) is not None:
+            mend = "give percent of train, val and test that sum to 100, as in 80/10/10"
+            _check(abs(sum(shares) - 1) < 1e-9, "data.pairs.file.split", self.split, mend)
+
+    @property
+    def shares(self) -> tuple[float, float, float] | None:
+        """Of train, val and test; None where :attr:`split` is a column, or null."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)", self.split or "")
+        if match is None:
+            return None
+        train, val, test = (float(part) / 100 for part in match.groups())
+        return train, val, test
+
+
+@dataclass
 class PairData:
     """Images with captions, for pretraining and retrieval."""
 
     source: str = "shapescenes"
     """shapescenes; shapescenes-compositions, which holds combinations out (docs/tasks.md); coco:DIR, flickr30k:DIR,
-    flickr8k:DIR or visual-genome:DIR in their official layouts; or shards:DIR as gshn.preprocess wrote them."""
+    flickr8k:DIR or visual-genome:DIR in their official layouts; captions:FILE, photographs of one's own (docs/data.md);
+    or shards:DIR as gshn.preprocess wrote them."""
+    file: CaptionFile = field(default_factory=CaptionFile)
+    """How the FILE of captions:FILE is read."""
     train: int | None = 6000
     """Images to train on, the first; all where null (not of ShapeScenes, which has no end)."""
     test: int | None = 1000
@@ -140,6 +172,8 @@ class DataConfig:
     show: str = "both"
     """both; texts: every image is replaced by one and the same; images: every text is empty. The last two show what can
     be had without looking, or without reading."""
+    allow_overlap: bool = False
+    """Whether pictures may stand in training and in test data; if not, a run refuses to start."""
     cache: str = "cache"
     """Folder of computed scene graphs; safe to delete."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +41,7 @@ def main() -> None:
     from gshn.data.image_files import ImageFiles
     from gshn.evaluation.explanation import explain
     from gshn.evaluation.picture import draw_explanation
+    from gshn.inference import count_texts
     from gshn.model import GSHN
     from gshn.training.corpora import Corpora
 
@@ -68,8 +68,7 @@ def main() -> None:
     write_atomically(arguments.out, draw_explanation(sample.image, node_map.numpy(), explanation, caption))
     best = explanation.share.argsort(descending=True)[:3].tolist()
     first = ", ".join(f"{segment} ({explanation.share[segment]:.3f})" for segment in best)
-    if model.tokenizer.unk_token in explanation.tokens:
-        print("warning: the model does not know every word of the caption; unknown ones are [UNK]", file=sys.stderr)
+    count_texts(model, [caption], "the caption")
     print(f"{arguments.out}: similarity {explanation.similarity:.3f}; segments that drive it most: {first}")
 
 

@@ -60,11 +60,14 @@ def process(environment: Mapping[str, str]) -> tuple[int, int]:
 def main() -> None:
     """Parse arguments, write this process's shards, report."""
     parser = CommandParser("python -m gshn.preprocess", description=__doc__)
-    parser.add_argument("--data", required=True, help="shapescenes, coco:DIR, flickr30k:DIR, vqa2:DIR, ...")
+    parser.add_argument("--data", required=True, help="shapescenes, coco:DIR, vqa2:DIR, captions:FILE, ...")
     parser.add_argument("--segmenter", choices=SEGMENTERS, required=True)
     parser.add_argument("--weights", help="of a learned segmenter: a folder, or a name on the hub")
     parser.add_argument("--out", type=Path, required=True, help="folder of the shards, with a folder for each split")
     parser.add_argument("--split", nargs="+", choices=SPLITS, help="default: those that are there")
+    parser.add_argument(
+        "--split-by", metavar="COLUMN|80/10/10", help="of captions:FILE: short for data.pairs.file.split=..."
+    )
     parser.add_argument("--image-size", type=int, default=224, help="longer side of photographs, pixels (default 224)")
     parser.add_argument("--limit", type=int, help="images of each split, the first; needed for shapescenes")
     parser.add_argument("--shard-size", type=int, default=1000, help="images per shard (default 1000)")
@@ -81,6 +84,10 @@ def main() -> None:
         "train": arguments.limit or "null",
         "test": arguments.limit or "null",
     }
+    if arguments.split_by is not None:
+        if not arguments.data.startswith("captions:"):
+            raise ConfigError("--split-by is of --data captions:FILE; other data sets have splits of their own")
+        data["file.split"] = arguments.split_by
     if arguments.data == "shapescenes" and arguments.limit is None:
         raise ConfigError("--data shapescenes has no end: give --limit N, the scenes of each split")
     config = load_config(

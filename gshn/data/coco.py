@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from gshn.data.captions import CaptionedFiles, karpathy
-from gshn.data.image_files import Source, check_split, each, first_existing, read_json, section
+from gshn.data.captions import CaptionedFiles, joined, karpathy, tell_which_split
+from gshn.data.image_files import Source, as_text, check_split, each, first_existing, read_json, section
 from gshn.data.images import ImageSample
 from gshn.errors import DataError
 from gshn.segments.panoptic import Category, read_coco_panoptic, resize
@@ -37,10 +38,12 @@ class CocoCaptions(CaptionedFiles):
         by_karpathy = first_existing((root / "dataset_coco.json", annotations / "dataset_coco.json"))
         if by_karpathy is not None:
             annotation = by_karpathy
-            entries = karpathy(by_karpathy, SOURCE, split)
-            captions = {
-                _image_folder(root, entry.get("filepath", "")) / entry["filename"]: texts for entry, texts in entries
-            }
+            folder_of = cache(lambda name: _image_folder(root, name))
+            splits = karpathy(by_karpathy, SOURCE, lambda e: folder_of(e.get("filepath", "")) / e["filename"])
+            captions = splits.get(split, {})
+            part = "val" if split == "test" else split
+            for other in [annotations / f"captions_{part}{year}.json" for year in YEARS]:
+                tell_which_split(split, by_karpathy, captions, other, lambda path: _captions(path, root))
             self._panoptic: dict[str, dict[str, Any]] = {}
             self._panoptic_folder = root
         else:
@@ -119,11 +122,20 @@ def _captions(path: Path, folder: Path) -> dict[Path, list[str]]:
     content = read_json(path, SOURCE, "annotations_trainval2017.zip")
     images = each(path, "images", section(path, content, "images"), lambda e: (int(e["id"]), folder / e["file_name"]))
     texts = each(
-        path, "annotations", section(path, content, "annotations"), lambda e: (int(e["image_id"]), e["caption"])
+        path,
+        "annotations",
+        section(path, content, "annotations"),
+        lambda e: (int(e["image_id"]), as_text(e["caption"])),
     )
-    captions: dict[int, list[str]] = {number: [] for number, _ in images}
+    file_of: dict[int, Path] = {}
+    for number, file in images:
+        if file_of.setdefault(number, file) != file:
+            raise DataError(
+                f"{path}: images {file_of[number].name} and {file.name} have one id, {number}; get it again"
+            )
+    captions: dict[int, list[str]] = {number: [] for number in file_of}
     for number, text in texts:
         if number not in captions:
             raise DataError(f"{path}: a caption is of image {number}, which the file does not list")
         captions[number].append(text)
-    return {file: captions[number] for number, file in images}
+    return joined((file, captions[number]) for number, file in file_of.items())

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from gshn.data.captions import CaptionedFiles
-from gshn.data.image_files import Source, check_split, each, first_existing, read_json
+from gshn.data.image_files import Source, as_text, check_split, each, first_existing, read_json
 
 SOURCE = Source("Visual Genome", "homes.cs.washington.edu/~ranjay/visualgenome")
 
@@ -28,7 +28,7 @@ class VisualGenomeCaptions(CaptionedFiles):
         check_split(SOURCE, split)
         path = root / "region_descriptions.json"
         content = read_json(path, SOURCE, "region_descriptions.json.zip")
-        entries = each(path, "images", content, lambda e: (int(e["id"]), [r["phrase"].strip() for r in e["regions"]]))
+        entries = each(path, "images", content, lambda e: (int(e["id"]), [as_text(r["phrase"]) for r in e["regions"]]))
         folders = [root / name for name in ("VG_100K", "VG_100K_2", "images")]
         listing = {folder: {p.name for p in folder.iterdir()} for folder in folders if folder.is_dir()}
         captions = {}

@@ -137,6 +137,7 @@ class Trainer:
         self.corpora = Corpora(config)
         self.corpora.check_test()
         if self.accelerator.is_main_process:
+            self.corpora.check_overlap()
             write_atomically(self.out / "config.yaml", to_yaml(config))
         torch.manual_seed(config.seed)
         self.model: GSHN = build_model(config, self.corpora)

@@ -57,9 +57,11 @@ class Objective(nn.Module):
             tokens = self.model.node_tokens(encoded)
             read = self.model.encode_text(texts.input_ids, texts.attention_mask)
             logits = self.model.answer(task, tokens, read, texts.image)
-            # Of answers that people gave, each counts by how right it is; with one right answer: cross-entropy.
-            target = texts.answer / texts.answer.sum(dim=1, keepdim=True)
-            losses[task] = global_mean(F.cross_entropy(logits.float(), target, reduction="none"))
+            # Of answers that people gave, each counts by how right it is; with one right answer: cross-entropy. A text
+            # none of whose answers is in the vocabulary tells nothing.
+            known = texts.answer.sum(dim=1) > 0
+            target = texts.answer[known] / texts.answer[known].sum(dim=1, keepdim=True)
+            losses[task] = global_mean(F.cross_entropy(logits[known].float(), target, reduction="none"))
             total = total + losses[task]
         return {"loss": total, **losses}
 

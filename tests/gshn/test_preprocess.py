@@ -13,10 +13,13 @@ from helpers import STEPS, finish, kill_when, lines, start
 from safetensors.torch import load_file
 
 from gshn import preprocess
+from gshn.config import load_config
 from gshn.data.coco import CocoCaptions
+from gshn.data.overlap import check_overlap
 from gshn.errors import ConfigError, DataError, GSHNWarning
 from gshn.graphs.shards.index import read_index
 from gshn.graphs.shards.stream import ShardStream
+from gshn.training.corpora import Corpora
 
 
 @pytest.fixture
@@ -62,6 +65,48 @@ def test_more_segments_than_the_limit(run, tmp_path, caplog):
     (stored,) = ShardStream(read_index(tmp_path / "shards" / "val"))
     assert stored.tensors["category"].tolist() == [1], "the grass, which is larger"
     assert "000000000001.jpg: 2 segments, 1 dropped: only the 1 largest are kept" in caplog.text
+
+
+def test_captions_of_ones_own_split_by_share_or_column(run, tmp_path, capsys):
+    names = [path.name for path in (official.jpeg(tmp_path / f"photos/{i}.jpg", i) for i in range(5))]
+    rows = [f"{name},A thing {i},{'test' if i == 4 else 'train'}" for i, name in enumerate(names)]
+    table = official.write(tmp_path / "mine.csv", "\n".join(["image,words,part", *rows]))
+    keys = (f"data.pairs.file.folder={tmp_path / 'photos'}", "data.pairs.file.caption_column=words")
+    common = ("--data", f"captions:{table}", "--segmenter", "superpixels", "--split", "train", "test")
+    run(*common, "--out", tmp_path / "shards", "--split-by", "part", *keys)
+    assert "4 graphs in 1 shards, of 4 images" in capsys.readouterr().out
+    found = [stored.annotation["captions"] for stored in ShardStream(read_index(tmp_path / "shards/train"))]
+    assert found == [[f"A thing {i}"] for i in range(4)]
+    run(*common, "--out", tmp_path / "half", "--split-by", "50/0/50", *keys)
+    counts = [len(read_index(tmp_path / "half" / split)) for split in ("train", "test")]
+    assert sum(counts) == 5 and 0 not in counts
+    with pytest.raises(ConfigError, match="--split-by is of --data captions:FILE"):
+        run(
+            "--data", "shapescenes", "--limit", 2, "--segmenter", "superpixels", "--out", tmp_path, "--split-by", "part"
+        )
+
+
+def test_pictures_of_shards_are_found_in_other_data(run, tmp_path):
+    root = official.coco(tmp_path / "coco", count=5)
+    common = ("--data", f"coco:{root}", "--segmenter", "ground-truth", "--out", tmp_path / "shards")
+    run(*common, "--split", "val")
+    (tmp_path / "shards/val").rename(tmp_path / "shards/train")
+    table = official.write(
+        tmp_path / "photos/mine.csv", "image,caption\nthis.jpg,One\n000000000003.jpg,Two\nother.jpg,Three"
+    )
+    for name, number in (("this.jpg", 2), ("000000000003.jpg", 7), ("other.jpg", 8)):
+        official.jpeg(table.parent / name, number)
+    train = load_config("photographs", [f"data.pairs.source=shards:{tmp_path / 'shards'}"])
+    test = load_config("photographs", [f"data.pairs.source=captions:{table}", "data.pairs.file.split=0/0/100"])
+    ours, theirs = Corpora(train).training_pictures(), Corpora(test).test_pictures(["retrieval"])
+    with pytest.raises(DataError, match=r"1 of the 3 pictures of .*this.jpg as .*000000000002.jpg"):
+        check_overlap(ours, theirs, allowed=False)
+    for number in range(1, 6):
+        (root / f"val2017/{number:012d}.jpg").unlink()
+    with pytest.raises(
+        DataError, match=r"1 of the 3 pictures of .*photos/000000000003.jpg as .*val2017/000000000003.jpg"
+    ):
+        check_overlap(ours, theirs, allowed=False)
 
 
 def test_processes_share_the_work(run, tmp_path, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,6 +189,19 @@ def load_all(index: Index) -> tuple[GraphDataset, list[dict[str, Any]]]:
     if not samples:
         raise DataError(f"{index.folder}: no image could be used, the first because: {index.broken[0]['reason']}")
     return to_dataset(samples), [sample.annotation for sample in samples]
+
+
+def picture_names(index: Index) -> Iterator[str]:
+    """Name of every image: the path of its file, where the graphs were made. The graphs are skipped, and not read."""
+    for shard in index.graphs:
+        path = index.folder / shard
+        try:
+            with tarfile.open(path, "r:") as tar:
+                for member in tar:
+                    if member.name.endswith(".json") and (file := tar.extractfile(member)) is not None:
+                        yield json.load(file)["name"]
+        except (OSError, tarfile.TarError, ValueError, KeyError) as error:
+            raise DataError(f"shard {path} is broken ({error}); delete it and run gshn.preprocess again") from None
 
 
 def _is_intact(path: Path) -> bool:
