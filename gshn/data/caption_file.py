@@ -59,7 +59,8 @@ class OwnCaptions(CaptionedFiles):
 
         Raises:
             ConfigError: no such split.
-            DataError: the file is missing or broken, lacks a column, or has no image in the split.
+            DataError: the file is missing or broken, or lacks a column.
+            MissingError: no image is in the split.
         """
         form = form or CaptionFile()
         source = _Own(f"captions {file.name}", "")
@@ -74,7 +75,7 @@ class OwnCaptions(CaptionedFiles):
             split_of = split_by_share(list(map(str, captions)), shares or SHARES, str(file))
         if not (chosen := [image for image in captions if split_of[str(image)] == split]):
             counts = ", ".join(f"{list(split_of.values()).count(name)} in {name}" for name in ("train", "val", "test"))
-            raise DataError(
+            raise MissingError(
                 f"{file} has no image in {split} ({counts}); choose another split, or data.pairs.file.split"
             )
         folder = file.parent if form.folder is None else Path(form.folder)
