@@ -33,14 +33,20 @@ test: setup
 test-slow: setup
 	$(PYTHON) -m pytest -m slow
 
-# Other frameworks, each in an environment of its own: they want versions of nir that exclude each other.
-test-peers: setup $(PEERS:%=.venv-peers/%/ready) $(NIR_VERSIONS:%=.venv-peers/nir-%)
+# Other frameworks, each in an environment of its own: they want versions of nir that exclude each other. detectron2,
+# which no registry has, is among them where DETECTRON2 names the folder of its source.
+test-peers: setup $(PEERS:%=.venv-peers/%/ready) $(NIR_VERSIONS:%=.venv-peers/nir-%) \
+		$(if $(DETECTRON2),.venv-peers/detectron2/built)
 	$(PYTHON) -m pytest tests/peers -m peers
 	$(PYTHON) tests/peers/table.py
 
 .venv-peers/%/ready: tests/peers/%.txt $(filter .uv/bin/uv,$(UV))
 	test -x $(@D)/bin/python || $(UV) venv --quiet --python ">=3.11,<3.13" $(@D)
 	VIRTUAL_ENV="$(CURDIR)/$(@D)" $(UV) pip install --quiet --requirement $<
+	touch $@
+
+.venv-peers/detectron2/built: .venv-peers/detectron2/ready
+	cd "$(DETECTRON2)" && "$(CURDIR)/$(@D)/bin/python" setup.py --quiet build_ext --inplace
 	touch $@
 
 # Every nir that we take, each to be put before the installed one on the path.

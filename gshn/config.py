@@ -174,6 +174,9 @@ class DataConfig:
     be had without looking, or without reading."""
     allow_overlap: bool = False
     """Whether pictures may stand in training and in test data; if not, a run refuses to start."""
+    upright: bool = True
+    """Photographs, and their annotated segments with them, are turned as EXIF's orientation says; false: pixels are as
+    stored."""
     cache: str = "cache"
     """Folder of computed scene graphs; safe to delete."""
 

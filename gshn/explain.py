@@ -57,6 +57,7 @@ def main() -> None:
     index = arguments.index or 0
     if arguments.image is not None:
         images: Any = ImageFiles(str(arguments.image), [arguments.image], config.data.pairs.image_size)
+        images.upright = config.data.upright
     else:
         images = corpora.images(arguments.split, index + 1)
     if index >= len(images):

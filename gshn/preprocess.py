@@ -19,6 +19,7 @@ SETTINGS = (
     "data.pairs.image_size",
     "data.pairs.segmenter",
     "data.pairs.weights",
+    "data.upright",
     "graph.backbone",
     "graph.neighbours",
     "graph.max_segments",
@@ -97,7 +98,7 @@ def main() -> None:
     # Late: PyTorch takes seconds to import, which a wrong argument should not cost.
     from gshn.data.sources import Texts
     from gshn.graphs.shards.index import missing_shards, write_index
-    from gshn.graphs.shards.write import Recipe, write_shards
+    from gshn.graphs.shards.write import TOLD, Recipe, write_shards
     from gshn.training.corpora import Corpora
 
     make_folder(arguments.out)
@@ -130,8 +131,10 @@ def main() -> None:
         index = write_index(folder)
         counts = f"{len(index)} graphs in {len(index.graphs)} shards, of {len(images)} images"
         print(f"{folder}: {counts}, {len(index.broken)} left out ({seconds:.0f} s)")
-        for entry in index.broken:
+        for entry in index.broken[:TOLD]:
             print(f"  left out: {entry['reason']}")
+        if len(index.broken) > TOLD:
+            print(f"  and {len(index.broken) - TOLD} more, which {folder / 'index.json'} lists")
     reasons = "; ".join(f"{split}: {error}" for split, error in missing.items())
     if arguments.split and missing:
         raise DataError(f"{len(missing)} of {len(arguments.split)} splits could not be made: {reasons}")

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import sys
-from collections.abc import Iterator, Sequence
+import warnings
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gshn.cli import CommandParser, run_command
 from gshn.config import SEGMENTERS, SegmenterFit
-from gshn.errors import ConfigError, DataError, GSHNError
-from gshn.files import make_folder, write_atomically
+from gshn.errors import ConfigError, DataError, GSHNError, GSHNWarning
+from gshn.files import write_atomically
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from gshn.segments.panoptic import Category, PanopticSegments
 
 
 def main() -> None:
     """Parse arguments; segment images, train a segmenter, or measure one."""
     parser = CommandParser("python -m gshn.segment", description=__doc__)
-    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGES", help="image files, or folders of them")
+    parser.add_argument(
+        "images", nargs="*", type=Path, metavar="IMAGES", help="image files, or folders of them, with subfolders"
+    )
     parser.add_argument("--segmenter", choices=SEGMENTERS, help="what finds the segments")
     parser.add_argument("--weights", help="of a learned segmenter: a folder, or a name on the hub")
     parser.add_argument("--annotations", type=Path, metavar="JSON", help="COCO panoptic JSON, for ground-truth")
@@ -29,6 +36,9 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="draw segments and scene graph over each image, as PNG")
     parser.add_argument(
         "--image-size", type=int, default=640, help="longer side, pixels; larger images are scaled down"
+    )
+    parser.add_argument(
+        "--as-stored", action="store_true", help="leave pixels as stored: do not turn images as their EXIF says"
     )
     parser.add_argument("--fit", choices=["shapescenes"], help="train a small Mask2Former; its weights go to --out")
     parser.add_argument("--steps", type=int, default=SegmenterFit.steps, help="of --fit (default %(default)s)")
@@ -86,96 +96,121 @@ def segment(arguments: argparse.Namespace) -> None:
         raise ConfigError("name images, or folders of images; or --fit or --evaluate")
     if arguments.segmenter is None or arguments.out is None:
         raise ConfigError("images need --segmenter and --out")
-    paths = list(_image_files(arguments.images))
-    make_folder(arguments.out / "panoptic")
+    paths = _image_files(arguments.images, arguments.out)
 
-    from PIL import Image
     from tqdm import tqdm
 
-    from gshn.data.files import read_image
+    from gshn.data.panoptic_folder import PanopticFolder
     from gshn.graphs.draw import draw_graph
     from gshn.graphs.scene_graph import GraphParameters, segments_to_graph
     from gshn.segments.choose import make_segmenter
-    from gshn.segments.panoptic import coco_annotation, coco_categories, encode_panoptic_png, read_coco_panoptic, resize
 
-    truth = _Annotations(arguments.annotations) if arguments.annotations is not None else None
-    segmenter = make_segmenter(arguments.segmenter, arguments.weights, truth.categories if truth else ())
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
+    source = _Annotated(arguments, list(paths.values()))
+    segmenter = make_segmenter(arguments.segmenter, arguments.weights, source.categories)
+    settings = {"segmenter": segmenter.key, "image_size": source.image_size, "upright": source.upright}
     failed: list[str] = []
-    for number, path in enumerate(tqdm(paths, desc=arguments.segmenter, unit="image"), start=1):
-        try:
-            image = read_image(path, arguments.image_size)
-            annotation = None
-            if truth is not None:
-                annotation = resize(read_coco_panoptic(*truth.entry(path)), *image.shape[:2])
-            segments = segmenter(image, annotation)
-            graph = segments_to_graph(segments, segmenter.categories, GraphParameters(), path.name)
-        except DataError as error:
-            reason = str(error) if str(path) in str(error) else f"{path}: {error}"
-            failed.append(reason)
-            tqdm.write(f"error: {reason}", file=sys.stderr)
-            continue
-        buffer = io.BytesIO()
-        Image.fromarray(encode_panoptic_png(segments.segment_map)).save(buffer, "png")
-        write_atomically(arguments.out / "panoptic" / f"{path.stem}.png", buffer.getvalue())
-        height, width = image.shape[:2]
-        images.append({"id": number, "file_name": path.name, "height": height, "width": width})
-        annotations.append(coco_annotation(segments, number, f"{path.stem}.png"))
-        if arguments.show:
-            picture = draw_graph(image, segments, graph, segmenter.categories, path.name)
-            write_atomically(arguments.out / f"{path.stem}.segments.png", picture)
-    content = {"images": images, "annotations": annotations, "categories": coco_categories(segmenter.categories)}
-    write_atomically(arguments.out / "panoptic.json", json.dumps(content))
-    counts = f"{sum(len(a['segments_info']) for a in annotations)} segments in {len(images)} images"
-    print(f"{arguments.out / 'panoptic.json'}: {counts}")
+    with PanopticFolder(arguments.out, segmenter.categories, settings) as folder:
+        before = len(folder)
+        for name, path in tqdm(paths.items(), desc=arguments.segmenter, unit="image"):
+            picture = folder.path / f"{folder.base(name)}.segments.png"
+            try:
+                digest = source.digest(path)
+                if folder.has(name, digest) and (not arguments.show or picture.is_file()):
+                    continue
+                image, annotation = source.read(path)
+                segments = segmenter(image, annotation)
+                graph = segments_to_graph(segments, segmenter.categories, GraphParameters(), name)
+            except DataError as error:
+                reason = " ".join((str(error) if str(path) in str(error) else f"{path}: {error}").split())
+                failed.append(reason)
+                tqdm.write(f"error: {reason}", file=sys.stderr)
+                continue
+            if arguments.show:
+                write_atomically(picture, draw_graph(image, segments, graph, segmenter.categories, name))
+            folder.add(name, digest, segments)
+    there = f" ({before} of them were there before)" if before else ""
+    print(f"{folder.path / 'panoptic.json'}: {folder.segments} segments in {len(folder)} images{there}")
     if failed:
         raise DataError(f"{len(failed)} of {len(paths)} images could not be segmented, the first: {failed[0]}")
 
 
-class _Annotations:
-    """A COCO panoptic JSON, with its PNGs in the folder of the same name or in ``panoptic`` beside its own folder."""
+class _Annotated:
+    """Images of files, with their segments where ``--annotations`` names them."""
 
-    def __init__(self, path: Path) -> None:
-        from gshn.segments.panoptic import Category
+    def __init__(self, arguments: argparse.Namespace, paths: Sequence[Path]) -> None:
+        from gshn.data.panoptic import PanopticAnnotations
 
-        try:
-            content = json.loads(path.read_text())
-            self.categories = tuple(Category(c["id"], c["name"], bool(c["isthing"])) for c in content["categories"])
-            self._entries = {Path(entry["file_name"]).stem: entry for entry in content["annotations"]}
-        except OSError as error:
-            raise DataError(f"{path} cannot be read ({error.strerror}); name a COCO panoptic JSON") from None
-        except (ValueError, KeyError, TypeError) as error:
-            reason = f"no key {error}" if isinstance(error, KeyError) else str(error)
-            raise DataError(f"{path} is no whole COCO panoptic JSON ({reason}); restore the file") from None
-        folders = [path.with_suffix(""), path.parent.parent / "panoptic", path.parent / "panoptic"]
-        self._folder = next((folder for folder in folders if folder.is_dir()), folders[0])
-        self._path = path
+        self.image_size, self.upright = arguments.image_size, not arguments.as_stored
+        self._truth, self._ids = None, {}
+        json_path: Path | None = arguments.annotations
+        if json_path is not None:
+            # The PNGs are in the folder of the same name, or in one called panoptic.
+            beside = json_path.parent
+            folders = [json_path.with_suffix(""), beside.parent / "panoptic", beside / "panoptic"]
+            self._truth = PanopticAnnotations(json_path, folders)
+            self._ids = self._truth.ids_of(paths)
+            self._truth.check({number: image for image, number in self._ids.items()})
 
-    def entry(self, image: Path) -> tuple[Path, Sequence[dict[str, Any]]]:
-        """PNG and segments of an image."""
-        if image.stem not in self._entries:
-            raise DataError(f"{image}: {self._path} has no entry for it")
-        entry = self._entries[image.stem]
-        return self._folder / entry["file_name"], entry["segments_info"]
+    @property
+    def categories(self) -> Sequence[Category]:
+        """Vocabulary of the annotation."""
+        return self._truth.categories if self._truth is not None else ()
+
+    def digest(self, path: Path) -> str:
+        """Of all that an image and its annotation are read from."""
+        from gshn.data.panoptic_folder import digest_of
+
+        if self._truth is None or path not in self._ids:
+            return digest_of([path])
+        number = self._ids[path]
+        png = self._truth.png_of(number)
+        return digest_of([path] if png is None else [path, png], self._truth.digest([number]))
+
+    def read(self, path: Path) -> tuple[NDArray[np.uint8], PanopticSegments | None]:
+        """An image, and its segments."""
+        from gshn.data.files import read_image
+        from gshn.segments.panoptic import resize
+
+        image = read_image(path, self.image_size, self.upright)
+        if self._truth is None:
+            return image, None
+        found = self._truth.read(self._ids[path], path, self.upright) if path in self._ids else None
+        if found is None:
+            raise DataError(f"{path}: {self._truth.path} has no annotation of it")
+        return image, resize(found, *image.shape[:2])
 
 
-def _image_files(named: Sequence[Path]) -> Iterator[Path]:
-    """The image files among what is named, those of folders in order of their names."""
-    seen: dict[str, Path] = {}
-    for path in named:
-        if path.is_dir():
-            files = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-            if not files:
-                raise DataError(f"folder {path} has no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
-        else:
-            files = [path]
-        for file in files:
-            if file.stem in seen and seen[file.stem] != file:
-                raise GSHNError(f"{seen[file.stem]} and {file} would write the same files; segment them apart")
-            if file.stem not in seen:
-                seen[file.stem] = file
-                yield file
+def _image_files(named: Sequence[Path], out: Path) -> dict[str, Path]:
+    """The image files among what is named, and in its folders and their subfolders, by the name that each gets.
+
+    That of a file in a folder is its path in it, with the folder's own name before it where several are named. What is
+    in ``out`` is passed over.
+    """
+    from gshn.data.files import list_images
+
+    folders = [path for path in named if path.is_dir()]
+    files: list[tuple[str, Path]] = [(path.name, path) for path in named if not path.is_dir()]
+    others: Counter[str] = Counter()
+    for folder in folders:
+        images, left_out = list_images(folder, out)
+        others += left_out
+        if not images:
+            counts = f", but {_counts(left_out)}" if left_out else ""
+            raise DataError(f"folder {folder} has no image that Pillow reads here{counts}")
+        root = folder.resolve().parent if len(folders) > 1 else folder.resolve()
+        files += [((folder.resolve() / path.relative_to(folder)).relative_to(root).as_posix(), path) for path in images]
+    if others:
+        text = f"{others.total()} files are no images that Pillow reads here and are left out: {_counts(others)}"
+        warnings.warn(text, GSHNWarning, stacklevel=2)
+    found: dict[str, Path] = {}
+    for name, path in files:
+        if found.setdefault(name, path).resolve() != path.resolve():
+            raise GSHNError(f"{found[name]} and {path} would both be called {name}; segment them apart")
+    return found
+
+
+def _counts(others: Counter[str]) -> str:
+    return ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items(), key=lambda o: (-o[1], o[0])))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 
 # The data flow, as gshn/__init__.py spells it; a module imports from its own place and from those before it.
 ORDER = [
-    ("errors", "files", "cli", "lava_dl"),
+    ("errors", "files", "cli", "figures", "lava_dl"),
     ("config",),
     ("distributed",),
     ("segments",),
@@ -61,7 +61,7 @@ def test_gshn_imports_follow_the_data_flow(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "neuromorphic").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
 def test_neuromorphic_takes_the_model_only_in_export_and_profiling(path: Path) -> None:
     # lava_dl: gshn trains with lava-dl's rounding and must not import neuromorphic for the mend that needs.
-    light = {"gshn.errors", "gshn.files", "gshn.cli", "gshn.lava_dl"}
+    light = {"gshn.errors", "gshn.files", "gshn.cli", "gshn.figures", "gshn.lava_dl"}
     heavy = {name for name in imports(path) if name.split(".")[0] in ("gshn", "torch")} - light
     if heavy:
         # The PyTorch back end is imported only where it is chosen; the rest runs without PyTorch.

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from gshn.data.captions import CaptionedFiles, joined, karpathy, tell_which_split
-from gshn.data.image_files import Source, as_text, check_split, each, first_existing, read_json, section
+from gshn.data.image_files import as_text, check_split, each, first_existing, read_json, section
 from gshn.data.images import ImageSample
+from gshn.data.panoptic import COCO as SOURCE
+from gshn.data.panoptic import PanopticAnnotations
 from gshn.errors import DataError
-from gshn.segments.panoptic import Category, read_coco_panoptic, resize
+from gshn.segments.panoptic import resize
 
-SOURCE = Source("COCO", "cocodataset.org/#download")
 YEARS = ("2017", "2014")
 
 
@@ -34,6 +34,7 @@ class CocoCaptions(CaptionedFiles):
             DataError: a file is missing or broken.
         """
         check_split(SOURCE, split)
+        self._panoptic: PanopticAnnotations | None = None
         annotations = root / "annotations"
         by_karpathy = first_existing((root / "dataset_coco.json", annotations / "dataset_coco.json"))
         if by_karpathy is not None:
@@ -43,82 +44,58 @@ class CocoCaptions(CaptionedFiles):
             captions = splits.get(split, {})
             part = "val" if split == "test" else split
             for other in [annotations / f"captions_{part}{year}.json" for year in YEARS]:
-                tell_which_split(split, by_karpathy, captions, other, lambda path: _captions(path, root))
-            self._panoptic: dict[str, dict[str, Any]] = {}
-            self._panoptic_folder = root
+                tell_which_split(split, by_karpathy, captions, other, lambda path: _captions(path, root)[0])
+            ids: dict[Path, int] = {}
         else:
             part = "val" if split == "test" else split
             names = [annotations / f"captions_{part}{year}.json" for year in YEARS]
             annotation = first_existing(names) or names[0]
             year = annotation.stem[-4:]
-            captions = _captions(annotation, _image_folder(root, f"{part}{year}"))
-            self._read_panoptic(root, f"panoptic_{part}{year}")
+            captions, ids = _captions(annotation, _image_folder(root, f"{part}{year}"))
+            self._panoptic = _panoptic(root, f"panoptic_{part}{year}")
         super().__init__(SOURCE, split, annotation, captions, "train2017.zip or val2017.zip", image_size, limit)
-
-    def _read_panoptic(self, root: Path, name: str) -> None:
-        self._panoptic, self._panoptic_folder = {}, root
-        path = root / "annotations" / f"{name}.json"
-        if not path.is_file():
-            return
-        content = read_json(path, SOURCE, "panoptic_annotations_trainval2017.zip")
-        self.categories = tuple(
-            each(
-                path,
-                "categories",
-                section(path, content, "categories"),
-                lambda c: Category(int(c["id"]), c["name"], bool(c["isthing"])),
-            )
-        )
-        entries = each(
-            path,
-            "annotations",
-            section(path, content, "annotations"),
-            lambda e: (Path(e["file_name"]), e["segments_info"]),
-        )
-        self._panoptic = {file.stem: {"file": file.name, "segments": segments} for file, segments in entries}
-        folders = [root / "annotations" / name, root / name, root / "panoptic"]
-        found = first_existing(folders)
-        if found is None:
-            raise SOURCE.missing(folders[0], "panoptic_annotations_trainval2017.zip, as a zip of its own")
-        self._panoptic_folder = found
+        if self._panoptic is not None:
+            self.categories = self._panoptic.categories
+            self._ids = [ids[path] for path in self.paths]
+            self._panoptic.check(dict(zip(self._ids, self.paths, strict=True)))
 
     def __getitem__(self, index: int) -> ImageSample:
         """Read image ``index``, with its segments where it is annotated.
 
         Raises:
-            DataError: the image or its annotation is broken, or has a category that the vocabulary has not.
+            DataError: the image or its annotation is broken, they do not fit, or a category is not in the vocabulary.
         """
         sample = super().__getitem__(index)
-        entry = self._panoptic.get(self.paths[index].stem)
-        if entry is None:
+        if self._panoptic is None:
             return sample
-        segments = read_coco_panoptic(self._panoptic_folder / entry["file"], entry["segments"])
-        known = {category.id for category in self.categories}
-        for segment in segments.segments:
-            if segment.category_id not in known:
-                raise DataError(
-                    f"{sample.name}: segment {segment.id} has category {segment.category_id}, which the annotation "
-                    "does not list"
-                )
-        height, width = sample.image.shape[:2]
-        return ImageSample(sample.name, sample.image, resize(segments, height, width))
+        segments = self._panoptic.read(self._ids[index], self.paths[index], self.upright)
+        if segments is None:
+            return sample
+        return ImageSample(sample.name, sample.image, resize(segments, *sample.image.shape[:2]))
 
     def files(self, index: int) -> Sequence[Path]:
         """The image and, where it is annotated, its segments."""
-        entry = self._panoptic.get(self.paths[index].stem)
-        return (*super().files(index), *([] if entry is None else [self._panoptic_folder / entry["file"]]))
+        png = None if self._panoptic is None else self._panoptic.png_of(self._ids[index])
+        return (self.paths[index], *(() if png is None else (png,)))
 
     @property
     def key(self) -> str:
         """Of images and segments."""
-        return super().key + (f" panoptic={len(self._panoptic)}" if self._panoptic else "")
+        return super().key + (f" panoptic={self._panoptic.digest(self._ids)}" if self._panoptic else "")
 
 
 def _image_folder(root: Path, name: str) -> Path:
     return first_existing((root / name, root / "images" / name, root / "images")) or root / name
 
 
-def _captions(path: Path, folder: Path) -> dict[Path, list[str]]:
+def _panoptic(root: Path, name: str) -> PanopticAnnotations | None:
+    path = root / "annotations" / f"{name}.json"
+    folders = [root / "annotations" / name, root / name, root / "panoptic"]
+    return PanopticAnnotations(path, folders) if path.is_file() else None
+
+
+def _captions(path: Path, folder: Path) -> tuple[dict[Path, list[str]], dict[Path, int]]:
+    """Captions and ``image_id`` of each image."""
     content = read_json(path, SOURCE, "annotations_trainval2017.zip")
     images = each(path, "images", section(path, content, "images"), lambda e: (int(e["id"]), folder / e["file_name"]))
     texts = each(
@@ -138,4 +115,5 @@ def _captions(path: Path, folder: Path) -> dict[Path, list[str]]:
         if number not in captions:
             raise DataError(f"{path}: a caption is of image {number}, which the file does not list")
         captions[number].append(text)
-    return joined((file, captions[number]) for number, file in file_of.items())
+    captioned = joined((file, captions[number]) for number, file in file_of.items())
+    return captioned, {file: number for number, file in reversed(file_of.items())}

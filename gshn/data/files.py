@@ -2,38 +2,166 @@
 
 from __future__ import annotations
 
+import io
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 
 from gshn.errors import DataError
 
 _MEND = "restore the file, or reinstall the package it belongs to"
 
+_IDENTIFIED_ONLY = {"MPEG"}
+"""Formats that Pillow knows and cannot read, beside its stubs."""
 
-def read_image(path: Path, image_size: int | None = None) -> NDArray[np.uint8]:
-    """Read an image file as RGB, turned as its EXIF orientation says, shape (H, W, 3), uint8.
 
-    Args:
-        path: The file.
-        image_size: Longest side, pixels; a larger image is scaled down to it.
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """An open image file; whatever Pillow raises within is a DataError that names it.
 
     Raises:
         DataError: the file is missing, truncated, or no image.
     """
     try:
-        with Image.open(path) as image:
-            if image_size is not None:
-                image.draft("RGB", (2 * image_size, 2 * image_size))  # JPEG: decoded at a half or a quarter, fast
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-            if image_size is not None and max(upright.size) > image_size:
-                upright.thumbnail((image_size, image_size), Image.Resampling.LANCZOS)
-            return np.asarray(upright)
+        # Pillow warns of metadata that are cut, of no use to anybody who looks at the picture.
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+            yield image
     except FileNotFoundError:
         raise DataError(f"image {path} is missing; {_MEND}") from None
     except UnidentifiedImageError:
         raise DataError(f"{path} is no image that Pillow can read; {_MEND}") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"image {path} is broken ({error}); {_MEND}") from None
+    except DataError as error:
+        raise DataError(f"image {path} {error}") from None
+    except Exception as error:  # Pillow's decoders raise whatever suits them
+        raise DataError(f"image {path} is broken ({str(error) or type(error).__name__}); {_MEND}") from None
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Height and width of an image file's pixels as stored, from its header alone.
+
+    Raises:
+        DataError: the file is missing or no image.
+    """
+    with opened(path) as image:
+        return image.height, image.width
+
+
+def read_orientation(path: Path) -> int:
+    """EXIF orientation of an image file, 1 to 8; 1 where there is none.
+
+    Raises:
+        DataError: the file is missing or no image.
+    """
+    with opened(path) as image:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return orientation if orientation in range(1, 9) else 1
+
+
+def read_image(path: Path, image_size: int | None = None, upright: bool = True) -> NDArray[np.uint8]:
+    """Read an image file with the colours that a viewer shows on white paper.
+
+    Args:
+        path: The file. Of several frames, the first is read.
+        image_size: Longest side, pixels; a larger image is scaled down to it.
+        upright: Turn the image as its EXIF orientation says; else its pixels are as stored.
+
+    Returns:
+        RGB, shape (H, W, 3), uint8. See :func:`to_rgb`.
+
+    Raises:
+        DataError: the file is missing, truncated, or no image, or has pixels without a known range.
+    """
+    with opened(path) as image:
+        if image_size is not None:
+            image.draft("RGB", (2 * image_size, 2 * image_size))  # JPEG: decoded at a half or a quarter, fast
+        picture = to_rgb(ImageOps.exif_transpose(image) if upright else image)
+        if image_size is not None and max(picture.size) > image_size:
+            picture.thumbnail((image_size, image_size), Image.Resampling.LANCZOS)
+        return np.asarray(picture)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An image of any mode as RGB.
+
+    16-bit grey keeps its high byte, as 16-bit colour does in Pillow. What is transparent lies on white. CMYK goes
+    through the profile that the file carries, else R = (255 - C) (255 - K) / 255, and so on. Profiles of RGB and grey
+    are not looked at, as everywhere in the field.
+
+    Raises:
+        DataError: the pixels are floating-point or wider than 16 bits.
+    """
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.int64)
+        if values.size and not 0 <= values.min() <= values.max() < 1 << 16:
+            raise DataError("has grey values beyond 16 bits, for which there is no white; save it with 8 or 16 bits")
+        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise DataError("has floating-point pixels, for which there is no white; save it with 8 or 16 bits")
+    if image.has_transparency_data:
+        above = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", above.size, "white"), above).convert("RGB")
+    if image.mode == "CMYK" and (profile := _profile(image)) is not None:
+        converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        assert converted is not None
+        return converted
+    return image.convert("RGB")
+
+
+def _profile(image: Image.Image) -> Any | None:
+    """The CMYK profile that a file carries; a broken one counts as none."""
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+    except (KeyError, OSError, TypeError):
+        return None
+    return profile if profile.profile.xcolor_space.strip() == "CMYK" else None
+
+
+@cache
+def image_suffixes() -> frozenset[str]:
+    """Suffixes of the files that Pillow reads here, in lower case."""
+    suffixes = Image.registered_extensions()  # imports all of Pillow's formats
+    stubs = {name for name, (factory, _) in Image.OPEN.items() if _is_stub(factory)} | _IDENTIFIED_ONLY
+    return frozenset(suffix for suffix, name in suffixes.items() if name in Image.OPEN.keys() - stubs)
+
+
+def _is_stub(factory: Any) -> bool:
+    return isinstance(factory, type) and issubclass(factory, ImageFile.StubImageFile)
+
+
+def list_images(folder: Path, out: Path | None = None) -> tuple[list[Path], Counter[str]]:
+    """The image files in a folder and its subfolders, in order of their names; and how many others, by suffix.
+
+    Files and folders whose name begins with a dot are passed over, and the subfolder ``out``, of results.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"folder {error.filename} cannot be read ({error.strerror})") from None
+
+    images: list[Path] = []
+    others: Counter[str] = Counter()
+    entered = {os.path.realpath(folder)}  # links may lead back up
+    if out is not None:
+        entered.add(os.path.realpath(out))
+    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        leads_to = {name: os.path.realpath(Path(place, name)) for name in sorted(folders) if not name.startswith(".")}
+        folders[:] = [name for name, real in leads_to.items() if real not in entered]
+        entered.update(leads_to.values())
+        for name in names:
+            path = Path(place, name)
+            if path.suffix.lower() in image_suffixes():
+                images.append(path)
+            elif not name.startswith("."):
+                others[path.suffix.lower() or "no suffix"] += 1
+    return sorted(images), others

@@ -48,9 +48,14 @@ class ImageFiles:
         name: Of the data set and split.
         paths: The files.
         image_size: Longest side, pixels; larger images are scaled down to it.
+
+    Attributes:
+        upright: Images, and their annotated segments with them, are turned as the images' EXIF orientation says; else
+            pixels are as stored.
     """
 
     categories: Sequence[Category] = ()
+    upright = True
 
     def __init__(self, name: str, paths: Sequence[Path], image_size: int) -> None:
         self.name, self.paths, self.image_size = name, list(paths), image_size
@@ -68,7 +73,7 @@ class ImageFiles:
             DataError: the file is broken.
         """
         path = self.paths[index]
-        return ImageSample(str(path), read_image(path, self.image_size))
+        return ImageSample(str(path), read_image(path, self.image_size, self.upright))
 
     def files(self, index: int) -> Sequence[Path]:
         """See :class:`gshn.data.images.ImageCollection`."""
@@ -80,7 +85,8 @@ class ImageFiles:
         digest = hashlib.blake2b(digest_size=16)
         for path in self.paths:
             digest.update(f"{path.name}\n".encode())
-        return f"{self.name} size={self.image_size} files={digest.hexdigest()}"
+        stored = "" if self.upright else " as stored"
+        return f"{self.name} size={self.image_size} files={digest.hexdigest()}{stored}"
 
 
 def check_split(source: Source, split: str) -> None:
@@ -234,12 +240,8 @@ def section(path: Path, content: Any, key: str) -> Any:
     return content[key]
 
 
-def present(annotation: Path, paths: Sequence[Path], source: Source, archive: str) -> list[bool]:
-    """Which of the images that an annotation names are there; absent ones are told of in one warning.
-
-    Raises:
-        DataError: none is.
-    """
+def existing(paths: Sequence[Path]) -> list[bool]:
+    """Which of many files are there; each folder is listed once."""
     listing: dict[Path, set[str]] = {}
     for folder in {path.parent for path in paths}:
         try:
@@ -247,7 +249,16 @@ def present(annotation: Path, paths: Sequence[Path], source: Source, archive: st
                 listing[folder] = {entry.name for entry in entries if entry.is_file()}
         except (OSError, ValueError):  # no folder, or a name that none can have
             listing[folder] = set()
-    there = [path.name in listing[path.parent] for path in paths]
+    return [path.name in listing[path.parent] for path in paths]
+
+
+def present(annotation: Path, paths: Sequence[Path], source: Source, archive: str) -> list[bool]:
+    """Which of the images that an annotation names are there; absent ones are told of in one warning.
+
+    Raises:
+        DataError: none is.
+    """
+    there = existing(paths)
     absent = [path for path, found in zip(paths, there, strict=True) if not found]
     if paths and len(absent) == len(paths):
         raise source.missing(f"{absent[0]}, like all {len(paths)} images of {annotation.name},", archive)

@@ -27,7 +27,12 @@ SOURCES: dict[str, tuple[Callable[..., ImageFiles], Source]] = {
 
 
 def open_source(
-    source: str, split: str, image_size: int = 224, limit: int | None = None, form: CaptionFile | None = None
+    source: str,
+    split: str,
+    image_size: int = 224,
+    limit: int | None = None,
+    upright: bool = True,
+    form: CaptionFile | None = None,
 ) -> ImageFiles:
     """Open a split of a data set in its official layout, or of a file of captions.
 
@@ -36,6 +41,7 @@ def open_source(
         split: ``train``, ``val`` or ``test``.
         image_size: Longest side, pixels; larger images are scaled down to it.
         limit: Keep this many images, the first, with their texts.
+        upright: Turn images and their segments as EXIF says: see :class:`~gshn.data.image_files.ImageFiles`.
         form: How the FILE of ``captions:FILE`` is read.
 
     Raises:
@@ -43,16 +49,20 @@ def open_source(
         DataError: a file is missing or broken.
     """
     name, colon, folder = source.partition(":")
+    images: ImageFiles
     if name == "captions" and colon:
-        return OwnCaptions(Path(folder), split, image_size, limit, form)
-    if name not in SOURCES or not colon:
+        images = OwnCaptions(Path(folder), split, image_size, limit, form)
+    elif name in SOURCES and colon:
+        loader, origin = SOURCES[name]
+        if not Path(folder).is_dir():
+            raise origin.missing(f"folder {folder}", "its official layout")
+        images = loader(Path(folder), split, image_size, limit)
+    else:
         raise ConfigError(
             f"data source '{source}' is not of the form name:DIR, with a name of {', '.join(SOURCES)}, or captions:FILE"
         )
-    loader, origin = SOURCES[name]
-    if not Path(folder).is_dir():
-        raise origin.missing(f"folder {folder}", "its official layout")
-    return loader(Path(folder), split, image_size, limit)
+    images.upright = upright
+    return images
 
 
 class Texts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from textwrap import fill
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from gshn.evaluation.explanation import Explanation
+from gshn.figures import to_png, verbatim
 
 CHANNELS = 40
 """Of each segment, the first so many neurons are drawn."""
@@ -55,7 +55,7 @@ def _table(axes: Axes, values: NDArray[np.float32], tokens: list[str], title: st
     drawn = axes.imshow(values, aspect="auto", cmap="magma")
     axes.figure.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02)
     axes.set_xticks(range(values.shape[1]), _numbers(values.shape[1]), fontsize=min(9.0, 170 / values.shape[1]))
-    axes.set_yticks(range(len(tokens)), tokens, fontsize=min(8.0, 300 / len(tokens)))
+    axes.set_yticks(range(len(tokens)), [verbatim(token) for token in tokens], fontsize=min(8.0, 300 / len(tokens)))
     axes.set(title=title, xlabel="segment")
     if mark:
         told = np.flatnonzero(np.ptp(values, axis=1))
@@ -82,7 +82,8 @@ def draw_explanation(
     figure = Figure(figsize=(19, 9.5), dpi=80, layout="constrained")
     (plain, driven, first, last), (met, met_by_spikes, attended, paths) = figure.subplots(2, 4)
     figure.suptitle(
-        f"{fill(caption, 170)}\nsimilarity {e.similarity:.3f}, match with probability {e.matching:.3f}", fontsize=11
+        f"{verbatim(fill(caption, 170))}\nsimilarity {e.similarity:.3f}, match with probability {e.matching:.3f}",
+        fontsize=11,
     )
     plain.imshow(image)
     _numbered(plain, node_map)
@@ -124,6 +125,4 @@ def draw_explanation(
     paths.set_xlim(0, 1.4 * float(max(e.spiking.max(), e.continuous.max())))
     paths.set_ylim(1.08 * len(nodes), -0.6)
     paths.legend(loc="lower right", fontsize=8, ncols=2)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return to_png(figure)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +10,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from skimage.color import label2rgb
 
+from gshn.figures import to_png, verbatim
 from gshn.graphs.scene_graph import GEOMETRY, SceneGraph
 from gshn.segments.panoptic import Category, PanopticSegments
 from gshn.segments.superpixels import REGION
@@ -58,7 +58,7 @@ def draw_graph(
             # Below the node, but within the picture.
             down = y < 0.85 * height
             drawn.annotate(
-                categories[category].name,
+                verbatim(categories[category].name),
                 (x, y),
                 xytext=(0, -7 if down else 7),
                 textcoords="offset points",
@@ -71,7 +71,5 @@ def draw_graph(
     for axes in (plain, drawn):
         axes.set_axis_off()
     drawn.set_title(f"{graph.num_nodes} nodes, {graph.num_edges // 2} edges", fontsize=9)
-    plain.set_title(title, fontsize=9)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    plain.set_title(verbatim(title), fontsize=9)
+    return to_png(figure)

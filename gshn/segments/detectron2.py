@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from gshn.errors import ConfigError, DataError
@@ -47,20 +49,22 @@ class Detectron2Segmenter(Segmenter):
             in_zoo = not Path(name).is_file()
             config.merge_from_file(model_zoo.get_config_file(name) if in_zoo else name)
             config.MODEL.WEIGHTS = file or (model_zoo.get_checkpoint_url(name) if in_zoo else config.MODEL.WEIGHTS)
+            if not torch.cuda.is_available():
+                config.MODEL.DEVICE = "cpu"
+            self._files = [Path(file) for file in (name, config.MODEL.WEIGHTS) if Path(file).is_file()]
             self._predictor: Any = DefaultPredictor(config)
             metadata = MetadataCatalog.get(config.DATASETS.TRAIN[0])
-            things, stuff = list(metadata.thing_classes), list(metadata.stuff_classes)
+            self._classes = _classes(metadata)
+            # Models that name no segments give each pixel category * divisor + instance.
+            self._divisor = getattr(metadata, "label_divisor", None)
         except Exception as error:  # detectron2 raises whatever suits it
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise DataError(
                 f"detectron2 model {self.weights} cannot be used ({reason}); give CONFIG or CONFIG:WEIGHTS, CONFIG a "
                 "YAML file or a name in detectron2's model zoo"
             ) from None
-        # Panoptic FPN's first stuff class is "things": where the things are. It is never a segment.
-        self._stuff_start = len(things) + 1
-        self.categories: Sequence[Category] = tuple(
-            Category(number, name, number < self._stuff_start) for number, name in enumerate([*things, *stuff], start=1)
-        )
+        # Numbered as they stand, a category that is thing and stuff once.
+        self.categories: Sequence[Category] = tuple(dict.fromkeys([*self._classes.things, *self._classes.stuff]))
 
     def __repr__(self) -> str:
         return f"Detectron2Segmenter({self.weights}, {len(self.categories)} categories)"
@@ -68,23 +72,85 @@ class Detectron2Segmenter(Segmenter):
     @property
     def key(self) -> str:
         """See :class:`~gshn.segments.panoptic.Segmenter`."""
-        file = Path(self.weights.partition(":")[2])
-        digest = hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest() if file.is_file() else ""
-        return f"detectron2 {self.weights} {digest}"
+        digest = hashlib.blake2b(digest_size=16)
+        for file in self._files:
+            digest.update(file.read_bytes())
+        return f"detectron2 {self.weights} {digest.hexdigest()}"
 
     def __call__(self, image: NDArray[np.uint8], annotation: PanopticSegments | None = None) -> PanopticSegments:
         """Segment an RGB image of shape (H, W, 3), uint8; ``annotation`` is not looked at.
 
         Raises:
-            DataError: the model gives no panoptic segments.
+            DataError: the model gives no panoptic segments, or some that its metadata do not name.
         """
         found = self._predictor(image[:, :, ::-1])  # it wants BGR, and turns it as its configuration says
         if "panoptic_seg" not in found:
             raise DataError(f"detectron2 model {self.weights} gives no panoptic segments; name a panoptic one")
-        numbers, infos = found["panoptic_seg"]
-        category_of = {
-            info["id"]: info["category_id"] + (1 if info["isthing"] else self._stuff_start) for info in infos
+        panoptic, infos = found["panoptic_seg"]
+        labels = panoptic.cpu().numpy()
+        try:
+            category_of = self._named_by_labels(labels) if infos is None else self._named_by_infos(infos)
+        except (KeyError, IndexError, TypeError) as error:
+            reason = f"segments without {error}" if isinstance(error, KeyError) else str(error)
+            raise DataError(
+                f"detectron2 model {self.weights} does not fit its data set's metadata ({reason})"
+            ) from None
+        segment_map = np.zeros(labels.shape, dtype=np.int32)  # 0: pixels of no segment, which has any label there
+        for number, label in enumerate(category_of, start=1):
+            segment_map[labels == label] = number
+        return segments_from_map(segment_map, dict(enumerate(category_of.values(), start=1)))
+
+    def _named_by_infos(self, infos: Sequence[Mapping[str, Any]]) -> dict[int, int]:
+        """Category id of each label of the map, as the model says."""
+        return {info["id"]: self._classes.category(info["category_id"], info["isthing"]).id for info in infos}
+
+    def _named_by_labels(self, labels: NDArray[np.integer]) -> dict[int, int]:
+        """Category id of each label of a map that tells them itself; -1 is void."""
+        if self._divisor is None:
+            raise TypeError("its segments are not named, and there is no label_divisor")
+        found = [label for label in np.unique(labels).tolist() if label >= 0]
+        numbers = [label // self._divisor for label in found]
+        return {
+            label: self._classes.category(number, number in self._classes.thing_numbers).id
+            for label, number in zip(found, numbers, strict=True)
         }
-        segment_map = numbers.cpu().numpy().astype(np.int32)
-        segment_map[~np.isin(segment_map, list(category_of))] = 0  # pixels of no segment
-        return segments_from_map(segment_map, category_of)
+
+
+@dataclass(frozen=True)
+class _Classes:
+    """The classes of a model, as its data set's metadata list them.
+
+    Attributes:
+        things: Class of each number that the model gives a thing.
+        stuff: The same of stuff.
+        thing_numbers: Those of things.
+    """
+
+    things: tuple[Category, ...]
+    stuff: tuple[Category, ...]
+    thing_numbers: frozenset[int]
+
+    def category(self, number: int, isthing: bool) -> Category:
+        """What a model's number stands for."""
+        classes = self.things if isthing else self.stuff
+        if not 0 <= number < len(classes):
+            raise IndexError(f"class {number} of {len(classes)} of {'things' if isthing else 'stuff'}")
+        return classes[number]
+
+
+def _classes(metadata: Any) -> _Classes:
+    """Read a data set's metadata.
+
+    Panoptic FPN numbers things and stuff apart; its first stuff class, "things", is where things are, and never a
+    segment. Where all names of things are names of stuff too, as for Panoptic-DeepLab and Mask2Former, the stuff's list
+    numbers all classes, and ``thing_dataset_id_to_contiguous_id`` says which are things.
+    """
+    things, stuff = list(metadata.thing_classes), list(metadata.stuff_classes)
+    if not set(things) <= set(stuff):
+        own = tuple(Category(number, name, True) for number, name in enumerate(things, start=1))
+        others = tuple(Category(number, name, False) for number, name in enumerate(stuff, start=1 + len(things)))
+        return _Classes(own, others, frozenset(range(len(things))))
+    numbers = getattr(metadata, "thing_dataset_id_to_contiguous_id", None)
+    are_things = set(numbers.values()) if numbers is not None else {stuff.index(name) for name in things}
+    both = tuple(Category(number + 1, name, number in are_things) for number, name in enumerate(stuff))
+    return _Classes(both, both, frozenset(are_things))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +16,20 @@ from PIL import Image
 from scipy import ndimage
 
 from gshn.errors import DataError
+
+LARGEST_ID = 2**24 - 1
+"""Of a segment, in a panoptic PNG."""
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""How EXIF orientations turn what is stored, as in :func:`PIL.ImageOps.exif_transpose`."""
 
 
 @dataclass(frozen=True)
@@ -150,35 +163,14 @@ def decode_panoptic_png(rgb: NDArray[np.uint8]) -> NDArray[np.int32]:
 
 
 def encode_panoptic_png(segment_map: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Inverse of :func:`decode_panoptic_png`: ids < 2**24, shape (H, W) -> (H, W, 3)."""
-    return (segment_map[..., None] >> np.array([0, 8, 16])).astype(np.uint8)
-
-
-def read_coco_panoptic(png_path: Path, segments_info: Sequence[Mapping[str, Any]]) -> PanopticSegments:
-    """Read a COCO panoptic PNG.
-
-    Args:
-        png_path: The PNG.
-        segments_info: The JSON file's entries for it: ``id``, ``category_id`` and, optionally, ``iscrowd``. Areas and
-            boxes are counted anew.
+    """Inverse of :func:`decode_panoptic_png`, shape (H, W) -> (H, W, 3).
 
     Raises:
-        DataError: the file is missing or broken, or its ids are not those of ``segments_info``; names the file.
+        DataError: an id is negative or above :data:`LARGEST_ID`.
     """
-    try:
-        with Image.open(png_path) as png:
-            segment_map = decode_panoptic_png(np.asarray(png.convert("RGB")))
-    except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for some broken PNGs
-        raise DataError(f"{png_path}: cannot read the panoptic PNG ({error})") from error
-    info = {int(entry["id"]): entry for entry in segments_info}
-    try:
-        found = segments_from_map(segment_map, {id_: int(entry["category_id"]) for id_, entry in info.items()})
-    except DataError as error:
-        raise DataError(f"{png_path}: {error}") from error
-    if unseen := set(info) - {segment.id for segment in found.segments}:
-        raise DataError(f"{png_path}: segment {min(unseen)} of the annotation has no pixel")
-    crowds = (replace(s, iscrowd=bool(info[s.id].get("iscrowd", 0))) for s in found.segments)
-    return replace(found, segments=tuple(crowds))
+    if segment_map.size and not 0 <= segment_map.min() <= segment_map.max() <= LARGEST_ID:
+        raise DataError(f"segment ids {segment_map.min()} to {segment_map.max()}: a PNG holds 0 to {LARGEST_ID}")
+    return (segment_map[..., None] >> np.array([0, 8, 16])).astype(np.uint8)
 
 
 def resize(segments: PanopticSegments, height: int, width: int) -> PanopticSegments:
@@ -191,11 +183,22 @@ def resize(segments: PanopticSegments, height: int, width: int) -> PanopticSegme
     old_height, old_width = segments.segment_map.shape
     rows = (2 * np.arange(height) + 1) * old_height // (2 * height)
     columns = (2 * np.arange(width) + 1) * old_width // (2 * width)
-    scaled = segments_from_map(
-        segments.segment_map[np.ix_(rows, columns)], {s.id: s.category_id for s in segments.segments}
-    )
+    return _moved(segments, segments.segment_map[np.ix_(rows, columns)])
+
+
+def turn(segments: PanopticSegments, orientation: int) -> PanopticSegments:
+    """The segments of an image that is turned as an EXIF orientation (1 to 8) says."""
+    if orientation not in _TURNS:
+        return segments
+    turned = Image.fromarray(segments.segment_map).transpose(_TURNS[orientation])
+    return _moved(segments, np.asarray(turned, dtype=np.int32))
+
+
+def _moved(segments: PanopticSegments, segment_map: NDArray[np.int32]) -> PanopticSegments:
+    """The segments that are left in a map whose pixels are some of theirs."""
+    found = segments_from_map(segment_map, {s.id: s.category_id for s in segments.segments})
     crowds = {s.id for s in segments.segments if s.iscrowd}
-    return replace(scaled, segments=tuple(replace(s, iscrowd=s.id in crowds) for s in scaled.segments))
+    return replace(found, segments=tuple(replace(s, iscrowd=s.id in crowds) for s in found.segments))
 
 
 def coco_categories(categories: Sequence[Category]) -> list[dict[str, Any]]:

@@ -190,8 +190,7 @@ class Corpora:
             )
         return self._open(self.config.data.pairs, split, limit)
 
-    @staticmethod
-    def _open(data: PairData | TaskData, split: str, limit: int | None) -> Any:
+    def _open(self, data: PairData | TaskData, split: str, limit: int | None) -> Any:
         if data.source == "easyvqa":
             return EasyVQA(split, limit)
         if data.source in SCENES:
@@ -200,7 +199,7 @@ class Corpora:
             held_out = data.source == "shapescenes-compositions"
             return ShapeScenes(split, limit or 1, image_size=data.image_size, held_out=held_out)
         form = data.file if isinstance(data, PairData) else None
-        return open_source(data.source, split, data.image_size, limit, form)
+        return open_source(data.source, split, data.image_size, limit, self.config.data.upright, form)
 
     def training_pictures(self) -> list[Pictures]:
         """Picture files of every source that is trained on."""

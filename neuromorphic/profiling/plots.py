@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+
+from gshn.figures import to_png, verbatim
 
 LABELS = {
     "segmentation": "segmentation",
@@ -37,7 +38,7 @@ def energy_by_part(report: Mapping[str, Any]) -> Figure:
         at = np.arange(len(parts)) + 0.15 * (k - (len(models) - 1) / 2)
         ends = np.array([[rows[part][f"joules_{end}"] for part in parts] for end in ("low", "high")]) * 1e6
         ends = np.where(ends > 0, ends, np.nan)
-        axes.hlines(at, ends[0], ends[1], color=f"C{k}", linewidth=4, label=model)
+        axes.hlines(at, ends[0], ends[1], color=f"C{k}", linewidth=4, label=verbatim(model))
         axes.plot(ends.T.ravel(), np.repeat(at, 2), "o", color=f"C{k}", markersize=4)
     axes.set(xscale="log", xlabel="microjoules per image", title="Energy by part, by energy model")
     axes.set_yticks(range(len(parts)), [LABELS[part] for part in parts])
@@ -79,7 +80,7 @@ def accuracy_and_energy(
             middle = (low * high) ** 0.5
             panel.errorbar(middle, value, xerr=[[middle - low], [high - middle]], fmt=marker, color=f"C{k}",
                            capsize=3, label=label)  # fmt: skip
-        panel.set(xscale="log", xlabel="microjoules per image, discrete path", title=model)
+        panel.set(xscale="log", xlabel="microjoules per image, discrete path", title=verbatim(model))
         panel.grid(color="0.9")
     axes[0][0].set_ylabel(f"{accuracy}, %")
     handles, labels = axes[0][0].get_legend_handles_labels()
@@ -89,7 +90,6 @@ def accuracy_and_energy(
 
 def png(figure: Figure) -> bytes:
     """A figure as PNG; it is closed."""
-    buffer = BytesIO()
-    figure.savefig(buffer, dpi=110, metadata={"Software": None})
+    data = to_png(figure, 110)
     plt.close(figure)
-    return buffer.getvalue()
+    return data

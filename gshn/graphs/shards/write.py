@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -29,6 +30,9 @@ SHARD = 256
 
 IMAGES_PER_BATCH = 64
 """Images that segmenter and backbone may take together."""
+
+TOLD = 10
+"""So many images that are left out of a shard are told of one by one; all are listed beside it."""
 
 VERSION = 4
 """Raise when the code of ``gshn.graphs`` or ``gshn.segments`` starts to give other graphs from the same key."""
@@ -208,11 +212,16 @@ def _write_shard(recipe: Recipe, path: Path, images: range, strict: bool, annota
                 if isinstance(result, DataError):
                     if strict:
                         raise result
-                    logger.warning("%s; it is left out", result)
+                    if len(broken) < TOLD:
+                        logger.warning("%s; it is left out", result)
                     broken.append({"index": index, "name": name, "reason": str(result)})
                 else:
                     appender.write(annotation(index, name), result)
             bar.update(len(indices))
+    if len(broken) > TOLD:
+        logger.warning(
+            "%s: %d of %d images are left out in all; %s lists them", path, len(broken), len(images), list_file
+        )
     listed = {
         **summary(read_shard(partial)),
         "digest": digest(partial),
@@ -250,7 +259,7 @@ def _build(recipe: Recipe, indices: Sequence[int]) -> Iterator[tuple[int, str, S
         except DataError as error:
             errors[index] = error
     if recipe.backbone.trainable and samples:
-        _check_sizes(list(samples.values()), recipe.collection[0])
+        _check_sizes(list(samples.values()), _first(recipe.collection))
     built = try_to_build_graphs(list(samples.values()), recipe.segmenter, recipe.backbone, recipe.parameters)
     results = dict(zip(samples, built, strict=True))
     for index in indices:
@@ -258,6 +267,14 @@ def _build(recipe: Recipe, indices: Sequence[int]) -> Iterator[tuple[int, str, S
             yield index, "", errors[index]
         else:
             yield index, samples[index].name, results[index]
+
+
+def _first(collection: ImageCollection) -> ImageSample:
+    """The first image that can be read, of a collection that has one."""
+    for index in range(len(collection)):
+        with contextlib.suppress(DataError):
+            return collection[index]
+    raise DataError("no image can be read")
 
 
 def _check_sizes(samples: Sequence[ImageSample], first: ImageSample) -> None:

@@ -9,6 +9,7 @@ import official
 import pytest
 from PIL import Image
 
+from gshn.config import load_config
 from gshn.data.coco import CocoCaptions
 from gshn.data.flickr import Flickr8k, Flickr30K
 from gshn.data.nlvr2 import NLVR2
@@ -18,6 +19,7 @@ from gshn.data.visual_genome import VisualGenomeCaptions, split_of
 from gshn.data.vqa2 import VQAv2
 from gshn.errors import ConfigError, DataError
 from gshn.segments.panoptic import Category
+from gshn.training.corpora import Corpora
 
 sample = pytest.mark.skipif(not official.SHARED.is_dir(), reason="the real samples (shared/data) are not at hand")
 
@@ -115,7 +117,7 @@ class TestCoco:
         content["annotations"][1]["segments_info"][0]["category_id"] = 99
         official.write(path, content)
         data = CocoCaptions(tmp_path, "val")
-        with pytest.raises(DataError, match=r"000000000002.jpg: segment 300 has category 99, which the annotation"):
+        with pytest.raises(DataError, match=r"000000000002.jpg has segment 300 of category 99, which the annotation"):
             data[1]
         assert data[0].panoptic is not None
 
@@ -149,6 +151,22 @@ class TestCoco:
             item = data[i]
             item.panoptic.validate()
             assert max(item.image.shape) == 320 and item.panoptic.segment_map.shape == item.image.shape[:2]
+
+
+def test_the_switch_of_orientation(tmp_path):
+    root = official.coco(tmp_path, count=1)
+    path = root / "val2017/000000000001.jpg"
+    picture = Image.open(path)
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    picture.save(path, exif=exif)
+    sizes = {}
+    for upright in (True, False):
+        corpora = Corpora(load_config("default", [f"data.pairs.source=coco:{root}", f"data.upright={upright}"]))
+        sample = corpora.images("val", 1)[0]
+        sizes[upright] = sample.image.shape[:2]
+        assert sample.panoptic.segment_map.shape == sizes[upright]
+    assert sizes == {True: (40, 30), False: (30, 40)}
 
 
 class TestFlickr:

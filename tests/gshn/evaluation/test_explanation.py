@@ -119,7 +119,10 @@ def test_a_picture_of_a_scene_and_of_a_file(monkeypatch, capsys, checkpoint, tmp
     half = np.zeros((60, 80, 3), np.uint8)
     half[:, 40:] = (250, 80, 10)
     Image.fromarray(half).save(tmp_path / "half.png")
-    assert run(monkeypatch, checkpoint, tmp_path / "b.png", str(tmp_path / "half.png"), "--caption", "a zyzzyva") == 0
+    assert (
+        run(monkeypatch, checkpoint, tmp_path / "b.png", str(tmp_path / "half.png"), "--caption", "a zyzzyva of $x{$")
+        == 0
+    )
     assert "unknown ones are [UNK]" in capsys.readouterr().err
     sizes = [np.asarray(Image.open(tmp_path / name)).shape for name in ("a.png", "b.png")]
     assert all(width > 1000 for _, width, _ in sizes)

@@ -9,9 +9,10 @@ import torch
 from torch_geometric.data import Batch
 from torch_geometric.utils import is_undirected
 
+from gshn.data.panoptic import read_coco_panoptic
 from gshn.errors import DataError
 from gshn.graphs.scene_graph import EDGE_GEOMETRY, GEOMETRY, GraphParameters, segments_to_graph
-from gshn.segments.panoptic import Category, PanopticSegments, read_coco_panoptic, segments_from_map
+from gshn.segments.panoptic import Category, PanopticSegments, segments_from_map
 
 COCO = Path(__file__).parents[4] / "shared" / "data" / "coco_panoptic_sample"
 

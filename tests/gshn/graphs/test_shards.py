@@ -243,6 +243,25 @@ def test_broken_images_are_listed_and_the_others_kept(tmp_path, caplog):
     assert len(graphs) == 48 and [s["index"] for s in stored] == [i for i in range(50) if i not in (3, 40)]
 
 
+def test_many_broken_images_are_counted(tmp_path, caplog):
+    class Half(Images):
+        def __getitem__(self, index):
+            if index % 2:
+                raise DataError(f"image {index}.png is broken")
+            return super().__getitem__(index)
+
+    write_shards(recipe(Half(50)), tmp_path, "test")
+    assert len(caplog.records) == 11 and "00000.tar: 25 of 50 images are left out in all; " in caplog.text
+    assert len(write_index(tmp_path).broken) == 25
+
+
+@pytest.mark.parametrize("backbone", [MeanBackbone(), TrainableBackbone()], ids=["frozen", "trainable"])
+def test_the_first_image_may_be_broken_too(tmp_path, backbone):
+    write_shards(recipe(Images(70, fails_at=0), backbone), tmp_path, "test")
+    index = write_index(tmp_path)
+    assert len(index) == 69 and [entry["index"] for entry in index.broken] == [0]
+
+
 def test_one_image_that_gives_no_graph_does_not_cost_its_batch(tmp_path):
     class NoSegments(Images):
         def __getitem__(self, index):

@@ -1,24 +1,18 @@
-import json
 import math
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from gshn.errors import DataError
 from gshn.segments.panoptic import (
     Segment,
     decode_panoptic_png,
     encode_panoptic_png,
-    read_coco_panoptic,
     resize,
     segments_from_map,
 )
-
-COCO = Path(__file__).parents[4] / "shared" / "data" / "coco_panoptic_sample"
 
 SEGMENT_MAP = np.array([[0, 7, 7, 0], [7, 7, 0, 300], [0, 0, 300, 0]], dtype=np.int32)
 
@@ -59,43 +53,6 @@ def test_png_encoding_round_trip():
     assert encoded.dtype == np.uint8
     np.testing.assert_array_equal(encoded[0, 3], [0, 1, 0])
     np.testing.assert_array_equal(decode_panoptic_png(encoded), ids)
-
-
-@pytest.fixture
-def png(tmp_path):
-    path = tmp_path / "panoptic.png"
-    Image.fromarray(encode_panoptic_png(SEGMENT_MAP)).save(path)
-    return path
-
-
-def test_read_coco_panoptic(png):
-    found = read_coco_panoptic(png, [{"id": 300, "category_id": 2, "iscrowd": 1}, {"id": 7, "category_id": 1}])
-    found.validate()
-    np.testing.assert_array_equal(found.segment_map, SEGMENT_MAP)
-    assert [(s.id, s.category_id, s.iscrowd) for s in found.segments] == [(7, 1, False), (300, 2, True)]
-
-
-def test_read_coco_panoptic_names_the_file(png, tmp_path):
-    info = [{"id": 7, "category_id": 1}, {"id": 300, "category_id": 2}]
-    with pytest.raises(DataError, match=r"panoptic.png: segment 9 of the annotation has no pixel"):
-        read_coco_panoptic(png, [*info, {"id": 9, "category_id": 1}])
-    with pytest.raises(DataError, match=r"panoptic.png: segment 300 .* no category"):
-        read_coco_panoptic(png, info[:1])
-    with pytest.raises(DataError, match=r"missing.png: cannot read"):
-        read_coco_panoptic(tmp_path / "missing.png", info)
-    png.write_bytes(png.read_bytes()[:50])
-    with pytest.raises(DataError, match=r"panoptic.png: cannot read"):
-        read_coco_panoptic(png, info)
-
-
-@pytest.mark.skipif(not COCO.is_dir(), reason="the COCO panoptic sample is not here")
-def test_read_coco_panoptic_agrees_with_cocos_own_areas_and_boxes():
-    annotations = json.loads((COCO / "annotations" / "panoptic_val2017.json").read_text())["annotations"]
-    for annotation in annotations:
-        found = read_coco_panoptic(COCO / "panoptic" / annotation["file_name"], annotation["segments_info"])
-        found.validate()
-        expected = {s["id"]: (s["area"], tuple(s["bbox"]), bool(s["iscrowd"])) for s in annotation["segments_info"]}
-        assert {s.id: (s.area, s.bbox, s.iscrowd) for s in found.segments} == expected
 
 
 @pytest.mark.parametrize(("height", "width"), [(7, 5), (20, 30), (13, 11), (41, 61), (1, 1)])

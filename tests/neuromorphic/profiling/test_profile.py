@@ -30,6 +30,7 @@ from neuromorphic.profiling import meters
 from neuromorphic.profiling.counts import count_image, count_images, totals
 from neuromorphic.profiling.dense import count_operations
 from neuromorphic.profiling.energy import Operations, Workload, joules, load_models
+from neuromorphic.profiling.plots import accuracy_and_energy, energy_by_part, png
 from neuromorphic.profiling.report import profile, relu_twin
 
 SCHEMA = json.loads((files("neuromorphic.profiling") / "report.schema.json").read_text())
@@ -363,3 +364,13 @@ def test_config_of_the_twin() -> None:
     for key in range(1, 4):
         with pytest.raises(ConfigError, match="relu"):
             tiny_config(*TWIN[:key], *TWIN[key + 1 :])
+
+
+def test_names_of_energy_models_are_drawn_as_they_are() -> None:
+    name = "cost in $x{$"
+    row = {"part": "gat", "model": name, "joules_low": 1e-6, "joules_high": 2e-6}
+    joules = {"low": 1e-6, "high": 2e-6}
+    compared = {"accuracy": {"vqa": 0.5}, "joules_per_image": {name: joules}, "firing_rate": 0.1}
+    compared |= {"neuron": "lif", "steps": 4}
+    assert png(energy_by_part({"energy_models": {name: {}}, "energy": [row]}))
+    assert png(accuracy_and_energy([compared], "vqa", [name]))
