@@ -35,9 +35,9 @@ class Spike:
     def derivative(self, u: Tensor) -> Tensor:
         """The surrogate derivative, finite for every u.
 
-        atan: k / 2 / (1 + (pi k u / 2)^2);  fast_sigmoid: 1 / (1 + k |u|)^2;  sigmoid: k e^(-k |u|) / (1 + e^(-k |u|))^2
-
-        The last is snnTorch's, which has u for |u|: the same, as it is even, but e^(-k u) overflows far below threshold.
+        atan: k / 2 / (1 + (pi k u / 2)^2);  fast_sigmoid: 1 / (1 + k |u|)^2;
+        sigmoid: k e^(-k |u|) / (1 + e^(-k |u|))^2, snnTorch's, which has u for |u|: the same, as it is even, but
+        e^(-k u) overflows far below the threshold.
         """
         k = self.slope
         if self.name == "atan":
