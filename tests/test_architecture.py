@@ -20,7 +20,7 @@ ORDER = [
     ("losses",),
     ("model",),
     ("inference",),
-    ("training.batches", "training.corpora", "training.objective", "training.checkpoint", "training.segmentation"),
+    (*(f"training.{name}" for name in ("batches", "corpora", "objective", "checkpoint", "guard", "segmentation")),),
     ("evaluation",),
     ("training.loop",),
     ("ablation",),

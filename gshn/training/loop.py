@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from gshn.config import Config, StageConfig, differences, load_config, to_yaml
 from gshn.encoders.quantized import slayer_rounding
-from gshn.errors import CheckpointError, ConfigError, GSHNWarning, TrainingError
+from gshn.errors import CheckpointError, ConfigError, GSHNWarning
 from gshn.evaluation.answers import evaluate_task
 from gshn.evaluation.retrieval import evaluate_retrieval
 from gshn.files import Lock, make_folder, write_atomically, writing
@@ -38,6 +38,7 @@ from gshn.training.batches import (
 )
 from gshn.training.checkpoint import FILE, Progress, read_state, restore_model, restore_optimizer, save_state
 from gshn.training.corpora import Corpora, build_model
+from gshn.training.guard import Guard
 from gshn.training.objective import Objective
 
 STAGES = ("pretrain", "finetune")
@@ -224,6 +225,7 @@ class Trainer:
         optimizer = self.accelerator.prepare(optimizer)
         self.objective.train()
         recent: dict[str, list[Tensor]] = {}
+        guard = Guard(stage)
         logged = time.monotonic()
         # Said only where it is so: the environment's TQDM_DISABLE counts otherwise.
         hidden: dict[str, Any] = {} if self.accelerator.is_main_process else {"disable": True}
@@ -235,7 +237,11 @@ class Trainer:
             dynamic_ncols=True,
             **hidden,
         ) as bar:
-            for step, (pairs, texts) in enumerate(self.batches(stage, first), start=first):
+            batches = self.batches(stage, first)
+            following = next(batches, None)
+            for step in range(first, settings.steps):
+                assert following is not None
+                pairs, texts = following
                 key = generator(self.config.seed, STAGES.index(stage), step)
                 torch.manual_seed(int(key.integers(2**62)) + self.accelerator.process_index)
                 for group in optimizer.param_groups:
@@ -243,51 +249,49 @@ class Trainer:
                 with self.accelerator.autocast():
                     losses = self.objective(pairs, texts, tasks[step % len(tasks)] if texts is not None else None)
                 self.accelerator.backward(losses["loss"])
-                self.accelerator.clip_grad_norm_(self.model.parameters(), settings.max_grad_norm)
-                optimizer.step()
-                optimizer.zero_grad()
-                for name, loss in losses.items():
-                    recent.setdefault(name, []).append(loss.detach())
-                bar.update(settings.batch_size)
+                norm = self.accelerator.clip_grad_norm_(self.model.parameters(), settings.max_grad_norm)
+                following = next(batches, None)  # before a GPU is waited for, which has to say whether all is finite
                 done = step + 1
+                if guard.allows(norm, losses, done):
+                    optimizer.step()
+                    for name, loss in losses.items():
+                        recent.setdefault(name, []).append(loss.detach())
+                optimizer.zero_grad()
+                bar.update(settings.batch_size)
                 last = done == settings.steps
                 if done % self.config.log_every == 0 or last:
                     since = done - max((done - 1) // self.config.log_every * self.config.log_every, first)
                     means = {name: float(torch.stack(values).mean()) for name, values in recent.items()}
-                    self._check_finite(means, stage, done)
                     now = time.monotonic()
                     speed = since * settings.batch_size / (now - logged)
                     recent, logged = {}, now
-                    bar.set_postfix(loss=f"{means['loss']:.3f}", refresh=False)
+                    if means:
+                        bar.set_postfix(loss=f"{means['loss']:.3f}", refresh=False)
                     if self.accelerator.is_main_process:
-                        rounded = {name: round(mean, 6) for name, mean in means.items()}
+                        row = {name: round(mean, 6) for name, mean in means.items()}
+                        if guard.skipped:
+                            row["skipped_steps"] = guard.skipped
                         lr = learning_rate(settings.lr, settings, step)
                         self.log.write(
-                            {"stage": stage, "step": done, "lr": lr, "images_per_second": round(speed, 1), **rounded}
+                            {"stage": stage, "step": done, "lr": lr, "images_per_second": round(speed, 1), **row}
                         )
-                if done % self.config.checkpoint_every == 0 or last:
-                    self._check_finite({name: float(value.detach()) for name, value in losses.items()}, stage, done)
+                # While steps are skipped the weights may be to blame: the checkpoint before stays.
+                if last or (done % self.config.checkpoint_every == 0 and not guard.streak):
                     self.progress = Progress(stage, done, self.seconds())
                     if self.accelerator.is_main_process:
                         save_state(self.out, self.model, optimizer, self.progress)
+        if self.accelerator.is_main_process and (report := guard.report()):
+            warnings.warn(report, GSHNWarning, stacklevel=1)
 
     def seconds(self) -> float:
         """Wall time of the run so far, set-up and what went before a resumption included."""
         return time.monotonic() - self.clock_start
 
-    def _check_finite(self, losses: dict[str, float], stage: str, step: int) -> None:
-        for name, value in losses.items():
-            if name != "loss" and not math.isfinite(value):
-                raise TrainingError(
-                    f"loss '{name}' became {value} at {stage} step {step}; lower {stage}.lr or that loss's weight, "
-                    f"and go on from the last checkpoint with --resume or start again with another --out"
-                )
-
     def train(self) -> None:
         """Train all stages from where the run stands, and write the model.
 
         Raises:
-            GSHNError: a loss is not finite, or the disk is full.
+            GSHNError: gradients are not finite time and again, or the disk is full.
         """
         for stage in STAGES:
             if STAGES.index(stage) < STAGES.index(self.progress.stage):
@@ -305,7 +309,7 @@ class Trainer:
         """Train all stages, evaluate, and write model and figures; returns the figures.
 
         Raises:
-            GSHNError: a loss is not finite, test data cannot be used, or the disk is full.
+            GSHNError: see :meth:`train`; or test data cannot be used.
         """
         figures: dict[str, float | str] = {}
         try:

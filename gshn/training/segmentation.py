@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,13 @@ from transformers import (
 from gshn.config import SegmenterFit
 from gshn.data.images import ImageCollection
 from gshn.data.shapescenes import CATEGORIES, ShapeScenes
-from gshn.errors import ConfigError, TrainingError
+from gshn.errors import ConfigError, GSHNWarning
 from gshn.files import Lock, make_folder, writing
 from gshn.segments.panoptic import PanopticSegments
 from gshn.segments.universal import quiet_transformers
 from gshn.training.batches import generator
 from gshn.training.checkpoint import FILE, Progress, read_state, restore_model, restore_optimizer, save_state
+from gshn.training.guard import Guard
 
 MAGNIFICATION = 2
 """The network sees images this much larger: its masks, a quarter of its input in size, are half of the image then."""
@@ -190,6 +192,7 @@ def _fit(settings: SegmenterFit, out: Path, resume: bool) -> None:
         first, begun = state[0].step, begun - state[0].seconds
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device).train()
+    guard = Guard("segmenter")
     with tqdm(
         total=settings.steps * settings.batch_size,
         initial=first * settings.batch_size,
@@ -205,18 +208,18 @@ def _fit(settings: SegmenterFit, out: Path, resume: bool) -> None:
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(settings, phase, step)
                 losses = model(batch, phase.segments)
-                loss = torch.stack(list(losses.values())).sum()
-                if not torch.isfinite(loss):
-                    raise TrainingError(f"the loss became {float(loss)} at step {step}; take another --seed")
                 optimizer.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(model.parameters(), MAX_GRAD_NORM)
-                optimizer.step()
+                torch.stack(list(losses.values())).sum().backward()
+                norm = nn.utils.clip_grad_norm_(model.parameters(), MAX_GRAD_NORM)
+                if guard.allows(norm, losses, step + 1):
+                    optimizer.step()
                 bar.update(settings.batch_size)
                 bar.set_postfix({name: f"{float(value.detach()):.2f}" for name, value in losses.items()}, refresh=False)
                 done = step + 1
-                if done % settings.checkpoint_every == 0 or done == settings.steps:
+                if done == settings.steps or (done % settings.checkpoint_every == 0 and not guard.streak):
                     save_state(out, model, optimizer, Progress("segmenter", done, time.monotonic() - begun))
+    if report := guard.report():
+        warnings.warn(report, GSHNWarning, stacklevel=1)
     _save(model.network, settings, out)
     (out / FILE).unlink()
 

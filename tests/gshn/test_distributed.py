@@ -8,6 +8,7 @@ from helpers import CAPTIONS, pair_batch, question_batch, tiny_model
 from safetensors.torch import load_file, save_file
 from torch.nn.parallel import DistributedDataParallel
 
+from gshn.training.guard import Guard
 from gshn.training.objective import Objective
 
 BATCH = len(CAPTIONS)
@@ -31,7 +32,17 @@ def worker(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     objective = DistributedDataParallel(Objective(tiny_model(), tiny_model().config.objectives))
     half = BATCH // 2
-    result = losses_and_gradients(objective, range(rank * half, (rank + 1) * half))
+    rows = range(rank * half, (rank + 1) * half)
+    result = losses_and_gradients(objective, rows)
+    # One process's batch is poisoned: nobody makes the step.
+    poisoned = pair_batch(objective.module.model, rows)
+    if rank == 1:
+        poisoned.graphs.x[0] = torch.nan
+    objective.zero_grad()
+    losses = objective(poisoned)
+    losses["loss"].backward()
+    norm = torch.nn.utils.clip_grad_norm_(objective.parameters(), 1.0)
+    result["made"] = torch.tensor(Guard("pretrain").allows(norm, losses, 1))
     save_file({name: tensor.contiguous() for name, tensor in result.items()}, f"{folder}/{rank}.safetensors")
     dist.barrier()
     dist.destroy_process_group()
@@ -45,6 +56,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(worker, args=(str(tmp_path),), nprocs=2)
     for rank in range(2):
         part = load_file(tmp_path / f"{rank}.safetensors")
+        assert not part.pop("made")
         assert part.keys() == whole.keys()
         for name, tensor in whole.items():
             torch.testing.assert_close(part[name], tensor, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")

@@ -87,7 +87,7 @@ def test_resuming_a_finished_run_keeps_its_weights(finished: Path, cache: str) -
         (["pretrain.batch_size=one"], "pretrain.batch_size"),
         (["pretrain.pretrained_lr=0"], "pretrained_lr"),
         (["--steps", "3"], "--steps"),
-        (["pretrain.lr=1e30", "pretrain.max_grad_norm=1e30", "pretrain.warmup=0"], "became"),
+        (["pretrain.lr=1e30", "pretrain.max_grad_norm=1e30", "pretrain.warmup=0"], "the last of 10 running"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path: Path, cache: str, arguments: list[str], message: str) -> None:
