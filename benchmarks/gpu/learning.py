@@ -117,7 +117,9 @@ def steps(bench: Bench, trainer: Trainer, size: int) -> dict[str, Any]:
     place = iter(range(10**9))
     found = bench.throughput(lambda: step(given[next(place) % 2]), size, 1.0)
     begun, making, stepping = time.perf_counter(), [], []
-    while len(making) < 3 or (len(making) < 24 and time.perf_counter() - begun < 3 and not bench.quick):
+    while len(making) < (1 if bench.quick else 3) or (
+        len(making) < 24 and time.perf_counter() - begun < 3 and not bench.quick
+    ):
         start = time.perf_counter()
         pairs = next(source)
         made = time.perf_counter()
