@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import pytest
 from disk import full_disk
 
 from gshn import files
+from gshn.cli import run_command
 from gshn.errors import GSHNError, GSHNWarning
 from gshn.files import Lock, write_atomically
 
@@ -17,6 +19,16 @@ def test_a_full_disk_keeps_what_was_there(tmp_path):
     with full_disk(1000), pytest.raises(GSHNError, match=r"file cannot be written \(File too large\); make room"):
         write_atomically(path, b"x" * 2000)
     assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_that_nobody_expected_is_one_line(capsys):
+    def main():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(SystemExit, match="2"):
+        run_command(main)
+    expected = "error: the system: No space left on device; make room, or let TMPDIR name another place"
+    assert capsys.readouterr().err.startswith(expected)
 
 
 class TestLock:

@@ -289,7 +289,7 @@ def test_a_killed_process_loses_nothing(tmp_path):
     script = """
 import os, signal, sys
 from pathlib import Path
-sys.path.insert(0, str(Path(sys.argv[2])))
+sys.path[:0] = sys.argv[2:]
 import test_shards as t
 
 class Deadly(t.Images):
@@ -300,7 +300,8 @@ class Deadly(t.Images):
 
 t.write_shards(t.recipe(Deadly(200)), Path(sys.argv[1]), "test", shard_size=180)
 """
-    run = subprocess.run([sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parent)], check=False)
+    here = Path(__file__).parent
+    run = subprocess.run([sys.executable, "-c", script, str(tmp_path), str(here), str(here.parents[1])], check=False)
     assert run.returncode == -signal.SIGKILL
     images = Images(200)
     write_shards(recipe(images), tmp_path, "test", shard_size=180)
@@ -357,6 +358,9 @@ def test_two_processes_find_a_cache_empty(tmp_path, monkeypatch):
         thread.join()
     assert found == {first: 5, second: 5}
     assert len(first.drawn) == 5 and second.drawn == []
+    (folder,) = tmp_path.iterdir()
+    with Lock(folder.with_suffix(".lock"), "the cache"):
+        assert len(load(tmp_path, Images(5))) == 5, "a whole cache is read without a lock"
 
 
 def test_two_processes_finish_the_same_shard(tmp_path, monkeypatch):
