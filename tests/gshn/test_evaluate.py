@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
-from gshn import evaluate
-from gshn.errors import ConfigError
+from gshn import evaluate, explain
+from gshn.errors import ConfigError, GSHNError
 from gshn.model import GSHN
 from gshn.segments.panoptic import Category
 from gshn.training.corpora import Corpora
@@ -22,6 +22,16 @@ def run(monkeypatch, finished, cache, tmp_path):
         return json.loads(path.read_text())
 
     return run
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [(evaluate, ["--task", "retrieval", "--json"]), (explain, ["image.jpg", "--caption", "a star", "--out"])],
+)
+def test_a_place_that_cannot_be_written_is_told_before_the_work(monkeypatch, tmp_path, command, arguments):
+    monkeypatch.setattr("sys.argv", ["gshn", "--checkpoint", "nowhere", *arguments, str(tmp_path)])
+    with pytest.raises(GSHNError, match="is a folder; name a file in it"):
+        command.main()
 
 
 def test_other_segments(run):

@@ -79,6 +79,16 @@ class TestLock:
         assert sorted(order) == ["a", "b"] and not path.exists()
         assert f"the cache is being written by process {os.getpid()} on" in told[0] and "waiting for it" in told[0]
 
+    def test_a_forked_process_does_not_let_go_of_it(self, path, monkeypatch):
+        lock = Lock(path, "the run", "wait")
+        with monkeypatch.context() as child:
+            child.setattr(files.os, "getpid", lambda: -1)
+            lock.release()
+        with pytest.raises(GSHNError, match="the run is being written by"):
+            Lock(path, "the run", "wait")
+        lock.release()
+        assert not path.exists()
+
     def test_a_file_system_without_locks(self, path, monkeypatch):
         def refuse(*_):
             raise OSError(95, "Operation not supported")

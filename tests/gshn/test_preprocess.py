@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from gshn import preprocess
 from gshn.data.coco import CocoCaptions
 from gshn.errors import ConfigError, DataError, GSHNWarning
-from gshn.graphs.shards.index import read_index
+from gshn.graphs.shards.index import load_all, read_index
 from gshn.graphs.shards.stream import ShardStream
 
 
@@ -170,6 +170,21 @@ def test_what_changed_while_a_shard_was_half_written(run, tmp_path):
     run(*fresh)
     for graph, expected in zip(stored, ShardStream(read_index(tmp_path / "fresh/val")), strict=True):
         torch.testing.assert_close(graph.tensors, expected.tensors)
+
+
+def test_a_mended_image_takes_its_place(run, tmp_path):
+    root = official.coco(tmp_path / "coco")
+    command = ("--data", f"coco:{root}", "--segmenter", "ground-truth", "--split", "val", "--out", tmp_path / "out")
+    broken = root / "val2017/000000000001.jpg"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:40])
+    run(*command)
+    assert len(read_index(tmp_path / "out/val")) == 2
+    broken.write_bytes(whole)
+    run(*command)
+    index = read_index(tmp_path / "out/val")
+    assert [stored["index"] for stored in load_all(index)[1]] == [0, 1, 2] and not index.broken
+    assert [stored.annotation["index"] for stored in ShardStream(index).fetch([0, 1, 2])] == [0, 1, 2]
 
 
 def test_edited_categories_are_refused(run, tmp_path):
