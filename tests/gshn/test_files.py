@@ -31,6 +31,18 @@ def test_a_full_disk_that_nobody_expected_is_one_line(capsys):
     assert capsys.readouterr().err.startswith(expected)
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_is_there_can_be_kept(tmp_path, monkeypatch, links):
+    if not links:  # as on some memory cards
+        monkeypatch.setattr(files.Path, "hardlink_to", lambda *_: files.Path("nowhere").stat())
+    path = tmp_path / "file"
+    write_atomically(path, "first", keep=True)
+    assert path.read_text() == "first" and list(tmp_path.iterdir()) == [path]
+    if links:
+        write_atomically(path, "second", keep=True)
+        assert path.read_text() == "first" and list(tmp_path.iterdir()) == [path]
+
+
 class TestLock:
     @pytest.fixture
     def path(self, tmp_path):

@@ -208,14 +208,14 @@ class TestSplitsThatAreNotThere:
         return ("--data", f"coco:{root}", "--segmenter", "superpixels", "--out", tmp_path / "shards")
 
     def test_the_others_are_made(self, run, command, tmp_path, capsys):
-        with pytest.warns(GSHNWarning, match=r"has no train \(train: .*train2017/000000000001.jpg, like all 3 images"):
+        with pytest.warns(GSHNWarning, match=r"coco: no train: .*train2017/000000000001.jpg, like all 3 images"):
             run(*command)
         printed = capsys.readouterr().out
         assert printed.count("3 graphs in 1 shards, of 3 images, 0 left out") == 2
         assert sorted(path.name for path in (tmp_path / "shards").iterdir()) == ["test", "val"]
 
     def test_one_that_was_asked_for_is_an_error_in_the_end(self, run, command, tmp_path):
-        with pytest.raises(DataError, match=r"1 of 2 splits could not be made: train: .*is missing"):
+        with pytest.raises(DataError, match=r"1 of 2 splits could not be made: no train: .*is missing"):
             run(*command, "--split", "train", "val")
         assert len(read_index(tmp_path / "shards" / "val")) == 3
 
@@ -226,7 +226,7 @@ class TestSplitsThatAreNotThere:
 
 
 def test_easy_vqa_has_no_val(run, tmp_path):
-    with pytest.warns(GSHNWarning, match="has no val "):
+    with pytest.warns(GSHNWarning, match="easyvqa: no val: "):
         run("--data", "easyvqa", "--segmenter", "superpixels", "--limit", "2", "--out", tmp_path)
     assert len(read_index(tmp_path / "train")) == len(read_index(tmp_path / "test")) == 2
 

@@ -140,12 +140,11 @@ def shard_ranges(images: int, shard_size: int) -> dict[str, range]:
 
 def _write_manifest(folder: Path, manifest: Mapping[str, Any], told: Mapping[str, Any]) -> None:
     path = folder / "manifest.json"
-    if path.is_file():
-        found = read_json_file(path)
-        if changed := [name for name in manifest if found.get(name) != json.loads(json.dumps(manifest[name]))]:
-            raise DataError(f"{folder} holds shards that differ in {', '.join(changed)}; choose another folder")
-    else:
-        write_atomically(path, json.dumps({**manifest, **told}, indent=2))
+    if not path.is_file():
+        write_atomically(path, json.dumps({**manifest, **told}, indent=2), keep=True)
+    found = read_json_file(path)
+    if changed := [name for name in manifest if found.get(name) != json.loads(json.dumps(manifest[name]))]:
+        raise DataError(f"{folder} holds shards that differ in {', '.join(changed)}; choose another folder")
 
 
 def is_complete(path: Path) -> bool:

@@ -331,6 +331,18 @@ def test_two_processes_cannot_write_one_shard(tmp_path):
         write_shards(recipe(Images(3)), tmp_path, "test")
 
 
+def test_two_processes_begin_the_same_folder_with_other_images(tmp_path, monkeypatch):
+    def overtaken(*arguments, **options):
+        monkeypatch.undo()
+        write_shards(recipe(Images(3, "other")), tmp_path, "test")
+        files.write_atomically(*arguments, **options)
+
+    monkeypatch.setattr(write, "write_atomically", overtaken)
+    with pytest.raises(DataError, match="holds shards that differ in collection; choose another folder"):
+        write_shards(recipe(Images(3)), tmp_path, "test")
+    assert len(write_index(tmp_path)) == 3
+
+
 def test_two_processes_find_a_cache_empty(tmp_path, monkeypatch):
     """One builds, the other waits for it and builds nothing."""
     begun, go_on, found = threading.Event(), threading.Event(), {}
