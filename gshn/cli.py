@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import math
 import sys
@@ -76,7 +77,9 @@ def run_command(main: Callable[[], None]) -> None:
         print(f"error: there is not memory enough ({' '.join(str(error).split())}); ask for less", file=sys.stderr)
         raise SystemExit(2) from None
     except OSError as error:
-        print(f"error: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        mend = "; make room, or let TMPDIR name another place for temporary files" if full else ""
+        print(f"error: {error.filename or 'the system'}: {error.strerror or error}{mend}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -135,13 +135,13 @@ def main() -> None:
             print(f"  left out: {entry['reason']}")
         if len(index.broken) > TOLD:
             print(f"  and {len(index.broken) - TOLD} more, which {folder / 'index.json'} lists")
-    reasons = "; ".join(f"{split}: {error}" for split, error in missing.items())
+    reasons = "; ".join(f"no {split}: {error}" for split, error in missing.items())
     if arguments.split and missing:
         raise DataError(f"{len(missing)} of {len(arguments.split)} splits could not be made: {reasons}")
     if len(missing) == len(SPLITS):
         raise missing[SPLITS[0]]
     if missing:
-        warnings.warn(f"{arguments.data} has no {' and no '.join(missing)} ({reasons})", GSHNWarning, stacklevel=1)
+        warnings.warn(f"{arguments.data}: {reasons}", GSHNWarning, stacklevel=1)
 
 
 if __name__ == "__main__":

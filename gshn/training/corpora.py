@@ -275,7 +275,7 @@ class Corpora:
             raise ConfigError(
                 f"config key 'data.show' is {data.show!r}: shards are read as they are, with data.show=both"
             )
-        if not (self._shards / split).is_dir():
+        if self._shards.is_dir() and not (self._shards / split).is_dir():
             raise DataError(f"{self._shards} has no split '{split}'; make it with gshn.preprocess --split {split}")
         index = read_index(self._shards / split, data.pairs.train if split == "train" else data.pairs.test)
         values = flat(self.config)

@@ -139,9 +139,10 @@ class Trainer:
         self.corpora.check_test()
         if self.accelerator.is_main_process:
             self.corpora.check_overlap()
-            write_atomically(self.out / "config.yaml", to_yaml(config))
         torch.manual_seed(config.seed)
         self.model: GSHN = build_model(config, self.corpora)
+        if self.accelerator.is_main_process:
+            write_atomically(self.out / "config.yaml", to_yaml(config))
         self.progress = Progress("pretrain", 0, 0.0)
         self.optimizer_state: dict[str, Tensor] | None = None
         if state is not None:

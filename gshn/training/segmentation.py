@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ from transformers import (
 from gshn.config import SegmenterFit
 from gshn.data.images import ImageCollection
 from gshn.data.shapescenes import CATEGORIES, ShapeScenes
-from gshn.errors import ConfigError, GSHNWarning
-from gshn.files import Lock, make_folder, writing
+from gshn.errors import CheckpointError, ConfigError, GSHNWarning
+from gshn.files import Lock, make_folder, write_atomically, writing
 from gshn.segments.panoptic import PanopticSegments
 from gshn.segments.universal import quiet_transformers
 from gshn.training.batches import generator
@@ -179,6 +180,7 @@ def _fit(settings: SegmenterFit, out: Path, resume: bool) -> None:
     finished = (out / "model.safetensors").is_file()
     if not resume and (finished or (out / FILE).is_file()):
         raise ConfigError(f"{out} holds a segmenter already; add --resume to go on with it, or choose another --out")
+    _check_settings(settings, out)
     if finished:
         return
     state = read_state(out)
@@ -222,6 +224,24 @@ def _fit(settings: SegmenterFit, out: Path, resume: bool) -> None:
         warnings.warn(report, GSHNWarning, stacklevel=1)
     _save(model.network, settings, out)
     (out / FILE).unlink()
+
+
+def _check_settings(settings: SegmenterFit, out: Path) -> None:
+    """Refuse to go on with what was begun with other settings; they stand in ``fit.json`` beside the weights."""
+    path = out / "fit.json"
+    own = json.loads(json.dumps(asdict(settings)))
+    write_atomically(path, json.dumps(own, indent=2) + "\n", keep=True)
+    try:
+        begun = json.loads(path.read_text())
+        changed = [
+            f"{name} ({begun.get(name)!r} and {value!r})" for name, value in own.items() if begun.get(name) != value
+        ]
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path} is broken ({error}); choose another --out") from None
+    if changed:
+        raise CheckpointError(
+            f"{out} was begun with other settings: {', '.join(changed)}; resume with the same, or choose another --out"
+        )
 
 
 def _save(network: Mask2FormerForUniversalSegmentation, settings: SegmenterFit, out: Path) -> None:

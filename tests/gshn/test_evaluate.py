@@ -7,8 +7,8 @@ from pathlib import Path
 import official
 import pytest
 
-from gshn import evaluate
-from gshn.errors import ConfigError, DataError
+from gshn import evaluate, explain
+from gshn.errors import ConfigError, DataError, GSHNError
 from gshn.model import GSHN
 from gshn.segments.panoptic import Category
 from gshn.training.corpora import Corpora
@@ -24,6 +24,16 @@ def run(monkeypatch, finished, cache, tmp_path):
         return json.loads(path.read_text())
 
     return run
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [(evaluate, ["--task", "retrieval", "--json"]), (explain, ["image.jpg", "--caption", "a star", "--out"])],
+)
+def test_a_place_that_cannot_be_written_is_told_before_the_work(monkeypatch, tmp_path, command, arguments):
+    monkeypatch.setattr("sys.argv", ["gshn", "--checkpoint", "nowhere", *arguments, str(tmp_path)])
+    with pytest.raises(GSHNError, match="is a folder; name a file in it"):
+        command.main()
 
 
 def test_other_segments(run):

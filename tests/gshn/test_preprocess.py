@@ -17,7 +17,7 @@ from gshn.config import load_config
 from gshn.data.coco import CocoCaptions
 from gshn.data.overlap import check_overlap
 from gshn.errors import ConfigError, DataError, GSHNWarning
-from gshn.graphs.shards.index import read_index
+from gshn.graphs.shards.index import load_all, read_index
 from gshn.graphs.shards.stream import ShardStream
 from gshn.training.corpora import Corpora
 
@@ -217,6 +217,21 @@ def test_what_changed_while_a_shard_was_half_written(run, tmp_path):
         torch.testing.assert_close(graph.tensors, expected.tensors)
 
 
+def test_a_mended_image_takes_its_place(run, tmp_path):
+    root = official.coco(tmp_path / "coco")
+    command = ("--data", f"coco:{root}", "--segmenter", "ground-truth", "--split", "val", "--out", tmp_path / "out")
+    broken = root / "val2017/000000000001.jpg"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:40])
+    run(*command)
+    assert len(read_index(tmp_path / "out/val")) == 2
+    broken.write_bytes(whole)
+    run(*command)
+    index = read_index(tmp_path / "out/val")
+    assert [stored["index"] for stored in load_all(index)[1]] == [0, 1, 2] and not index.broken
+    assert [stored.annotation["index"] for stored in ShardStream(index).fetch([0, 1, 2])] == [0, 1, 2]
+
+
 def test_edited_categories_are_refused(run, tmp_path):
     root = official.coco(tmp_path / "coco")
     command = ("--data", f"coco:{root}", "--segmenter", "ground-truth", "--split", "val", "--out", tmp_path / "out")
@@ -238,14 +253,14 @@ class TestSplitsThatAreNotThere:
         return ("--data", f"coco:{root}", "--segmenter", "superpixels", "--out", tmp_path / "shards")
 
     def test_the_others_are_made(self, run, command, tmp_path, capsys):
-        with pytest.warns(GSHNWarning, match=r"has no train \(train: .*train2017/000000000001.jpg, like all 3 images"):
+        with pytest.warns(GSHNWarning, match=r"coco: no train: .*train2017/000000000001.jpg, like all 3 images"):
             run(*command)
         printed = capsys.readouterr().out
         assert printed.count("3 graphs in 1 shards, of 3 images, 0 left out") == 2
         assert sorted(path.name for path in (tmp_path / "shards").iterdir()) == ["test", "val"]
 
     def test_one_that_was_asked_for_is_an_error_in_the_end(self, run, command, tmp_path):
-        with pytest.raises(DataError, match=r"1 of 2 splits could not be made: train: .*is missing"):
+        with pytest.raises(DataError, match=r"1 of 2 splits could not be made: no train: .*is missing"):
             run(*command, "--split", "train", "val")
         assert len(read_index(tmp_path / "shards" / "val")) == 3
 
@@ -256,7 +271,7 @@ class TestSplitsThatAreNotThere:
 
 
 def test_easy_vqa_has_no_val(run, tmp_path):
-    with pytest.warns(GSHNWarning, match="has no val "):
+    with pytest.warns(GSHNWarning, match="easyvqa: no val: "):
         run("--data", "easyvqa", "--segmenter", "superpixels", "--limit", "2", "--out", tmp_path)
     assert len(read_index(tmp_path / "train")) == len(read_index(tmp_path / "test")) == 2
 
