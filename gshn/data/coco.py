@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gshn.data.captions import CaptionedFiles, joined, karpathy, tell_which_split
-from gshn.data.image_files import Source, as_text, check_split, each, first_existing, read_json, section
+from gshn.data.image_files import Source, as_text, check_split, each, first_existing, read_json, section, tell
 from gshn.data.images import ImageSample
 from gshn.errors import DataError
 from gshn.segments.panoptic import Category, read_coco_panoptic, resize
@@ -51,6 +51,8 @@ class CocoCaptions(CaptionedFiles):
             annotation = first_existing(names) or names[0]
             year = annotation.stem[-4:]
             captions = _captions(annotation, _image_folder(root, f"{part}{year}"))
+            if split == "test":
+                tell(f"{annotation}: val is taken for test, whose captions are not public")
             self._read_panoptic(root, f"panoptic_{part}{year}")
         super().__init__(SOURCE, split, annotation, captions, "train2017.zip or val2017.zip", image_size, limit)
 

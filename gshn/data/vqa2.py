@@ -18,6 +18,7 @@ from gshn.data.image_files import (
     present,
     read_json,
     section,
+    tell,
 )
 from gshn.data.tasks import Example
 from gshn.data.texts import Question
@@ -78,6 +79,8 @@ class VQAv2(ImageFiles):
         path, name = next(((file, name) for file, name in files if file.is_file()), files[0])
         if not path.is_file() and (root / "questions.json").is_file():
             path = root / "questions.json"
+        elif split == "test" and name == "val2014":
+            tell(f"{root} has no questions of test2015; those of val2014 are taken for test")
         asked = each(
             path,
             "questions",

@@ -8,6 +8,7 @@ from gshn.data import overlap
 from gshn.data.overlap import shared_pictures
 from gshn.errors import DataError
 from gshn.training.corpora import Corpora
+from gshn.training.loop import Trainer
 
 
 @pytest.fixture
@@ -79,6 +80,12 @@ def test_captions_of_karpathys_split_and_questions_on_the_same_pictures(tmp_path
     corpora(tmp_path, "data.allow_overlap=true").check_overlap()
     assert caplog.text.count("test pictures are trained on") == 3
     corpora(tmp_path, "finetune.tasks=[]").check_overlap()
+
+
+def test_a_run_does_not_start(tmp_path):
+    with pytest.raises(DataError, match="test pictures are trained on"):
+        Trainer(corpora(tmp_path).config, tmp_path / "run", resume=False)
+    assert not (tmp_path / "cache").exists()
 
 
 def test_the_default_has_nothing_in_common():

@@ -299,9 +299,10 @@ class TestVQAv2:
         assert question.answers == tuple(official.TEN), "as people gave them"
         assert len(VQAv2(tmp_path, "train", limit=1).questions) == 2
 
-    def test_test_has_no_answers_and_falls_back_to_val(self, tmp_path):
+    def test_test_has_no_answers_and_falls_back_to_val(self, tmp_path, caplog):
         official.vqa2(tmp_path, "val")
         assert VQAv2(tmp_path, "test").questions[0].answers
+        assert f"{tmp_path} has no questions of test2015; those of val2014 are taken for test" in caplog.text
         questions = [{"image_id": 9, "question": "Why?", "question_id": 9000}]
         official.write(tmp_path / "v2_OpenEnded_mscoco_test2015_questions.json", {"questions": questions})
         official.jpeg(tmp_path / "test2015/COCO_test2015_000000000009.jpg")
