@@ -140,7 +140,8 @@ class Corpora:
             raise ConfigError(
                 f"{self._task_data(task).source}: no training question has an answer; there is none to learn"
             )
-        if unknown := sum(set(answers).isdisjoint(compared(example.answers)) for example in examples):
+        known = set(answers)
+        if unknown := sum(known.isdisjoint(compared(example.answers)) for example in examples):
             tell(
                 f"data.questions: {unknown} of {len(examples)} training questions have no answer among the "
                 f"{len(answers)} of the vocabulary (data.questions.answers) and get no weight"
@@ -340,9 +341,11 @@ def build_model(config: Config, corpora: Corpora) -> GSHN:
     count = TextCount(tokenizer)
     for captions in corpora.pairs.captions():
         used.update(token for ids in count.read(captions) for token in ids)
+    count.tell("training captions")
     for task in config.finetune.tasks:
-        count.read([example.text for example in corpora.texts(task).examples])
-    count.tell("training texts")
+        count = TextCount(tokenizer)
+        count.read(list(dict.fromkeys(example.text for example in corpora.texts(task).examples)))
+        count.tell(f"training texts of {task}, each counted once")
     words = sorted(used - set(tokenizer.all_special_ids))
     found = [corpora.pairs.moments]
     found += [corpora.texts(task).moments for task in config.finetune.tasks]

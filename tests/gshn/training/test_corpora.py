@@ -115,7 +115,9 @@ def test_what_is_not_read_of_texts_is_told(tmp_path, caplog):
     data = flickr(tmp_path, "model.text.max_length=8")
     model = build_model(data.config, data)
     # [CLS] a dog number 0 , view [SEP]: the number of the view and the full stop are cut.
-    assert "training texts: 20 of 20 texts are longer than 8 tokens (model.text.max_length) and are cut" in caplog.text
+    assert (
+        "training captions: 20 of 20 texts are longer than 8 tokens (model.text.max_length) and are cut" in caplog.text
+    )
     evaluate_retrieval(model, data.test_pairs, SpikeCount())
     # "5" is in no training caption; 6 of the 8 tokens are words.
     assert "captions: 5 of 30 (16.67%) words are unknown to the model, e.g. '5'" in caplog.text
