@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from gshn.data.captions import CaptionedFiles, joined, karpathy, tell_which_split
-from gshn.data.image_files import as_text, check_split, each, first_existing, read_json, section
+from gshn.data.image_files import as_text, check_split, each, first_existing, read_json, section, tell
 from gshn.data.images import ImageSample
 from gshn.data.panoptic import COCO as SOURCE
 from gshn.data.panoptic import PanopticAnnotations
@@ -52,6 +52,8 @@ class CocoCaptions(CaptionedFiles):
             annotation = first_existing(names) or names[0]
             year = annotation.stem[-4:]
             captions, ids = _captions(annotation, _image_folder(root, f"{part}{year}"))
+            if split == "test":
+                tell(f"{annotation}: val is taken for test, whose captions are not public")
             self._panoptic = _panoptic(root, f"panoptic_{part}{year}")
         super().__init__(SOURCE, split, annotation, captions, "train2017.zip or val2017.zip", image_size, limit)
         if self._panoptic is not None:

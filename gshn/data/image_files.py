@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -181,13 +182,16 @@ def tell(message: str) -> None:
     logger.warning("%s", message)
 
 
+HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+
+
 def as_text(value: Any) -> str:
     """A text without white space at its ends.
 
     Raises:
         TypeError: it is something else, or has half of a character, which no model reads.
     """
-    if not isinstance(value, str) or any("\ud800" <= character <= "\udfff" for character in value):
+    if not isinstance(value, str) or HALF_CHARACTER.search(value):
         raise TypeError(f"{value!r:.40} is no text")
     return value.strip()
 

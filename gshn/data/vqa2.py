@@ -18,9 +18,11 @@ from gshn.data.image_files import (
     present,
     read_json,
     section,
+    tell,
 )
 from gshn.data.tasks import Example
 from gshn.data.texts import Question
+from gshn.errors import DataError
 
 SOURCE = Source("VQA v2", "visualqa.org/download.html")
 
@@ -78,6 +80,8 @@ class VQAv2(ImageFiles):
         path, name = next(((file, name) for file, name in files if file.is_file()), files[0])
         if not path.is_file() and (root / "questions.json").is_file():
             path = root / "questions.json"
+        elif split == "test" and name == "val2014":
+            tell(f"{root} has no questions of test2015; those of val2014 are taken for test")
         asked = each(
             path,
             "questions",
@@ -108,14 +112,16 @@ class VQAv2(ImageFiles):
         if questions.name == "questions.json":
             path = root / "annotations.json"
         entries = section(path, read_json(path, SOURCE, "v2_Annotations_Train_mscoco.zip"), "annotations")
-        return dict(
-            each(
-                path,
-                "annotations",
-                entries,
-                lambda e: (int(e["question_id"]), tuple(_stripped(as_text(a["answer"])) for a in e["answers"])),
-            )
-        )
+        answers: dict[int, tuple[str, ...]] = {}
+        for number, given in each(
+            path,
+            "annotations",
+            entries,
+            lambda e: (int(e["question_id"]), tuple(_stripped(as_text(a["answer"])) for a in e["answers"])),
+        ):
+            if answers.setdefault(number, given) != given:
+                raise DataError(f"{path} has two lists of answers to question {number}; get it again")
+        return answers
 
 
 def _image_paths(root: Path, name: str, numbers: Sequence[int]) -> list[Path]:

@@ -154,7 +154,8 @@ class Corpora:
             raise ConfigError(
                 f"{self._task_data(task).source}: no training question has an answer; there is none to learn"
             )
-        if unknown := sum(set(answers).isdisjoint(compared(example.answers)) for example in examples):
+        known = set(answers)
+        if unknown := sum(known.isdisjoint(compared(example.answers)) for example in examples):
             tell(
                 f"data.questions: {unknown} of {len(examples)} training questions have no answer among the "
                 f"{len(answers)} of the vocabulary (data.questions.answers) and get no weight"
@@ -412,10 +413,12 @@ def build_model(config: Config, corpora: Corpora) -> GSHN:
     tokenizer = build_tokenizer(config.model.text.encoder, corpora.training_texts(), config.model.text.max_length)
     count = TextCount(tokenizer)
     occurs = word_frequencies(count, corpora.pairs.captions(), corpora.caption_weights)
-    for task in config.finetune.tasks:
-        count.read([example.text for example in corpora.texts(task).examples])
-    count.tell("training texts")
+    count.tell("training captions")
     words = sorted(occurs)
+    for task in config.finetune.tasks:
+        count = TextCount(tokenizer)
+        count.read(list(dict.fromkeys(example.text for example in corpora.texts(task).examples)))
+        count.tell(f"training texts of {task}, each counted once")
     found = [corpora.pairs.moments]
     found += [corpora.texts(task).moments for task in config.finetune.tasks]
     moments = [moment for moment in found if moment is not None]

@@ -1,13 +1,17 @@
 """Pictures in training and in test data."""
 
+from pathlib import Path
+
 import official
 import pytest
 
 from gshn.config import load_config
 from gshn.data import overlap
 from gshn.data.overlap import shared_pictures
+from gshn.data.sources import open_source
 from gshn.errors import DataError
 from gshn.training.corpora import Corpora
+from gshn.training.loop import Trainer
 
 
 @pytest.fixture
@@ -79,6 +83,23 @@ def test_captions_of_karpathys_split_and_questions_on_the_same_pictures(tmp_path
     corpora(tmp_path, "data.allow_overlap=true").check_overlap()
     assert caplog.text.count("test pictures are trained on") == 3
     corpora(tmp_path, "finetune.tasks=[]").check_overlap()
+
+
+def test_a_run_does_not_start(tmp_path):
+    with pytest.raises(DataError, match="test pictures are trained on"):
+        Trainer(corpora(tmp_path).config, tmp_path / "run", resume=False)
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.skipif(not official.SHARED.is_dir(), reason="the real samples (shared/data) are not at hand")
+def test_real_photographs_of_two_data_sets(tmp_path):
+    rows, photographs = official.SHARED / "snli_ve_flickr8k", official.SHARED / "flickr8k"
+    (tmp_path / "snli_ve_test.jsonl").symlink_to(rows / "snli_ve_test.jsonl")
+    (tmp_path / "flickr30k-images").symlink_to(photographs / "Images")
+    train, test = open_source(f"flickr8k:{photographs}", "train"), open_source(f"snli-ve:{tmp_path}", "test")
+    found = shared_pictures(map(str, train.paths), map(str, test.paths))
+    listed = (rows / "test_photographs_in_flickr8k_train.txt").read_text().split()
+    assert len(listed) == 536 and {Path(name).stem for name in found} == {Path(name).stem for name in listed}
 
 
 def test_the_default_has_nothing_in_common():

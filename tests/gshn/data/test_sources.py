@@ -304,6 +304,11 @@ def test_visual_genome(tmp_path):
     assert sum(map(len, parts.values())) == 80 and len(parts["train"]) > 60
     number = int(parts["train"].paths[3].stem)
     assert parts["train"].captions[3] == ["a tall tree", f"sign {number}"] and split_of(number) == "train"
+    path = tmp_path / "region_descriptions.json"
+    content = json.loads(path.read_text())
+    rows = [{"id": entry["id"], "regions": [region]} for entry in content for region in entry["regions"]]
+    official.write(path, rows)
+    assert VisualGenomeCaptions(tmp_path, "train").captions == parts["train"].captions, "one row a phrase"
     shares = [split_of(i) for i in range(20000)]
     assert shares.count("val") / 20000 == pytest.approx(0.025, abs=0.005)
 
@@ -317,14 +322,23 @@ class TestVQAv2:
         assert question.answers == tuple(official.TEN), "as people gave them"
         assert len(VQAv2(tmp_path, "train", limit=1).questions) == 2
 
-    def test_test_has_no_answers_and_falls_back_to_val(self, tmp_path):
+    def test_test_has_no_answers_and_falls_back_to_val(self, tmp_path, caplog):
         official.vqa2(tmp_path, "val")
         assert VQAv2(tmp_path, "test").questions[0].answers
+        assert f"{tmp_path} has no questions of test2015; those of val2014 are taken for test" in caplog.text
         questions = [{"image_id": 9, "question": "Why?", "question_id": 9000}]
         official.write(tmp_path / "v2_OpenEnded_mscoco_test2015_questions.json", {"questions": questions})
         official.jpeg(tmp_path / "test2015/COCO_test2015_000000000009.jpg")
         (question,) = VQAv2(tmp_path, "test").questions
         assert question.answers == () and question.text == "Why?"
+
+    def test_two_lists_of_answers(self, tmp_path):
+        path = official.vqa2(tmp_path) / "v2_mscoco_train2014_annotations.json"
+        content = json.loads(path.read_text())
+        content["annotations"].append(content["annotations"][0] | {"answers": [{"answer": "mesh"}]})
+        official.write(path, content)
+        with pytest.raises(DataError, match=r"annotations.json has two lists of answers to question 25001"):
+            VQAv2(tmp_path, "train")
 
     def test_missing_files_are_named(self, tmp_path):
         with pytest.raises(

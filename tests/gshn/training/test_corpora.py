@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gshn.config import load_config
-from gshn.encoders.text import build_tokenizer
+from gshn.encoders.text import TextCount, build_tokenizer
 from gshn.errors import ConfigError, DataError
 from gshn.evaluation.answers import evaluate_task
 from gshn.evaluation.retrieval import evaluate_retrieval
@@ -81,10 +81,10 @@ def test_a_model_trains_on_either(tmp_path, backbone, regions):
 def test_frequencies_of_words_count_captions_as_often_as_they_are_chosen():
     tokenizer = build_tokenizer("bert", ["a red star", "a star", "a ring"], 20)
     images = [["a red star", "a star"], ["a ring", "ring ring"]]
-    found = word_frequencies(tokenizer, images, [3.0, 1.0])
+    found = word_frequencies(TextCount(tokenizer), images, [3.0, 1.0])
     names = {tokenizer.convert_ids_to_tokens(token): share for token, share in found.items()}
     assert names == pytest.approx({"a": (1 + 0.75) / 2, "red": 0.375, "star": 0.5, "ring": 0.5})
-    assert word_frequencies(tokenizer, images, None)[tokenizer.convert_tokens_to_ids("red")] == 0.25
+    assert word_frequencies(TextCount(tokenizer), images, None)[tokenizer.convert_tokens_to_ids("red")] == 0.25
 
 
 def test_answers_of_vqa_v2_come_from_its_training_questions(tmp_path):
@@ -130,7 +130,9 @@ def test_what_is_not_read_of_texts_is_told(tmp_path, caplog):
     data = flickr(tmp_path, "model.text.max_length=8")
     model = build_model(data.config, data)
     # [CLS] a dog number 0 , view [SEP]: the number of the view and the full stop are cut.
-    assert "training texts: 20 of 20 texts are longer than 8 tokens (model.text.max_length) and are cut" in caplog.text
+    assert (
+        "training captions: 20 of 20 texts are longer than 8 tokens (model.text.max_length) and are cut" in caplog.text
+    )
     evaluate_retrieval(model, data.test_pairs, SpikeCount())
     # "5" is in no training caption; 6 of the 8 tokens are words.
     assert "captions: 5 of 30 (16.67%) words are unknown to the model, e.g. '5'" in caplog.text
