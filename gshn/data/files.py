@@ -151,13 +151,13 @@ def list_images(folder: Path, out: Path | None = None) -> tuple[list[Path], Coun
 
     images: list[Path] = []
     others: Counter[str] = Counter()
-    entered = {os.path.realpath(folder)}  # links may lead back up
+    entered = {os.path.realpath(folder)}  # links may lead back up, or twice to one place
     if out is not None:
         entered.add(os.path.realpath(out))
     for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        leads_to = {name: os.path.realpath(Path(place, name)) for name in sorted(folders) if not name.startswith(".")}
-        folders[:] = [name for name, real in leads_to.items() if real not in entered]
-        entered.update(leads_to.values())
+        within = {os.path.realpath(Path(place, name)): name for name in sorted(folders, reverse=True) if name[0] != "."}
+        folders[:] = [name for real, name in within.items() if real not in entered]
+        entered.update(within)
         for name in names:
             path = Path(place, name)
             if path.suffix.lower() in image_suffixes():

@@ -37,7 +37,7 @@ class _Entry:
     """Annotation of one image."""
 
     image_id: int
-    file_name: str
+    file_name: PurePath
     segments: tuple[dict[str, Any], ...]
 
 
@@ -74,7 +74,7 @@ class PanopticAnnotations:
                 path,
                 "categories",
                 section(path, content, "categories"),
-                lambda c: Category(int(c["id"]), c["name"], bool(c["isthing"])),
+                lambda c: Category(int(c["id"]), str(c["name"]), bool(c["isthing"])),
             )
         )
         self._check_once("categories", [category.id for category in self.categories])
@@ -83,7 +83,9 @@ class PanopticAnnotations:
             path,
             "annotations",
             section(path, content, "annotations"),
-            lambda e: _Entry(int(e["image_id"]), e["file_name"], tuple(map(_segment_info, e["segments_info"]))),
+            lambda e: _Entry(
+                int(e["image_id"]), PurePath(e["file_name"]), tuple(map(_segment_info, e["segments_info"]))
+            ),
         )
         images = each(path, "images", content.get("images", []), lambda i: (int(i["id"]), PurePath(i["file_name"])))
         self._check_once("images", [number for number, _ in images])
@@ -128,7 +130,7 @@ class PanopticAnnotations:
         for entry in (entry for entry, found in zip(own, there, strict=True) if found):
             fault = _fault(entry, self._known) or self._misfit(entry, images[entry.image_id])
             if fault is not None:
-                self._faults.setdefault(entry.image_id, fault)
+                self._faults[entry.image_id] = fault
         if faulty := [number for number in images if number in self._faults and number in self._entries]:
             kinds = Counter(self._faults[number].kind for number in faulty)
             first = f"{images[faulty[0]]} {self._faults[faulty[0]].reason}"

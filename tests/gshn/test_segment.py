@@ -213,11 +213,14 @@ def test_what_a_killed_run_left_is_kept(tmp_path):
     del killed
     partial = tmp_path / "panoptic.partial.jsonl"
     partial.write_text(partial.read_text()[:-9])
+    killed_again = PanopticFolder(tmp_path, SuperpixelSegmenter.categories, {"segmenter": "s"})
+    assert killed_again.has("a.png", "digest") and not killed_again.has("b.png", "digest")
+    killed_again.add("b.png", "digest", segments)
+    del killed_again
+    assert partial.exists()
     with PanopticFolder(tmp_path, SuperpixelSegmenter.categories, {"segmenter": "s"}) as folder:
-        assert folder.has("a.png", "digest") and not folder.has("b.png", "digest")
-        folder.add("b.png", "digest", segments)
-    found = entries(tmp_path)
-    assert set(found) == {"a.png", "b.png"} and not partial.exists()
+        assert folder.has("a.png", "digest") and folder.has("b.png", "digest")
+    assert set(entries(tmp_path)) == {"a.png", "b.png"} and not partial.exists()
     (tmp_path / "panoptic/a.png").unlink()
     again = PanopticFolder(tmp_path, SuperpixelSegmenter.categories, {"segmenter": "s"})
     assert not again.has("a.png", "digest") and again.has("b.png", "digest")

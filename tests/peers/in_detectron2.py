@@ -132,8 +132,8 @@ def main() -> None:
     """Train, save, read through our segmenter, measure; print what was found as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--scenes", type=int, default=100, help="held-out scenes")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -206,6 +206,9 @@ def test_an_annotation_of_another_size_names_both(coco, caplog):
     with pytest.raises(DataError, match=sizes):
         data[1]
     assert data[0].panoptic is not None and data[2].panoptic is not None
+    unchecked = PanopticAnnotations(root / "annotations/panoptic_val2017.json", [root / "annotations/panoptic_val2017"])
+    with pytest.raises(DataError, match=sizes):
+        unchecked.read(2, data.paths[1])
 
 
 def test_a_folder_that_is_half_unpacked_is_told_once(coco, caplog):
@@ -273,6 +276,35 @@ def test_an_id_that_stands_twice_is_refused(coco, what):
     root, change = coco
     change(lambda content: content[what].append(content[what][0]))
     with pytest.raises(DataError, match=rf"panoptic_val2017.json: 1 ids of {what} stand twice, e.g. (17|1); mend"):
+        CocoCaptions(root, "val")
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "said"),
+    [
+        (("annotations", 0, "file_name"), 5, r"annotations\[0\] is not as it should be"),
+        (
+            ("annotations", 0, "image_id"),
+            float("inf"),
+            r"annotations\[0\] is not as it should be \(cannot convert float",
+        ),
+        (("annotations", 0, "segments_info"), None, r"annotations\[0\] is not as it should be"),
+        (("annotations", 0, "segments_info", 0, "id"), "x", r"annotations\[0\] is not as it should be"),
+        (("images", 0, "file_name"), None, r"images\[0\] is not as it should be"),
+        (("categories", 0, "id"), [], r"categories\[0\] is not as it should be"),
+    ],
+)
+def test_values_of_another_kind_are_named(coco, where, value, said):
+    root, change = coco
+
+    def edit(content):
+        *way, last = where
+        for key in way:
+            content = content[key]
+        content[last] = value
+
+    change(edit)
+    with pytest.raises(DataError, match=rf"panoptic_val2017.json: {said}"):
         CocoCaptions(root, "val")
 
 

@@ -7,9 +7,9 @@ import struct
 import numpy as np
 import official
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
-from gshn.data.files import image_suffixes, list_images, read_image
+from gshn.data.files import image_suffixes, list_images, read_image, read_orientation
 from gshn.data.panoptic import PanopticAnnotations, read_coco_panoptic
 from gshn.errors import DataError
 from gshn.segments.panoptic import encode_panoptic_png
@@ -65,8 +65,10 @@ def test_cmyk_goes_through_the_profile_that_it_carries(tmp_path, suffix):
         # L* = 50 has luminance 0.184, which sRGB codes as 119.
         Image.new("CMYK", (16, 16), inks).save(path, icc_profile=cmyk_profile(50))
         assert np.abs(read_image(path).astype(int) - grey).max() <= 2
-        Image.new("CMYK", (16, 16), inks).save(path, icc_profile=b"broken")
-        assert np.abs(read_image(path).astype(int) - by_hand(inks)).max() <= 2
+        # Neither is one of CMYK.
+        for other in (b"broken", ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()):
+            Image.new("CMYK", (16, 16), inks).save(path, icc_profile=other)
+            assert np.abs(read_image(path).astype(int) - by_hand(inks)).max() <= 2
 
 
 @pytest.mark.parametrize("kind", ["png", "tif", "big-endian tif", "pgm"])
@@ -133,12 +135,23 @@ def test_other_modes(tmp_path, image, options, expected):
     assert np.abs(read_image(tmp_path / "a.png").astype(int) - expected).max() <= 1
 
 
+@pytest.mark.parametrize(("stored", "read"), [(0, 1), (6, 6), (9, 1)])
+def test_orientations_that_exif_does_not_have(tmp_path, stored, read):
+    picture = Image.new("RGB", (3, 2))
+    exif = picture.getexif()
+    exif[0x0112] = stored
+    picture.save(tmp_path / "a.jpg", exif=exif)
+    assert read_orientation(tmp_path / "a.jpg") == read
+    assert read_image(tmp_path / "a.jpg").shape == ((3, 2, 3) if read == 6 else (2, 3, 3))
+
+
 def test_listing(tmp_path):
     assert {".jpg", ".gif", ".webp", ".tiff", ".jp2", ".avif"} <= image_suffixes()
     assert not {".pdf", ".mpg", ".h5", ".wmf", ".txt"} & image_suffixes()
     for name in ("b.PNG", "a/c.jpg", "a/d.heic", ".git/e.png", "out/f.png", "g"):
         official.write(tmp_path / name, "-")
     (tmp_path / "a/up").symlink_to(tmp_path)
+    (tmp_path / "again").symlink_to(tmp_path / "a")
     images, others = list_images(tmp_path, tmp_path / "out")
     assert images == [tmp_path / "a/c.jpg", tmp_path / "b.PNG"]
     assert others == {".heic": 1, "no suffix": 1}
