@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from gshn.ablation.grid import BASE, VARIANTS
-from gshn.cli import CommandParser, run_command
+from gshn.cli import CommandParser, run_command, whole
 from gshn.errors import ConfigError
 from gshn.files import make_folder, write_atomically
 
@@ -18,8 +18,8 @@ def main() -> None:
     parser.add_argument(
         "--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME", help="what to run"
     )
-    parser.add_argument("--seeds", type=int, default=5, help="seeds 0 to N - 1 of every variant")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, of one thread each")
+    parser.add_argument("--seeds", type=whole(1, 1000), default=5, help="seeds 0 to N - 1 of every variant")
+    parser.add_argument("--jobs", type=whole(1, 1000), default=1, help="runs at a time, of one thread each")
     parser.add_argument("--quick", action="store_true", help="a few steps: shows that everything runs")
     parser.add_argument("--cache", default="cache", help="folder of computed scene graphs")
     parser.add_argument("--set", nargs="+", default=[], metavar="key=value", help="overrides for every variant")
@@ -29,8 +29,6 @@ def main() -> None:
         help="train nothing: write tables and picture of the runs in --out, or of its ablation.json",
     )
     arguments = parser.parse_args()
-    if arguments.seeds < 1 or arguments.jobs < 1:
-        raise ConfigError("--seeds and --jobs must be at least 1")
     names = list(dict.fromkeys([BASE, *arguments.variants]))
 
     from rich.console import Console

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from gshn.cli import CommandParser, run_command
+from gshn.cli import CommandParser, run_command, whole
 from gshn.config import SEGMENTERS, load_config
 from gshn.errors import ConfigError
 
@@ -51,15 +51,13 @@ def main() -> None:
     parser.add_argument("--weights", help="of a learned segmenter: a folder, or a name on the hub")
     parser.add_argument("--out", type=Path, required=True, help="folder of the shards, with a folder for each split")
     parser.add_argument("--split", nargs="+", choices=SPLITS, default=list(SPLITS), help="default: all three")
-    parser.add_argument("--image-size", type=int, default=224, help="longer side of photographs, pixels (default 224)")
-    parser.add_argument("--limit", type=int, help="images of each split, the first; needed for shapescenes")
-    parser.add_argument("--shard-size", type=int, default=1000, help="images per shard (default 1000)")
+    parser.add_argument(
+        "--image-size", type=whole(48, 4096), default=224, help="longer side of photographs, pixels (default 224)"
+    )
+    parser.add_argument("--limit", type=whole(1, 10**9), help="images of each split, the first; needed for shapescenes")
+    parser.add_argument("--shard-size", type=whole(1, 10**9), default=1000, help="images per shard (default 1000)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="keys of graph, e.g. graph.regions=boxes")
     arguments = parser.parse_intermixed_args()
-    for name in ("limit", "shard_size", "image_size"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise ConfigError(f"--{name.replace('_', '-')} is {value}: must be at least 1")
     rank, world_size = process(os.environ)
     data = {"source": arguments.data, "segmenter": arguments.segmenter, "image_size": arguments.image_size}
     data |= {
