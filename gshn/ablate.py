@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from gshn.ablation.grid import BASE, PARTS, VARIANTS
-from gshn.cli import CommandParser, run_command
+from gshn.cli import CommandParser, run_command, whole
 from gshn.errors import ConfigError
 from gshn.files import Lock, make_folder, write_atomically
 
@@ -24,8 +24,8 @@ def main() -> None:
         default="validation",
         help="splits that are evaluated: validation, to choose a design; test, once, to report it (default validation)",
     )
-    parser.add_argument("--seeds", type=int, default=5, help="seeds 0 to N - 1 of every variant")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, of one thread each")
+    parser.add_argument("--seeds", type=whole(1, 1000), default=5, help="seeds 0 to N - 1 of every variant")
+    parser.add_argument("--jobs", type=whole(1, 1000), default=1, help="runs at a time, of one thread each")
     parser.add_argument("--quick", action="store_true", help="a few steps: shows that everything runs")
     parser.add_argument("--cache", default="cache", help="folder of computed scene graphs")
     parser.add_argument("--set", nargs="+", default=[], metavar="key=value", help="overrides for every variant")
@@ -35,8 +35,6 @@ def main() -> None:
         help="train nothing: write tables and picture of the runs in --out, or of the rows of an earlier report there",
     )
     arguments = parser.parse_args()
-    if arguments.seeds < 1 or arguments.jobs < 1:
-        raise ConfigError("--seeds and --jobs must be at least 1")
     names = list(dict.fromkeys([BASE, *arguments.variants]))
 
     from rich.console import Console

@@ -33,16 +33,17 @@ def seconds(text: str) -> float:
     return value
 
 
-def whole(least: int) -> Callable[[str], int]:
-    """An argument that is a whole number of at least so much."""
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """An argument that is a whole number of at least so much, and at most so much."""
 
     def number(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
             value = least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}, got '{text}'")
+        if value < least or (most is not None and value > most):
+            bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+            raise argparse.ArgumentTypeError(f"must be a whole number {bounds}, got '{text}'")
         return value
 
     return number

@@ -62,6 +62,15 @@ def gather(x: Tensor) -> Tensor:
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
 
+def joined_rand(rows: int, device: torch.device) -> Tensor:
+    """Uniform numbers for this process's rows of the joined batch, shape (rows,): the first process draws for all."""
+    counts = row_counts(rows, device)
+    noise = torch.rand(sum(counts), device=device)
+    if world_size() > 1:
+        dist.broadcast(noise, 0)
+    return noise.split(counts)[rank()]
+
+
 def global_sum(values: Tensor) -> Tensor:
     """Sum over all elements of everybody's ``values``, which may differ in number."""
     total = values.sum()

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gshn.cli import CommandParser, run_command
+from gshn.cli import CommandParser, run_command, whole
 from gshn.config import TASKS, load_config
 from gshn.errors import CheckpointError, ConfigError, DataError, GSHNError
 from gshn.files import check_destination, write_atomically
@@ -29,7 +29,7 @@ def main() -> None:
     )
     parser.add_argument(
         "--rerank",
-        type=int,
+        type=whole(0, 10**9),
         default=0,
         metavar="K",
         help="retrieval: reorder each query's K best by the matching head, too",
@@ -42,8 +42,8 @@ def main() -> None:
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="of data, e.g. data.pairs.segmenter=...")
     arguments = parser.parse_intermixed_args()
-    if arguments.rerank < 0 or (arguments.rerank and arguments.task != "retrieval"):
-        parser.error("--rerank needs --task retrieval and a K of at least 1")
+    if arguments.rerank and arguments.task != "retrieval":
+        parser.error("--rerank needs --task retrieval")
     if arguments.precision == "fixed" and arguments.encoder != "lava":
         parser.error("--precision fixed needs --encoder lava")
     if arguments.submission is not None:

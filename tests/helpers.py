@@ -47,7 +47,7 @@ def tiny_config(*overrides: str) -> Config:
 def tiny_model(config: Config | None = None) -> GSHN:
     """A very small model with random weights (but MiniLM's, if it is asked for), always the same."""
     config = config or tiny_config()
-    tokenizer = build_tokenizer(config.model.text.encoder, CAPTIONS, 20)
+    tokenizer = build_tokenizer(config.model.text.encoder, CAPTIONS, min(20, config.model.text.max_length))
     words = sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids))
     torch.manual_seed(0)
     vocabulary = Vocabulary(["star", "circle", "grass", "region"], {"vqa": ["no", "yes"]}, words, 8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 import warnings
 from collections.abc import Iterator
@@ -12,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs
 from torch import Tensor
 from tqdm import tqdm
 
@@ -40,6 +39,7 @@ from gshn.training.checkpoint import FILE, Progress, read_state, restore_model, 
 from gshn.training.corpora import Corpora, build_model
 from gshn.training.guard import Guard
 from gshn.training.objective import Objective
+from gshn.training.processes import start_processes
 
 STAGES = ("pretrain", "finetune")
 
@@ -113,12 +113,8 @@ class Trainer:
         begun = time.monotonic()
         if config.model.spiking.enabled and config.model.spiking.quantize:
             slayer_rounding()  # Now: the first training step comes minutes later.
+        self.accelerator = start_processes(os.environ)
         self.config, self.out = config, make_folder(out)
-        self.accelerator = Accelerator(
-            mixed_precision="bf16" if torch.cuda.is_available() else "no",
-            dataloader_config=DataLoaderConfiguration(split_batches=True),
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
-        )
         self.lock: Lock | None = None
         if self.accelerator.is_main_process:
             self.lock = Lock(self.out / ".lock", str(self.out), "wait for it to end, or choose another --out")
@@ -128,8 +124,11 @@ class Trainer:
         torch.use_deterministic_algorithms(self.accelerator.device.type == "cpu")
         # No operator reads what it has not written; filling every new tensor with NaN all the same costs a tenth.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        sizes = {f"{stage}.batch_size": getattr(config, stage).batch_size for stage in STAGES}
-        for key, size in (sizes | {"finetune.rehearsal": config.finetune.rehearsal}).items():
+        sizes = {"pretrain.batch_size": config.pretrain.batch_size}
+        if config.finetune.tasks:
+            finetune = config.finetune
+            sizes |= {"finetune.batch_size": finetune.batch_size, "finetune.rehearsal": finetune.rehearsal}
+        for key, size in sizes.items():
             if size % self.accelerator.num_processes:
                 raise ConfigError(
                     f"config key '{key}' is {size}: "

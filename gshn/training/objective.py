@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gshn.config import ObjectiveConfig
-from gshn.distributed import global_mean, row_offset, world_size
+from gshn.distributed import global_mean, global_sum, row_offset, world_size
 from gshn.encoders.alignment import Embeddings
 from gshn.encoders.hybrid import EncodedGraphs
 from gshn.encoders.text import EncodedTexts
@@ -88,7 +88,8 @@ class Objective(nn.Module):
                 losses["stl_words"] = model.stl.word_prediction(spikes.rates, encoded.batch, pairs.words)
             if w.firing_rate:
                 losses["firing_rate"] = firing_rate_penalty(spikes, w.firing_rate_target)
-            losses["rate"] = global_mean(spikes.firing_rate.detach()[None])
+            nodes = torch.tensor(float(spikes.output.shape[1]), device=spikes.output.device)
+            losses["rate"] = global_sum(nodes * spikes.firing_rate.detach()) / global_sum(nodes)
         if w.mlm or w.itm:
             losses |= self.fusion_losses(pairs, encoded, read, (text_to_image, image_to_text), right)
         return losses
@@ -101,7 +102,7 @@ class Objective(nn.Module):
         logits: tuple[Tensor, Tensor],
         right: RightAnswers,
     ) -> dict[str, Tensor]:
-        """Masked language modelling, and matching with hard negatives, on every k-th pair.
+        """Masked language modelling, and matching with hard negatives, on every k-th pair of the joined batch.
 
         Matching takes each caption with its image, with a hard negative image, and each image with a hard negative
         caption; where the batch has no negative for it, nothing stands for that one.
@@ -114,21 +115,24 @@ class Objective(nn.Module):
             right: What belongs together.
         """
         model, w = self.model, self.weights
-        count, device = pairs.input_ids.shape[0], pairs.input_ids.device
-        rows = torch.arange(0, count, w.fusion_stride, device=device)
+        count, device, total = pairs.input_ids.shape[0], pairs.input_ids.device, logits[0].shape[1]
+        start = row_offset(count)
+        rows = torch.arange(-start % w.fusion_stride, count, w.fusion_stride, device=device)
+        # A process with none of them takes part with a row that counts for nothing: all have to call the same.
+        counts = torch.ones_like(rows) if len(rows) else torch.zeros(1, dtype=torch.long, device=device)
+        rows = rows if len(rows) else torch.zeros_like(counts)
         images = model.node_tokens(encoded)
         losses: dict[str, Tensor] = {}
         if w.mlm:
             masked = model.encode_text(pairs.masked_ids[rows], pairs.attention_mask[rows])
             fused = model.fuse(masked, images[rows])
             labels = pairs.labels[rows]
-            at = labels != IGNORE
+            at = (labels != IGNORE) & (counts[:, None] > 0)
             words = model.language_head(fused[at]).float()
             losses["mlm"] = global_mean(F.cross_entropy(words, labels[at], reduction="none"))
         if w.itm:
             generator = torch.Generator().manual_seed(int(pairs.noise_seed))
-            total = logits[0].shape[1]
-            noise = torch.rand(total, total, generator=generator).to(device)[row_offset(count) + rows]
+            noise = torch.rand(total, total, generator=generator).to(device)[start + rows]
             image, is_image = hard_negatives(logits[0][rows], right.of_texts[rows], noise)
             text, is_text = hard_negatives(logits[1][rows], right.of_images[rows], 1 - noise)
             answers = model.matching(
@@ -137,6 +141,7 @@ class Objective(nn.Module):
             ).float()
             matches = torch.cat([torch.ones_like(rows), torch.zeros_like(rows), torch.zeros_like(rows)])
             # Two of three pairs do not match; weighting keeps "no" from being a good guess.
-            weight = torch.where(matches == 1, 4 / 3, 2 / 3) * torch.cat([torch.ones_like(is_text), is_image, is_text])
-            losses["itm"] = global_mean(weight * F.cross_entropy(answers, matches, reduction="none"))
+            weight = torch.where(matches == 1, 4 / 3, 2 / 3) * torch.cat([counts, counts * is_image, counts * is_text])
+            wrong = weight * F.cross_entropy(answers, matches, reduction="none")
+            losses["itm"] = global_sum(wrong) / (3 * len(range(0, total, w.fusion_stride)))
         return losses

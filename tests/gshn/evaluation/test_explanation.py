@@ -132,7 +132,7 @@ def test_a_picture_of_a_scene_and_of_a_file(monkeypatch, capsys, caplog, checkpo
         ([], "name an image file or --index"),
         (["x.png"], "an image file needs --caption"),
         (["x.png", "--caption", "a"], "x.png is missing"),
-        (["--index", "-1"], "--index must be at least 0"),
+        (["--index", "-1"], "argument --index: must be a whole number from 0 to"),
         (["--index", "0", "--split", "nowhere"], "no split 'nowhere'"),
         (["--index", "0", "--segmenter", "mask2former"], "mask2former needs weights"),
     ],

@@ -85,9 +85,9 @@ def test_resuming_a_finished_run_keeps_its_weights(finished: Path, cache: str) -
         (["model.wdth=3"], "model.wdth"),
         (["--config", "nowhere"], "'nowhere' is neither a file nor one of"),
         (["pretrain.batch_size=one"], "pretrain.batch_size"),
-        (["pretrain.pretrained_lr=0"], "pretrained_lr"),
+        (["pretrain.pretrained_lr=0"], "'pretrain.pretrained_lr' is 0.0: must lie in (0, 10]"),
         (["--steps", "3"], "--steps"),
-        (["pretrain.lr=1e30", "pretrain.max_grad_norm=1e30", "pretrain.warmup=0"], "the last of 10 running"),
+        (["--seed", "-1"], "argument --seed: must be a whole number from 0"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path: Path, cache: str, arguments: list[str], message: str) -> None:
