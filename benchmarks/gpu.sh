@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What one NVIDIA GPU makes of it: every measurement of benchmarks/gpu, in under 8 minutes, as a JSON and a table.
+# What one NVIDIA GPU makes of it: every measurement of benchmarks/gpu, in 8 to 9 minutes, as a JSON and a table.
 #
 #     benchmarks/gpu.sh --out gpu [--wheels DIR]    gpu/gpu.json and gpu/gpu.md
 #     benchmarks/gpu.sh --device cpu --quick        all of it in small, to see that it runs

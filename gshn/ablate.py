@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from gshn.ablation.grid import BASE, VARIANTS
-from gshn.cli import CommandParser, run_command
+from gshn.ablation.grid import BASE, PARTS, VARIANTS
+from gshn.cli import CommandParser, run_command, whole
 from gshn.errors import ConfigError
 from gshn.files import Lock, make_folder, write_atomically
 
@@ -18,19 +18,23 @@ def main() -> None:
     parser.add_argument(
         "--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME", help="what to run"
     )
-    parser.add_argument("--seeds", type=int, default=5, help="seeds 0 to N - 1 of every variant")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, of one thread each")
+    parser.add_argument(
+        "--on",
+        choices=list(PARTS),
+        default="validation",
+        help="splits that are evaluated: validation, to choose a design; test, once, to report it (default validation)",
+    )
+    parser.add_argument("--seeds", type=whole(1, 1000), default=5, help="seeds 0 to N - 1 of every variant")
+    parser.add_argument("--jobs", type=whole(1, 1000), default=1, help="runs at a time, of one thread each")
     parser.add_argument("--quick", action="store_true", help="a few steps: shows that everything runs")
     parser.add_argument("--cache", default="cache", help="folder of computed scene graphs")
     parser.add_argument("--set", nargs="+", default=[], metavar="key=value", help="overrides for every variant")
     parser.add_argument(
         "--report",
         action="store_true",
-        help="train nothing: write tables and picture of the runs in --out, or of its ablation.json",
+        help="train nothing: write tables and picture of the runs in --out, or of the rows of an earlier report there",
     )
     arguments = parser.parse_args()
-    if arguments.seeds < 1 or arguments.jobs < 1:
-        raise ConfigError("--seeds and --jobs must be at least 1")
     names = list(dict.fromkeys([BASE, *arguments.variants]))
 
     from rich.console import Console
@@ -43,13 +47,14 @@ def main() -> None:
     if not arguments.report:
         wanted = cells([VARIANTS[name] for name in names], arguments.seeds, out)
         with Lock(out / ".lock", str(out), "wait for it to end, or choose another --out"):
-            run_grid(wanted, arguments.set, arguments.cache, arguments.quick, arguments.jobs)
-    rows = collect(out) or read_rows(out / "ablation.json")
+            run_grid(wanted, arguments.on, arguments.set, arguments.cache, arguments.quick, arguments.jobs)
+    name = f"ablation-{arguments.on}"
+    rows = collect(out, arguments.on) or read_rows(out / f"{name}.json")
     if not rows:
-        raise ConfigError(f"{out} has no finished run and no ablation.json to report; leave --report out")
-    write_atomically(out / "ablation.json", json.dumps(rows, indent=1) + "\n")
-    write_atomically(out / "ablation.md", markdown(rows))
-    write_atomically(out / "ablation.png", picture(rows))
+        raise ConfigError(f"{out} has no run that is done on {arguments.on}, and no {name}.json; leave --report out")
+    write_atomically(out / f"{name}.json", json.dumps(rows, indent=1) + "\n")
+    write_atomically(out / f"{name}.md", markdown(rows))
+    write_atomically(out / f"{name}.png", picture(rows))
     short = {variant.label: variant.name for variant in VARIANTS.values()}
     for task, (head, *body) in tables(rows).items():
         table = Table(*head, title=f"{task}, %", title_justify="left")
@@ -58,7 +63,7 @@ def main() -> None:
             shown = (f"[bold]{text.strip('*')}[/bold]" if text.startswith("**") else text for text in figures)
             table.add_row(short[label], *shown)
         Console().print(table)
-    print(f"{out}/ablation.json, ablation.md, ablation.png: {len(rows)} figures")
+    print(f"{out}/{name}.json, {name}.md, {name}.png: {len(rows)} figures")
 
 
 if __name__ == "__main__":

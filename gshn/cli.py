@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import math
 import sys
@@ -32,16 +33,17 @@ def seconds(text: str) -> float:
     return value
 
 
-def whole(least: int) -> Callable[[str], int]:
-    """An argument that is a whole number of at least so much."""
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """An argument that is a whole number of at least so much, and at most so much."""
 
     def number(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
             value = least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}, got '{text}'")
+        if value < least or (most is not None and value > most):
+            bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+            raise argparse.ArgumentTypeError(f"must be a whole number {bounds}, got '{text}'")
         return value
 
     return number
@@ -76,7 +78,9 @@ def run_command(main: Callable[[], None]) -> None:
         print(f"error: there is not memory enough ({' '.join(str(error).split())}); ask for less", file=sys.stderr)
         raise SystemExit(2) from None
     except OSError as error:
-        print(f"error: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        mend = "; make room, or let TMPDIR name another place for temporary files" if full else ""
+        print(f"error: {error.filename or 'the system'}: {error.strerror or error}{mend}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

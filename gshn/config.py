@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, ClassVar, get_args, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from gshn.errors import ConfigError
 
@@ -29,6 +29,77 @@ def _one_of(key: str, value: str, *choices: str) -> None:
     _check(value in choices, key, value, f"choose one of {', '.join(choices)}")
 
 
+@dataclass(frozen=True)
+class Range:
+    """What a number of the configuration may be: finite, and between two bounds.
+
+    Attributes:
+        low: Least value.
+        high: Largest value.
+        above: Whether ``low`` itself is excluded.
+        below: Whether ``high`` itself is excluded.
+    """
+
+    low: float
+    high: float
+    above: bool = False
+    below: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        over = self.low < value if self.above else self.low <= value
+        return over and (value < self.high if self.below else value <= self.high)
+
+    def __str__(self) -> str:
+        return f"{'(' if self.above else '['}{self.low:g}, {self.high:g}{')' if self.below else ']'}"
+
+
+COUNT = Range(0, 1e9)
+SOME = Range(1, 1e9)
+"""Of items or steps: a bound that no run reaches, so that a slip of the keyboard is told."""
+DEPTH = Range(1, 64)
+HEADS = Range(1, 128)
+SIDE = Range(48, 4096)
+"""Pixels."""
+WEIGHT = Range(0, 1000)
+SHARE = Range(0, 1)
+DROPOUT = Range(0, 1, below=True)
+SEED = Range(0, 2**63 - 1)
+LEARNING_RATE = Range(0, 10, above=True)
+SECONDS = Range(1e-9, 10)
+GRADIENT_NORM = Range(0, 1e9, above=True)
+
+
+def number(default: Any, within: Range) -> Any:
+    """A field that holds a number or null, or a tuple of numbers, with the range that they have to lie in."""
+    return field(default=default, metadata={"range": within})
+
+
+@cache
+def numeric(cls: type) -> dict[str, Range | None]:
+    """The fields of a section that hold numbers, with their ranges; None where a field was given none."""
+    hints = get_type_hints(cls)
+    kinds = {f.name: {hints[f.name], *get_args(hints[f.name])} for f in fields(cls)}
+    return {f.name: f.metadata.get("range") for f in fields(cls) if kinds[f.name] & {int, float}}
+
+
+class Section:
+    """A part of the configuration; every number in it has a range, checked before anything else is.
+
+    Attributes:
+        prefix: Its dotted key, with a dot at the end.
+    """
+
+    prefix: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for name, within in numeric(type(self)).items():  # type: ignore[arg-type]
+            if within is None:
+                raise TypeError(f"{type(self).__name__}.{name} has no range")
+            value = getattr(self, name)
+            for item in value if isinstance(value, list | tuple) else [value]:
+                _check(item is None or item in within, f"{self.prefix}{name}", value, f"must lie in {within}")
+
+
 SEGMENTERS = ("ground-truth", "mask2former", "detectron2", "superpixels")
 TASKS = ("vqa", "entailment", "nlvr2")
 """What is fine-tuned on, besides retrieval: see :mod:`gshn.data.tasks`."""
@@ -36,56 +107,89 @@ SCENES = ("shapescenes", "shapescenes-compositions")
 """Sources that are drawn, and have no end."""
 
 
-def _check_images(key: str, data: PairData | TaskData) -> None:
+def _check_images(data: PairData | TaskData) -> None:
+    key = data.prefix.rstrip(".")
     _one_of(f"{key}.segmenter", data.segmenter, *SEGMENTERS)
     for name in ("train", "test"):
-        value = getattr(data, name)
-        _check(value is None or value >= 1, f"{key}.{name}", value, "must be null or at least 1")
-    _check(data.image_size >= 48, f"{key}.image_size", data.image_size, "must be at least 48")
-    counted = data.source not in SCENES or (data.train is not None and data.test is not None)
-    _check(counted, f"{key}.train", None, "ShapeScenes needs numbers of scenes, for train and test")
+        counted = data.source not in SCENES or getattr(data, name) is not None
+        _check(counted, f"{key}.{name}", None, "ShapeScenes needs a number of scenes, for train and test")
     learned = data.segmenter in ("mask2former", "detectron2")
     _check(not learned or bool(data.weights), f"{key}.weights", data.weights, f"{data.segmenter} needs weights")
 
 
 @dataclass
-class PairData:
+class CaptionFile:
+    """How the file of data.pairs.source=captions:FILE is read: a table (CSV, TSV), or JSON lines."""
+
+    folder: str | None = None
+    """Folder that the images' paths start from; null: the file's own."""
+    image_column: str | None = None
+    """Column of the images' paths; null: found by the usual names."""
+    caption_column: str | None = None
+    """Column of the captions; null: found by the usual names."""
+    split: str | None = None
+    """A column that says train, val or test; or shares of the images, in percent, such as 80/10/10. null: the column
+    split where there is one, else 80/10/10."""
+
+    def __post_init__(self) -> None:
+        if (shares := self.shares) is not None:
+            mend = "give percent of train, val and test that sum to 100, as in 80/10/10"
+            _check(abs(sum(shares) - 1) < 1e-9, "data.pairs.file.split", self.split, mend)
+
+    @property
+    def shares(self) -> tuple[float, float, float] | None:
+        """Of train, val and test; None where :attr:`split` is a column, or null."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)", self.split or "")
+        if match is None:
+            return None
+        train, val, test = (float(part) / 100 for part in match.groups())
+        return train, val, test
+
+
+@dataclass
+class PairData(Section):
     """Images with captions, for pretraining and retrieval."""
+
+    prefix: ClassVar[str] = "data.pairs."
 
     source: str = "shapescenes"
     """shapescenes; shapescenes-compositions, which holds combinations out (docs/tasks.md); coco:DIR, flickr30k:DIR,
-    flickr8k:DIR or visual-genome:DIR in their official layouts; or shards:DIR as gshn.preprocess wrote them."""
-    train: int | None = 6000
+    flickr8k:DIR or visual-genome:DIR in their official layouts; captions:FILE, photographs of one's own (docs/data.md);
+    or shards:DIR as gshn.preprocess wrote them."""
+    file: CaptionFile = field(default_factory=CaptionFile)
+    """How the FILE of captions:FILE is read."""
+    train: int | None = number(6000, SOME)
     """Images to train on, the first; all where null (not of ShapeScenes, which has no end)."""
-    test: int | None = 1000
+    test: int | None = number(1000, SOME)
     """Held-out images that retrieval is evaluated on."""
-    image_size: int = 96
+    image_size: int = number(96, SIDE)
     """Pixels: width and height of ShapeScenes, longer side of photographs, which are scaled down to it."""
     segmenter: str = "ground-truth"
     """ground-truth, mask2former, detectron2 or superpixels; shards have theirs already."""
     weights: str | None = None
     """Weights of a learned segmenter: a folder, or a name on the hub."""
-    caption_weights: list[float] = field(default_factory=lambda: [6.0, 1.0, 1.0, 1.0, 1.0])
+    caption_weights: list[float] = field(default_factory=lambda: [6.0, 1.0, 1.0, 1.0, 1.0], metadata={"range": WEIGHT})
     """How often each of ShapeScenes' captions is trained on, from the most detailed to the vaguest; captions of other
     sources count alike."""
 
     def __post_init__(self) -> None:
-        _check_images("data.pairs", self)
-        ok = len(self.caption_weights) == 5 and min(self.caption_weights) >= 0 and sum(self.caption_weights) > 0
+        super().__post_init__()
+        _check_images(self)
+        ok = len(self.caption_weights) == 5 and sum(self.caption_weights) > 0
         _check(ok, "data.pairs.caption_weights", self.caption_weights, "give 5 weights >= 0, one of them > 0")
 
 
 @dataclass
-class TaskData:
+class TaskData(Section):
     """Images with the texts of a task, for fine-tuning."""
 
     source: str
     """shapescenes or shapescenes-compositions; or the task's data set in its official layout."""
-    train: int | None = None
+    train: int | None = number(None, SOME)
     """Images to train on, with all their texts; all where null (not of ShapeScenes, which has no end)."""
-    test: int | None = None
+    test: int | None = number(None, SOME)
     """Images to test on."""
-    image_size: int = 224
+    image_size: int = number(224, SIDE)
     """As in data.pairs."""
     segmenter: str = "superpixels"
     """As in data.pairs; easy-VQA has no ground truth."""
@@ -97,41 +201,51 @@ class TaskData:
 class QuestionData(TaskData):
     """Images with questions: the task vqa."""
 
+    prefix: ClassVar[str] = "data.questions."
+
     source: str = "easyvqa"
     """easyvqa, shapescenes, shapescenes-compositions or vqa2:DIR."""
-    answers: int = 3129
+    answers: int = number(3129, Range(2, 1e6))
     """Size of the answer vocabulary, the most frequent answers of the training questions."""
 
     def __post_init__(self) -> None:
-        _check_images("data.questions", self)
-        _check(self.answers >= 2, "data.questions.answers", self.answers, "must be at least 2")
+        super().__post_init__()
+        _check_images(self)
 
 
 @dataclass
 class HypothesisData(TaskData):
     """Images with hypotheses: the task entailment."""
 
+    prefix: ClassVar[str] = "data.hypotheses."
+
     source: str = "snli-ve:data/snli-ve"
     """snli-ve:DIR, shapescenes or shapescenes-compositions."""
 
     def __post_init__(self) -> None:
-        _check_images("data.hypotheses", self)
+        super().__post_init__()
+        _check_images(self)
 
 
 @dataclass
 class StatementData(TaskData):
     """Pairs of images with statements: the task nlvr2."""
 
+    prefix: ClassVar[str] = "data.statements."
+
     source: str = "nlvr2:data/nlvr2"
     """nlvr2:DIR, shapescenes or shapescenes-compositions."""
 
     def __post_init__(self) -> None:
-        _check_images("data.statements", self)
+        super().__post_init__()
+        _check_images(self)
 
 
 @dataclass
-class DataConfig:
+class DataConfig(Section):
     """What is read, and where computed graphs are kept."""
+
+    prefix: ClassVar[str] = "data."
 
     pairs: PairData = field(default_factory=PairData)
     questions: QuestionData = field(default_factory=QuestionData)
@@ -140,6 +254,8 @@ class DataConfig:
     show: str = "both"
     """both; texts: every image is replaced by one and the same; images: every text is empty. The last two show what can
     be had without looking, or without reading."""
+    allow_overlap: bool = False
+    """Whether pictures may stand in training and in test data; if not, a run refuses to start."""
     upright: bool = True
     """Photographs, and their annotated segments with them, are turned as EXIF's orientation says; false: pixels are as
     stored."""
@@ -147,97 +263,94 @@ class DataConfig:
     """Folder of computed scene graphs; safe to delete."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _one_of("data.show", self.show, "both", "texts", "images")
 
 
 @dataclass
-class GraphConfig:
+class GraphConfig(Section):
     """Segments -> scene graph."""
+
+    prefix: ClassVar[str] = "graph."
 
     backbone: str = "efficientnet_lite0"
     """efficientnet_lite0 (frozen, ImageNet weights) or small_conv (trained with the model)."""
-    neighbours: int = 4
+    neighbours: int = number(4, Range(0, 1000))
     """Edges to this many nearest centroids, besides those between touching segments."""
-    max_segments: int = 64
+    max_segments: int = number(64, Range(1, 10000))
     """The largest segments are kept."""
     regions: str = "masks"
     """What a node stands for. masks: a segment's pixels; boxes: all pixels of a segment's box; patches: a cell of a
     grid, whatever the segmenter. The last two are what the paper argues against."""
-    patches: int = 6
+    patches: int = number(6, Range(1, 48))
     """Patches along each side of the image."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _one_of("graph.backbone", self.backbone, "efficientnet_lite0", "small_conv")
         _one_of("graph.regions", self.regions, "masks", "boxes", "patches")
-        _check(self.patches >= 1, "graph.patches", self.patches, "must be at least 1")
-        _check(self.neighbours >= 0, "graph.neighbours", self.neighbours, "must be at least 0")
-        _check(self.max_segments >= 1, "graph.max_segments", self.max_segments, "must be at least 1")
 
 
 @dataclass
-class GATConfig:
+class GATConfig(Section):
     """Continuous path, F_GAT."""
 
-    enabled: bool = True
-    layers: int = 2
-    heads: int = 4
+    prefix: ClassVar[str] = "model.gat."
 
-    def __post_init__(self) -> None:
-        _check(self.layers >= 1, "model.gat.layers", self.layers, "must be at least 1")
-        _check(self.heads >= 1, "model.gat.heads", self.heads, "must be at least 1")
+    enabled: bool = True
+    layers: int = number(2, DEPTH)
+    heads: int = number(4, HEADS)
 
 
 @dataclass
-class TransformerConfig:
+class TransformerConfig(Section):
     """A transformer, plain or spiking, in place of the hybrid encoder."""
 
-    layers: int = 2
-    heads: int = 4
+    prefix: ClassVar[str] = "model.transformer."
 
-    def __post_init__(self) -> None:
-        _check(self.layers >= 1, "model.transformer.layers", self.layers, "must be at least 1")
-        _check(self.heads >= 1, "model.transformer.heads", self.heads, "must be at least 1")
+    layers: int = number(2, DEPTH)
+    heads: int = number(4, HEADS)
 
 
 @dataclass
-class SpikingConfig:
+class SpikingConfig(Section):
     """Discrete path, E_SNN."""
+
+    prefix: ClassVar[str] = "model.spiking."
 
     enabled: bool = True
     neuron: str = "lif"
     """lif; or relu: the twin without spikes, max(0, current) in one step, that spiking is compared with."""
-    layers: int = 2
-    steps: int = 8
+    layers: int = number(2, DEPTH)
+    steps: int = number(8, Range(1, 1024))
     """T, number of time steps."""
-    dt: float = 1e-4
+    dt: float = number(1e-4, SECONDS)
     """Time step, seconds. snnTorch's NIR importer assumes this value."""
-    tau: float = 2e-4
+    tau: float = number(2e-4, SECONDS)
     """Membrane time constant, seconds."""
-    v_threshold: float = 1.0
+    v_threshold: float = number(1.0, Range(1e-3, 1000))
     surrogate: str = "atan"
     """atan, fast_sigmoid or sigmoid, of snntorch.surrogate."""
-    slope: float = 5.0
+    slope: float = number(5.0, Range(1e-3, 1000))
     """Steepness of the surrogate."""
     aggregation: str = "degree"
     """degree: A = w I + (1 - w) D^-1 Adj; attention: the last GAT layer's attention, mean over its heads."""
-    self_weight: float = 0.9
+    self_weight: float = number(0.9, SHARE)
     """w of the degree-normalised aggregation."""
     quantize: bool = False
     """Train with synapses rounded as for 8-bit weights (docs/lava.md); needs lava-dl. Evaluation stays in float."""
 
     def __post_init__(self) -> None:
-        _check(self.layers >= 1, "model.spiking.layers", self.layers, "must be at least 1")
+        super().__post_init__()
         _one_of("model.spiking.neuron", self.neuron, "lif", "relu")
         if self.neuron == "lif":
             _check(self.steps >= 2, "model.spiking.steps", self.steps, "must be at least 2")
         else:
             _check(self.steps == 1, "model.spiking.steps", self.steps, "must be 1 where model.spiking.neuron is relu")
             _check(not self.quantize, "model.spiking.quantize", self.quantize, "needs model.spiking.neuron=lif")
-        _check(0 < self.dt <= self.tau, "model.spiking.dt", self.dt, "needs 0 < dt <= tau")
-        _check(self.v_threshold > 0, "model.spiking.v_threshold", self.v_threshold, "must be above 0")
+        _check(self.dt <= self.tau, "model.spiking.dt", self.dt, f"must be at most model.spiking.tau ({self.tau:g})")
         _one_of("model.spiking.surrogate", self.surrogate, "atan", "fast_sigmoid", "sigmoid")
         _one_of("model.spiking.aggregation", self.aggregation, "degree", "attention")
-        _check(0 <= self.self_weight <= 1, "model.spiking.self_weight", self.self_weight, "must lie in [0, 1]")
         if self.quantize:
             # Attention has a value of its own for every edge; each would need a rounded matrix of its own.
             mend = "degree is the only one that model.spiking.quantize can train with"
@@ -245,31 +358,34 @@ class SpikingConfig:
 
 
 @dataclass
-class TextConfig:
+class TextConfig(Section):
     """Text encoder."""
+
+    prefix: ClassVar[str] = "model.text."
 
     encoder: str = "bert"
     """bert (a small one, from scratch), minilm (pretrained; its package is the extra 'minilm') or spikformer (a spiking
     transformer with the neurons and steps of model.spiking)."""
-    layers: int = 2
-    heads: int = 4
-    max_length: int = 80
+    layers: int = number(2, DEPTH)
+    heads: int = number(4, HEADS)
+    max_length: int = number(80, Range(8, 512))
     """Tokens; longer texts are cut."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _one_of("model.text.encoder", self.encoder, "bert", "minilm", "spikformer")
-        _check(self.layers >= 1, "model.text.layers", self.layers, "must be at least 1")
-        _check(self.max_length >= 8, "model.text.max_length", self.max_length, "must be at least 8")
 
 
 @dataclass
-class ModelConfig:
+class ModelConfig(Section):
     """GSHN."""
 
-    width: int = 128
+    prefix: ClassVar[str] = "model."
+
+    width: int = number(128, Range(1, 8192))
     """Channels of node tokens, spiking layers, text and fusion."""
-    dropout: float = 0.0
-    category_dropout: float = 0.3
+    dropout: float = number(0.0, DROPOUT)
+    category_dropout: float = number(0.3, DROPOUT)
     """Share of the training graphs whose segments' categories are hidden from the model."""
     encoder: str = "hybrid"
     """hybrid: GAT and spiking path; as baselines transformer: what CLIP has, and spikformer: what SpikeCLIP has."""
@@ -279,14 +395,15 @@ class ModelConfig:
     gat: GATConfig = field(default_factory=GATConfig)
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     spiking: SpikingConfig = field(default_factory=SpikingConfig)
-    r: float = 1.0
+    r: float = number(1.0, Range(-1000, 1000))
     """r of V' = r E_SNN + F_GAT at the start."""
     learn_r: bool = True
     """Whether r is learned, or stays as it is."""
     text: TextConfig = field(default_factory=TextConfig)
-    fusion_layers: int = 2
+    fusion_layers: int = number(2, DEPTH)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _one_of("model.encoder", self.encoder, "hybrid", "transformer", "spikformer")
         _one_of("model.similarity", self.similarity, "parts", "whole")
         if "spikformer" in (self.encoder, self.text.encoder):
@@ -298,70 +415,57 @@ class ModelConfig:
         for name in ("gat", "transformer", "text"):
             key, heads = f"model.{name}.heads", getattr(self, name).heads
             _check(self.width % heads == 0, "model.width", self.width, f"must be a multiple of {key} ({heads})")
-        for name in ("dropout", "category_dropout"):
-            _check(0 <= getattr(self, name) < 1, f"model.{name}", getattr(self, name), "must lie in [0, 1)")
-        _check(self.fusion_layers >= 1, "model.fusion_layers", self.fusion_layers, "must be at least 1")
 
 
 @dataclass
-class ObjectiveConfig:
+class ObjectiveConfig(Section):
     """Weights of the pretraining losses; 0 switches one off, and its computation."""
 
-    itc: float = 1.0
-    """Image-text contrast."""
-    spike_contrast: float = 0.1
-    """Segment-level contrast of the spike code between the two halves of the time window."""
-    stl_contrast: float = 1.0
-    """Spiked text learning: contrast of image and text as spikes, which retrieval ranks by, too."""
-    stl_words: float = 1.0
-    """Spiked text learning: the segment spike code predicts the caption's words."""
-    mlm: float = 0.2
-    """Masked language modelling."""
-    itm: float = 1.0
-    """Image-text matching with hard negatives."""
-    firing_rate: float = 1.0
-    """Penalty on mean firing rates above ``firing_rate_target``."""
-    firing_rate_target: float = 0.1
-    """Spikes per neuron and step."""
-    fusion_stride: int = 4
-    """MLM and ITM, which need the fusion transformer, look at every k-th pair of the batch."""
+    prefix: ClassVar[str] = "objectives."
 
-    def __post_init__(self) -> None:
-        for name in ("itc", "spike_contrast", "stl_contrast", "stl_words", "mlm", "itm", "firing_rate"):
-            _check(getattr(self, name) >= 0, f"objectives.{name}", getattr(self, name), "must be at least 0")
-        rate = self.firing_rate_target
-        _check(0 < rate < 1, "objectives.firing_rate_target", rate, "must lie in (0, 1)")
-        _check(self.fusion_stride >= 1, "objectives.fusion_stride", self.fusion_stride, "must be at least 1")
+    itc: float = number(1.0, WEIGHT)
+    """Image-text contrast."""
+    spike_contrast: float = number(0.1, WEIGHT)
+    """Segment-level contrast of the spike code between the two halves of the time window."""
+    stl_contrast: float = number(1.0, WEIGHT)
+    """Spiked text learning: contrast of image and text as spikes, which retrieval ranks by, too."""
+    stl_words: float = number(0.2, WEIGHT)
+    """Spiked text learning: the segment spike code predicts the caption's words."""
+    mlm: float = number(0.2, WEIGHT)
+    """Masked language modelling."""
+    itm: float = number(1.0, WEIGHT)
+    """Image-text matching with hard negatives."""
+    firing_rate: float = number(1.0, WEIGHT)
+    """Penalty on mean firing rates above ``firing_rate_target``."""
+    firing_rate_target: float = number(0.1, Range(0, 1, above=True, below=True))
+    """Spikes per neuron and step."""
+    fusion_stride: int = number(4, SOME)
+    """MLM and ITM, which need the fusion transformer, look at every k-th pair of the batch."""
 
 
 @dataclass
-class StageConfig:
+class StageConfig(Section):
     """One stage of training: AdamW, linear warm-up, cosine decay."""
 
-    steps: int = 0
-    batch_size: int = 128
+    steps: int = number(0, COUNT)
+    batch_size: int = number(128, Range(2, 1e6))
     """Pairs over all processes."""
-    lr: float = 1e-3
-    pretrained_lr: float | None = None
+    lr: float = number(1e-3, LEARNING_RATE)
+    pretrained_lr: float | None = number(None, LEARNING_RATE)
     """Of weights that were trained before (MiniLM's), which are only tuned; null: ``lr``, as the rest."""
-    warmup: int = 50
+    warmup: int = number(50, COUNT)
     """Steps."""
-    weight_decay: float = 0.01
-    max_grad_norm: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check(self.steps >= 0, "steps", self.steps, "must be at least 0")
-        _check(self.batch_size >= 2, "batch_size", self.batch_size, "must be at least 2")
-        _check(self.lr > 0, "lr", self.lr, "must be above 0")
-        tuned = self.pretrained_lr
-        _check(tuned is None or tuned > 0, "pretrained_lr", tuned, "must be above 0")
+    weight_decay: float = number(0.01, SHARE)
+    max_grad_norm: float = number(1.0, GRADIENT_NORM)
 
 
 @dataclass
 class PretrainConfig(StageConfig):
     """Pretraining on image-caption pairs."""
 
-    steps: int = 280
+    prefix: ClassVar[str] = "pretrain."
+
+    steps: int = number(280, COUNT)
 
 
 @dataclass
@@ -369,12 +473,14 @@ class FinetuneConfig(StageConfig):
     """Fine-tuning on tasks, while the pretraining objectives go on with fewer and smaller batches (rehearsal), so that
     one checkpoint serves retrieval and all tasks."""
 
+    prefix: ClassVar[str] = "finetune."
+
     tasks: list[str] = field(default_factory=lambda: ["vqa"])
     """vqa, entailment, nlvr2: steps go round them; [] ends with pretraining."""
-    steps: int = 400
-    rehearsal: int = 64
+    steps: int = number(400, COUNT)
+    rehearsal: int = number(64, Range(0, 1e6))
     """Pairs of the pretraining batch that goes with a question batch; 0 switches rehearsal off."""
-    rehearsal_every: int = 4
+    rehearsal_every: int = number(4, SOME)
     """Task batches with a pretraining batch: every k-th."""
 
     def __post_init__(self) -> None:
@@ -382,12 +488,11 @@ class FinetuneConfig(StageConfig):
         for task in self.tasks:
             _one_of("finetune.tasks", task, *TASKS)
         _check(len(set(self.tasks)) == len(self.tasks), "finetune.tasks", self.tasks, "name each task once")
-        _check(self.rehearsal >= 0 and self.rehearsal != 1, "finetune.rehearsal", self.rehearsal, "must be 0 or > 1")
-        _check(self.rehearsal_every >= 1, "finetune.rehearsal_every", self.rehearsal_every, "must be at least 1")
+        _check(self.rehearsal != 1, "finetune.rehearsal", self.rehearsal, "must be 0 or above 1")
 
 
 @dataclass(frozen=True)
-class SegmenterFit:
+class SegmenterFit(Section):
     """Training of a small Mask2Former on ShapeScenes (gshn.segment --fit), in three phases.
 
     1. The backbone and the pixel decoder alone learn to tell every pixel's category, on small images: a query that
@@ -396,58 +501,59 @@ class SegmenterFit:
     3. The same on images of full size.
     """
 
-    seed: int = 0
-    scenes: int = 20000
-    """Number of training scenes."""
-    small_size: int = 64
-    """Width and height of the small images, pixels."""
-    image_size: int = 96
-    """Width and height of the full images, pixels."""
-    steps: int = 4300
-    shares: tuple[float, float, float] = (0.21, 0.42, 0.37)
-    """Of the phases in the steps."""
-    batch_size: int = 16
-    """Scenes."""
-    lr: float = 2e-3
-    """Of phase 1; the others have half of it."""
-    warmup: int = 50
-    """Steps of each phase."""
-    thing_weight: float = 5.0
-    """Of the pixels of things among all pixels: they are few."""
-    checkpoint_every: int = 100
-    """Steps between training states."""
+    prefix: ClassVar[str] = "segmenter."
 
-    def __post_init__(self) -> None:
-        for name in ("scenes", "steps", "batch_size", "warmup", "checkpoint_every"):
-            _check(getattr(self, name) >= 1, f"segmenter.{name}", getattr(self, name), "must be at least 1")
-        for name in ("small_size", "image_size"):
-            _check(getattr(self, name) >= 48, f"segmenter.{name}", getattr(self, name), "must be at least 48")
-        _check(self.lr > 0, "segmenter.lr", self.lr, "must be above 0")
+    seed: int = number(0, SEED)
+    scenes: int = number(20000, SOME)
+    """Number of training scenes."""
+    small_size: int = number(64, SIDE)
+    """Width and height of the small images, pixels."""
+    image_size: int = number(96, SIDE)
+    """Width and height of the full images, pixels."""
+    steps: int = number(4300, SOME)
+    shares: tuple[float, float, float] = number((0.21, 0.42, 0.37), SHARE)
+    """Of the phases in the steps."""
+    batch_size: int = number(16, Range(1, 1e6))
+    """Scenes."""
+    lr: float = number(2e-3, LEARNING_RATE)
+    """Of phase 1; the others have half of it."""
+    warmup: int = number(50, SOME)
+    """Steps of each phase."""
+    thing_weight: float = number(5.0, Range(0, 1000, above=True))
+    """Of the pixels of things among all pixels: they are few."""
+    checkpoint_every: int = number(100, SOME)
+    """Steps between training states."""
 
 
 @dataclass
-class Config:
+class Config(Section):
     """Everything that a run depends on."""
 
-    seed: int = 0
+    seed: int = number(0, SEED)
     data: DataConfig = field(default_factory=DataConfig)
     graph: GraphConfig = field(default_factory=GraphConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     objectives: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
-    log_every: int = 10
+    log_every: int = number(10, SOME)
     """Steps between lines of metrics.jsonl."""
-    checkpoint_every: int = 100
+    checkpoint_every: int = number(100, SOME)
     """Steps between training checkpoints: what a kill can cost at most."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.model.spiking.enabled and self.model.spiking.neuron == "relu":
             for name in ("spike_contrast", "firing_rate"):
                 mend = "must be 0 where model.spiking.neuron is relu: there are no spikes"
                 _check(getattr(self.objectives, name) == 0, f"objectives.{name}", getattr(self.objectives, name), mend)
-        _check(self.log_every >= 1, "log_every", self.log_every, "must be at least 1")
-        _check(self.checkpoint_every >= 1, "checkpoint_every", self.checkpoint_every, "must be at least 1")
+        if self.pretrain.steps or (self.finetune.tasks and self.finetune.steps and self.finetune.rehearsal):
+            names = ["itc", "mlm", "itm"]
+            if self.model.spiking.enabled or self.model.encoder == "spikformer":
+                names += ["spike_contrast", "stl_contrast", "stl_words", "firing_rate"]
+            some = any(getattr(self.objectives, name) for name in names)
+            mend = f"one of {', '.join(names)} must be above 0, or nothing is learned of pairs"
+            _check(some, "objectives.itc", self.objectives.itc, mend)
 
 
 def named_configs() -> list[str]:
@@ -494,14 +600,16 @@ def load_config(name_or_file: str | Path = "default", overrides: Sequence[str] =
         result = OmegaConf.to_object(config)
     except ConfigError:
         raise
-    except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", None)
-        reason = str(error).splitlines()[0]
-        raise ConfigError(
-            f"config key '{key}' (from {source}): {reason}; config.yaml of any run lists all keys"
-        ) from None
-    except Exception as error:  # YAML syntax: the parser's error classes are OmegaConf's affair
-        raise ConfigError(f"config {path} cannot be read: {error}") from None
+    except Exception as error:  # YAML syntax, say: the parser's error classes are OmegaConf's affair
+        reason = (str(error).splitlines() or [""])[0]
+        if key := getattr(error, "full_key", None):
+            raise ConfigError(
+                f"config key '{key}' (from {source}): {reason}; config.yaml of any run lists all keys"
+            ) from None
+        if source != str(path):
+            wrong = next((text for text in overrides if not _can_be_read(text)), " ".join(overrides))
+            raise ConfigError(f"override '{wrong}' cannot be read: {reason}") from None
+        raise ConfigError(f"config {path} cannot be read: {reason}") from None
     assert isinstance(result, Config)
     return result
 
@@ -547,6 +655,17 @@ def settings_of_shards(source: str) -> dict[str, Any]:
             except (OSError, ValueError, KeyError, TypeError):
                 return {}  # Whoever reads the shards names the file.
     return {}
+
+
+def _can_be_read(override: str) -> bool:
+    """Whether an override alone makes a configuration, or an error that names its key."""
+    try:
+        OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), _from_command_line([override])))
+    except ConfigError:
+        return True
+    except Exception as error:  # see load_config
+        return bool(getattr(error, "full_key", None))
+    return True
 
 
 def to_yaml(config: Config) -> str:

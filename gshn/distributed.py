@@ -62,9 +62,21 @@ def gather(x: Tensor) -> Tensor:
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
 
+def joined_rand(rows: int, device: torch.device) -> Tensor:
+    """Uniform numbers for this process's rows of the joined batch, shape (rows,): the first process draws for all."""
+    counts = row_counts(rows, device)
+    noise = torch.rand(sum(counts), device=device)
+    if world_size() > 1:
+        dist.broadcast(noise, 0)
+    return noise.split(counts)[rank()]
+
+
+def global_sum(values: Tensor) -> Tensor:
+    """Sum over all elements of everybody's ``values``, which may differ in number."""
+    total = values.sum()
+    return total if world_size() == 1 else collectives.all_reduce(total, "sum", everybody())
+
+
 def global_mean(values: Tensor) -> Tensor:
     """Mean over all elements of everybody's ``values``, which may differ in number; 0 where there are none."""
-    total, count = values.sum(), torch.tensor(float(values.numel()), device=values.device)
-    if world_size() > 1:
-        total, count = (collectives.all_reduce(x, "sum", everybody()) for x in (total, count))
-    return total / count.clamp(min=1)
+    return global_sum(values) / global_sum(torch.tensor(float(values.numel()), device=values.device)).clamp(min=1)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gshn.cli import CommandParser, run_command
+from gshn.cli import CommandParser, run_command, whole
 from gshn.config import TASKS, load_config
-from gshn.errors import CheckpointError, ConfigError
+from gshn.errors import CheckpointError, ConfigError, DataError, GSHNError
 from gshn.files import check_destination, write_atomically
+
+if TYPE_CHECKING:
+    from gshn.training.corpora import Corpora
 
 
 def main() -> None:
@@ -17,10 +21,15 @@ def main() -> None:
     parser = CommandParser("python -m gshn.evaluate", description=__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder that gshn.train wrote")
     parser.add_argument("--task", choices=["retrieval", *TASKS], required=True)
-    parser.add_argument("--split", default="test", help="e.g. val; of shapescenes-compositions: attributes, relations")
+    parser.add_argument(
+        "--split",
+        default="test",
+        help="test (the default), val or train; of shapescenes-compositions also validation-attributes and "
+        "validation-relations, to choose on, and attributes and relations, to report",
+    )
     parser.add_argument(
         "--rerank",
-        type=int,
+        type=whole(0, 10**9),
         default=0,
         metavar="K",
         help="retrieval: reorder each query's K best by the matching head, too",
@@ -28,20 +37,28 @@ def main() -> None:
     parser.add_argument("--encoder", choices=["torch", "lava"], default="torch", help="what runs the spiking path")
     parser.add_argument("--precision", choices=["float", "fixed"], default="float", help="of Lava's arithmetic")
     parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument(
+        "--submission", type=Path, metavar="FILE", help="of a task: write its answers, in its official format"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="of data, e.g. data.pairs.segmenter=...")
     arguments = parser.parse_intermixed_args()
-    if arguments.rerank < 0 or (arguments.rerank and arguments.task != "retrieval"):
-        parser.error("--rerank needs --task retrieval and a K of at least 1")
+    if arguments.rerank and arguments.task != "retrieval":
+        parser.error("--rerank needs --task retrieval")
     if arguments.precision == "fixed" and arguments.encoder != "lava":
         parser.error("--precision fixed needs --encoder lava")
+    if arguments.submission is not None:
+        if arguments.task == "retrieval":
+            parser.error("--submission needs a --task that has answers")
+        check_destination(arguments.submission)
 
     if arguments.json is not None:
         check_destination(arguments.json)
 
     import torch
 
-    from gshn.evaluation.answers import evaluate_task
+    from gshn.evaluation.answers import answer_all, task_figures
     from gshn.evaluation.retrieval import evaluate_retrieval
+    from gshn.evaluation.submission import submission
     from gshn.evaluation.table import print_figures
     from gshn.inference import SpikeBackend, SpikeCount
     from gshn.model import GSHN
@@ -68,6 +85,8 @@ def main() -> None:
         raise CheckpointError(f"{arguments.checkpoint} was not trained on {arguments.task}, but on {trained}")
     config = load_config(arguments.checkpoint / "config.yaml", arguments.overrides)
     corpora = Corpora(config, model.vocabulary)
+    if arguments.split != "train":
+        check_against_training(arguments.checkpoint, corpora, arguments.task, arguments.split)
     count = SpikeCount()
     figures: dict[str, float | str] = {"encoder": arguments.encoder, "precision": arguments.precision}
     figures["split"] = arguments.split
@@ -75,12 +94,46 @@ def main() -> None:
         corpus = corpora.test_pairs_of(arguments.split)
         figures |= evaluate_retrieval(model, corpus, count, backend, arguments.rerank)
     else:
-        figures |= evaluate_task(model, corpora.test_texts(arguments.task, arguments.split), count, backend)
+        # Before the graphs are made, which may take hours.
+        asked = corpora.task_texts(arguments.task, arguments.split)
+        if arguments.submission is not None:
+            submission(arguments.task, [text.id for text in asked], [""] * len(asked))
+        elif not any(text.answers for text in asked):
+            raise DataError(
+                f"the answers of split {arguments.split} are not published: there is no figure; write the answers "
+                "for its own evaluation with --submission FILE"
+            )
+        texts = corpora.test_texts(arguments.task, arguments.split)
+        predicted = answer_all(model, texts, count, backend)
+        figures |= task_figures(texts, predicted)
     figures["firing_rate"] = round(count.firing_rate, 6)
     figures["seconds"] = round(time.monotonic() - begun, 1)
     print_figures(figures, str(arguments.checkpoint))
+    if arguments.submission is not None:
+        ids = [example.id for example in texts.examples]
+        write_atomically(arguments.submission, submission(arguments.task, ids, predicted))
+        print(f"{arguments.submission}: answers to {len(ids)} of {len(asked)} texts")
     if arguments.json is not None:
         write_atomically(arguments.json, json.dumps(figures, indent=2) + "\n")
+
+
+def check_against_training(checkpoint: Path, corpora: Corpora, task: str, split: str) -> None:
+    """Refuse pictures that the checkpoint was trained on, where its training data are at hand.
+
+    Raises:
+        DataError: there are some, and ``data.allow_overlap`` is not set.
+    """
+    from gshn.data.image_files import tell
+    from gshn.data.overlap import check_overlap
+    from gshn.training.corpora import Corpora
+
+    test = corpora.test_pictures([task], split)
+    try:
+        trained = Corpora(load_config(checkpoint / "config.yaml"), corpora.vocabulary).training_pictures()
+    except GSHNError as error:
+        tell(f"whether {checkpoint} was trained on these pictures cannot be said: {error}")
+        return
+    check_overlap(trained, test, corpora.config.data.allow_overlap)
 
 
 if __name__ == "__main__":

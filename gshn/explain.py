@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
-from gshn.cli import CommandParser, run_command
+from gshn.cli import CommandParser, run_command, whole
 from gshn.config import SEGMENTERS, load_config
 from gshn.errors import ConfigError
 from gshn.files import check_destination, write_atomically
@@ -17,7 +16,9 @@ def main() -> None:
     parser = CommandParser("python -m gshn.explain", description=__doc__)
     parser.add_argument("image", nargs="?", type=Path, help="an image file; without one, see --index")
     parser.add_argument("--caption", help="what to match the image with; without it, the first of image --index")
-    parser.add_argument("--index", type=int, help="an image of data.pairs, counted from 0, in place of a file")
+    parser.add_argument(
+        "--index", type=whole(0, 10**9), help="an image of data.pairs, counted from 0, in place of a file"
+    )
     parser.add_argument("--split", default="test", help="of --index (default %(default)s)")
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder that gshn.train wrote")
     parser.add_argument(
@@ -32,8 +33,6 @@ def main() -> None:
         parser.error("name an image file or --index, one of them")
     if arguments.image is not None and not arguments.caption:
         parser.error("an image file needs --caption")
-    if arguments.index is not None and arguments.index < 0:
-        parser.error("--index must be at least 0")
 
     check_destination(arguments.out, [arguments.image])
 
@@ -42,6 +41,7 @@ def main() -> None:
     from gshn.data.image_files import ImageFiles
     from gshn.evaluation.explanation import explain
     from gshn.evaluation.picture import draw_explanation
+    from gshn.inference import count_texts
     from gshn.model import GSHN
     from gshn.training.corpora import Corpora
 
@@ -69,8 +69,7 @@ def main() -> None:
     write_atomically(arguments.out, draw_explanation(sample.image, node_map.numpy(), explanation, caption))
     best = explanation.share.argsort(descending=True)[:3].tolist()
     first = ", ".join(f"{segment} ({explanation.share[segment]:.3f})" for segment in best)
-    if model.tokenizer.unk_token in explanation.tokens:
-        print("warning: the model does not know every word of the caption; unknown ones are [UNK]", file=sys.stderr)
+    count_texts(model, [caption], "the caption")
     print(f"{arguments.out}: similarity {explanation.similarity:.3f}; segments that drive it most: {first}")
 
 

@@ -66,8 +66,13 @@ def writing(path: Path, mend: str = "make room, or choose another place") -> Ite
         raise GSHNError(f"{path} cannot be written ({error.strerror or error}); {mend}") from None
 
 
-def write_atomically(path: Path, data: bytes | str) -> None:
+def write_atomically(path: Path, data: bytes | str, keep: bool = False) -> None:
     """Write a file under a temporary name, then rename it: readers see the old content or the new, never a part.
+
+    Args:
+        path: The file.
+        data: Its content.
+        keep: Leave a file that is there already as it is, though another process wrote it just now.
 
     Raises:
         GSHNError: the folder cannot be written to, or the disk is full.
@@ -81,11 +86,25 @@ def write_atomically(path: Path, data: bytes | str) -> None:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(payload)
             Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
+            if keep and _link(Path(temporary), path):
+                Path(temporary).unlink()
+            else:
+                Path(temporary).replace(path)
     except BaseException:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _link(old: Path, new: Path) -> bool:
+    """Give a file a second name, unless that is taken; False where the file system has no second names."""
+    try:
+        new.hardlink_to(old)
+    except FileExistsError:
+        pass
+    except OSError:
+        return False
+    return True
 
 
 class Lock:

@@ -15,7 +15,7 @@ from gshn.encoders.alignment import Embeddings
 from gshn.encoders.hybrid import EncodedGraphs, HybridEncoder, NodeInputs
 from gshn.encoders.padding import cat_padded
 from gshn.encoders.spiking import SpikeTrains
-from gshn.encoders.text import tokenize
+from gshn.encoders.text import TextCount, tokenize
 from gshn.graphs.dataset import GraphDataset
 from gshn.graphs.scene_graph import SceneGraph
 from gshn.model import GSHN, NodeTokens
@@ -139,6 +139,13 @@ def encode_images(
         tokens.append(model.node_tokens(encoded).to(torch.device("cpu")))
         embeddings.append(model.embed_images(encoded))
     return EncodedImages(NodeTokens.cat(tokens), join(embeddings))
+
+
+def count_texts(model: GSHN, texts: Sequence[str], label: str) -> None:
+    """Tell what the model does not read of texts: see :class:`TextCount`."""
+    read = TextCount(model.tokenizer)
+    read.read(texts)
+    read.tell(label)
 
 
 @torch.inference_mode()

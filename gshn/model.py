@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -302,9 +303,15 @@ class GSHN(nn.Module):
         return logits
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write ``config.yaml``, ``vocabulary.json``, ``tokenizer.json`` and ``model.safetensors`` to a folder."""
+        """Write ``config.yaml``, ``vocabulary.json``, ``tokenizer.json`` and ``model.safetensors`` to a folder.
+
+        Raises:
+            CheckpointError: a tensor is not finite.
+        """
         folder = Path(folder)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        if wrong := not_finite(tensors):
+            raise CheckpointError(f"{wrong}: nothing is written to {folder}; train again, with a lower lr")
         write_atomically(folder / "config.yaml", to_yaml(self.config))
         write_atomically(folder / "vocabulary.json", json.dumps(asdict(self.vocabulary)))
         write_atomically(folder / "tokenizer.json", self.tokenizer.backend_tokenizer.to_str())
@@ -315,7 +322,7 @@ class GSHN(nn.Module):
         """Load what :meth:`save_pretrained` wrote, in eval mode.
 
         Raises:
-            CheckpointError: a file is missing or broken, or does not fit the model.
+            CheckpointError: a file is missing or broken, or does not fit the model, or a tensor is not finite.
         """
         folder = Path(folder)
         if not folder.is_dir():
@@ -335,6 +342,8 @@ class GSHN(nn.Module):
             tensors = load_file(folder / "model.safetensors")
         except SafetensorError as error:
             raise CheckpointError(f"{folder / 'model.safetensors'} is broken ({error}); train again") from None
+        if wrong := not_finite(tensors):
+            raise CheckpointError(f"{folder / 'model.safetensors'}: {wrong}; train again, or name another checkpoint")
         model = cls(config, vocabulary, wrap_tokenizer(tokenizer, config.model.text.max_length))
         load_tensors(model, tensors, folder / "model.safetensors")
         return model.eval()
@@ -356,3 +365,11 @@ def load_tensors(model: nn.Module, tensors: dict[str, Tensor], source: Path) -> 
             shapes = f"{tuple(tensors[name].shape)}, the model's {tuple(own[name].shape)}"
             raise CheckpointError(f"tensor '{name}' in {source} has shape {shapes}; {mend}")
     model.load_state_dict(tensors)
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """What is not finite among tensors, by name: the first of them; None where all are."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and (wrong := int((~tensor.isfinite()).sum())):
+            return f"tensor '{name}' has {wrong} of {tensor.numel()} values that are not finite"
+    return None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 
-from gshn.cli import CommandParser, run_command
+from gshn.cli import CommandParser, run_command, whole
 from gshn.config import SEGMENTERS, flat, load_config
 from gshn.errors import ConfigError, DataError, GSHNWarning, MissingError
 from gshn.files import make_folder
+from gshn.launchers import process
 
 SPLITS = ("train", "val", "test")
 
@@ -28,53 +28,25 @@ SETTINGS = (
 )
 """Keys of the configuration that shape the graphs. Shards tell them, and a run from shards has them from there."""
 
-LAUNCHERS = {
-    "torchrun or accelerate": ("RANK", "WORLD_SIZE"),
-    "Slurm": ("SLURM_PROCID", "SLURM_NTASKS"),
-    "Open MPI": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
-    "MPICH": ("PMI_RANK", "PMI_SIZE"),
-}
-"""Where launchers tell a process its number and how many there are."""
-
-
-def process(environment: Mapping[str, str]) -> tuple[int, int]:
-    """This process's rank and the number of processes, from the launcher's environment; (0, 1) without one.
-
-    Raises:
-        ConfigError: the launcher's numbers make no sense.
-    """
-    for launcher, (rank_name, size_name) in LAUNCHERS.items():
-        if rank_name in environment and size_name in environment:
-            try:
-                rank, size = int(environment[rank_name]), int(environment[size_name])
-            except ValueError:
-                rank, size = -1, 0
-            if not 0 <= rank < size:
-                raise ConfigError(
-                    f"{launcher} says {rank_name}={environment[rank_name]} and {size_name}={environment[size_name]}: "
-                    f"needs 0 <= {rank_name} < {size_name}"
-                )
-            return rank, size
-    return 0, 1
-
 
 def main() -> None:
     """Parse arguments, write this process's shards, report."""
     parser = CommandParser("python -m gshn.preprocess", description=__doc__)
-    parser.add_argument("--data", required=True, help="shapescenes, coco:DIR, flickr30k:DIR, vqa2:DIR, ...")
+    parser.add_argument("--data", required=True, help="shapescenes, coco:DIR, vqa2:DIR, captions:FILE, ...")
     parser.add_argument("--segmenter", choices=SEGMENTERS, required=True)
     parser.add_argument("--weights", help="of a learned segmenter: a folder, or a name on the hub")
     parser.add_argument("--out", type=Path, required=True, help="folder of the shards, with a folder for each split")
     parser.add_argument("--split", nargs="+", choices=SPLITS, help="default: those that are there")
-    parser.add_argument("--image-size", type=int, default=224, help="longer side of photographs, pixels (default 224)")
-    parser.add_argument("--limit", type=int, help="images of each split, the first; needed for shapescenes")
-    parser.add_argument("--shard-size", type=int, default=1000, help="images per shard (default 1000)")
+    parser.add_argument(
+        "--split-by", metavar="COLUMN|80/10/10", help="of captions:FILE: short for data.pairs.file.split=..."
+    )
+    parser.add_argument(
+        "--image-size", type=whole(48, 4096), default=224, help="longer side of photographs, pixels (default 224)"
+    )
+    parser.add_argument("--limit", type=whole(1, 10**9), help="images of each split, the first; needed for shapescenes")
+    parser.add_argument("--shard-size", type=whole(1, 10**9), default=1000, help="images per shard (default 1000)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="keys of graph, e.g. graph.regions=boxes")
     arguments = parser.parse_intermixed_args()
-    for name in ("limit", "shard_size", "image_size"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise ConfigError(f"--{name.replace('_', '-')} is {value}: must be at least 1")
     rank, world_size = process(os.environ)
     data = {"source": arguments.data, "segmenter": arguments.segmenter, "image_size": arguments.image_size}
     data |= {
@@ -82,6 +54,10 @@ def main() -> None:
         "train": arguments.limit or "null",
         "test": arguments.limit or "null",
     }
+    if arguments.split_by is not None:
+        if not arguments.data.startswith("captions:"):
+            raise ConfigError("--split-by is of --data captions:FILE; other data sets have splits of their own")
+        data["file.split"] = arguments.split_by
     if arguments.data == "shapescenes" and arguments.limit is None:
         raise ConfigError("--data shapescenes has no end: give --limit N, the scenes of each split")
     config = load_config(
@@ -128,13 +104,13 @@ def main() -> None:
             print(f"  left out: {entry['reason']}")
         if len(index.broken) > TOLD:
             print(f"  and {len(index.broken) - TOLD} more, which {folder / 'index.json'} lists")
-    reasons = "; ".join(f"{split}: {error}" for split, error in missing.items())
+    reasons = "; ".join(f"no {split}: {error}" for split, error in missing.items())
     if arguments.split and missing:
         raise DataError(f"{len(missing)} of {len(arguments.split)} splits could not be made: {reasons}")
     if len(missing) == len(SPLITS):
         raise missing[SPLITS[0]]
     if missing:
-        warnings.warn(f"{arguments.data} has no {' and no '.join(missing)} ({reasons})", GSHNWarning, stacklevel=1)
+        warnings.warn(f"{arguments.data}: {reasons}", GSHNWarning, stacklevel=1)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gshn.cli import CommandParser, run_command
+from gshn.cli import CommandParser, run_command, whole
 from gshn.config import SEGMENTERS, SegmenterFit
 from gshn.errors import ConfigError, DataError, GSHNError, GSHNWarning
 from gshn.files import write_atomically
@@ -35,22 +35,23 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder of the results")
     parser.add_argument("--show", action="store_true", help="draw segments and scene graph over each image, as PNG")
     parser.add_argument(
-        "--image-size", type=int, default=640, help="longer side, pixels; larger images are scaled down"
+        "--image-size", type=whole(1, 65536), default=640, help="longer side, pixels; larger images are scaled down"
     )
     parser.add_argument(
         "--as-stored", action="store_true", help="leave pixels as stored: do not turn images as their EXIF says"
     )
     parser.add_argument("--fit", choices=["shapescenes"], help="train a small Mask2Former; its weights go to --out")
-    parser.add_argument("--steps", type=int, default=SegmenterFit.steps, help="of --fit (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of --fit")
+    parser.add_argument(
+        "--steps", type=whole(1, 10**9), default=SegmenterFit.steps, help="of --fit (default %(default)s)"
+    )
+    parser.add_argument("--seed", type=whole(0, 2**63 - 1), default=0, help="of --fit")
     parser.add_argument("--resume", action="store_true", help="go on with --fit where it was stopped")
     parser.add_argument("--evaluate", choices=["shapescenes"], help="panoptic quality on held-out scenes")
-    parser.add_argument("--limit", type=int, default=1000, help="scenes of --evaluate (default %(default)s)")
+    parser.add_argument(
+        "--limit", type=whole(1, 10**9), default=1000, help="scenes of --evaluate (default %(default)s)"
+    )
     parser.add_argument("--json", type=Path, help="write the figures of --evaluate here too")
     arguments = parser.parse_args()
-    for name in ("steps", "limit", "image_size"):
-        if getattr(arguments, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1")
     if arguments.fit:
         fit(arguments)
     elif arguments.evaluate:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gshn.cli import CommandParser, run_command
+from gshn.cli import CommandParser, run_command, whole
 from gshn.config import load_config, named_configs
 
 
@@ -13,7 +13,7 @@ def main() -> None:
     parser = CommandParser("python -m gshn.train", description=__doc__)
     parser.add_argument("--config", default="default", help=f"{', '.join(named_configs())}, or a YAML file")
     parser.add_argument("--out", type=Path, help="the run's folder (default: runs/<config>)")
-    parser.add_argument("--seed", type=int, help="short for seed=N")
+    parser.add_argument("--seed", type=whole(0, 2**63 - 1), help="short for seed=N")
     parser.add_argument("--resume", action="store_true", help="go on from the folder's last checkpoint")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. model.spiking.steps=16")
     arguments = parser.parse_args()

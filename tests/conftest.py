@@ -20,6 +20,13 @@ settings.register_profile("any machine", deadline=None, suppress_health_check=[H
 settings.load_profile("any machine")
 
 
+@pytest.fixture(autouse=True)
+def _told_anew() -> None:
+    """What is told once a process is told in every test that listens."""
+    if module := sys.modules.get("gshn.data.image_files"):
+        module.tell.cache_clear()
+
+
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Override that puts the graph cache where all tests share it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from gshn.encoders.text import build_tokenizer, tokenize
 from gshn.graphs.scene_graph import EDGE_GEOMETRY, GEOMETRY, SceneGraph
 from gshn.losses.masked_language import mask_tokens
 from gshn.model import GSHN, Vocabulary
-from gshn.training.batches import PairBatch, TaskBatch
+from gshn.training.batches import PairBatch, TaskBatch, text_identities
 
 CAPTIONS = [
     "a red star on grass",
@@ -47,7 +47,7 @@ def tiny_config(*overrides: str) -> Config:
 def tiny_model(config: Config | None = None) -> GSHN:
     """A very small model with random weights (but MiniLM's, if it is asked for), always the same."""
     config = config or tiny_config()
-    tokenizer = build_tokenizer(config.model.text.encoder, CAPTIONS, 20)
+    tokenizer = build_tokenizer(config.model.text.encoder, CAPTIONS, min(20, config.model.text.max_length))
     words = sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids))
     torch.manual_seed(0)
     vocabulary = Vocabulary(["star", "circle", "grass", "region"], {"vqa": ["no", "yes"]}, words, 8)
@@ -70,9 +70,9 @@ def random_graph(nodes: int, seed: int) -> SceneGraph:
     )
 
 
-def pair_batch(model: GSHN, rows: range) -> PairBatch:
-    """Rows of one fixed batch of pairs; graph i has 2 + i % 4 nodes."""
-    ids, mask = tokenize(model.tokenizer, [CAPTIONS[i] for i in rows])
+def pair_batch(model: GSHN, rows: Sequence[int], captions: Sequence[int] | None = None) -> PairBatch:
+    """Rows of one fixed batch of pairs, or its images with other captions of it; graph i has 2 + i % 4 nodes."""
+    ids, mask = tokenize(model.tokenizer, [CAPTIONS[i] for i in captions or rows])
     special, mask_id = model.tokenizer.all_special_ids, model.tokenizer.mask_token_id
     masked = []
     for row, i in zip(ids, rows, strict=True):
@@ -86,6 +86,8 @@ def pair_batch(model: GSHN, rows: range) -> PairBatch:
         masked_ids=torch.stack([m for m, _ in masked]),
         labels=torch.stack([label for _, label in masked]),
         words=has[:, model.vocabulary.words],
+        text=text_identities(ids, mask),
+        image=torch.tensor(list(rows)),
         noise_seed=torch.tensor(7),
     )
 

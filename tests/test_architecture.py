@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 
 # The data flow, as gshn/__init__.py spells it; a module imports from its own place and from those before it.
 ORDER = [
-    ("errors", "files", "cli", "figures", "lava_dl"),
+    ("errors", "files", "cli", "figures", "lava_dl", "launchers"),
     ("config",),
     ("distributed",),
     ("segments",),
@@ -20,7 +20,12 @@ ORDER = [
     ("losses",),
     ("model",),
     ("inference",),
-    ("training.batches", "training.corpora", "training.objective", "training.checkpoint", "training.segmentation"),
+    (
+        *(
+            f"training.{name}"
+            for name in ("batches", "corpora", "objective", "checkpoint", "guard", "processes", "segmentation")
+        ),
+    ),
     ("evaluation",),
     ("training.loop",),
     ("ablation",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.gpu import __main__ as script  # noqa: E402
 from benchmarks.gpu.__main__ import finish, read  # noqa: E402
 from benchmarks.gpu.measuring import Bench  # noqa: E402
 from benchmarks.gpu.table import table  # noqa: E402
@@ -51,6 +53,16 @@ def test_a_section_that_hangs_is_stopped() -> None:
     assert finish(start("pass"), 60) is None
 
 
+def test_nothing_runs_beside_a_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    monkeypatch.setattr(script, "environment", lambda device: {})
+    monkeypatch.setattr(script, "start", lambda name, *rest: order.append(f"start {name}") or name)
+    monkeypatch.setattr(script, "finish", lambda name, seconds: order.append(f"finish {name}"))
+    monkeypatch.setattr(sys, "argv", ["gpu", "--out", str(tmp_path), "--wheels", "w", "--only", "scenes", "lif"])
+    script.main()
+    assert order == [f"{what} {name}" for name in ("compile", "scenes", "lif") for what in ("start", "finish")]
+
+
 def test_the_table_has_figures_and_failures() -> None:
     size = [16, 8, 16]
     lif = [
@@ -78,4 +90,8 @@ def test_every_section_runs_in_small(tmp_path: Path) -> None:
     rows = [row for own in report["sections"].values() for row in own["rows"]]
     assert [row for row in rows if "error" in row] == [] and all(not s["error"] for s in report["sections"].values())
     assert {row["variant"] for row in rows if row["what"] == "pretraining"} == {"hybrid", "gat", "clip"}
+    for row in (row for row in rows if row["what"] == "pretraining"):
+        parts = zip(row["milliseconds_making_each_batch"], row["milliseconds_of_each_new_step"], strict=True)
+        expected = 1e3 * row["batch"] / statistics.median(map(sum, parts))
+        assert row["images_per_second_with_making_batches"] == pytest.approx(expected, abs=0.1)
     assert "| pretraining | hybrid | 16 |" in (tmp_path / "gpu.md").read_text()

@@ -13,24 +13,24 @@ import numpy as np
 from matplotlib.transforms import ScaledTranslation
 from scipy import stats
 
-from gshn.ablation.grid import BASE, GRID
+from gshn.ablation.grid import BASE, GRID, PARTS
 from gshn.ablation.run import Row
 
 FIGURES = {
-    ("retrieval", "test", "t2i_r1"): "retrieval R@1",
+    ("retrieval", "known", "t2i_r1"): "retrieval R@1",
     ("retrieval", "attributes", "t2i_r1"): "retrieval R@1, new attributes",
     ("retrieval", "attributes", "reranked.t2i_r1"): "the same, reranked",
-    ("vqa", "test", "accuracy"): "VQA",
+    ("vqa", "known", "accuracy"): "VQA",
     ("vqa", "attributes", "accuracy"): "VQA, new attributes",
     ("vqa", "relations", "accuracy"): "VQA, new relations",
-    ("entailment", "test", "accuracy"): "entailment",
+    ("entailment", "known", "accuracy"): "entailment",
     ("entailment", "attributes", "accuracy"): "entailment, new attributes",
     ("entailment", "relations", "accuracy"): "entailment, new relations",
-    ("nlvr2", "test", "accuracy"): "NLVR2",
+    ("nlvr2", "known", "accuracy"): "NLVR2",
     ("nlvr2", "attributes", "accuracy"): "NLVR2, new attributes",
     ("nlvr2", "relations", "accuracy"): "NLVR2, new relations",
 }
-"""What is tabulated: (task, split, metric) and its name."""
+"""What is tabulated: (task, key of :data:`gshn.ablation.grid.PARTS`, metric) and its name."""
 
 SUMMARY = {
     "retrieval R@1": ("retrieval", "attributes", "t2i_r1"),
@@ -71,11 +71,14 @@ def interval(values: Sequence[float]) -> Interval:
     return Interval(float(x.mean()), half)
 
 
+KINDS = {split: kind for splits in PARTS.values() for kind, split in splits.items()}
+
+
 def tabulate(rows: Sequence[Row]) -> Values:
-    """(variant, figure) -> seed -> value, of the figures that are tabulated."""
+    """(variant, figure) -> seed -> value, of the figures that are tabulated; rows are of one part."""
     out: Values = {}
     for row in rows:
-        figure = (row["task"], row["split"], row["metric"])
+        figure = (row["task"], KINDS[row["split"]], row["metric"])
         if figure in FIGURES:
             out.setdefault((row["variant"], figure), {})[row["seed"]] = row["value"]
     return out

@@ -14,12 +14,10 @@ from typing import TypedDict
 
 from tqdm import tqdm
 
-from gshn.ablation.grid import GRID, QUICK, Variant
+from gshn.ablation.grid import GRID, PARTS, QUICK, Variant
 from gshn.config import Config, load_config
 from gshn.errors import DataError
 from gshn.files import write_atomically
-
-SPLITS = ("test", "attributes", "relations")
 
 CANDIDATES = 8
 """Of each query, reordered by the matching head."""
@@ -45,10 +43,9 @@ class Cell:
     seed: int
     folder: Path
 
-    @property
-    def rows(self) -> Path:
-        """File of its rows, which is there when it is done."""
-        return self.folder / "rows.json"
+    def rows(self, part: str) -> Path:
+        """File of its rows on one of :data:`gshn.ablation.grid.PARTS`, which is there when it is done."""
+        return self.folder / f"{part}.json"
 
 
 def cells(variants: Iterable[Variant], seeds: int, out: Path) -> list[Cell]:
@@ -62,7 +59,7 @@ def configuration(cell: Cell, overrides: Sequence[str], cache: str, quick: bool)
     return load_config("ablation", [*settings, *cell.variant.overrides, *overrides])
 
 
-def build_graphs(configs: Iterable[Config]) -> None:
+def build_graphs(configs: Iterable[Config], part: str) -> None:
     """Fill the graph cache before the cells run side by side: they would wait for each other."""
     from gshn.training.corpora import Corpora
 
@@ -73,29 +70,30 @@ def build_graphs(configs: Iterable[Config]) -> None:
         done.add(str(config.graph))
         corpora = Corpora(config)
         _ = corpora.pairs
-        for split in SPLITS:
+        for split in PARTS[part].values():
             corpora.test_pairs_of(split)
         for task in config.finetune.tasks:
             corpora.texts(task)
-            for split in SPLITS:
+            for split in PARTS[part].values():
                 corpora.test_texts(task, split)
 
 
-def run_cell(cell: Cell, overrides: Sequence[str], cache: str, quick: bool) -> list[Row]:
-    """Train a cell (from where it was interrupted) and evaluate it on every split; its rows are written, too."""
+def run_cell(cell: Cell, part: str, overrides: Sequence[str], cache: str, quick: bool) -> list[Row]:
+    """Train a cell (from where it was interrupted) and evaluate it on a part's splits; its rows are written, too."""
     from gshn.evaluation.answers import evaluate_task
     from gshn.evaluation.retrieval import evaluate_retrieval
     from gshn.inference import SpikeCount
     from gshn.training.loop import Trainer
 
     trainer = Trainer(configuration(cell, overrides, cache, quick), cell.folder, resume=True)
-    seconds = float(trainer.run()["seconds"])
+    trainer.train()
+    seconds = round(trainer.seconds(), 1)
     model, corpora = trainer.model.eval(), trainer.corpora
     rows: list[Row] = []
-    for split in SPLITS:
+    for kind, split in PARTS[part].items():
         count = SpikeCount()
         figures: dict[str, float] = {}
-        if split != "relations":  # the scenes of "test", with the same captions
+        if kind != "relations":  # its scenes are those of "known"
             figures |= evaluate_retrieval(model, corpora.test_pairs_of(split), count, rerank=CANDIDATES)
         for task in trainer.config.finetune.tasks:
             figures |= evaluate_task(model, corpora.test_texts(task, split), count)
@@ -106,24 +104,25 @@ def run_cell(cell: Cell, overrides: Sequence[str], cache: str, quick: bool) -> l
             if not metric.startswith("caption"):
                 rows.append(Row(variant=cell.variant.name, task=task, split=split, seed=cell.seed, metric=metric,
                                 value=round(value, 6), seconds=seconds))  # fmt: skip
-    write_atomically(cell.rows, json.dumps(rows, indent=1) + "\n")
+    write_atomically(cell.rows(part), json.dumps(rows, indent=1) + "\n")
+    trainer.close()
     return rows
 
 
-def _run_alone(cell: Cell, overrides: Sequence[str], cache: str, quick: bool) -> None:
+def _run_alone(cell: Cell, part: str, overrides: Sequence[str], cache: str, quick: bool) -> None:
     import torch
 
     torch.set_num_threads(1)
-    run_cell(cell, overrides, cache, quick)
+    run_cell(cell, part, overrides, cache, quick)
 
 
-def run_grid(wanted: Sequence[Cell], overrides: Sequence[str], cache: str, quick: bool, jobs: int) -> None:
-    """Run every cell that is not done, ``jobs`` processes of one thread each at a time."""
-    todo = [cell for cell in wanted if not cell.rows.is_file()]
-    build_graphs(configuration(cell, overrides, cache, quick) for cell in todo)
+def run_grid(wanted: Sequence[Cell], part: str, overrides: Sequence[str], cache: str, quick: bool, jobs: int) -> None:
+    """Run every cell that is not done on a part, ``jobs`` processes of one thread each at a time."""
+    todo = [cell for cell in wanted if not cell.rows(part).is_file()]
+    build_graphs((configuration(cell, overrides, cache, quick) for cell in todo), part)
     bar = tqdm(total=len(wanted), initial=len(wanted) - len(todo), desc="grid", unit="run")
     with quiet_children(), bar, ProcessPoolExecutor(jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
-        running = [pool.submit(_run_alone, cell, overrides, cache, quick) for cell in todo]
+        running = [pool.submit(_run_alone, cell, part, overrides, cache, quick) for cell in todo]
         try:
             for future in as_completed(running):
                 future.result()
@@ -146,8 +145,8 @@ def quiet_children() -> Iterator[None]:
             os.environ["TQDM_DISABLE"] = before
 
 
-def collect(out: Path) -> list[Row]:
-    """Rows of all cells that are done in a folder, whenever they were asked for; seed by seed, in the grid's order.
+def collect(out: Path, part: str) -> list[Row]:
+    """A part's rows of all cells that are done in a folder, whenever they were asked for; by seed, in the grid's order.
 
     Raises:
         DataError: a cell's file holds no rows.
@@ -158,7 +157,7 @@ def collect(out: Path) -> list[Row]:
         for folder in (out / variant.name).glob("*")
         if folder.name.isdigit()
     ]
-    return [row for cell in sorted(found, key=lambda cell: cell.seed) for row in read_rows(cell.rows)]
+    return [row for cell in sorted(found, key=lambda cell: cell.seed) for row in read_rows(cell.rows(part))]
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gshn.data.image_files import ImageFiles, Source, each, present, read_json, section
+from gshn.data.image_files import SPLITS, ImageFiles, Source, as_text, each, present, read_json, section, tell
+from gshn.errors import DataError
 
 
 class CaptionedFiles(ImageFiles):
@@ -36,19 +37,82 @@ class CaptionedFiles(ImageFiles):
         limit: int | None,
     ) -> None:
         there = present(annotation, list(captions), source, archive)
-        kept = [path for path, found in zip(captions, there, strict=True) if found and captions[path]][:limit]
+        texts = {path: [c.strip() for c in own if c.strip()] for path, own in captions.items()}
+        if empty := sum(map(len, captions.values())) - sum(map(len, texts.values())):
+            tell(f"{annotation}: {empty} captions of {split} are empty and are left out")
+        if silent := sum(not own for own in texts.values()):
+            tell(f"{annotation}: {silent} images of {split} have no caption and are left out")
+        kept = [path for path, found in zip(texts, there, strict=True) if found and texts[path]][:limit]
         super().__init__(f"{source.name} {split}", kept, image_size)
-        self.captions = [[caption.strip() for caption in captions[path]] for path in kept]
+        self.captions = [texts[path] for path in kept]
 
 
-def karpathy(path: Path, source: Source, split: str) -> list[tuple[dict[str, Any], list[str]]]:
-    """Entries of a split of Karpathy and Fei-Fei's JSON (arXiv:1412.2306), with their sentences.
+def joined(rows: Iterable[tuple[Path, Iterable[str]]]) -> dict[Path, list[str]]:
+    """Captions by image, in the order of the file: rows of one image, however many there are, are joined."""
+    captions: dict[Path, list[str]] = {}
+    for image, texts in rows:
+        captions.setdefault(image, []).extend(texts)
+    return captions
+
+
+def karpathy(path: Path, source: Source, image: Callable[[dict[str, Any]], Path]) -> dict[str, dict[Path, list[str]]]:
+    """Captions by split and image of Karpathy and Fei-Fei's JSON (arXiv:1412.2306).
 
     COCO's ``restval`` counts as ``train``.
+
+    Args:
+        path: The file.
+        source: The data set.
+        image: Entry -> where its image is.
+
+    Raises:
+        DataError: the file is broken, or has an image in two splits.
     """
-    splits = {split, "restval"} if split == "train" else {split}
-    images = section(path, read_json(path, source, "caption_datasets.zip"), "images")
+    content = section(path, read_json(path, source, "caption_datasets.zip"), "images")
     entries = each(
-        path, "images", images, lambda entry: (entry, entry["split"], [s["raw"] for s in entry["sentences"]])
+        path,
+        "images",
+        content,
+        lambda e: (
+            [as_text(s["raw"]) for s in e["sentences"]],
+            {"restval": "train"}.get(e["split"], e["split"]),
+            image(e),
+        ),
     )
-    return [(entry, sentences) for entry, in_split, sentences in entries if in_split in splits]
+    split_of: dict[Path, str] = {}
+    for _, split, file in entries:
+        if split not in SPLITS:
+            raise DataError(
+                f"{path}: {file.name} is in the split {split!r:.40}, which is none of {', '.join(SPLITS)}, restval"
+            )
+        if split_of.setdefault(file, split) != split:
+            raise DataError(f"{path}: {file.name} is in {split_of[file]} and in {split}; an image belongs to one split")
+    return {
+        split: joined((file, texts) for texts, own, file in entries if own == split) for split in set(split_of.values())
+    }
+
+
+def tell_which_split(
+    split: str, used: Path, images: Iterable[Path], other: Path, named: Callable[[Path], Iterable[Path]]
+) -> None:
+    """Say which of two files that tell the splits is used, where they name different images.
+
+    Args:
+        split: The split.
+        used: The file that is used.
+        images: What it has in the split.
+        other: Another one; it need not be there.
+        named: Reads the images that ``other`` has in the split.
+    """
+    if not other.is_file():
+        return
+    names = {path.name for path in images}
+    try:
+        others = {path.name for path in named(other)}
+    except DataError:  # It is not needed.
+        return
+    if names != others:
+        tell(
+            f"{used} says which images are {split}: {len(names)}; {other} names {len(others)}, {len(names & others)} "
+            "of them the same, and is not used: move away the one that is wrong"
+        )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
-from gshn.data.captions import CaptionedFiles, karpathy
-from gshn.data.image_files import check_split, each, first_existing, read_json, section
+from gshn.data.captions import CaptionedFiles, joined, karpathy, tell_which_split
+from gshn.data.image_files import as_text, check_split, each, first_existing, read_json, section, tell
 from gshn.data.images import ImageSample
 from gshn.data.panoptic import COCO as SOURCE
 from gshn.data.panoptic import PanopticAnnotations
@@ -38,10 +39,12 @@ class CocoCaptions(CaptionedFiles):
         by_karpathy = first_existing((root / "dataset_coco.json", annotations / "dataset_coco.json"))
         if by_karpathy is not None:
             annotation = by_karpathy
-            entries = karpathy(by_karpathy, SOURCE, split)
-            captions = {
-                _image_folder(root, entry.get("filepath", "")) / entry["filename"]: texts for entry, texts in entries
-            }
+            folder_of = cache(lambda name: _image_folder(root, name))
+            splits = karpathy(by_karpathy, SOURCE, lambda e: folder_of(e.get("filepath", "")) / e["filename"])
+            captions = splits.get(split, {})
+            part = "val" if split == "test" else split
+            for other in [annotations / f"captions_{part}{year}.json" for year in YEARS]:
+                tell_which_split(split, by_karpathy, captions, other, lambda path: _captions(path, root)[0])
             ids: dict[Path, int] = {}
         else:
             part = "val" if split == "test" else split
@@ -49,6 +52,8 @@ class CocoCaptions(CaptionedFiles):
             annotation = first_existing(names) or names[0]
             year = annotation.stem[-4:]
             captions, ids = _captions(annotation, _image_folder(root, f"{part}{year}"))
+            if split == "test":
+                tell(f"{annotation}: val is taken for test, whose captions are not public")
             self._panoptic = _panoptic(root, f"panoptic_{part}{year}")
         super().__init__(SOURCE, split, annotation, captions, "train2017.zip or val2017.zip", image_size, limit)
         if self._panoptic is not None:
@@ -96,11 +101,21 @@ def _captions(path: Path, folder: Path) -> tuple[dict[Path, list[str]], dict[Pat
     content = read_json(path, SOURCE, "annotations_trainval2017.zip")
     images = each(path, "images", section(path, content, "images"), lambda e: (int(e["id"]), folder / e["file_name"]))
     texts = each(
-        path, "annotations", section(path, content, "annotations"), lambda e: (int(e["image_id"]), e["caption"])
+        path,
+        "annotations",
+        section(path, content, "annotations"),
+        lambda e: (int(e["image_id"]), as_text(e["caption"])),
     )
-    captions: dict[int, list[str]] = {number: [] for number, _ in images}
+    file_of: dict[int, Path] = {}
+    for number, file in images:
+        if file_of.setdefault(number, file) != file:
+            raise DataError(
+                f"{path}: images {file_of[number].name} and {file.name} have one id, {number}; get it again"
+            )
+    captions: dict[int, list[str]] = {number: [] for number in file_of}
     for number, text in texts:
         if number not in captions:
             raise DataError(f"{path}: a caption is of image {number}, which the file does not list")
         captions[number].append(text)
-    return {file: captions[number] for number, file in images}, {file: number for number, file in images}
+    captioned = joined((file, captions[number]) for number, file in file_of.items())
+    return captioned, {file: number for number, file in reversed(file_of.items())}

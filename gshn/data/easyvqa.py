@@ -24,6 +24,7 @@ class EasyVQA:
 
     Attributes:
         questions: The questions on the split's images.
+        paths: The images' files.
     """
 
     categories: tuple[Category, ...] = ()
@@ -53,7 +54,7 @@ class EasyVQA:
         numbers = sorted({number for _, _, number in asked})[:limit]
         if missing := [number for number in numbers if number not in paths]:
             raise DataError(f"easy-VQA's {split} image {missing[0]}.png is missing; reinstall easy-vqa")
-        self._paths = [Path(paths[number]) for number in numbers]
+        self.paths = [Path(paths[number]) for number in numbers]
         position = {number: index for index, number in enumerate(numbers)}
         self.questions = [
             Question(text, (answer,), position[number]) for text, answer, number in asked if number in position
@@ -64,7 +65,7 @@ class EasyVQA:
         return f"EasyVQA({self.key}: {len(self)} images, {len(self.questions)} questions)"
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self.paths)
 
     def __getitem__(self, index: int) -> ImageSample:
         """Read image ``index``.
@@ -72,12 +73,12 @@ class EasyVQA:
         Raises:
             DataError: the file is missing or broken.
         """
-        path = self._paths[index]
+        path = self.paths[index]
         return ImageSample(str(path), read_image(path))
 
     def files(self, index: int) -> Sequence[Path]:
         """See :class:`gshn.data.images.ImageCollection`."""
-        return (self._paths[index],)
+        return (self.paths[index],)
 
     @staticmethod
     def answers() -> list[str]:

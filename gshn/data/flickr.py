@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from gshn.data.captions import CaptionedFiles, karpathy
+from gshn.data.caption_file import read_rows
+from gshn.data.captions import CaptionedFiles, karpathy, tell_which_split
 from gshn.data.image_files import Source, check_split, first_existing, read_lines
 from gshn.errors import DataError
 
@@ -29,20 +31,26 @@ class Flickr30K(CaptionedFiles):
         images = first_existing(root / name for name in folders) or root / folders[0]
         json = root / "dataset_flickr30k.json"
         if json.is_file():
-            captions = {images / entry["filename"]: texts for entry, texts in karpathy(json, FLICKR30K, split)}
             annotation = json
+            captions = karpathy(json, FLICKR30K, lambda e: images / e["filename"]).get(split, {})
+            listed = root / f"{split}.txt"
+            tell_which_split(split, json, captions, listed, lambda path: map(Path, _listed(path, FLICKR30K, "")))
         else:
             annotation = first_existing(root / name for name in ("results_20130124.token", "results.token")) or json
             if annotation == json:
                 raise FLICKR30K.missing(json, "caption_datasets.zip (Karpathy), or results_20130124.token")
-            names = read_lines(root / f"{split}.txt", FLICKR30K, "Flickr30k Entities' splits")
-            captions = _tokens(annotation, FLICKR30K, [f"{Path(name.strip()).stem}.jpg" for name in names], images)
+            names = _listed(root / f"{split}.txt", FLICKR30K, "Flickr30k Entities' splits")
+            captions = _of(annotation, names, _tokens(annotation, FLICKR30K), images)
         super().__init__(FLICKR30K, split, annotation, captions, "flickr30k-images.tar", image_size, limit)
 
 
 class Flickr8k(CaptionedFiles):
-    """A split of Flickr8k, from ``Flickr8k.token.txt`` and the lists ``Flickr_8k.trainImages.txt``,
-    ``devImages`` and ``testImages``, or from ``dataset_flickr8k.json``; images in ``Images`` or ``Flicker8k_Dataset``.
+    """A split of Flickr8k, from ``Flickr8k.token.txt``, or the table ``captions.txt`` of Kaggle's copy, and the lists
+    ``Flickr_8k.trainImages.txt``, ``devImages`` and ``testImages``; or from ``dataset_flickr8k.json``. Images in
+    ``Images`` or ``Flicker8k_Dataset``.
+
+    The official token file has the captions of one image under a wrong name, ``2258277193_586949ec62.jpg.1``; no list
+    has it.
     """
 
     def __init__(self, root: Path, split: str, image_size: int = 224, limit: int | None = None) -> None:
@@ -56,26 +64,53 @@ class Flickr8k(CaptionedFiles):
         folders = ("Images", "Flicker8k_Dataset", "Flickr8k_Dataset", "images")
         images = first_existing(root / name for name in folders) or root / folders[1]
         json = root / "dataset_flickr8k.json"
+        listed = root / f"Flickr_8k.{ {'train': 'train', 'val': 'dev', 'test': 'test'}[split] }Images.txt"
         if json.is_file():
             annotation = json
-            captions = {images / entry["filename"]: texts for entry, texts in karpathy(json, FLICKR8K, split)}
+            captions = karpathy(json, FLICKR8K, lambda e: images / e["filename"]).get(split, {})
+            tell_which_split(split, json, captions, listed, lambda path: map(Path, _listed(path, FLICKR8K, "")))
         else:
-            annotation = root / "Flickr8k.token.txt"
-            listed = root / f"Flickr_8k.{ {'train': 'train', 'val': 'dev', 'test': 'test'}[split] }Images.txt"
-            names = [name.strip() for name in read_lines(listed, FLICKR8K, "Flickr8k_text.zip")]
-            captions = _tokens(annotation, FLICKR8K, names, images)
+            tokens, table = root / "Flickr8k.token.txt", root / "captions.txt"
+            annotation = table if table.is_file() and not tokens.is_file() else tokens
+            if annotation == table and not listed.is_file():
+                raise DataError(
+                    f"{listed} is missing, and {table} has no splits; Flickr8k has them in Flickr8k_text.zip, from "
+                    f"{FLICKR8K.site}; or split by share: data.pairs.source=captions:{table} "
+                    f"data.pairs.file.folder={images}"
+                )
+            names = _listed(listed, FLICKR8K, "Flickr8k_text.zip")
+            found = _table(table) if annotation == table else _tokens(annotation, FLICKR8K)
+            captions = _of(annotation, names, found, images)
         super().__init__(FLICKR8K, split, annotation, captions, "Flickr8k_Dataset.zip", image_size, limit)
 
 
-def _tokens(path: Path, source: Source, names: list[str], images: Path) -> dict[Path, list[str]]:
-    """Captions of some images from a file of lines ``name.jpg#k<TAB>caption``."""
+def _listed(path: Path, source: Source, archive: str) -> list[str]:
+    """File names of a split's images, from a list that may leave out ``.jpg``; each once."""
+    names = [line.strip() for _, line in read_lines(path, source, archive)]
+    return list(dict.fromkeys(name if name.endswith(".jpg") else f"{name}.jpg" for name in names))
+
+
+def _tokens(path: Path, source: Source) -> dict[str, list[str]]:
+    """Captions by file name from a file of lines ``name.jpg#k<TAB>caption``."""
     captions: dict[str, list[str]] = {}
-    for number, line in enumerate(read_lines(path, source, "its text archive"), start=1):
+    for number, line in read_lines(path, source, "its text archive"):
         reference, tab, caption = line.partition("\t")
         name, hash_, _ = reference.rpartition("#")
-        if not tab or not hash_:
+        if not tab or not hash_ or re.search(r"#\d+\t", caption):  # the last: two lines in one
             raise DataError(f"{path}: line {number} is not of the form name.jpg#0<TAB>caption: {line[:60]!r}")
         captions.setdefault(name, []).append(caption)
+    return captions
+
+
+def _table(path: Path) -> dict[str, list[str]]:
+    captions: dict[str, list[str]] = {}
+    for row in read_rows(path):
+        captions.setdefault(row.image, []).extend(row.captions)
+    return captions
+
+
+def _of(path: Path, names: list[str], captions: dict[str, list[str]], images: Path) -> dict[Path, list[str]]:
+    """Captions of some images."""
     if unknown := [name for name in names if name not in captions]:
         raise DataError(f"{path} has no caption of {unknown[0]}, which the split lists ({len(unknown)} such images)")
     return {images / name: captions[name] for name in names}

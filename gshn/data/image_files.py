@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -104,32 +107,100 @@ def read_json(path: Path, source: Source, archive: str) -> Any:
     Raises:
         DataError: it is missing, or not whole.
     """
-    return _decode(path, _read_text(path, source, archive))
+    return _decode(path, read_text(path, source, archive))
 
 
 def read_json_lines(path: Path, source: Source, archive: str) -> list[Any]:
     """Read a file with a JSON object on each line."""
-    lines = _read_text(path, source, archive).splitlines()
-    return [_decode(path, line, number) for number, line in enumerate(lines, start=1) if line.strip()]
+    return [
+        _decode(path, line, number)
+        for number, line in enumerate(read_text(path, source, archive).split("\n"), start=1)
+        if line.strip()
+    ]
 
 
-def read_lines(path: Path, source: Source, archive: str) -> list[str]:
-    """Read a text file's lines that are not empty."""
-    return [line for line in _read_text(path, source, archive).splitlines() if line.strip()]
+def read_lines(path: Path, source: Source, archive: str) -> list[tuple[int, str]]:
+    """Read a text file's lines that are not empty, each with its number, counted from 1."""
+    # Not splitlines: a caption may hold U+2028 and its like, which end no line of a file.
+    lines = enumerate(read_text(path, source, archive).split("\n"), start=1)
+    return [(number, line) for number, line in lines if line.strip()]
 
 
-def _read_text(path: Path, source: Source, archive: str) -> str:
+BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+
+
+def read_text(path: Path, source: Source | None = None, archive: str = "") -> str:
+    """Read a text file: UTF-8, UTF-16 with a byte order mark, or Windows' cp1252, of which a warning tells.
+
+    Args:
+        path: The file.
+        source: Where it is to be had, for the error of a missing one; None for a file of the user's own.
+        archive: See :meth:`Source.missing`.
+
+    Returns:
+        The text without byte order mark, its lines ended by ``\\n`` alone.
+
+    Raises:
+        DataError: the file is missing, or of none of these encodings.
+    """
     try:
-        return path.read_text(encoding="utf-8")
+        data = path.read_bytes()
     except FileNotFoundError:
-        raise source.missing(path, archive) from None
-    except (OSError, UnicodeDecodeError) as error:
+        raise (DataError(f"{path} is missing") if source is None else source.missing(path, archive)) from None
+    except (OSError, ValueError) as error:  # a name with a null character is a ValueError
         raise DataError(f"{path} cannot be read ({error}); get it again") from None
+    encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if data.startswith(mark)), "utf-8")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        text = _windows(path, data, error)
+    if (at := text.find("\0")) >= 0:
+        raise DataError(f"{path} is no text: line {text.count(chr(10), 0, at) + 1} has a null character; get it again")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _windows(path: Path, data: bytes, error: UnicodeDecodeError) -> str:
+    """The text of a file that is not of the encoding it should be, where it is cp1252."""
+    where = f"line {data.count(10, 0, error.start) + 1}"
+    # Text that has characters of several bytes rightly is UTF-8 with a broken byte: as cp1252 all of it would be wrong.
+    broken = error.encoding != "utf-8" or any(ord(c) > 127 for c in data.decode("utf-8", errors="ignore"))
+    try:
+        if broken:
+            raise error
+        text = data.decode("cp1252")
+    except UnicodeDecodeError:
+        raise DataError(
+            f"{path} is broken at {where}: it is not {error.encoding.upper()} there; get it again, or save it as UTF-8"
+        ) from None
+    tell(f"{path} is not UTF-8 ({where}); it is read as cp1252, Windows' encoding: save it as UTF-8 if that is wrong")
+    return text
+
+
+@cache
+def tell(message: str) -> None:
+    """Warn of something about a data set: once, however often it is opened."""
+    logger.warning("%s", message)
+
+
+HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+
+
+def as_text(value: Any) -> str:
+    """A text without white space at its ends.
+
+    Raises:
+        TypeError: it is something else, or has half of a character, which no model reads.
+    """
+    if not isinstance(value, str) or HALF_CHARACTER.search(value):
+        raise TypeError(f"{value!r:.40} is no text")
+    return value.strip()
 
 
 def _decode(path: Path, text: str, line: int | None = None) -> Any:
     try:
         return json.loads(text)
+    except RecursionError:
+        raise DataError(f"{path} is nested too deeply; is this the right file?") from None
     except json.JSONDecodeError as error:
         where = f"line {line or error.lineno}, column {error.colno}"
         raise DataError(
@@ -157,8 +228,8 @@ def each(path: Path, key: str, entries: Any, convert: Callable[[Any], T]) -> lis
             results.append(convert(entry))
         except KeyError as error:
             raise DataError(f"{path}: {key}[{number}] has no key {error}; is this the right file?") from None
-        except (TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-            raise DataError(f"{path}: {key}[{number}] is not as it should be ({error})") from None
+        except (TypeError, ValueError, AttributeError, IndexError, OverflowError, OSError) as error:
+            raise DataError(f"{path}: {key}[{number}] is not as it should be ({error!s:.200})") from None
     return results
 
 
@@ -177,7 +248,11 @@ def existing(paths: Sequence[Path]) -> list[bool]:
     """Which of many files are there; each folder is listed once."""
     listing: dict[Path, set[str]] = {}
     for folder in {path.parent for path in paths}:
-        listing[folder] = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+        try:
+            with os.scandir(folder) as entries:
+                listing[folder] = {entry.name for entry in entries if entry.is_file()}
+        except (OSError, ValueError):  # no folder, or a name that none can have
+            listing[folder] = set()
     return [path.name in listing[path.parent] for path in paths]
 
 
@@ -192,8 +267,7 @@ def present(annotation: Path, paths: Sequence[Path], source: Source, archive: st
     if paths and len(absent) == len(paths):
         raise source.missing(f"{absent[0]}, like all {len(paths)} images of {annotation.name},", archive)
     if absent:
-        logger.warning(
-            "%s: %d of %d images are absent, e.g. %s; their texts are left out",
-            *(annotation, len(absent), len(paths), absent[0]),
+        tell(
+            f"{annotation}: {len(absent)} of {len(paths)} images are absent, e.g. {absent[0]}; their texts are left out"
         )
     return there

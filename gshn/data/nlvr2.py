@@ -5,7 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gshn.data.image_files import ImageFiles, Source, check_split, each, first_existing, present, read_json_lines
+from gshn.data.image_files import (
+    ImageFiles,
+    Source,
+    as_text,
+    check_split,
+    each,
+    first_existing,
+    present,
+    read_json_lines,
+)
 from gshn.data.texts import Statement
 
 SOURCE = Source("NLVR2", "lil.nlp.cornell.edu/nlvr")
@@ -46,9 +55,9 @@ class NLVR2(ImageFiles):
             if (place / str(entry.get("directory", ""))).is_dir():
                 place = place / str(entry.get("directory", ""))
             if entry["label"] not in ("True", "False"):
-                raise ValueError(f"label {entry['label']!r} is neither True nor False")
+                raise ValueError(f"label {entry['label']!r:.40} is neither True nor False")
             pair = (place / f"{stem}-img0.png", place / f"{stem}-img1.png")
-            return pair, entry["sentence"].strip(), entry["label"] == "True", entry["identifier"]
+            return pair, as_text(entry["sentence"]), entry["label"] == "True", entry["identifier"]
 
         entries = each(path, "line", read_json_lines(path, SOURCE, f"the file {file}"), convert)
         paths = list(dict.fromkeys(image for pair, _, _, _ in entries for image in pair))

@@ -5,7 +5,16 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from gshn.data.image_files import ImageFiles, Source, check_split, each, first_existing, present, read_json_lines
+from gshn.data.image_files import (
+    ImageFiles,
+    Source,
+    as_text,
+    check_split,
+    each,
+    first_existing,
+    present,
+    read_json_lines,
+)
 from gshn.data.texts import ENTAILMENT, Hypothesis
 from gshn.errors import DataError
 
@@ -39,11 +48,11 @@ class SNLIVE(ImageFiles):
             path,
             "line",
             read_json_lines(path, SOURCE, f"the file {path.name}"),
-            lambda e: (str(e["Flickr30K_ID"]), e["sentence2"].strip(), e["gold_label"], str(e["pairID"])),
+            lambda e: (str(e["Flickr30K_ID"]), as_text(e["sentence2"]), e["gold_label"], str(e["pairID"])),
         )
         for _, _, label, pair in pairs:
             if label not in (*ENTAILMENT, "-"):
-                raise DataError(f"{path}: pair {pair} has gold_label {label!r}, not one of {', '.join(ENTAILMENT)}")
+                raise DataError(f"{path}: pair {pair} has gold_label {label!r:.40}, not one of {', '.join(ENTAILMENT)}")
         labelled = [entry for entry in pairs if entry[2] != "-"]
         if len(labelled) < len(pairs):
             logger.warning("%s: %d pairs have no gold label and are left out", path, len(pairs) - len(labelled))

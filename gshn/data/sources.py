@@ -8,7 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from gshn.config import CaptionFile
 from gshn.data import coco, flickr, nlvr2, snli_ve, visual_genome, vqa2
+from gshn.data.caption_file import OwnCaptions
 from gshn.data.image_files import ImageFiles, Source
 from gshn.data.images import ImageCollection
 from gshn.errors import ConfigError
@@ -25,28 +27,40 @@ SOURCES: dict[str, tuple[Callable[..., ImageFiles], Source]] = {
 
 
 def open_source(
-    source: str, split: str, image_size: int = 224, limit: int | None = None, upright: bool = True
+    source: str,
+    split: str,
+    image_size: int = 224,
+    limit: int | None = None,
+    upright: bool = True,
+    form: CaptionFile | None = None,
 ) -> ImageFiles:
-    """Open a split of a data set in its official layout.
+    """Open a split of a data set in its official layout, or of a file of captions.
 
     Args:
-        source: ``name:DIR``, with a name of :data:`SOURCES`.
+        source: ``name:DIR``, with a name of :data:`SOURCES`, or ``captions:FILE``.
         split: ``train``, ``val`` or ``test``.
         image_size: Longest side, pixels; larger images are scaled down to it.
         limit: Keep this many images, the first, with their texts.
         upright: Turn images and their segments as EXIF says: see :class:`~gshn.data.image_files.ImageFiles`.
+        form: How the FILE of ``captions:FILE`` is read.
 
     Raises:
         ConfigError: no such data set or split.
         DataError: a file is missing or broken.
     """
     name, colon, folder = source.partition(":")
-    if name not in SOURCES or not colon:
-        raise ConfigError(f"data source '{source}' is not of the form name:DIR, with a name of {', '.join(SOURCES)}")
-    loader, origin = SOURCES[name]
-    if not Path(folder).is_dir():
-        raise origin.missing(f"folder {folder}", "its official layout")
-    images = loader(Path(folder), split, image_size, limit)
+    images: ImageFiles
+    if name == "captions" and colon:
+        images = OwnCaptions(Path(folder), split, image_size, limit, form)
+    elif name in SOURCES and colon:
+        loader, origin = SOURCES[name]
+        if not Path(folder).is_dir():
+            raise origin.missing(f"folder {folder}", "its official layout")
+        images = loader(Path(folder), split, image_size, limit)
+    else:
+        raise ConfigError(
+            f"data source '{source}' is not of the form name:DIR, with a name of {', '.join(SOURCES)}, or captions:FILE"
+        )
     images.upright = upright
     return images
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from gshn.data.captions import CaptionedFiles
-from gshn.data.image_files import Source, check_split, each, first_existing, read_json
+from gshn.data.captions import CaptionedFiles, joined
+from gshn.data.image_files import Source, as_text, check_split, each, first_existing, read_json
 
 SOURCE = Source("Visual Genome", "homes.cs.washington.edu/~ranjay/visualgenome")
 
@@ -28,15 +28,16 @@ class VisualGenomeCaptions(CaptionedFiles):
         check_split(SOURCE, split)
         path = root / "region_descriptions.json"
         content = read_json(path, SOURCE, "region_descriptions.json.zip")
-        entries = each(path, "images", content, lambda e: (int(e["id"]), [r["phrase"].strip() for r in e["regions"]]))
+        entries = each(path, "images", content, lambda e: (int(e["id"]), [as_text(r["phrase"]) for r in e["regions"]]))
         folders = [root / name for name in ("VG_100K", "VG_100K_2", "images")]
         listing = {folder: {p.name for p in folder.iterdir()} for folder in folders if folder.is_dir()}
-        captions = {}
-        for number, phrases in entries:
-            if split_of(number) == split:
-                name = f"{number}.jpg"
-                folder = first_existing(folder for folder, names in listing.items() if name in names) or folders[0]
-                captions[folder / name] = list(dict.fromkeys(phrases))
+
+        def image(number: int) -> Path:
+            name = f"{number}.jpg"
+            return (first_existing(f for f, names in listing.items() if name in names) or folders[0]) / name
+
+        rows = joined((image(number), phrases) for number, phrases in entries if split_of(number) == split)
+        captions = {path: list(dict.fromkeys(phrases)) for path, phrases in rows.items()}
         super().__init__(SOURCE, split, path, captions, "images.zip and images2.zip", image_size, limit)
 
 

@@ -5,11 +5,24 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
-from gshn.data.image_files import ImageFiles, Source, check_split, each, first_existing, present, read_json, section
+from gshn.data.image_files import (
+    ImageFiles,
+    Source,
+    as_text,
+    check_split,
+    each,
+    first_existing,
+    present,
+    read_json,
+    section,
+    tell,
+)
 from gshn.data.tasks import Example
 from gshn.data.texts import Question
+from gshn.errors import DataError
 
 SOURCE = Source("VQA v2", "visualqa.org/download.html")
 
@@ -22,20 +35,24 @@ _DIGITS = {
 _ARTICLES = {"a", "an", "the"}
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 
-# Contractions that people write without the apostrophe, but for those that are words of their own ("were", "ill").
+# Contractions that people write with one apostrophe missing. The official list is not complete ("im" and "lets" are not
+# in it), and has one the wrong way round; figures would not be comparable with more of them.
+_WITH_APOSTROPHES = """
+    ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't
+    he'd he'd've he's how'd how'll how's isn't it'd it'd've it'll ma'am might've mightn't mightn't've
+    must've mustn't needn't not've o'clock oughtn't 'ow's'at shan't she'd've should've shouldn't
+    shouldn't've somebody'd've somebody'll somebody's someone'd someone'd've someone'll someone's
+    something'd something'd've something'll that's there'd there'd've there're there's they'd they'd've
+    they'll they're they've 'twas wasn't we'd've we've weren't what'll what're what's what've when's
+    where'd where's where've who'd who'd've who'll who's who've why'll why're why's won't would've
+    wouldn't wouldn't've y'all y'all'd've y'all'll you'd you'd've you'll you're you've
+    """
 _CONTRACTIONS = {
-    written.replace("'", ""): written
-    for written in """
-        ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't
-        he'd he'd've he's how'd how'll how's i'd've i'm i've isn't it'd it'd've it'll let's ma'am might've
-        mightn't mightn't've must've mustn't needn't not've o'clock oughtn't shan't she'd've should've
-        shouldn't shouldn't've somebody'd somebody'll somebody's someone'd someone'll someone's something'd
-        something'll that'd that's there'd there're there's they'd they'd've they'll they're they've wasn't
-        we'd've we've weren't what'll what're what's what've when's where'd where's where've who'd who'd've
-        who'll who's who've why'll why're why's won't would've wouldn't wouldn't've y'all you'd you'd've
-        you'll you're you've
-        """.split()  # noqa: SIM905
-}
+    word[:at] + word[at + 1 :]: word
+    for word in _WITH_APOSTROPHES.split()
+    for at, character in enumerate(word)
+    if character == "'"
+} | {"somebody'd": "somebodyd"}
 
 
 class VQAv2(ImageFiles):
@@ -63,11 +80,13 @@ class VQAv2(ImageFiles):
         path, name = next(((file, name) for file, name in files if file.is_file()), files[0])
         if not path.is_file() and (root / "questions.json").is_file():
             path = root / "questions.json"
+        elif split == "test" and name == "val2014":
+            tell(f"{root} has no questions of test2015; those of val2014 are taken for test")
         asked = each(
             path,
             "questions",
             section(path, read_json(path, SOURCE, "v2_Questions_Train_mscoco.zip"), "questions"),
-            lambda e: (int(e["image_id"]), int(e["question_id"]), e["question"].strip()),
+            lambda e: (int(e["image_id"]), int(e["question_id"]), as_text(e["question"])),
         )
         answers = self._answers(root, path, name)
         in_files = "test2015" if name == "test-dev2015" else name
@@ -86,21 +105,23 @@ class VQAv2(ImageFiles):
 
     @staticmethod
     def _answers(root: Path, questions: Path, name: str) -> dict[int, tuple[str, ...]]:
-        """Normalised answers of every question."""
+        """Answers to every question, as people gave them."""
         if name.startswith("test") and questions.name != "questions.json":
             return {}
         path = root / f"v2_mscoco_{name}_annotations.json"
         if questions.name == "questions.json":
             path = root / "annotations.json"
         entries = section(path, read_json(path, SOURCE, "v2_Annotations_Train_mscoco.zip"), "annotations")
-        return dict(
-            each(
-                path,
-                "annotations",
-                entries,
-                lambda e: (int(e["question_id"]), tuple(normalize_answer(a["answer"]) for a in e["answers"])),
-            )
-        )
+        answers: dict[int, tuple[str, ...]] = {}
+        for number, given in each(
+            path,
+            "annotations",
+            entries,
+            lambda e: (int(e["question_id"]), tuple(_stripped(as_text(a["answer"])) for a in e["answers"])),
+        ):
+            if answers.setdefault(number, given) != given:
+                raise DataError(f"{path} has two lists of answers to question {number}; get it again")
+        return answers
 
 
 def _image_paths(root: Path, name: str, numbers: Sequence[int]) -> list[Path]:
@@ -120,13 +141,18 @@ def _image_paths(root: Path, name: str, numbers: Sequence[int]) -> list[Path]:
     return paths
 
 
+def _stripped(text: str) -> str:
+    return text.replace("\n", " ").replace("\t", " ").strip()
+
+
+@cache
 def normalize_answer(text: str) -> str:
     """An answer as VQA's evaluation compares it: lower case, without punctuation and articles, numbers as digits.
 
     Punctuation between letters becomes a space or nothing, as there; commas within numbers go, decimal points stay.
     Source: the evaluation code of visualqa.org ("Answer processing").
     """
-    text = given = text.replace("\n", " ").replace("\t", " ").strip()
+    text = given = _stripped(text)
     joins_digits = re.search(r"\d,\d", given) is not None
     for mark in _PUNCTUATION:
         beside_space = f"{mark} " in given or f" {mark}" in given
@@ -136,23 +162,32 @@ def normalize_answer(text: str) -> str:
     return " ".join(_CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
 
 
+def compared(answers: Sequence[str]) -> list[str]:
+    """Answers as the evaluation compares them: where people do not all say the same, by :func:`normalize_answer`."""
+    return [normalize_answer(answer) for answer in answers] if len(set(answers)) > 1 else list(answers)
+
+
 def soft_accuracy(predicted: str, answers: Sequence[str]) -> float:
     """How right an answer is: of the subsets that leave one person out, the mean of min(1, matches / 3).
 
-    With m of n people having given the answer: (m min(1, (m - 1) / 3) + (n - m) min(1, m / 3)) / n. Where one answer is
-    all there is: 1 if it is the same, else 0.
+    With m of n people having given the answer: (m min(1, (m - 1) / 3) + (n - m) min(1, m / 3)) / n. As in the official
+    code, the predicted answer and people's are processed (:func:`normalize_answer`) where people do not all say the
+    same, and else compared as they are. One departure: where one answer is all there is, it is 1 if that is the same,
+    else 0; the official code gives 0, as leaving that person out leaves nobody.
 
     Source: Antol et al., arXiv:1505.00468, and visualqa.org/evaluation.html.
     """
     if len(answers) < 2:
         return float(predicted in answers)
-    n, m = len(answers), sum(answer == predicted for answer in answers)
+    if len(set(answers)) > 1:
+        predicted = normalize_answer(predicted)
+    n, m = len(answers), compared(answers).count(predicted)
     return (m * min(1.0, (m - 1) / 3) + (n - m) * min(1.0, m / 3)) / n
 
 
 def answer_scores(answers: Sequence[str], vocabulary: Sequence[str]) -> dict[int, float]:
     """Position in a vocabulary of each answer that is in it, with its :func:`soft_accuracy`, where that is not 0."""
-    scores = {vocabulary.index(a): soft_accuracy(a, answers) for a in set(answers) if a in vocabulary}
+    scores = {vocabulary.index(a): soft_accuracy(a, answers) for a in set(compared(answers)) if a in vocabulary}
     return {position: score for position, score in scores.items() if score > 0}
 
 
@@ -164,6 +199,6 @@ def answer_vocabulary(questions: Sequence[Question] | Sequence[Example], size: i
     counts: Counter[str] = Counter()
     for question in questions:
         if question.answers:
-            most = Counter(question.answers)
+            most = Counter(compared(question.answers))
             counts[min(most, key=lambda answer: (-most[answer], answer))] += 1
     return sorted(counts, key=lambda answer: (-counts[answer], answer))[:size]

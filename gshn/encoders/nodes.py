@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gshn.distributed import joined_rand
 from gshn.graphs.region_features import COLOUR_DIM
 from gshn.graphs.scene_graph import GEOMETRY
 
@@ -69,7 +70,7 @@ class NodeEmbedding(nn.Module):
     def forward(self, features: Tensor, category: Tensor, geometry: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
         """Embed features (N, F), category indices (N,) and geometry (N, G) of B graphs; ``batch`` has shape (N,)."""
         if self.training and self.dropout:
-            hidden = torch.rand(num_graphs, device=batch.device) < self.dropout
+            hidden = joined_rand(num_graphs, batch.device) < self.dropout
             category = torch.where(hidden[batch], self.unlabelled, category)
         colour, visual = ((features - self.mean) / self.std).clamp(-10, 10).tensor_split([COLOUR_DIM], dim=1)
         e = self.colour(colour) + self.visual(visual) + self.geometry(waves(geometry)) + self.category(category)

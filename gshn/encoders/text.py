@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, BertConfig, BertModel, PreTrainedTokenizerFast
 
 from gshn.config import ModelConfig
+from gshn.data.image_files import tell
 from gshn.encoders.padding import Padded, in_groups_of_like_length
 from gshn.errors import ConfigError
 
@@ -62,6 +64,46 @@ def wrap_tokenizer(tokenizer: Tokenizer, max_length: int) -> PreTrainedTokenizer
         sep_token="[SEP]",
         mask_token="[MASK]",
     )
+
+
+class TextCount:
+    """Counts what a model does not read of texts: what is cut, and words that its tokenizer does not know.
+
+    Attributes:
+        texts: Number of texts.
+        cut: Those that are longer than the model reads.
+        tokens: Number of words, or of parts of words, of what is read.
+        unknown: How often each unknown word is among them.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.tokenizer = tokenizer
+        self.texts = self.cut = self.tokens = 0
+        self.unknown: Counter[str] = Counter()
+
+    def read(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of texts, as :func:`tokenize` cuts them, unpadded; the texts are counted."""
+        tokenizer = self.tokenizer
+        encoded = tokenizer(list(texts), truncation=True)
+        rows: list[list[int]] = encoded["input_ids"]
+        self.texts += len(texts)
+        self.tokens += sum(map(len, rows)) - tokenizer.num_special_tokens_to_add() * len(rows)
+        for text, ids, encoding in zip(texts, rows, encoded.encodings, strict=True):
+            self.cut += bool(encoding.overflowing)
+            if tokenizer.unk_token_id in ids:
+                places = zip(ids, encoding.offsets, strict=True)
+                self.unknown.update(text[slice(*place)] for token, place in places if token == tokenizer.unk_token_id)
+        return rows
+
+    def tell(self, label: str) -> None:
+        """Warn of what is not read, in a line for each kind; nothing where all is."""
+        if self.cut:
+            limit = f"{self.tokenizer.model_max_length} tokens (model.text.max_length)"
+            tell(f"{label}: {self.cut} of {self.texts} texts are longer than {limit} and are cut")
+        if self.unknown:
+            unknown, word = self.unknown.total(), self.unknown.most_common(1)[0][0]
+            share = f"{unknown} of {self.tokens} ({unknown / self.tokens:.2%})"
+            tell(f"{label}: {share} words are unknown to the model, e.g. {word!r}")
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import torch
 
+from gshn.data.image_files import tell
 from gshn.data.vqa2 import soft_accuracy
 from gshn.encoders.text import tokenize
-from gshn.inference import TEXTS_PER_BATCH, SpikeBackend, SpikeCount, chunks, device_of, encode_images
+from gshn.inference import TEXTS_PER_BATCH, SpikeBackend, SpikeCount, chunks, count_texts, device_of, encode_images
 from gshn.model import GSHN
 from gshn.training.batches import TaskCorpus
 
@@ -19,6 +21,7 @@ def answer_all(model: GSHN, corpus: TaskCorpus, count: SpikeCount, backend: Spik
     device, task = device_of(model), corpus.task.name
     encoded = encode_images(model, corpus.graphs, count, backend)
     answers = model.vocabulary.answers[task]
+    count_texts(model, [example.text for example in corpus.examples], f"{task} texts")
     out: list[str] = []
     for rows in chunks(len(corpus), TEXTS_PER_BATCH, "texts"):
         examples = [corpus.examples[row] for row in rows]
@@ -33,20 +36,36 @@ def answer_all(model: GSHN, corpus: TaskCorpus, count: SpikeCount, backend: Spik
 def evaluate_task(
     model: GSHN, corpus: TaskCorpus, count: SpikeCount, backend: SpikeBackend | None = None
 ) -> dict[str, float]:
-    """The official figures of a task.
+    """The official figures of a task: :func:`task_figures` of :func:`answer_all`."""
+    return task_figures(corpus, answer_all(model, corpus, count, backend))
+
+
+def task_figures(corpus: TaskCorpus, predicted: Sequence[str]) -> dict[str, float]:
+    """The official figures of a task, of the texts whose answers are known; none where no answer is.
 
     ``<task>.accuracy``: the mean of :func:`gshn.data.vqa2.soft_accuracy`, which is the share of right answers where a
     text has one answer. Of NLVR2 also ``nlvr2.consistency``: the share of sentences that are judged rightly with all
     their pairs (Suhr et al., arXiv:1811.00491).
+
+    Args:
+        corpus: The texts.
+        predicted: The answer to each.
     """
-    predicted = answer_all(model, corpus, count, backend)
-    right = [soft_accuracy(p, example.answers) for p, example in zip(predicted, corpus.examples, strict=True)]
     name = corpus.task.name
-    figures = {f"{name}.accuracy": round(sum(right) / len(right), 6)}
+    right = {
+        row: soft_accuracy(answer, example.answers)
+        for row, (answer, example) in enumerate(zip(predicted, corpus.examples, strict=True))
+        if example.answers
+    }
+    if unknown := len(predicted) - len(right):
+        tell(f"{name}: the answers to {unknown} of {len(predicted)} texts are not known; they are not in any figure")
+    if not right:
+        return {}
+    figures = {f"{name}.accuracy": round(sum(right.values()) / len(right), 6)}
     if name == "nlvr2":
         of_sentence: dict[str, list[float]] = defaultdict(list)
-        for score, example in zip(right, corpus.examples, strict=True):
-            of_sentence[sentence(example.id)].append(score)
+        for row, score in right.items():
+            of_sentence[sentence(corpus.examples[row].id)].append(score)
         figures["nlvr2.consistency"] = round(sum(min(own) for own in of_sentence.values()) / len(of_sentence), 6)
     return figures
 

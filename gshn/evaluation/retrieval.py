@@ -16,6 +16,7 @@ from gshn.inference import (
     SpikeBackend,
     SpikeCount,
     chunks,
+    count_texts,
     device_of,
     embed_texts,
     encode_images,
@@ -110,6 +111,7 @@ def evaluate_retrieval(
     """
     images = encode_images(model, corpus.graphs, count, backend)
     captions = list(corpus.captions())
+    count_texts(model, [caption for own in captions for caption in own], "captions")
     chosen = {"retrieval": captions}
     if corpus.by_level:
         names = ["retrieval", *(f"retrieval.caption{level}" for level in range(1, len(captions[0])))]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,37 +20,80 @@ def unit(counts: Tensor) -> Tensor:
     return F.normalize(counts, dim=-1, eps=1.0)
 
 
-def symmetric_info_nce(text_to_image: Tensor, image_to_text: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class RightAnswers:
+    """Which texts and images of a joined batch belong together; what does is never a negative.
+
+    Attributes:
+        of_texts: True where an image belongs to this process's text, shape (B, W B).
+        of_images: True where a text belongs to this process's image, shape (B, W B).
+    """
+
+    of_texts: Tensor
+    of_images: Tensor
+
+    @classmethod
+    def of(cls, texts: Tensor, images: Tensor) -> RightAnswers:
+        """A text belongs to an image that it, or one of the same words, stands beside anywhere in the joined batch.
+
+        right[t, i] = 1 if there is a pair k whose text is the same as t's and whose image is the same as i's.
+
+        Args:
+            texts: Identity of each pair's text: equal where texts are the same, shape (B,), int64.
+            images: Identity of each pair's image, likewise.
+        """
+        all_texts, all_images = gather(texts), gather(images)
+        # A product of counts, which float32 holds exactly up to 2^24 pairs.
+        same_text, same_image = (x[:, None] == x[None] for x in (all_texts, all_images))
+        own_text, own_image = texts[:, None] == all_texts[None], images[:, None] == all_images[None]
+        return cls(own_text.float() @ same_image.float() > 0, own_image.float() @ same_text.float() > 0)
+
+
+def symmetric_info_nce(text_to_image: Tensor, image_to_text: Tensor, right: RightAnswers) -> Tensor:
     """InfoNCE both ways; the pair of row i of this process is column ``row_offset + i`` of the joined batch.
 
-    L = -(mean_i log softmax_j(text_to_image)[i, i] + mean_i log softmax_j(image_to_text)[i, i]) / 2
+    L = -(mean_i log p(text_to_image)[i] + mean_i log p(image_to_text)[i]) / 2
+    p(S)[i] = exp S[i, i] / (exp S[i, i] + sum over j with not right[i, j] of exp S[i, j])
 
-    Source: van den Oord et al., arXiv:1807.03748; as in CLIP, arXiv:2103.00020.
+    A right answer other than the pair's own (an image that stands twice in a batch, a caption that two images share)
+    is left out of the denominator: it is no negative. It could be made a positive instead (UniCL, arXiv:2204.03610);
+    it is one already in the row of its own pair, and left out the loss keeps its least value of 0 and is plain InfoNCE
+    where nothing stands twice.
+
+    Source: van den Oord et al., arXiv:1807.03748; as in CLIP, arXiv:2103.00020; the elimination of false negatives is
+    that of Huynh et al., arXiv:2011.11765.
 
     Args:
         text_to_image: Scaled similarity of this process's texts with everybody's images, shape (B, W B).
         image_to_text: The same for this process's images and everybody's texts, shape (B, W B).
+        right: What belongs together.
     """
     rows = text_to_image.shape[0]
     target = row_offset(rows) + torch.arange(rows, device=text_to_image.device)
-    losses = [F.cross_entropy(logits, target, reduction="none") for logits in (text_to_image, image_to_text)]
+    losses = []
+    for logits, belongs in ((text_to_image, right.of_texts), (image_to_text, right.of_images)):
+        others = belongs.scatter(1, target[:, None], False)
+        losses.append(F.cross_entropy(logits.masked_fill(others, -torch.inf), target, reduction="none"))
     return global_mean(torch.cat(losses))
 
 
-def spike_contrast(spikes: Tensor, temperature: float = 0.2) -> Tensor:
+def spike_contrast(spikes: Tensor, nodes: Tensor, temperature: float = 0.2) -> Tensor:
     """Segment-level contrast of the spike code between the two halves of the time window.
 
     A segment's spike counts in the first half of the steps and those in the second are a positive pair; the second
     halves of all other segments of the joined batch are its negatives, so that a segment's code is steady over time
-    and tells it from others. The similarity is the cosine of the counts; see :func:`unit` about silent segments.
+    and tells it from others. The same segment in another copy of its image is left out. The similarity is the cosine of
+    the counts; see :func:`unit` about silent segments.
 
     Args:
         spikes: Shape (T, N, C).
+        nodes: Identity of each segment: equal where it is the same segment of the same image, shape (N,), int64.
         temperature: Divides the cosine.
     """
     half = spikes.shape[0] // 2
     early, late = (unit(part.sum(dim=0)) for part in (spikes[:half], spikes[half:]))
-    nodes = early.shape[0]
-    start = sum(row_counts(nodes, spikes.device)[: rank()])
-    target = start + torch.arange(nodes, device=spikes.device)
-    return global_mean(F.cross_entropy(early @ gather(late).T / temperature, target, reduction="none"))
+    rows, everybody = early.shape[0], gather(nodes)
+    target = sum(row_counts(rows, spikes.device)[: rank()]) + torch.arange(rows, device=spikes.device)
+    same = (nodes[:, None] == everybody[None]).scatter(1, target[:, None], False)
+    logits = (early @ gather(late).T / temperature).masked_fill(same, -torch.inf)
+    return global_mean(F.cross_entropy(logits, target, reduction="none"))

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.utils import to_dense_batch
 
-from gshn.distributed import global_mean
+from gshn.distributed import global_sum
 from gshn.encoders.alignment import Embeddings
 from gshn.losses.contrastive import unit
 from gshn.neurons.lif import LIFParameters, Spike
@@ -121,11 +121,27 @@ class SpikedTextLearning(nn.Module):
         out[mask] = counts
         return out
 
+    @torch.no_grad()
+    def expect_words(self, frequencies: Tensor) -> None:
+        """Start the prediction at how often each word occurs: b = log f - log(1 - f).
+
+        Else the first thing to learn of a large vocabulary would be that most words are absent (as in RetinaNet,
+        arXiv:1708.02002).
+
+        Args:
+            frequencies: Share of the training captions that have the word, shape (number of words,).
+        """
+        linear = self.words[1]
+        assert isinstance(linear, nn.Linear)
+        linear.bias.copy_(torch.logit(frequencies, eps=1e-4))
+
     def word_prediction(self, rates: Tensor, batch: Tensor, words: Tensor) -> Tensor:
         """Binary cross-entropy of the words in the caption, predicted from the segments' spike code.
 
         logit[b, w] = max over the segments n of graph b of (W LayerNorm(rates[n]) + b)[w]: one segment suffices for a
-        word.
+        word. L = sum over b, w of BCE(logit[b, w], words[b, w]) / number of words that the captions have, at least one
+        a caption. Per word of a caption, and not per word of the vocabulary: the many that are absent say nearly
+        nothing once it is known how rare they are, and a mean over them would fade with the vocabulary's size.
 
         Args:
             rates: E_SNN, shape (N, C).
@@ -135,4 +151,5 @@ class SpikedTextLearning(nn.Module):
         logits = self.words(rates.float())
         index = batch[:, None].expand_as(logits)
         best = logits.new_full(words.shape, -torch.inf).scatter_reduce(0, index, logits, "amax")
-        return global_mean(F.binary_cross_entropy_with_logits(best, words, reduction="none"))
+        error = F.binary_cross_entropy_with_logits(best, words, reduction="none")
+        return global_sum(error) / torch.maximum(global_sum(words), global_sum(torch.ones_like(words[:, 0])))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,11 +12,7 @@ from torch import Tensor
 
 from gshn.errors import ConfigError
 
-SURROGATES: dict[str, Callable[[float], Callable[[Tensor], Tensor]]] = {
-    "fast_sigmoid": lambda slope: surrogate.fast_sigmoid(slope=slope),
-    "atan": lambda slope: surrogate.atan(alpha=slope),
-    "sigmoid": lambda slope: surrogate.sigmoid(slope=slope),
-}
+SURROGATES = ("atan", "fast_sigmoid", "sigmoid")
 
 
 @dataclass(frozen=True)
@@ -34,19 +29,23 @@ class Spike:
 
     def __call__(self, u: Tensor) -> Tensor:
         """1 where u > 0, else 0; its gradient is :meth:`derivative`."""
-        return SURROGATES[self.name](self.slope)(u)
+        spikes: Tensor = surrogate.custom_surrogate(lambda u, gradient, _: gradient * self.derivative(u))(u)
+        return spikes
 
     def derivative(self, u: Tensor) -> Tensor:
-        """The surrogate derivative, written out for kernels that fuse it.
+        """The surrogate derivative, finite for every u.
 
-        atan: k / 2 / (1 + (pi k u / 2)^2);  fast_sigmoid: 1 / (1 + k |u|)^2;  sigmoid: k e^(-k u) / (1 + e^(-k u))^2
+        atan: k / 2 / (1 + (pi k u / 2)^2);  fast_sigmoid: 1 / (1 + k |u|)^2;
+        sigmoid: k e^(-k |u|) / (1 + e^(-k |u|))^2, snnTorch's, which has u for |u|: the same, as it is even, but
+        e^(-k u) overflows far below the threshold.
         """
         k = self.slope
         if self.name == "atan":
             return k / 2 / (1 + (math.pi / 2 * k * u) ** 2)
         if self.name == "fast_sigmoid":
             return 1 / (k * u.abs() + 1) ** 2
-        return k * torch.exp(-k * u) / (torch.exp(-k * u) + 1) ** 2
+        e = torch.exp(-k * u.abs())
+        return k * e / (e + 1) ** 2
 
 
 def spike_function(name: str, slope: float) -> Spike:
@@ -56,7 +55,7 @@ def spike_function(name: str, slope: float) -> Spike:
         ConfigError: the name is unknown; the message lists the valid ones.
     """
     if name not in SURROGATES:
-        raise ConfigError(f"surrogate '{name}' is unknown; choose one of {', '.join(sorted(SURROGATES))}")
+        raise ConfigError(f"surrogate '{name}' is unknown; choose one of {', '.join(SURROGATES)}")
     return Spike(name, slope)
 
 

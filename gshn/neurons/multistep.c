@@ -22,7 +22,7 @@ enum { ATAN, FAST_SIGMOID, SIGMOID };
             REAL z = k * ABS(u) + 1;                                                                               \
             return 1 / (z * z);                                                                                    \
         }                                                                                                          \
-        REAL e = EXP(-k * u);                                                                                      \
+        REAL e = EXP(-k * ABS(u)); /* even, and this cannot overflow */                                            \
         return k * e / ((e + 1) * (e + 1));                                                                        \
     }                                                                                                              \
                                                                                                                    \

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from hashlib import blake2b
 from typing import Self
 
 import numpy as np
@@ -49,6 +50,8 @@ class PairBatch(OnDevice):
         masked_ids: Captions with masked tokens, shape (B, L).
         labels: Token ids where masked, IGNORE elsewhere, shape (B, L).
         words: 1 where the caption has the word, shape (B, number of words).
+        text: Identity of each caption: equal where the tokens are, shape (B,), int64.
+        image: Identity of each image: equal where the graphs are, shape (B,), int64.
         noise_seed: Seed of the randomness that all processes share, shape ().
     """
 
@@ -58,7 +61,14 @@ class PairBatch(OnDevice):
     masked_ids: Tensor
     labels: Tensor
     words: Tensor
+    text: Tensor
+    image: Tensor
     noise_seed: Tensor
+
+    def segments(self) -> Tensor:
+        """Identity of each segment: equal where it is the same one of the same image, shape (N,), int64."""
+        batch, ptr = self.graphs.batch, self.graphs.ptr
+        return self.image[batch] + torch.arange(len(batch), device=batch.device) - ptr[batch]
 
 
 @dataclass(frozen=True)
@@ -78,6 +88,13 @@ class TaskBatch(OnDevice):
     attention_mask: Tensor
     image: Tensor
     answer: Tensor
+
+
+def text_identities(input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """A number for each text, equal where the tokens are, whatever the padding: shape (B, L) -> (B,), int64."""
+    texts = [ids[mask.bool()].numpy() for ids, mask in zip(input_ids, attention_mask, strict=True)]
+    digests = [int.from_bytes(blake2b(ids, digest_size=8).digest(), "little", signed=True) for ids in texts]
+    return torch.tensor(digests, dtype=torch.long)
 
 
 Key = tuple[int, int]
@@ -138,9 +155,10 @@ class PairCorpus(Dataset[Key]):
         """A permutation of the items."""
         return random.permutation(len(self))
 
-    def fetch(self, indices: Sequence[int]) -> tuple[SceneGraph, list[list[str]]]:
-        """Graphs of some items as one disconnected graph, and their captions."""
-        return self.graphs.batch(indices), [self._captions[index] for index in indices]
+    def fetch(self, indices: Sequence[int]) -> tuple[SceneGraph, list[list[str]], Tensor]:
+        """Graphs of some items as one disconnected graph, their captions, and :attr:`GraphDataset.digests`."""
+        captions = [self._captions[index] for index in indices]
+        return self.graphs.batch(indices), captions, self.graphs.digests[list(indices)]
 
     def captions(self) -> Iterable[list[str]]:
         """Captions of every image."""
@@ -170,11 +188,11 @@ class StreamedPairs(PairCorpus):
         """See :meth:`ShardStream.order`."""
         return self.stream.order(random)
 
-    def fetch(self, indices: Sequence[int]) -> tuple[SceneGraph, list[list[str]]]:
+    def fetch(self, indices: Sequence[int]) -> tuple[SceneGraph, list[list[str]], Tensor]:
         """See :class:`PairCorpus`."""
         stored = self.stream.fetch(indices)
-        graphs = to_dataset(stored).with_categories(self.positions).batch(range(len(stored)))
-        return graphs, [graph.annotation["captions"] for graph in stored]
+        graphs = to_dataset(stored).with_categories(self.positions)
+        return graphs.batch(range(len(stored))), [g.annotation["captions"] for g in stored], graphs.digests
 
     def captions(self) -> Iterator[list[str]]:
         """Captions of every image, in one pass over the shards."""
@@ -235,7 +253,7 @@ class PairCollator:
     def __call__(self, keys: list[Key]) -> PairBatch:
         """Assemble a batch."""
         randoms = [generator(*self.seed, *key) for key in keys]
-        graphs, captions_of = self.corpus.fetch([index for _, index in keys])
+        graphs, captions_of, image = self.corpus.fetch([index for _, index in keys])
         captions = [
             captions[random.choice(len(captions), p=self.weights)]
             for random, captions in zip(randoms, captions_of, strict=True)
@@ -259,6 +277,8 @@ class PairCollator:
             masked_ids=torch.stack([ids for ids, _ in masked]),
             labels=torch.stack([labels for _, labels in masked]),
             words=has_token[:, self.words],
+            text=text_identities(input_ids, attention_mask),
+            image=image,
             noise_seed=torch.tensor(int(generator(*self.seed, keys[0][0]).integers(2**62))),
         )
 

@@ -10,9 +10,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gshn.errors import CheckpointError
+from gshn.errors import CheckpointError, TrainingError
 from gshn.files import write_atomically
-from gshn.model import load_tensors
+from gshn.model import load_tensors, not_finite
 
 FILE = "training_state.safetensors"
 
@@ -36,20 +36,28 @@ def save_state(folder: Path, model: nn.Module, optimizer: Optimizer, progress: P
     """Write model, optimizer state and progress to ``folder``.
 
     Randomness has no state to save: it is a function of the step (see :mod:`gshn.training.batches`).
+
+    Raises:
+        TrainingError: a tensor is not finite; what is in the folder stays.
     """
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
     metadata = {"stage": progress.stage, "step": str(progress.step), "seconds": str(progress.seconds)}
-    payload = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
-    write_atomically(folder / FILE, payload)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    if wrong := not_finite(tensors):
+        raise TrainingError(
+            f"{wrong} after {progress.stage} step {progress.step}: nothing is written; lower {progress.stage}.lr, and "
+            "go on from the last checkpoint with --resume or start again with another --out"
+        )
+    write_atomically(folder / FILE, save(tensors, metadata))
 
 
 def read_state(folder: Path) -> tuple[Progress, dict[str, Tensor]] | None:
     """Read what :func:`save_state` wrote; None where there is nothing.
 
     Raises:
-        CheckpointError: the file is broken.
+        CheckpointError: the file is broken, or a tensor in it is not finite.
     """
     path = folder / FILE
     if not path.is_file():
@@ -58,6 +66,8 @@ def read_state(folder: Path) -> tuple[Progress, dict[str, Tensor]] | None:
         with safe_open(path, "pt") as file:
             m = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        if wrong := not_finite(tensors):
+            raise ValueError(wrong)
         return Progress(m["stage"], int(m["step"]), float(m["seconds"])), tensors
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is broken ({error}); delete it to train from the start") from None

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gshn.config import SCENES, Config, PairData, TaskData, flat
 from gshn.data.easyvqa import EasyVQA
+from gshn.data.image_files import tell
 from gshn.data.images import ImageCollection, ImageSample
+from gshn.data.overlap import Pictures, check_overlap
 from gshn.data.shapescenes import ShapeScenes
 from gshn.data.sources import open_source
-from gshn.data.tasks import TASKS, Example, Task
-from gshn.data.vqa2 import answer_vocabulary
-from gshn.encoders.text import build_tokenizer
+from gshn.data.tasks import TASKS, Example, Task, TaskText
+from gshn.data.vqa2 import answer_vocabulary, compared
+from gshn.encoders.text import TextCount, build_tokenizer
 from gshn.errors import ConfigError, DataError
 from gshn.graphs.backbones import Backbone, EfficientNetLite0, SmallConvNet
 from gshn.graphs.build import build_graphs
 from gshn.graphs.dataset import GraphDataset
 from gshn.graphs.scene_graph import GraphParameters, SceneGraph, segments_to_graph
-from gshn.graphs.shards.index import Index, load_all, load_or_build, read_index
+from gshn.graphs.shards.index import Index, load_all, load_or_build, picture_names, read_index
 from gshn.graphs.shards.stream import ShardStream
 from gshn.graphs.shards.write import Recipe
 from gshn.model import GSHN, Vocabulary
@@ -99,7 +102,7 @@ class Corpora:
         else:
             self._captioned("test", self.config.data.pairs.test)
         for task in map(TASKS.__getitem__, self.config.finetune.tasks):
-            self._with_texts(task, "test", self._task_data(task).test)
+            self.task_images(task.name, "test", self._task_data(task).test)
 
     @cache  # noqa: B019 (corpora live as long as the run)
     def texts(self, task: str) -> TaskCorpus:
@@ -120,12 +123,44 @@ class Corpora:
         """What the texts of each task that is trained can be answered with."""
         return {task: self._answers(TASKS[task]) for task in self.config.finetune.tasks}
 
+    def task_images(self, task: str, split: str, limit: int | None) -> ImageCollection:
+        """The first images of a split of a task's source, with its texts.
+
+        Raises:
+            ConfigError: there is no such split, or it has no such texts.
+        """
+        data, texts = self._task_data(TASKS[task]), TASKS[task].texts
+        images: ImageCollection = self._open(data, split, limit)
+        if not hasattr(images, texts):
+            raise ConfigError(f"data.{texts}.source is {data.source}, which has no {texts}; use {TASKS[task].example}")
+        if not getattr(images, texts):
+            raise self._no_texts(TASKS[task], split, len(images))
+        return images
+
+    def task_texts(self, task: str, split: str) -> Sequence[TaskText]:
+        """Held-out texts of a task, without their graphs; see :meth:`test_texts`."""
+        images = self.task_images(task, split, self._task_data(TASKS[task]).test)
+        texts: Sequence[TaskText] = getattr(images, TASKS[task].texts)
+        return texts
+
     def _answers(self, task: Task) -> list[str]:
         if task.answers is not None:
             return list(task.answers)
         if self._task_data(task).source == "easyvqa":
             return EasyVQA.answers()
-        return answer_vocabulary(self.texts(task.name).examples, self.config.data.questions.answers)
+        size, examples = self.config.data.questions.answers, self.texts(task.name).examples
+        answers = answer_vocabulary(examples, size)
+        if not answers:
+            raise ConfigError(
+                f"{self._task_data(task).source}: no training question has an answer; there is none to learn"
+            )
+        known = set(answers)
+        if unknown := sum(known.isdisjoint(compared(example.answers)) for example in examples):
+            tell(
+                f"data.questions: {unknown} of {len(examples)} training questions have no answer among the "
+                f"{len(answers)} of the vocabulary (data.questions.answers) and get no weight"
+            )
+        return answers
 
     @cached_property
     def caption_weights(self) -> list[float] | None:
@@ -164,7 +199,41 @@ class Corpora:
             split = {"val": "validation"}.get(split, split)
             held_out = data.source == "shapescenes-compositions"
             return ShapeScenes(split, limit or 1, image_size=data.image_size, held_out=held_out)
-        return open_source(data.source, split, data.image_size, limit, self.config.data.upright)
+        form = data.file if isinstance(data, PairData) else None
+        return open_source(data.source, split, data.image_size, limit, self.config.data.upright, form)
+
+    def training_pictures(self) -> list[Pictures]:
+        """Picture files of every source that is trained on."""
+        pairs, tasks = self.config.data.pairs, self.config.finetune.tasks
+        found = [self._pictures("pairs", pairs, "train", pairs.train)]
+        for task in tasks:
+            data = self._task_data(TASKS[task])
+            found.append(self._pictures(TASKS[task].texts, data, "train", data.train))
+        return found
+
+    def test_pictures(self, tasks: Sequence[str], split: str = "test") -> list[Pictures]:
+        """Picture files of every source that is tested on: those of tasks, and ``retrieval`` for the pairs."""
+        found = []
+        for task in tasks:
+            texts = "pairs" if task == "retrieval" else TASKS[task].texts
+            data = getattr(self.config.data, texts)
+            found.append(self._pictures(texts, data, split, data.test))
+        return found
+
+    def check_overlap(self) -> None:
+        """See :func:`gshn.data.overlap.check_overlap`."""
+        test = self.test_pictures(["retrieval", *self.config.finetune.tasks])
+        check_overlap(self.training_pictures(), test, self.config.data.allow_overlap)
+
+    def _pictures(self, texts: str, data: PairData | TaskData, split: str, limit: int | None) -> Pictures:
+        label = f"data.{texts} ({data.source}, {split})"
+        kind = data.source.partition(":")[0]
+        if (kind == "shards" and self._are_scenes(split)) or data.source in SCENES:
+            return Pictures(label, [])  # No two scenes of different splits are the same, and none is a file.
+        if kind == "shards":
+            return Pictures(label, list(picture_names(self._index(split))))
+        images = self._open(data, split, limit)
+        return Pictures(label, [str(path) for path in getattr(images, "paths", [])])
 
     def _task_data(self, task: Task) -> TaskData:
         data: TaskData = getattr(self.config.data, task.texts)
@@ -207,7 +276,7 @@ class Corpora:
             raise ConfigError(
                 f"config key 'data.show' is {data.show!r}: shards are read as they are, with data.show=both"
             )
-        if not (self._shards / split).is_dir():
+        if self._shards.is_dir() and not (self._shards / split).is_dir():
             raise DataError(f"{self._shards} has no split '{split}'; make it with gshn.preprocess --split {split}")
         index = read_index(self._shards / split, data.pairs.train if split == "train" else data.pairs.test)
         values = flat(self.config)
@@ -259,17 +328,6 @@ class Corpora:
             raise ConfigError(f"data.pairs.source is {self.config.data.pairs.source}, which has no captions")
         return images
 
-    def _with_texts(self, task: Task, split: str, limit: int | None) -> Any:
-        data = self._task_data(task)
-        images = self._open(data, split, limit)
-        if not hasattr(images, task.texts):
-            raise ConfigError(
-                f"data.{task.texts}.source is {data.source}, which has no {task.texts}; use {task.example}"
-            )
-        if not getattr(images, task.texts):
-            raise self._no_texts(task, split, len(images))
-        return images
-
     def _no_texts(self, task: Task, split: str, images: int) -> ConfigError:
         more = f"raise data.{task.texts}.{'train' if split == 'train' else 'test'}"
         return ConfigError(
@@ -277,8 +335,7 @@ class Corpora:
         )
 
     def _texts(self, task: Task, split: str, limit: int | None) -> TaskCorpus:
-        data = self._task_data(task)
-        images = self._with_texts(task, split, limit)
+        data, images = self._task_data(task), self.task_images(task.name, split, limit)
         graphs, stored = self._graphs(images, self._segmenter_for(data), f"{split} images of {task.name}")
         position = {annotation["index"]: place for place, annotation in enumerate(stored)}
         show = self.config.data.show
@@ -330,19 +387,46 @@ class Corpora:
         return torch.tensor([position.get(category.name, position[REGION.name]) for category in categories])
 
 
+def word_frequencies(
+    count: TextCount, captions_of: Iterable[Sequence[str]], weights: Sequence[float] | None
+) -> dict[int, float]:
+    """Share of the captions that have each token; special tokens left out.
+
+    Args:
+        count: Reads the captions, and counts what is not read of them.
+        captions_of: Captions of every image.
+        weights: How often each of an image's captions is chosen, alike where None.
+    """
+    occurs: dict[int, float] = {}
+    images, special = 0, set(count.tokenizer.all_special_ids)
+    for captions in captions_of:
+        images += 1
+        share = np.ones(len(captions)) if weights is None else np.asarray(weights)
+        for weight, ids in zip(share / share.sum(), count.read(captions), strict=True):
+            for token in set(ids) - special:
+                occurs[token] = occurs.get(token, 0.0) + float(weight)
+    return {token: total / images for token, total in occurs.items()}
+
+
 def build_model(config: Config, corpora: Corpora) -> GSHN:
     """A new model whose vocabulary and input standardisation come from the training corpora."""
     tokenizer = build_tokenizer(config.model.text.encoder, corpora.training_texts(), config.model.text.max_length)
-    used: set[int] = set()
-    for captions in corpora.pairs.captions():
-        used.update(token for ids in tokenizer(captions, truncation=True)["input_ids"] for token in ids)
-    words = sorted(used - set(tokenizer.all_special_ids))
+    count = TextCount(tokenizer)
+    occurs = word_frequencies(count, corpora.pairs.captions(), corpora.caption_weights)
+    count.tell("training captions")
+    words = sorted(occurs)
+    for task in config.finetune.tasks:
+        count = TextCount(tokenizer)
+        count.read(list(dict.fromkeys(example.text for example in corpora.texts(task).examples)))
+        count.tell(f"training texts of {task}, each counted once")
     found = [corpora.pairs.moments]
     found += [corpora.texts(task).moments for task in config.finetune.tasks]
     moments = [moment for moment in found if moment is not None]
     channels = len(moments[0][0]) if moments else 0
     vocabulary = Vocabulary(corpora.categories, corpora.answers, words, channels)
     model = GSHN(config, vocabulary, tokenizer, pretrained_text=True)
+    if model.stl is not None:
+        model.stl.expect_words(torch.tensor([occurs[word] for word in words]))
     if moments:
         # Data sets count alike, however many images they have.
         mean, square = (torch.stack(parts).mean(dim=0) for parts in zip(*moments, strict=True))

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
+import warnings
 from collections.abc import Iterator
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs
 from torch import Tensor
 from tqdm import tqdm
 
 from gshn.config import Config, StageConfig, differences, load_config, to_yaml
 from gshn.encoders.quantized import slayer_rounding
-from gshn.errors import CheckpointError, ConfigError, TrainingError
+from gshn.errors import CheckpointError, ConfigError, GSHNWarning
 from gshn.evaluation.answers import evaluate_task
 from gshn.evaluation.retrieval import evaluate_retrieval
 from gshn.files import Lock, make_folder, write_atomically, writing
@@ -27,15 +27,19 @@ from gshn.model import GSHN
 from gshn.training.batches import (
     PairBatch,
     PairCollator,
+    PairCorpus,
     StepSampler,
     TaskBatch,
     TaskCollator,
+    TaskCorpus,
     generator,
     loader,
 )
 from gshn.training.checkpoint import FILE, Progress, read_state, restore_model, restore_optimizer, save_state
 from gshn.training.corpora import Corpora, build_model
+from gshn.training.guard import Guard
 from gshn.training.objective import Objective
+from gshn.training.processes import start_processes
 
 STAGES = ("pretrain", "finetune")
 
@@ -109,12 +113,8 @@ class Trainer:
         begun = time.monotonic()
         if config.model.spiking.enabled and config.model.spiking.quantize:
             slayer_rounding()  # Now: the first training step comes minutes later.
+        self.accelerator = start_processes(os.environ)
         self.config, self.out = config, make_folder(out)
-        self.accelerator = Accelerator(
-            mixed_precision="bf16" if torch.cuda.is_available() else "no",
-            dataloader_config=DataLoaderConfiguration(split_batches=True),
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
-        )
         self.lock: Lock | None = None
         if self.accelerator.is_main_process:
             self.lock = Lock(self.out / ".lock", str(self.out), "wait for it to end, or choose another --out")
@@ -124,8 +124,11 @@ class Trainer:
         torch.use_deterministic_algorithms(self.accelerator.device.type == "cpu")
         # No operator reads what it has not written; filling every new tensor with NaN all the same costs a tenth.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        sizes = {f"{stage}.batch_size": getattr(config, stage).batch_size for stage in STAGES}
-        for key, size in (sizes | {"finetune.rehearsal": config.finetune.rehearsal}).items():
+        sizes = {"pretrain.batch_size": config.pretrain.batch_size}
+        if config.finetune.tasks:
+            finetune = config.finetune
+            sizes |= {"finetune.batch_size": finetune.batch_size, "finetune.rehearsal": finetune.rehearsal}
+        for key, size in sizes.items():
             if size % self.accelerator.num_processes:
                 raise ConfigError(
                     f"config key '{key}' is {size}: "
@@ -134,9 +137,11 @@ class Trainer:
         self.corpora = Corpora(config)
         self.corpora.check_test()
         if self.accelerator.is_main_process:
-            write_atomically(self.out / "config.yaml", to_yaml(config))
+            self.corpora.check_overlap()
         torch.manual_seed(config.seed)
         self.model: GSHN = build_model(config, self.corpora)
+        if self.accelerator.is_main_process:
+            write_atomically(self.out / "config.yaml", to_yaml(config))
         self.progress = Progress("pretrain", 0, 0.0)
         self.optimizer_state: dict[str, Tensor] | None = None
         if state is not None:
@@ -174,7 +179,7 @@ class Trainer:
             (*seed, 0),
         )
         if stage == "pretrain":
-            sampler = StepSampler(self.corpora.pairs, settings.batch_size, steps, (*seed, 1))
+            sampler = self._sampler("pretrain.batch_size", self.corpora.pairs, steps, (*seed, 1))
             yield from zip(self.accelerator.prepare(loader(self.corpora.pairs, sampler, pairs)), repeat(None))
             return
         tasks, every = c.finetune.tasks, c.finetune.rehearsal_every
@@ -184,17 +189,30 @@ class Trainer:
             collate = TaskCollator(corpus, self.model.tokenizer, self.model.vocabulary.answers[task])
             # The task's own steps, counted from 0: those of the stage that are ``place`` modulo the number of tasks.
             own = range(*(-(-(step - place) // len(tasks)) for step in (first, settings.steps)))
-            sampler = StepSampler(corpus, settings.batch_size, own, (*seed, 2 + place))
+            sampler = self._sampler("finetune.batch_size", corpus, own, (*seed, 2 + place))
             rounds.append(iter(self.accelerator.prepare(loader(corpus, sampler, collate))))
         task_batches = (next(rounds[step % len(tasks)]) for step in steps)
         if not c.finetune.rehearsal:
             yield from zip(repeat(None), task_batches)
             return
         rehearsed = range(-(-first // every) * every, settings.steps, every)
-        sampler = StepSampler(self.corpora.pairs, c.finetune.rehearsal, rehearsed, (*seed, 1))
+        sampler = self._sampler("finetune.rehearsal", self.corpora.pairs, rehearsed, (*seed, 1))
         pair_batches = iter(self.accelerator.prepare(loader(self.corpora.pairs, sampler, pairs)))
         for step, batch in zip(steps, task_batches, strict=True):
             yield next(pair_batches) if step % every == 0 else None, batch
+
+    def _sampler(self, key: str, corpus: PairCorpus | TaskCorpus, steps: range, seed: tuple[int, ...]) -> StepSampler:
+        stage, _, name = key.partition(".")
+        size: int = getattr(getattr(self.config, stage), name)
+        if size > len(corpus) and self.accelerator.is_main_process:
+            items = "images" if isinstance(corpus, PairCorpus) else f"texts of {corpus.task.name}"
+            warnings.warn(
+                f"config key '{key}' is {size}, but there are only {len(corpus)} {items} to train on: some stand "
+                "several times in a batch, which teaches nothing more; lower it",
+                GSHNWarning,
+                stacklevel=1,
+            )
+        return StepSampler(corpus, size, steps, seed)
 
     def run_stage(self, stage: str) -> None:
         """Train a stage from where the run stands to its end."""
@@ -207,6 +225,7 @@ class Trainer:
         optimizer = self.accelerator.prepare(optimizer)
         self.objective.train()
         recent: dict[str, list[Tensor]] = {}
+        guard = Guard(stage)
         logged = time.monotonic()
         # Said only where it is so: the environment's TQDM_DISABLE counts otherwise.
         hidden: dict[str, Any] = {} if self.accelerator.is_main_process else {"disable": True}
@@ -218,7 +237,11 @@ class Trainer:
             dynamic_ncols=True,
             **hidden,
         ) as bar:
-            for step, (pairs, texts) in enumerate(self.batches(stage, first), start=first):
+            batches = self.batches(stage, first)
+            following = next(batches, None)
+            for step in range(first, settings.steps):
+                assert following is not None
+                pairs, texts = following
                 key = generator(self.config.seed, STAGES.index(stage), step)
                 torch.manual_seed(int(key.integers(2**62)) + self.accelerator.process_index)
                 for group in optimizer.param_groups:
@@ -226,60 +249,50 @@ class Trainer:
                 with self.accelerator.autocast():
                     losses = self.objective(pairs, texts, tasks[step % len(tasks)] if texts is not None else None)
                 self.accelerator.backward(losses["loss"])
-                self.accelerator.clip_grad_norm_(self.model.parameters(), settings.max_grad_norm)
-                optimizer.step()
-                optimizer.zero_grad()
-                for name, loss in losses.items():
-                    recent.setdefault(name, []).append(loss.detach())
-                bar.update(settings.batch_size)
+                norm = self.accelerator.clip_grad_norm_(self.model.parameters(), settings.max_grad_norm)
+                following = next(batches, None)  # before a GPU is waited for, which has to say whether all is finite
                 done = step + 1
+                if guard.allows(norm, losses, done):
+                    optimizer.step()
+                    for name, loss in losses.items():
+                        recent.setdefault(name, []).append(loss.detach())
+                optimizer.zero_grad()
+                bar.update(settings.batch_size)
                 last = done == settings.steps
                 if done % self.config.log_every == 0 or last:
                     since = done - max((done - 1) // self.config.log_every * self.config.log_every, first)
                     means = {name: float(torch.stack(values).mean()) for name, values in recent.items()}
-                    self._check_finite(means, stage, done)
                     now = time.monotonic()
                     speed = since * settings.batch_size / (now - logged)
                     recent, logged = {}, now
-                    bar.set_postfix(loss=f"{means['loss']:.3f}", refresh=False)
+                    if means:
+                        bar.set_postfix(loss=f"{means['loss']:.3f}", refresh=False)
                     if self.accelerator.is_main_process:
-                        rounded = {name: round(mean, 6) for name, mean in means.items()}
+                        row = {name: round(mean, 6) for name, mean in means.items()}
+                        if guard.skipped:
+                            row["skipped_steps"] = guard.skipped
                         lr = learning_rate(settings.lr, settings, step)
                         self.log.write(
-                            {"stage": stage, "step": done, "lr": lr, "images_per_second": round(speed, 1), **rounded}
+                            {"stage": stage, "step": done, "lr": lr, "images_per_second": round(speed, 1), **row}
                         )
-                if done % self.config.checkpoint_every == 0 or last:
-                    self._check_finite({name: float(value.detach()) for name, value in losses.items()}, stage, done)
+                # While steps are skipped the weights may be to blame: the checkpoint before stays.
+                if last or (done % self.config.checkpoint_every == 0 and not guard.streak):
                     self.progress = Progress(stage, done, self.seconds())
                     if self.accelerator.is_main_process:
                         save_state(self.out, self.model, optimizer, self.progress)
+        if self.accelerator.is_main_process and (report := guard.report()):
+            warnings.warn(report, GSHNWarning, stacklevel=1)
 
     def seconds(self) -> float:
         """Wall time of the run so far, set-up and what went before a resumption included."""
         return time.monotonic() - self.clock_start
 
-    def _check_finite(self, losses: dict[str, float], stage: str, step: int) -> None:
-        for name, value in losses.items():
-            if name != "loss" and not math.isfinite(value):
-                raise TrainingError(
-                    f"loss '{name}' became {value} at {stage} step {step}; lower {stage}.lr or that loss's weight, "
-                    f"and go on from the last checkpoint with --resume or start again with another --out"
-                )
-
-    def run(self) -> dict[str, float | str]:
-        """Train all stages, evaluate, and write model and figures; returns the figures.
+    def train(self) -> None:
+        """Train all stages from where the run stands, and write the model.
 
         Raises:
-            GSHNError: a loss is not finite, test data cannot be used, or the disk is full.
+            GSHNError: gradients are not finite time and again, or the disk is full.
         """
-        try:
-            return self._run()
-        finally:
-            if self.lock is not None:
-                self.lock.release()
-
-    def _run(self) -> dict[str, float | str]:
-        metrics = self.out / "metrics.json"
         for stage in STAGES:
             if STAGES.index(stage) < STAGES.index(self.progress.stage):
                 continue
@@ -289,16 +302,33 @@ class Trainer:
             if stage == "finetune" and not self.config.finetune.tasks:
                 continue
             self.run_stage(stage)
-        figures: dict[str, float | str] = {}
         if self.accelerator.is_main_process:
             self.model.save_pretrained(self.out)
-            figures |= evaluate(self.model, self.corpora)
-            figures["seconds"] = round(self.seconds(), 1)
-            figures["device"] = describe(self.accelerator.device)
-            write_atomically(metrics, json.dumps(figures, indent=2) + "\n")
-        self.accelerator.wait_for_everyone()
-        self.accelerator.end_training()
+
+    def run(self) -> dict[str, float | str]:
+        """Train all stages, evaluate, and write model and figures; returns the figures.
+
+        Raises:
+            GSHNError: see :meth:`train`; or test data cannot be used.
+        """
+        figures: dict[str, float | str] = {}
+        try:
+            self.train()
+            if self.accelerator.is_main_process:
+                figures |= evaluate(self.model, self.corpora)
+                figures["seconds"] = round(self.seconds(), 1)
+                figures["device"] = describe(self.accelerator.device)
+                write_atomically(self.out / "metrics.json", json.dumps(figures, indent=2) + "\n")
+            self.accelerator.wait_for_everyone()
+            self.accelerator.end_training()
+        finally:
+            self.close()
         return figures
+
+    def close(self) -> None:
+        """Let another process write into the folder."""
+        if self.lock is not None:
+            self.lock.release()
 
 
 def evaluate(model: GSHN, corpora: Corpora) -> dict[str, float | str]:

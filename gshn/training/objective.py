@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gshn.config import ObjectiveConfig
-from gshn.distributed import gather, global_mean, row_offset, world_size
+from gshn.distributed import global_mean, global_sum, row_offset, world_size
 from gshn.encoders.alignment import Embeddings
 from gshn.encoders.hybrid import EncodedGraphs
 from gshn.encoders.text import EncodedTexts
-from gshn.losses.contrastive import spike_contrast, symmetric_info_nce
+from gshn.losses.contrastive import RightAnswers, spike_contrast, symmetric_info_nce
 from gshn.losses.firing_rate import firing_rate_penalty
 from gshn.losses.masked_language import IGNORE
 from gshn.losses.matching import hard_negatives
@@ -57,9 +57,11 @@ class Objective(nn.Module):
             tokens = self.model.node_tokens(encoded)
             read = self.model.encode_text(texts.input_ids, texts.attention_mask)
             logits = self.model.answer(task, tokens, read, texts.image)
-            # Of answers that people gave, each counts by how right it is; with one right answer: cross-entropy.
-            target = texts.answer / texts.answer.sum(dim=1, keepdim=True)
-            losses[task] = global_mean(F.cross_entropy(logits.float(), target, reduction="none"))
+            # Of answers that people gave, each counts by how right it is; with one right answer: cross-entropy. A text
+            # none of whose answers is in the vocabulary tells nothing.
+            known = texts.answer.sum(dim=1) > 0
+            target = texts.answer[known] / texts.answer[known].sum(dim=1, keepdim=True)
+            losses[task] = global_mean(F.cross_entropy(logits[known].float(), target, reduction="none"))
             total = total + losses[task]
         return {"loss": total, **losses}
 
@@ -72,22 +74,24 @@ class Objective(nn.Module):
         texts = model.embed_texts(read)
         images = model.embed_images(encoded)
         text_to_image, image_to_text = both_ways(model.scale(), model.alignment, texts, images)
+        right = RightAnswers.of(pairs.text, pairs.image)
         if w.itc:
-            losses["itc"] = symmetric_info_nce(text_to_image, image_to_text)
+            losses["itc"] = symmetric_info_nce(text_to_image, image_to_text, right)
         if encoded.spikes is not None and model.stl is not None:
             spikes = encoded.spikes
             if w.spike_contrast:
-                losses["spike_contrast"] = spike_contrast(spikes.output)
+                losses["spike_contrast"] = spike_contrast(spikes.output, pairs.segments())
             if w.stl_contrast:
                 logits = both_ways(model.stl.scale(), model.spike_alignment, texts, images)
-                losses["stl_contrast"] = symmetric_info_nce(*logits)
+                losses["stl_contrast"] = symmetric_info_nce(*logits, right)
             if w.stl_words:
                 losses["stl_words"] = model.stl.word_prediction(spikes.rates, encoded.batch, pairs.words)
             if w.firing_rate:
                 losses["firing_rate"] = firing_rate_penalty(spikes, w.firing_rate_target)
-            losses["rate"] = global_mean(spikes.firing_rate.detach()[None])
+            nodes = torch.tensor(float(spikes.output.shape[1]), device=spikes.output.device)
+            losses["rate"] = global_sum(nodes * spikes.firing_rate.detach()) / global_sum(nodes)
         if w.mlm or w.itm:
-            losses |= self.fusion_losses(pairs, encoded, read, text_to_image, image_to_text)
+            losses |= self.fusion_losses(pairs, encoded, read, (text_to_image, image_to_text), right)
         return losses
 
     def fusion_losses(
@@ -95,42 +99,49 @@ class Objective(nn.Module):
         pairs: PairBatch,
         encoded: EncodedGraphs,
         texts: EncodedTexts,
-        text_to_image: Tensor,
-        image_to_text: Tensor,
+        logits: tuple[Tensor, Tensor],
+        right: RightAnswers,
     ) -> dict[str, Tensor]:
-        """Masked language modelling, and matching with hard negatives, on every k-th pair.
+        """Masked language modelling, and matching with hard negatives, on every k-th pair of the joined batch.
 
         Matching takes each caption with its image, with a hard negative image, and each image with a hard negative
-        caption.
+        caption; where the batch has no negative for it, nothing stands for that one.
+
+        Args:
+            pairs: B pairs.
+            encoded: Their images.
+            texts: Their texts.
+            logits: Of texts with everybody's images and of images with everybody's texts, each of shape (B, W B).
+            right: What belongs together.
         """
         model, w = self.model, self.weights
-        count, device = pairs.input_ids.shape[0], pairs.input_ids.device
-        rows = torch.arange(0, count, w.fusion_stride, device=device)
+        count, device, total = pairs.input_ids.shape[0], pairs.input_ids.device, logits[0].shape[1]
+        start = row_offset(count)
+        rows = torch.arange(-start % w.fusion_stride, count, w.fusion_stride, device=device)
+        # A process with none of them takes part with a row that counts for nothing: all have to call the same.
+        counts = torch.ones_like(rows) if len(rows) else torch.zeros(1, dtype=torch.long, device=device)
+        rows = rows if len(rows) else torch.zeros_like(counts)
         images = model.node_tokens(encoded)
         losses: dict[str, Tensor] = {}
         if w.mlm:
             masked = model.encode_text(pairs.masked_ids[rows], pairs.attention_mask[rows])
             fused = model.fuse(masked, images[rows])
             labels = pairs.labels[rows]
-            at = labels != IGNORE
-            logits = model.language_head(fused[at]).float()
-            losses["mlm"] = global_mean(F.cross_entropy(logits, labels[at], reduction="none"))
+            at = (labels != IGNORE) & (counts[:, None] > 0)
+            words = model.language_head(fused[at]).float()
+            losses["mlm"] = global_mean(F.cross_entropy(words, labels[at], reduction="none"))
         if w.itm:
-            ids = pairs.input_ids * pairs.attention_mask
-            everybody = gather(ids[..., None])[..., 0]  # padding as 0, in everybody's width
-            own = F.pad(ids, (0, everybody.shape[1] - ids.shape[1]))[rows]
-            alike = (own[:, None] == everybody[None]).all(dim=-1)
             generator = torch.Generator().manual_seed(int(pairs.noise_seed))
-            total = everybody.shape[0]
-            noise = torch.rand(total, total, generator=generator).to(device)[row_offset(count) + rows]
-            image = hard_negatives(text_to_image[rows], alike, noise)
-            text = hard_negatives(image_to_text[rows], alike, 1 - noise)
-            logits = model.matching(
+            noise = torch.rand(total, total, generator=generator).to(device)[start + rows]
+            image, is_image = hard_negatives(logits[0][rows], right.of_texts[rows], noise)
+            text, is_text = hard_negatives(logits[1][rows], right.of_images[rows], 1 - noise)
+            answers = model.matching(
                 EncodedTexts.cat([texts[rows], texts[rows], texts.gathered()[text]]),
                 NodeTokens.cat([images[rows], images.gathered()[image], images[rows]]),
             ).float()
             matches = torch.cat([torch.ones_like(rows), torch.zeros_like(rows), torch.zeros_like(rows)])
             # Two of three pairs do not match; weighting keeps "no" from being a good guess.
-            weight = torch.where(matches == 1, 4 / 3, 2 / 3)
-            losses["itm"] = global_mean(weight * F.cross_entropy(logits, matches, reduction="none"))
+            weight = torch.where(matches == 1, 4 / 3, 2 / 3) * torch.cat([counts, counts * is_image, counts * is_text])
+            wrong = weight * F.cross_entropy(answers, matches, reduction="none")
+            losses["itm"] = global_sum(wrong) / (3 * len(range(0, total, w.fusion_stride)))
         return losses

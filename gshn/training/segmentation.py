@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
-from dataclasses import dataclass
+import warnings
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,13 @@ from transformers import (
 from gshn.config import SegmenterFit
 from gshn.data.images import ImageCollection
 from gshn.data.shapescenes import CATEGORIES, ShapeScenes
-from gshn.errors import ConfigError, TrainingError
-from gshn.files import Lock, make_folder, writing
+from gshn.errors import CheckpointError, ConfigError, GSHNWarning
+from gshn.files import Lock, make_folder, write_atomically, writing
 from gshn.segments.panoptic import PanopticSegments
 from gshn.segments.universal import quiet_transformers
 from gshn.training.batches import generator
 from gshn.training.checkpoint import FILE, Progress, read_state, restore_model, restore_optimizer, save_state
+from gshn.training.guard import Guard
 
 MAGNIFICATION = 2
 """The network sees images this much larger: its masks, a quarter of its input in size, are half of the image then."""
@@ -177,6 +180,7 @@ def _fit(settings: SegmenterFit, out: Path, resume: bool) -> None:
     finished = (out / "model.safetensors").is_file()
     if not resume and (finished or (out / FILE).is_file()):
         raise ConfigError(f"{out} holds a segmenter already; add --resume to go on with it, or choose another --out")
+    _check_settings(settings, out)
     if finished:
         return
     state = read_state(out)
@@ -190,6 +194,7 @@ def _fit(settings: SegmenterFit, out: Path, resume: bool) -> None:
         first, begun = state[0].step, begun - state[0].seconds
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device).train()
+    guard = Guard("segmenter")
     with tqdm(
         total=settings.steps * settings.batch_size,
         initial=first * settings.batch_size,
@@ -205,20 +210,38 @@ def _fit(settings: SegmenterFit, out: Path, resume: bool) -> None:
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(settings, phase, step)
                 losses = model(batch, phase.segments)
-                loss = torch.stack(list(losses.values())).sum()
-                if not torch.isfinite(loss):
-                    raise TrainingError(f"the loss became {float(loss)} at step {step}; take another --seed")
                 optimizer.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(model.parameters(), MAX_GRAD_NORM)
-                optimizer.step()
+                torch.stack(list(losses.values())).sum().backward()
+                norm = nn.utils.clip_grad_norm_(model.parameters(), MAX_GRAD_NORM)
+                if guard.allows(norm, losses, step + 1):
+                    optimizer.step()
                 bar.update(settings.batch_size)
                 bar.set_postfix({name: f"{float(value.detach()):.2f}" for name, value in losses.items()}, refresh=False)
                 done = step + 1
-                if done % settings.checkpoint_every == 0 or done == settings.steps:
+                if done == settings.steps or (done % settings.checkpoint_every == 0 and not guard.streak):
                     save_state(out, model, optimizer, Progress("segmenter", done, time.monotonic() - begun))
+    if report := guard.report():
+        warnings.warn(report, GSHNWarning, stacklevel=1)
     _save(model.network, settings, out)
     (out / FILE).unlink()
+
+
+def _check_settings(settings: SegmenterFit, out: Path) -> None:
+    """Refuse to go on with what was begun with other settings; they stand in ``fit.json`` beside the weights."""
+    path = out / "fit.json"
+    own = json.loads(json.dumps(asdict(settings)))
+    write_atomically(path, json.dumps(own, indent=2) + "\n", keep=True)
+    try:
+        begun = json.loads(path.read_text())
+        changed = [
+            f"{name} ({begun.get(name)!r} and {value!r})" for name, value in own.items() if begun.get(name) != value
+        ]
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path} is broken ({error}); choose another --out") from None
+    if changed:
+        raise CheckpointError(
+            f"{out} was begun with other settings: {', '.join(changed)}; resume with the same, or choose another --out"
+        )
 
 
 def _save(network: Mask2FormerForUniversalSegmentation, settings: SegmenterFit, out: Path) -> None:

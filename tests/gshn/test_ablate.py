@@ -49,10 +49,10 @@ def test_intervals_cover_the_mean_in_95_of_100_cases() -> None:
 
 def test_differences_are_paired_by_seed() -> None:
     values = tabulate(ROWS)
-    lead = difference(values, "gat", ("vqa", "test", "accuracy"))
+    lead = difference(values, "gat", ("vqa", "known", "accuracy"))
     assert lead is not None
     assert (lead.mean, lead.half) == pytest.approx((2.0, 4.3027 * 1 / np.sqrt(3)), rel=1e-4)
-    assert difference(values, "snn", ("vqa", "test", "accuracy")) is None
+    assert difference(values, "snn", ("vqa", "known", "accuracy")) is None
 
 
 def test_tables_and_picture() -> None:
@@ -78,24 +78,26 @@ def test_summary_is_of_held_out_attributes() -> None:
 def test_rows_are_collected_of_all_that_is_done(tmp_path) -> None:
     for variant, seed, x in (("gat", 10, 0.1), ("gat", 9, 0.2), ("hybrid", 9, 0.3)):
         (tmp_path / variant / str(seed)).mkdir(parents=True)
-        (tmp_path / variant / str(seed) / "rows.json").write_text(json.dumps([row(variant, seed, x)]))
+        (tmp_path / variant / str(seed) / "test.json").write_text(json.dumps([row(variant, seed, x)]))
     (tmp_path / "gat" / "11").mkdir()  # begun, not done
     (tmp_path / "gat" / "notes").mkdir()
-    assert collect(tmp_path) == [row("hybrid", 9, 0.3), row("gat", 9, 0.2), row("gat", 10, 0.1)]
-    (tmp_path / "gat" / "10" / "rows.json").write_text("[")
-    with pytest.raises(DataError, match=r"gat/10/rows\.json holds no rows of the grid"):
-        collect(tmp_path)
+    assert collect(tmp_path, "test") == [row("hybrid", 9, 0.3), row("gat", 9, 0.2), row("gat", 10, 0.1)]
+    assert collect(tmp_path, "validation") == []
+    (tmp_path / "gat" / "10" / "test.json").write_text("[")
+    with pytest.raises(DataError, match=r"gat/10/test\.json holds no rows of the grid"):
+        collect(tmp_path, "test")
 
 
 def test_a_report_of_rows_alone(monkeypatch, tmp_path, capsys) -> None:
-    monkeypatch.setattr("sys.argv", ["gshn.ablate", "--report", "--out", str(tmp_path)])
-    with pytest.raises(ConfigError, match="no finished run and no"):
+    monkeypatch.setattr("sys.argv", ["gshn.ablate", "--report", "--out", str(tmp_path), "--on", "test"])
+    (tmp_path / "ablation-validation.json").write_text(json.dumps(ROWS))  # of the other part
+    with pytest.raises(ConfigError, match=r"no run that is done on test, and no ablation-test\.json"):
         ablate.main()
-    (tmp_path / "ablation.json").write_text(json.dumps(ROWS))
+    (tmp_path / "ablation-test.json").write_text(json.dumps(ROWS))
     ablate.main()
-    assert (tmp_path / "ablation.md").read_text() == markdown(ROWS)
-    (tmp_path / "ablation.json").write_text('[{"variant": "hybrid"}]')
-    with pytest.raises(DataError, match=r"ablation\.json holds no rows of the grid \(a row has other keys\)"):
+    assert (tmp_path / "ablation-test.md").read_text() == markdown(ROWS)
+    (tmp_path / "ablation-test.json").write_text('[{"variant": "hybrid"}]')
+    with pytest.raises(DataError, match=r"ablation-test\.json holds no rows of the grid \(a row has other keys\)"):
         ablate.main()
 
 
@@ -109,34 +111,43 @@ def test_every_variant_is_a_configuration_of_its_own(variant) -> None:
 def test_a_grid_that_goes_on(monkeypatch, tmp_path, capfd) -> None:
     def run(*arguments: str) -> list[Row]:
         options = ["--quick", "--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), "--seeds", "1"]
-        monkeypatch.setattr("sys.argv", ["gshn.ablate", *options, *arguments])
+        tiny = ["--set", "model.width=16", "model.spiking.steps=2"]
+        monkeypatch.setattr("sys.argv", ["gshn.ablate", *options, *tiny, *arguments])
         ablate.main()
-        return json.loads((tmp_path / "out" / "ablation.json").read_text())
+        return json.loads((tmp_path / "out" / f"ablation-{arguments[-1]}.json").read_text())
 
-    tiny = ["--set", "model.width=16", "model.spiking.steps=2"]
-    first = run("--variants", "hybrid", *tiny)
-    done = tmp_path / "out" / "hybrid" / "0" / "rows.json"
-    before = done.stat().st_mtime_ns
-    both = run("--variants", "texts-only", *tiny)
-    assert done.stat().st_mtime_ns == before, "what is done is not done again"
+    first = run("--variants", "hybrid", "--on", "validation")
+    folder = tmp_path / "out" / "hybrid" / "0"
+    before = (folder / "validation.json").stat().st_mtime_ns
+    both = run("--variants", "texts-only", "--on", "validation")
+    assert (folder / "validation.json").stat().st_mtime_ns == before, "what is done is not done again"
     assert [r for r in both if r["variant"] == "hybrid"] == first
     assert {r["variant"] for r in both} == {"hybrid", "texts-only"}
-    assert run("--variants", "hybrid", *tiny) == both, "what was asked for before is reported, too"
-    assert {(r["task"], r["split"]) for r in first} >= {
-        (task, split) for task in ("vqa", "entailment", "nlvr2") for split in ("test", "attributes", "relations")
-    }
+    assert run("--variants", "hybrid", "--on", "validation") == both, "what was asked for before is reported, too"
+    trained = (folder / "training_state.safetensors").stat().st_mtime_ns
+    test = run("--variants", "hybrid", "--on", "test")
+    assert (folder / "training_state.safetensors").stat().st_mtime_ns == trained, (
+        "another part is evaluated, not trained for"
+    )
+    for rows, prefix in ((first, "validation-"), (test, "")):
+        assert {(r["task"], r["split"]) for r in rows} >= {
+            (task, split)
+            for task in ("vqa", "entailment", "nlvr2")
+            for split in (prefix.strip("-") or "test", f"{prefix}attributes", f"{prefix}relations")
+        }
+    assert {r["split"] for r in first}.isdisjoint(r["split"] for r in test)
     blind = {r["task"]: r["value"] for r in both if (r["variant"], r["metric"]) == ("texts-only", "accuracy")}
     assert blind["entailment"] == pytest.approx(1 / 3, abs=1e-3) and blind["nlvr2"] == pytest.approx(0.5, abs=1e-3)
     written = capfd.readouterr()
     assert "entailment, %" in written.out and "pretrain:" not in written.err
-    assert (tmp_path / "out" / "ablation.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "out" / "ablation-test.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_docs_tables_are_of_the_committed_rows() -> None:
     results = ROOT / "docs" / "results"
-    rows = read_rows(results / "ablation.json")
+    rows = read_rows(results / "ablation-v1.json")
     assert {row["variant"] for row in rows} >= {"hybrid", "gat", "snn", "patches"}
-    assert (results / "ablation.md").read_text() == markdown(rows), "python -m gshn.ablate --report --out docs/results"
+    assert (results / "ablation-v1.md").read_text() == markdown(rows)
     begin, end = "<!-- python -m gshn.ablate --report --out docs/results -->\n", "<!-- end of ablation -->"
     text = (ROOT / "README.md").read_text()
     assert text[text.index(begin) + len(begin) : text.index(end)].strip() == summary(rows).strip()

@@ -1,46 +1,114 @@
-"""Two processes on halves of a batch give the losses and gradients of one process on the whole."""
+"""Several processes on parts of a batch give the losses and gradients of one process on the whole."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
-from helpers import CAPTIONS, pair_batch, question_batch, tiny_model
+from helpers import pair_batch, question_batch, tiny_config, tiny_model
 from safetensors.torch import load_file, save_file
 from torch.nn.parallel import DistributedDataParallel
 
+from gshn.errors import ConfigError
+from gshn.training.guard import Guard
 from gshn.training.objective import Objective
+from gshn.training.processes import start_processes
 
-BATCH = len(CAPTIONS)
+IMAGES = [0, 1, 2, 3, 1, 7]
+TEXTS = [0, 1, 2, 0, 4, 6]
+"""An image and a caption stand twice, in different parts."""
+CONFIG = tiny_config("objectives.fusion_stride=4", "model.category_dropout=0.5")
+"""Fusion looks at pairs 0 and 4: of three processes one has neither."""
 
 
 def losses_and_gradients(objective: torch.nn.Module, rows: range) -> dict[str, torch.Tensor]:
     model = (objective.module if isinstance(objective, DistributedDataParallel) else objective).model
     model.train()
-    losses = objective(pair_batch(model, rows), question_batch(model, rows), "vqa")
+    torch.manual_seed(rows.start)
+    pairs = pair_batch(model, IMAGES[rows.start : rows.stop], TEXTS[rows.start : rows.stop])
+    losses = objective(pairs, question_batch(model, rows), "vqa")
     losses["loss"].backward()
     out = {f"loss.{name}": loss.detach() for name, loss in losses.items()}
     return out | {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
-def worker(rank: int, folder: str) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+def worker(rank: int, processes: int, folder: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=processes)
     torch.set_num_threads(1)
-    objective = DistributedDataParallel(Objective(tiny_model(), tiny_model().config.objectives))
-    half = BATCH // 2
-    result = losses_and_gradients(objective, range(rank * half, (rank + 1) * half))
+    objective = DistributedDataParallel(Objective(tiny_model(CONFIG), CONFIG.objectives), find_unused_parameters=True)
+    part = len(IMAGES) // processes
+    rows = range(rank * part, (rank + 1) * part)
+    result = losses_and_gradients(objective, rows)
+    # One process's batch is poisoned: nobody makes the step.
+    poisoned = pair_batch(objective.module.model, rows)
+    if rank == 1:
+        poisoned.graphs.x[0] = torch.nan
+    objective.zero_grad()
+    losses = objective(poisoned)
+    losses["loss"].backward()
+    norm = torch.nn.utils.clip_grad_norm_(objective.parameters(), 1.0)
+    result["made"] = torch.tensor(Guard("pretrain").allows(norm, losses, 1))
     save_file({name: tensor.contiguous() for name, tensor in result.items()}, f"{folder}/{rank}.safetensors")
     dist.barrier()
     dist.destroy_process_group()
 
 
-def test_two_processes_equal_one(tmp_path: Path) -> None:
-    model = tiny_model()
-    whole = losses_and_gradients(Objective(model, model.config.objectives), range(BATCH))
-    # All losses take part, and the captions' lengths and the graphs' sizes differ between the halves.
+@pytest.mark.parametrize("processes", [2, 3])
+def test_several_processes_equal_one(tmp_path: Path, processes: int) -> None:
+    model = tiny_model(CONFIG)
+    whole = losses_and_gradients(Objective(model, CONFIG.objectives), range(len(IMAGES)))
+    # All losses take part, and the captions' lengths and the graphs' sizes differ between the parts.
     assert {"loss.itc", "loss.itm", "loss.mlm", "loss.spike_contrast", "loss.stl_contrast", "loss.vqa"} <= whole.keys()
-    torch.multiprocessing.spawn(worker, args=(str(tmp_path),), nprocs=2)
-    for rank in range(2):
+    torch.multiprocessing.spawn(worker, args=(processes, str(tmp_path)), nprocs=processes)
+    for rank in range(processes):
         part = load_file(tmp_path / f"{rank}.safetensors")
+        assert not part.pop("made")
         assert part.keys() == whole.keys()
         for name, tensor in whole.items():
-            torch.testing.assert_close(part[name], tensor, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+            torch.testing.assert_close(part[name], tensor, rtol=1e-5, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+
+
+JOIN = """
+import os, sys, pathlib
+from gshn.cli import run_command
+from gshn.training.processes import start_processes
+def main():
+    joined = start_processes(os.environ)
+    pathlib.Path(sys.argv[1], str(joined.process_index)).write_text(str(joined.num_processes))
+run_command(main)
+"""
+
+
+def launch(tmp_path: Path, *launcher: str) -> tuple[dict[str, str], str]:
+    """What processes that a launcher started found of each other; and what they wrote to stderr."""
+    (script := tmp_path / "join.py").write_text(JOIN)
+    (out := tmp_path / "out").mkdir()
+    command = [sys.executable, "-m", *launcher, str(script), str(out)]
+    ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    return {path.name: path.read_text() for path in out.iterdir()}, ended.stderr
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with GPUs processes find each other by NCCL")
+class TestLaunchers:
+    def test_torchrun_starts_processes_that_find_each_other(self, tmp_path: Path) -> None:
+        found, err = launch(tmp_path, "torch.distributed.run", "--standalone", "--nproc_per_node", "3")
+        assert found == {"0": "3", "1": "3", "2": "3"}, err
+
+    def test_accelerate_starts_one_process_without_gpus_and_is_refused(self, tmp_path: Path) -> None:
+        found, err = launch(tmp_path, "accelerate.commands.launch", "--cpu", "--num_processes", "3")
+        assert not found
+        assert "error: MASTER_ADDR is set, as for several processes, but this is the only one" in err
+
+
+def test_processes_that_do_not_find_each_other_are_refused() -> None:
+    assert start_processes({}).num_processes == 1
+    assert start_processes({"MASTER_ADDR": "localhost", "RANK": "0", "WORLD_SIZE": "1"}).num_processes == 1
+    with pytest.raises(ConfigError, match="the launcher started 3 processes, of which 1 found each other"):
+        start_processes({"SLURM_PROCID": "0", "SLURM_NTASKS": "3"})
+    with pytest.raises(ConfigError, match="torchrun or accelerate says RANK=2 and WORLD_SIZE=2"):
+        start_processes({"RANK": "2", "WORLD_SIZE": "2"})
+    with pytest.raises(ConfigError, match="MASTER_ADDR is set"):
+        start_processes({"MASTER_ADDR": "localhost"})

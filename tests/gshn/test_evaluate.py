@@ -2,11 +2,13 @@
 
 import json
 import logging
+from pathlib import Path
 
+import official
 import pytest
 
-from gshn import evaluate
-from gshn.errors import ConfigError
+from gshn import evaluate, explain
+from gshn.errors import ConfigError, DataError, GSHNError
 from gshn.model import GSHN
 from gshn.segments.panoptic import Category
 from gshn.training.corpora import Corpora
@@ -14,14 +16,24 @@ from gshn.training.corpora import Corpora
 
 @pytest.fixture
 def run(monkeypatch, finished, cache, tmp_path):
-    def run(*arguments):
+    def run(*arguments, task="retrieval"):
         path = tmp_path / "figures.json"
-        command = ["gshn.evaluate", "--checkpoint", str(finished), "--task", "retrieval", "--json", str(path)]
-        monkeypatch.setattr("sys.argv", [*command, cache, *arguments])
+        command = ["gshn.evaluate", "--checkpoint", str(finished), "--task", task, "--json", str(path)]
+        monkeypatch.setattr("sys.argv", [*command, cache, *map(str, arguments)])
         evaluate.main()
         return json.loads(path.read_text())
 
     return run
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [(evaluate, ["--task", "retrieval", "--json"]), (explain, ["image.jpg", "--caption", "a star", "--out"])],
+)
+def test_a_place_that_cannot_be_written_is_told_before_the_work(monkeypatch, tmp_path, command, arguments):
+    monkeypatch.setattr("sys.argv", ["gshn", "--checkpoint", "nowhere", *arguments, str(tmp_path)])
+    with pytest.raises(GSHNError, match="is a folder; name a file in it"):
+        command.main()
 
 
 def test_other_segments(run):
@@ -43,3 +55,49 @@ def test_segments_of_unknown_categories_are_regions_without_a_name(finished, cap
         positions = corpora._positions([Category(1, known[3], True), Category(2, "giraffe", True)])
     assert positions.tolist() == [3, known.index("region")]
     assert "does not know 1 of the segmenter's 2 categories, e.g. giraffe" in caplog.text
+
+
+def test_answers_that_are_not_published_give_a_submission_and_no_figure(run, tmp_path):
+    questions = [{"image_id": 9, "question": "Why?", "question_id": 10**12 + k} for k in range(3)]
+    root = tmp_path / "vqa"
+    official.write(root / "v2_OpenEnded_mscoco_test2015_questions.json", {"questions": questions})
+    official.jpeg(root / "test2015/COCO_test2015_000000000009.jpg")
+    with pytest.raises(DataError, match=r"the answers of split test are not published: .*--submission FILE"):
+        run(f"data.questions.source=vqa2:{root}", task="vqa")
+    path = tmp_path / "answers.json"
+    figures = run("--submission", path, f"data.questions.source=vqa2:{root}", task="vqa")
+    assert "vqa.accuracy" not in figures and "firing_rate" in figures
+    rows = json.loads(path.read_text())
+    assert [row["question_id"] for row in rows] == [10**12 + k for k in range(3)]
+    assert all(row.keys() == {"question_id", "answer"} and isinstance(row["answer"], str) for row in rows)
+
+
+def test_a_submission_goes_with_the_figures_of_answers_that_are_known(run, tmp_path, capsys):
+    root = official.vqa2(tmp_path / "vqa", "val")
+    figures = run("--submission", tmp_path / "a.json", f"data.questions.source=vqa2:{root}", task="vqa")
+    assert figures["vqa.accuracy"] == 0, "no answer of easy-VQA is one of these"
+    assert "answers to 4 of 4 texts" in capsys.readouterr().out
+
+
+def test_what_has_no_submission(run, tmp_path):
+    with pytest.raises(DataError, match="--submission: the texts of this source have no ids"):
+        run("--submission", tmp_path / "a.json", task="vqa")
+    with pytest.raises(ConfigError, match="--submission needs a --task that has answers"):
+        run("--submission", tmp_path / "a.json")
+    assert not (tmp_path / "a.json").exists()
+
+
+def test_pictures_that_were_trained_on(run, tmp_path):
+    # easy-VQA's first training picture, under another name.
+    import easy_vqa
+
+    picture = min(easy_vqa.get_train_image_paths().items())[1]
+    root = official.vqa2(tmp_path / "vqa", "val", numbers=(9, 25, 31))
+    (root / "val2014/COCO_val2014_000000000025.jpg").write_bytes(Path(picture).read_bytes())
+    source = f"data.questions.source=vqa2:{root}"
+    with pytest.raises(
+        DataError, match=r"1 of the 3 pictures of data.questions \(vqa2:.*25.jpg as .*/train/images/0.png"
+    ):
+        run(source, task="vqa")
+    assert "vqa.accuracy" in run(source, "data.allow_overlap=true", task="vqa")
+    assert "vqa.accuracy" in run("--split", "train", task="vqa"), "asked for by name"

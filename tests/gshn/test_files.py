@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import pytest
 from disk import full_disk
 
 from gshn import files
+from gshn.cli import run_command
 from gshn.errors import GSHNError, GSHNWarning
 from gshn.files import Lock, write_atomically
 
@@ -17,6 +19,28 @@ def test_a_full_disk_keeps_what_was_there(tmp_path):
     with full_disk(1000), pytest.raises(GSHNError, match=r"file cannot be written \(File too large\); make room"):
         write_atomically(path, b"x" * 2000)
     assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_that_nobody_expected_is_one_line(capsys):
+    def main():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(SystemExit, match="2"):
+        run_command(main)
+    expected = "error: the system: No space left on device; make room, or let TMPDIR name another place"
+    assert capsys.readouterr().err.startswith(expected)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_is_there_can_be_kept(tmp_path, monkeypatch, links):
+    if not links:  # as on some memory cards
+        monkeypatch.setattr(files.Path, "hardlink_to", lambda *_: files.Path("nowhere").stat())
+    path = tmp_path / "file"
+    write_atomically(path, "first", keep=True)
+    assert path.read_text() == "first" and list(tmp_path.iterdir()) == [path]
+    if links:
+        write_atomically(path, "second", keep=True)
+        assert path.read_text() == "first" and list(tmp_path.iterdir()) == [path]
 
 
 class TestLock:
@@ -66,6 +90,16 @@ class TestLock:
             thread.join()
         assert sorted(order) == ["a", "b"] and not path.exists()
         assert f"the cache is being written by process {os.getpid()} on" in told[0] and "waiting for it" in told[0]
+
+    def test_a_forked_process_does_not_let_go_of_it(self, path, monkeypatch):
+        lock = Lock(path, "the run", "wait")
+        with monkeypatch.context() as child:
+            child.setattr(files.os, "getpid", lambda: -1)
+            lock.release()
+        with pytest.raises(GSHNError, match="the run is being written by"):
+            Lock(path, "the run", "wait")
+        lock.release()
+        assert not path.exists()
 
     def test_a_file_system_without_locks(self, path, monkeypatch):
         def refuse(*_):

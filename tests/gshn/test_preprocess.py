@@ -13,10 +13,13 @@ from helpers import STEPS, finish, kill_when, lines, start
 from safetensors.torch import load_file
 
 from gshn import preprocess
+from gshn.config import load_config
 from gshn.data.coco import CocoCaptions
+from gshn.data.overlap import check_overlap
 from gshn.errors import ConfigError, DataError, GSHNWarning
-from gshn.graphs.shards.index import read_index
+from gshn.graphs.shards.index import load_all, read_index
 from gshn.graphs.shards.stream import ShardStream
+from gshn.training.corpora import Corpora
 
 
 @pytest.fixture
@@ -64,6 +67,48 @@ def test_more_segments_than_the_limit(run, tmp_path, caplog):
     assert "000000000001.jpg: 2 segments, 1 dropped: only the 1 largest are kept" in caplog.text
 
 
+def test_captions_of_ones_own_split_by_share_or_column(run, tmp_path, capsys):
+    names = [path.name for path in (official.jpeg(tmp_path / f"photos/{i}.jpg", i) for i in range(5))]
+    rows = [f"{name},A thing {i},{'test' if i == 4 else 'train'}" for i, name in enumerate(names)]
+    table = official.write(tmp_path / "mine.csv", "\n".join(["image,words,part", *rows]))
+    keys = (f"data.pairs.file.folder={tmp_path / 'photos'}", "data.pairs.file.caption_column=words")
+    common = ("--data", f"captions:{table}", "--segmenter", "superpixels", "--split", "train", "test")
+    run(*common, "--out", tmp_path / "shards", "--split-by", "part", *keys)
+    assert "4 graphs in 1 shards, of 4 images" in capsys.readouterr().out
+    found = [stored.annotation["captions"] for stored in ShardStream(read_index(tmp_path / "shards/train"))]
+    assert found == [[f"A thing {i}"] for i in range(4)]
+    run(*common, "--out", tmp_path / "half", "--split-by", "50/0/50", *keys)
+    counts = [len(read_index(tmp_path / "half" / split)) for split in ("train", "test")]
+    assert sum(counts) == 5 and 0 not in counts
+    with pytest.raises(ConfigError, match="--split-by is of --data captions:FILE"):
+        run(
+            "--data", "shapescenes", "--limit", 2, "--segmenter", "superpixels", "--out", tmp_path, "--split-by", "part"
+        )
+
+
+def test_pictures_of_shards_are_found_in_other_data(run, tmp_path):
+    root = official.coco(tmp_path / "coco", count=5)
+    common = ("--data", f"coco:{root}", "--segmenter", "ground-truth", "--out", tmp_path / "shards")
+    run(*common, "--split", "val")
+    (tmp_path / "shards/val").rename(tmp_path / "shards/train")
+    table = official.write(
+        tmp_path / "photos/mine.csv", "image,caption\nthis.jpg,One\n000000000003.jpg,Two\nother.jpg,Three"
+    )
+    for name, number in (("this.jpg", 2), ("000000000003.jpg", 7), ("other.jpg", 8)):
+        official.jpeg(table.parent / name, number)
+    train = load_config("photographs", [f"data.pairs.source=shards:{tmp_path / 'shards'}"])
+    test = load_config("photographs", [f"data.pairs.source=captions:{table}", "data.pairs.file.split=0/0/100"])
+    ours, theirs = Corpora(train).training_pictures(), Corpora(test).test_pictures(["retrieval"])
+    with pytest.raises(DataError, match=r"1 of the 3 pictures of .*this.jpg as .*000000000002.jpg"):
+        check_overlap(ours, theirs, allowed=False)
+    for number in range(1, 6):
+        (root / f"val2017/{number:012d}.jpg").unlink()
+    with pytest.raises(
+        DataError, match=r"1 of the 3 pictures of .*photos/000000000003.jpg as .*val2017/000000000003.jpg"
+    ):
+        check_overlap(ours, theirs, allowed=False)
+
+
 def test_processes_share_the_work(run, tmp_path, capsys):
     arguments = ("--data", "shapescenes", "--limit", 20, "--segmenter", "ground-truth", "--split", "test")
     arguments = (*arguments, "--shard-size", 5, "--out", tmp_path)
@@ -81,7 +126,11 @@ def test_what_cannot_be_run(run, tmp_path):
         (("--data", "shapescenes", *common), ConfigError, "--data shapescenes has no end: give --limit"),
         (("--data", "imagenet:x", *common), ConfigError, "data source 'imagenet:x' is not of the form name:DIR"),
         (("--data", "coco:nowhere", *common), DataError, "folder nowhere is missing; COCO has it"),
-        (("--data", f"coco:{tmp_path}", *common, "--limit", "0"), ConfigError, "--limit is 0: must be at least 1"),
+        (
+            ("--data", f"coco:{tmp_path}", *common, "--limit", "0"),
+            ConfigError,
+            "argument --limit: must be a whole number from 1 to",
+        ),
         (("--data", f"coco:{tmp_path}", *common, "graph.colour=1"), ConfigError, "graph.colour"),
         (("--data", "shards:x", *common), ConfigError, "shards hold graphs, and no images"),
     ]:
@@ -172,6 +221,21 @@ def test_what_changed_while_a_shard_was_half_written(run, tmp_path):
         torch.testing.assert_close(graph.tensors, expected.tensors)
 
 
+def test_a_mended_image_takes_its_place(run, tmp_path):
+    root = official.coco(tmp_path / "coco")
+    command = ("--data", f"coco:{root}", "--segmenter", "ground-truth", "--split", "val", "--out", tmp_path / "out")
+    broken = root / "val2017/000000000001.jpg"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:40])
+    run(*command)
+    assert len(read_index(tmp_path / "out/val")) == 2
+    broken.write_bytes(whole)
+    run(*command)
+    index = read_index(tmp_path / "out/val")
+    assert [stored["index"] for stored in load_all(index)[1]] == [0, 1, 2] and not index.broken
+    assert [stored.annotation["index"] for stored in ShardStream(index).fetch([0, 1, 2])] == [0, 1, 2]
+
+
 def test_edited_categories_are_refused(run, tmp_path):
     root = official.coco(tmp_path / "coco")
     command = ("--data", f"coco:{root}", "--segmenter", "ground-truth", "--split", "val", "--out", tmp_path / "out")
@@ -193,14 +257,14 @@ class TestSplitsThatAreNotThere:
         return ("--data", f"coco:{root}", "--segmenter", "superpixels", "--out", tmp_path / "shards")
 
     def test_the_others_are_made(self, run, command, tmp_path, capsys):
-        with pytest.warns(GSHNWarning, match=r"has no train \(train: .*train2017/000000000001.jpg, like all 3 images"):
+        with pytest.warns(GSHNWarning, match=r"coco: no train: .*train2017/000000000001.jpg, like all 3 images"):
             run(*command)
         printed = capsys.readouterr().out
         assert printed.count("3 graphs in 1 shards, of 3 images, 0 left out") == 2
         assert sorted(path.name for path in (tmp_path / "shards").iterdir()) == ["test", "val"]
 
     def test_one_that_was_asked_for_is_an_error_in_the_end(self, run, command, tmp_path):
-        with pytest.raises(DataError, match=r"1 of 2 splits could not be made: train: .*is missing"):
+        with pytest.raises(DataError, match=r"1 of 2 splits could not be made: no train: .*is missing"):
             run(*command, "--split", "train", "val")
         assert len(read_index(tmp_path / "shards" / "val")) == 3
 
@@ -211,7 +275,7 @@ class TestSplitsThatAreNotThere:
 
 
 def test_easy_vqa_has_no_val(run, tmp_path):
-    with pytest.warns(GSHNWarning, match="has no val "):
+    with pytest.warns(GSHNWarning, match="easyvqa: no val: "):
         run("--data", "easyvqa", "--segmenter", "superpixels", "--limit", "2", "--out", tmp_path)
     assert len(read_index(tmp_path / "train")) == len(read_index(tmp_path / "test")) == 2
 

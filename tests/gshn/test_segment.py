@@ -97,7 +97,11 @@ def test_what_cannot_be_run(run, pictures, tmp_path):
             "no panoptic annotation to take as ground truth",
         ),
         ([pictures, "--segmenter", "sam", *out], ConfigError, "invalid choice: 'sam'"),
-        ([pictures, "--steps", "0"], ConfigError, "--steps must be at least 1"),
+        (
+            [pictures, "--steps", "0"],
+            ConfigError,
+            "argument --steps: must be a whole number from 1 to 1000000000, got '0'",
+        ),
     ]:
         with pytest.raises(error, match=message):
             run(*arguments)

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from gshn.data.shapescenes.captions import NUMBERS, article, plural
-from gshn.data.shapescenes.compositions import HELD_OUT_ATTRIBUTES, is_held_out_relation
+from gshn.data.shapescenes.compositions import Noun, Texts
 from gshn.data.shapescenes.scene import COLOURS, SHAPES, SIZES, STUFF, TEXTURES, Scene
 from gshn.data.texts import ENTAILMENT, Hypothesis, Question, Statement
 
@@ -23,9 +23,6 @@ T = TypeVar("T")
 
 PER_SCENE = 4
 """Texts of each kind for a scene, on average; fewer where scenes do not suffice."""
-
-Noun = tuple[str, str]
-"""Colour and shape."""
 
 Facts = dict[str, dict[str, list[int]]]
 """Text -> answer -> scenes of which it is the answer."""
@@ -39,12 +36,11 @@ class Described:
 
     Args:
         scenes: The scenes.
-        split: Whose texts are wanted: ``attributes`` and ``relations`` are about held-out compositions only, None is
-            about anything, every other split about what is not held out.
+        texts: What texts on them may say.
     """
 
-    def __init__(self, scenes: Sequence[Scene], split: str | None):
-        self.scenes, self.split = scenes, split
+    def __init__(self, scenes: Sequence[Scene], texts: Texts):
+        self.scenes, self.texts = scenes, texts
         self.only: list[dict[Noun, dict[str, str]]] = []
         """Size, texture and ground of each scene's things whose colour and shape no other thing has."""
         self.by_shape: list[dict[str, int | None]] = []
@@ -67,28 +63,14 @@ class Described:
 
     @property
     def nouns(self) -> list[Noun]:
-        """Combinations of colour and shape that texts may name."""
-        every = [(colour, shape) for shape in SHAPES for colour in COLOURS]
-        if self.split is None:
-            return every
-        if self.split == "relations":
-            return []
-        return [noun for noun in every if (noun in HELD_OUT_ATTRIBUTES) == (self.split == "attributes")]
+        """Combinations of colour and shape that texts may name, in a fixed order."""
+        every = ((colour, shape) for shape in SHAPES for colour in COLOURS)
+        return [noun for noun in every if noun in self.texts.nouns]
 
     @property
     def shape_pairs(self) -> list[tuple[str, str]]:
-        """Shapes whose relation texts may state."""
-        if self.split == "attributes":
-            return []
-        every = permutations(SHAPES, 2)
-        return [
-            pair for pair in every if self.split is None or is_held_out_relation(*pair) == (self.split == "relations")
-        ]
-
-    @property
-    def is_compositional(self) -> bool:
-        """Whether texts are about held-out compositions only."""
-        return self.split in ("attributes", "relations")
+        """Shapes whose relation texts may state, in a fixed order."""
+        return [pair for pair in permutations(SHAPES, 2) if frozenset(pair) in self.texts.pairs]
 
     def showing(self, noun: Noun) -> tuple[list[int], list[int], list[int]]:
         """Scenes with exactly one thing of a noun; scenes with any; scenes with none, but with its colour or shape."""
@@ -138,8 +120,7 @@ SAY = {"size": "the {} is {}", "texture": "the {} is {}", "ground": "the {} is o
 
 
 def question_kinds(described: Described) -> list[Kind]:
-    """Questions on existence, attributes, relations; on colours, shapes and numbers where nothing is held out, for the
-    answer would be a held-out composition, which no text says."""
+    """Questions on existence, attributes, relations; on colours, shapes and numbers where texts may ask for them."""
     exist, related, colour, shape, number = (_facts() for _ in range(5))
     attributes = {name: _facts() for name in VALUES}
     for noun in described.nouns:
@@ -157,7 +138,7 @@ def question_kinds(described: Described) -> list[Kind]:
                     related[f"is the {first} {RELATIONS[relation]} the {second}?"]["no"].append(i)
     kinds = [Kind(exist, ("yes", "no"), 1), Kind(related, ("yes", "no"), 1)]
     kinds += [Kind(attributes[name], values, 1 / 3) for name, values in VALUES.items()]
-    if not described.is_compositional:
+    if described.texts.ask_parts:
         for i, scene in enumerate(described.scenes):
             for name in SHAPES:
                 same = [t for t in scene.things if t.shape == name]
@@ -273,16 +254,16 @@ def _shuffled(items: Iterable[T], random: np.random.Generator) -> list[T]:
     return [listed[i] for i in random.permutation(len(listed))]
 
 
-def questions(scenes: Sequence[Scene], split: str | None, random: np.random.Generator) -> list[Question]:
-    """Questions on scenes; see :class:`Described` about splits."""
-    sets = _deal_kinds(question_kinds(Described(scenes, split)), PER_SCENE * len(scenes), random)
+def questions(scenes: Sequence[Scene], texts: Texts, random: np.random.Generator) -> list[Question]:
+    """Questions on scenes; ``texts`` says what they may name and state."""
+    sets = _deal_kinds(question_kinds(Described(scenes, texts)), PER_SCENE * len(scenes), random)
     dealt = enumerate(_shuffled(chain.from_iterable(sets), random))
     return [Question(text, (answer,), scene, str(number)) for number, (text, answer, scene) in dealt]
 
 
-def hypotheses(scenes: Sequence[Scene], split: str | None, random: np.random.Generator) -> list[Hypothesis]:
+def hypotheses(scenes: Sequence[Scene], texts: Texts, random: np.random.Generator) -> list[Hypothesis]:
     """Hypotheses on scenes."""
-    sets = _deal_kinds(hypothesis_kinds(Described(scenes, split)), PER_SCENE * len(scenes), random)
+    sets = _deal_kinds(hypothesis_kinds(Described(scenes, texts)), PER_SCENE * len(scenes), random)
     dealt = enumerate(_shuffled(chain.from_iterable(sets), random))
     return [Hypothesis(text, label, scene, str(number)) for number, (text, label, scene) in dealt]
 
@@ -290,19 +271,19 @@ def hypotheses(scenes: Sequence[Scene], split: str | None, random: np.random.Gen
 FORMS = ("both pictures show {}", "exactly one picture shows {}", "only the left picture shows {}")
 
 
-def statements(scenes: Sequence[Scene], split: str | None, random: np.random.Generator) -> list[Statement]:
+def statements(scenes: Sequence[Scene], texts: Texts, random: np.random.Generator) -> list[Statement]:
     """Statements on pairs of scenes; each sentence comes with a pair of which it is true and one of which it is not.
 
     Of a fact that scenes 0 and 1 show and scene 2 does not: "both" is true of (0, 1) and false of (0, 2) or (2, 0);
     "exactly one" the other way round; "only the left" is true of (0, 2) and false of (2, 0).
     """
     out = []
-    sets = _deal_kinds(picture_kinds(Described(scenes, split)), PER_SCENE * len(scenes) * 3 // 2, random)
+    sets = _deal_kinds(picture_kinds(Described(scenes, texts)), PER_SCENE * len(scenes) * 3 // 2, random)
     for number, ((text, _, shown), (_, _, too), (_, _, without)) in enumerate(sets):
         form = int(random.integers(len(FORMS)))
         both = (shown, too)
         one = (shown, without) if random.integers(2) or form == 2 else (without, shown)
         true, false = ((both, one), (one, both), (one, one[::-1]))[form]
-        sentence, name = FORMS[form].format(text), f"{split or 'scenes'}-{number}"
+        sentence, name = FORMS[form].format(text), f"scenes-{number}"
         out += [Statement(sentence, True, true, f"{name}-0-0"), Statement(sentence, False, false, f"{name}-1-0")]
     return _shuffled(out, random)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from gshn.errors import DataError
 from gshn.files import Lock, make_folder, write_atomically
 from gshn.graphs.dataset import GraphDataset
 from gshn.graphs.shards.files import StoredGraph, digest, read_json_file, read_shard, to_dataset, whole_samples
-from gshn.graphs.shards.write import SHARD, Recipe, is_complete, shard_ranges, summary, write_shards
+from gshn.graphs.shards.write import SHARD, Recipe, change, is_complete, shard_ranges, summary, write_shards
 from gshn.segments.panoptic import Category
 
 logger = logging.getLogger(__name__)
@@ -165,17 +166,28 @@ def load_or_build(
     Another process that fills the same part of the cache is waited for.
     """
     key = hashlib.blake2b(json.dumps(recipe.key, sort_keys=True).encode(), digest_size=16).hexdigest()
-    folder = make_folder(cache_dir) / key
-    with Lock(folder.with_suffix(".lock"), f"{folder} ({label})"):
-        for name in shard_ranges(len(recipe.collection), SHARD):
-            if is_complete(folder / name) and not _is_intact(folder / name):
-                logger.warning("%s is broken and will be rebuilt (its digest does not match)", folder / name)
-                (folder / name).unlink()
-        write_shards(recipe, folder, label, strict=strict)
-        index = read_index(folder) if (folder / "index.json").is_file() else write_index(folder)
-        if strict and index.broken:
-            raise DataError(index.broken[0]["reason"])
-        return load_all(index)
+    folder = cache_dir / key
+    if not _is_ready(recipe, folder):
+        make_folder(cache_dir)
+        with Lock(folder.with_suffix(".lock"), f"{folder} ({label})"):
+            for name in shard_ranges(len(recipe.collection), SHARD):
+                if is_complete(folder / name) and not _is_intact(folder / name):
+                    logger.warning("%s is broken and will be rebuilt (its digest does not match)", folder / name)
+                    (folder / name).unlink()
+            write_shards(recipe, folder, label, strict=strict)
+            write_index(folder)
+    index = read_index(folder)
+    if strict and index.broken:
+        raise DataError(index.broken[0]["reason"])
+    return load_all(index)
+
+
+def _is_ready(recipe: Recipe, folder: Path) -> bool:
+    """Whether a cache is whole and as it would be built today."""
+    shards = {folder / name: images for name, images in shard_ranges(len(recipe.collection), SHARD).items()}
+    return (folder / "index.json").is_file() and all(
+        is_complete(path) and _is_intact(path) and not change(recipe, path, images) for path, images in shards.items()
+    )
 
 
 def load_all(index: Index) -> tuple[GraphDataset, list[dict[str, Any]]]:
@@ -188,6 +200,19 @@ def load_all(index: Index) -> tuple[GraphDataset, list[dict[str, Any]]]:
     if not samples:
         raise DataError(f"{index.folder}: no image could be used, the first because: {index.broken[0]['reason']}")
     return to_dataset(samples), [sample.annotation for sample in samples]
+
+
+def picture_names(index: Index) -> Iterator[str]:
+    """Name of every image: the path of its file, where the graphs were made. The graphs are skipped, and not read."""
+    for shard in index.graphs:
+        path = index.folder / shard
+        try:
+            with tarfile.open(path, "r:") as tar:
+                for member in tar:
+                    if member.name.endswith(".json") and (file := tar.extractfile(member)) is not None:
+                        yield json.load(file)["name"]
+        except (OSError, tarfile.TarError, ValueError, KeyError) as error:
+            raise DataError(f"shard {path} is broken ({error}); delete it and run gshn.preprocess again") from None
 
 
 def _is_intact(path: Path) -> bool:

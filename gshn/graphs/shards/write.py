@@ -116,8 +116,8 @@ def write_shards(
     _write_manifest(make_folder(folder), {**recipe.key, "shard_size": shard_size}, told or {})
     shards = shard_ranges(len(collection), shard_size)
     own = {folder / name: shards[name] for name in list(shards)[rank::world_size]}
-    changes = {path: _change(recipe, path, images, annotate) for path, images in own.items() if is_complete(path)}
-    if stale := [f"{path}: {change}" for path, change in changes.items() if change]:
+    changes = {path: change(recipe, path, images, annotate) for path, images in own.items() if is_complete(path)}
+    if stale := [f"{path}: {what}" for path, what in changes.items() if what]:
         logger.warning(
             "%d of %d shards hold what has changed since they were written, and are brought up to date, the first %s",
             *(len(stale), len(own), stale[0]),
@@ -130,7 +130,7 @@ def write_shards(
     with tqdm(total=total, initial=total - left, desc=label, unit="image") as bar:
         for path, images in missing.items():
             with Lock(path.with_suffix(".lock"), str(path), "give each process its own rank, or wait for that one"):
-                if is_complete(path) and (path not in changes or not _change(recipe, path, images, annotate)):
+                if is_complete(path) and (path not in changes or not change(recipe, path, images, annotate)):
                     bar.update(len(images))  # another process has done it meanwhile
                     continue
                 _write_shard(recipe, path, images, strict, annotate, bar)
@@ -144,12 +144,11 @@ def shard_ranges(images: int, shard_size: int) -> dict[str, range]:
 
 def _write_manifest(folder: Path, manifest: Mapping[str, Any], told: Mapping[str, Any]) -> None:
     path = folder / "manifest.json"
-    if path.is_file():
-        found = read_json_file(path)
-        if changed := [name for name in manifest if found.get(name) != json.loads(json.dumps(manifest[name]))]:
-            raise DataError(f"{folder} holds shards that differ in {', '.join(changed)}; choose another folder")
-    else:
-        write_atomically(path, json.dumps({**manifest, **told}, indent=2))
+    if not path.is_file():
+        write_atomically(path, json.dumps({**manifest, **told}, indent=2), keep=True)
+    found = read_json_file(path)
+    if changed := [name for name in manifest if found.get(name) != json.loads(json.dumps(manifest[name]))]:
+        raise DataError(f"{folder} holds shards that differ in {', '.join(changed)}; choose another folder")
 
 
 def is_complete(path: Path) -> bool:
@@ -157,7 +156,7 @@ def is_complete(path: Path) -> bool:
     return path.is_file() and path.with_suffix(".json").is_file()
 
 
-def _change(recipe: Recipe, path: Path, images: range, annotate: Annotate) -> str:
+def change(recipe: Recipe, path: Path, images: range, annotate: Annotate = no_texts) -> str:
     """What has changed since a complete shard was written, in words; nothing where it is as it would be today."""
     list_file = path.with_suffix(".json")
     listed = read_json_file(list_file)

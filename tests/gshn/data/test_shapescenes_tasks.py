@@ -2,12 +2,14 @@
 
 import re
 from collections import Counter, defaultdict
+from functools import cache
+from itertools import combinations
 
 import numpy as np
 import pytest
 
-from gshn.data.shapescenes import ShapeScenes
-from gshn.data.shapescenes.compositions import HELD_OUT_ATTRIBUTES, HELD_OUT_RELATIONS
+from gshn.data.shapescenes import ShapeScenes, compositions
+from gshn.data.shapescenes.compositions import DEVELOPMENT, TEST
 from gshn.data.shapescenes.scene import COLOURS, SHAPES, Scene
 from gshn.data.shapescenes.tasks import deal
 from gshn.errors import ConfigError
@@ -82,13 +84,18 @@ def truth(left: Scene, right: Scene, statement: str) -> bool:
     return {"b": all(shown), "e": sum(shown) == 1, "o": shown == (True, False)}[form[0]]
 
 
-@pytest.fixture(scope="module", params=["train", "test", "attributes", "relations", None])
+@cache  # drawing scenes and dealing texts takes seconds
+def of_split(split: str | None) -> ShapeScenes:
+    return ShapeScenes(split or "test", 250, held_out=split is not None)
+
+
+@pytest.fixture(params=[*compositions.SPLITS, None])
 def scenes(request):
-    return ShapeScenes(request.param or "test", 400, held_out=request.param is not None)
+    return of_split(request.param)
 
 
 def test_every_answer_is_right(scenes) -> None:
-    assert min(len(scenes.questions), len(scenes.hypotheses), len(scenes.statements)) > 100
+    assert min(len(scenes.questions), len(scenes.hypotheses), len(scenes.statements)) > 60
     for q in scenes.questions:
         assert answer(scenes.scenes[q.image_index], q.text) == q.answers[0], q
     for h in scenes.hypotheses:
@@ -106,42 +113,56 @@ def test_texts_do_not_tell_answers(scenes) -> None:
             assert len(set(own.values())) == 1 and len(own) > 1, (text, own)
 
 
-def mentions(text: str) -> tuple[bool, bool]:
-    """Whether a text names a held-out combination of colour and shape, or states a held-out relation."""
-    attribute = any(f"{colour} {shape}" in text for colour, shape in HELD_OUT_ATTRIBUTES)
+def nouns(scene: Scene) -> set[tuple[str, str]]:
+    return {(thing.colour, thing.shape) for thing in scene.things}
+
+
+def mentions(text: str) -> set[str]:
+    """Which held-out compositions a text names or states."""
     named = frozenset(word for word in re.findall(r"\w+", text) if word in SHAPES)
     stated = re.search(r"left of|right of|above|below|in front of|behind|next to", text)
-    relation = stated is not None and named in HELD_OUT_RELATIONS
-    return attribute, relation
+    found = set()
+    for part, held_out in (("development", DEVELOPMENT), ("test", TEST)):
+        if any(f"{colour} {shape}" in text for colour, shape in held_out.nouns):
+            found.add(f"{part} attributes")
+        if stated is not None and named in held_out.pairs:
+            found.add(f"{part} relations")
+    return found
 
 
-def test_held_out_compositions_are_held_out() -> None:
-    train = ShapeScenes("train", 400, held_out=True)
-    for scene in train.scenes:
-        assert not {(t.colour, t.shape) for t in scene.things} & HELD_OUT_ATTRIBUTES
-    texts = [t.text for t in train.questions + train.hypotheses + train.statements]
-    texts += [caption for own in train.captions for caption in own[2:3]]
-    assert len(texts) > 3000 and all(mentions(text) == (False, False) for text in texts)
-    attributes = ShapeScenes("attributes", 100, held_out=True)
-    assert all({(t.colour, t.shape) for t in s.things} & HELD_OUT_ATTRIBUTES for s in attributes.scenes)
-    for split, expected in (("attributes", (True, False)), ("relations", (False, True))):
-        own = ShapeScenes(split, 100, held_out=True)
-        assert {mentions(t.text) for t in own.questions + own.hypotheses + own.statements} == {expected}
+@pytest.mark.parametrize("split", compositions.SPLITS)
+def test_held_out_compositions_are_held_out(split) -> None:
+    own = of_split(split)
+    texts = [t.text for t in own.questions + own.hypotheses + own.statements]
+    part = {"validation": "development"}.get(split.split("-")[0], "test")
+    held_out = {"development": DEVELOPMENT, "test": TEST}[part].nouns
+    if split.endswith("attributes"):
+        assert all(nouns(scene) & held_out for scene in own.scenes)
+        assert all(nouns(scene) <= held_out | compositions.KNOWN.nouns for scene in own.scenes)
+    else:
+        assert all(nouns(scene) <= compositions.KNOWN.nouns for scene in own.scenes)
+    about = split.removeprefix("validation-")
+    if about in ("attributes", "relations"):
+        assert len(texts) > 300 and all(mentions(text) == {f"{part} {about}"} for text in texts)
+    else:
+        texts += [caption for captions in own.captions for caption in captions[2:3]]
+        assert len(texts) > 2000 and not any(mentions(text) for text in texts)
 
 
-def test_half_of_every_colour_and_shape_is_held_out() -> None:
-    assert sorted(c for c, _ in HELD_OUT_ATTRIBUTES) == sorted(4 * COLOURS)
-    assert sorted(s for _, s in HELD_OUT_ATTRIBUTES) == sorted(4 * SHAPES)
-    assert sorted(s for pair in HELD_OUT_RELATIONS for s in pair) == sorted(SHAPES)
+def test_a_quarter_of_every_colour_and_shape_is_held_out_for_development_and_another_for_the_test() -> None:
+    for held_out in (DEVELOPMENT, TEST):
+        assert sorted(c for c, _ in held_out.nouns) == sorted(2 * COLOURS)
+        assert sorted(s for _, s in held_out.nouns) == sorted(2 * SHAPES)
+        assert sorted(s for pair in held_out.pairs for s in pair) == sorted(SHAPES)
+    assert not DEVELOPMENT.nouns & TEST.nouns and not DEVELOPMENT.pairs & TEST.pairs
 
 
 def test_splits_share_no_scene() -> None:
-    def contents(split: str) -> set[object]:
-        return {scene.content() for scene in ShapeScenes(split, 200, held_out=True).scenes}
-
-    train, test, attributes, relations = (contents(s) for s in ("train", "test", "attributes", "relations"))
-    assert not train & test and not train & attributes and not test & attributes
-    assert test == relations
+    contents = {split: {scene.content() for scene in of_split(split).scenes} for split in compositions.SPLITS}
+    twins = {("validation", "validation-relations"), ("test", "relations")}
+    for first, second in combinations(contents, 2):
+        same = (first, second) in twins
+        assert contents[first] == contents[second] if same else not contents[first] & contents[second]
     with pytest.raises(ConfigError, match="no split 'attributes'; choose one of train, validation, test"):
         ShapeScenes("attributes", 2)
 
@@ -149,15 +170,15 @@ def test_splits_share_no_scene() -> None:
 def test_other_pictures_have_another_key(monkeypatch) -> None:
     """The graph cache goes by the key."""
     pictures = defaultdict(set)
-    for held_out, splits in ((False, ("train", "test")), (True, ("train", "test", "attributes", "relations"))):
+    for held_out, splits in ((False, ("train", "test")), (True, compositions.SPLITS)):
         for split, seed, size in ((split, seed, size) for split in splits for seed in (0, 1) for size in (48, 64)):
             scenes = ShapeScenes(split, 2, seed, size, held_out)
             pictures[scenes.key].add(scenes[1].image.tobytes())
     assert all(len(shown) == 1 for shown in pictures.values())
-    assert len(pictures) == len(set.union(*pictures.values())) == 4 * (2 + 3)  # relations has the pictures of test
+    assert len(pictures) == len(set.union(*pictures.values())) == 4 * (2 + 5)  # relations has the pictures of test
 
     before = ShapeScenes("train", 2, held_out=True).key
-    monkeypatch.setattr("gshn.data.shapescenes.HELD_OUT_OF_EACH", 1)
+    monkeypatch.setattr(compositions, "VERSION", 1)
     assert ShapeScenes("train", 2, held_out=True).key != before
 
 

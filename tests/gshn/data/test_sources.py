@@ -71,6 +71,46 @@ class TestCoco:
         assert CocoCaptions(tmp_path, "train").captions == [["text 1"], ["text 2"]]
         assert CocoCaptions(tmp_path, "test").captions == [["text 3"]]
 
+    def test_rows_of_one_image_are_joined_and_an_image_in_two_splits_is_refused(self, tmp_path):
+        official.coco(tmp_path, "val", year="2014")
+        rows = [{"filename": f"{i % 3 + 1:012d}.jpg", "filepath": "val2014", "split": "train"} for i in range(15)]
+        path = official.karpathy(
+            tmp_path / "dataset_coco.json", [row | {"texts": [f"text {i}"]} for i, row in enumerate(rows)]
+        )
+        captions = CocoCaptions(tmp_path, "train").captions
+        assert captions == [[f"text {i}" for i in range(k, 15, 3)] for k in range(3)]
+        official.karpathy(
+            path, [row | {"texts": ["a"], "split": s} for row, s in zip(rows[::3], ("restval", "test"), strict=False)]
+        )
+        with pytest.raises(DataError, match=r"000000000001.jpg is in train and in test; an image belongs to one split"):
+            CocoCaptions(tmp_path, "train")
+
+    def test_captions_of_images_that_are_listed_twice(self, tmp_path):
+        path = official.coco(tmp_path) / "annotations/captions_val2017.json"
+        content = json.loads(path.read_text())
+        listed, captions = content["images"], content["annotations"]
+        # One row a caption: image 1 is listed under the ids 1, 2 and 3.
+        official.write(
+            path, {"images": [e | {"file_name": listed[0]["file_name"]} for e in listed], "annotations": captions}
+        )
+        (joined,) = CocoCaptions(tmp_path, "val").captions
+        assert joined == [f"A cat on grass, {i}-{k}." for i in (1, 2, 3) for k in range(5)]
+        official.write(path, {"images": [*listed, listed[0]], "annotations": captions})
+        assert CocoCaptions(tmp_path, "val").captions[0] == [f"A cat on grass, 1-{k}." for k in range(5)]
+        official.write(path, {"images": [*listed, listed[0] | {"id": 2}], "annotations": captions})
+        with pytest.raises(DataError, match=r"images 000000000002.jpg and 000000000001.jpg have one id, 2"):
+            CocoCaptions(tmp_path, "val")
+
+    def test_which_of_two_splits_is_used_is_told_with_counts(self, tmp_path, caplog):
+        official.coco(tmp_path, "val")
+        entry = {"filename": f"{3:012d}.jpg", "filepath": "val2017", "split": "val", "texts": ["text"]}
+        path = official.karpathy(tmp_path / "dataset_coco.json", [entry])
+        assert len(CocoCaptions(tmp_path, "val")) == 1
+        told = (
+            f"{path} says which images are val: 1; {tmp_path}/annotations/captions_val2017.json names 3, 1 of them the"
+        )
+        assert told in caplog.text
+
     def test_an_unknown_category(self, tmp_path):
         path = official.coco(tmp_path) / "annotations/panoptic_val2017.json"
         content = json.loads(path.read_text())
@@ -138,6 +178,56 @@ class TestFlickr:
         assert train[1].name.endswith("1001_ab1.jpg") and train.categories == ()
         assert len({part.key for part in (train, val, test)}) == 3
         assert len(Flickr8k(tmp_path, "train", limit=1).captions) == 1
+
+    def test_the_official_token_file_has_one_wrong_name(self, tmp_path):
+        path = official.flickr8k(tmp_path) / "Flickr8k.token.txt"
+        rows = "".join(f"2258277193_586949ec62.jpg.1#{k}\tA person {k} .\n" for k in range(5))
+        path.write_text(rows + path.read_text())
+        assert [len(Flickr8k(tmp_path, split)) for split in ("train", "val", "test")] == [2, 1, 1]
+
+    def test_kaggles_copy(self, tmp_path):
+        tokens = official.flickr8k(tmp_path) / "Flickr8k.token.txt"
+        expected = [Flickr8k(tmp_path, split).captions for split in ("train", "val", "test")]
+        rows = [line.split("\t") for line in tokens.read_text().splitlines()]
+        table = [f'{reference.partition("#")[0]},"{caption}"' for reference, caption in rows]
+        tokens.unlink()
+        official.write(tmp_path / "captions.txt", "\n".join(["image,caption", *table]))
+        (tmp_path / "Flicker8k_Dataset").rename(tmp_path / "Images")
+        assert [Flickr8k(tmp_path, split).captions for split in ("train", "val", "test")] == expected
+        (tmp_path / "Flickr_8k.testImages.txt").unlink()
+        mend = f"data.pairs.source=captions:{tmp_path}/captions.txt data.pairs.file.folder={tmp_path}/Images"
+        with pytest.raises(DataError, match=r"captions.txt has no splits; Flickr8k has them in") as error:
+            Flickr8k(tmp_path, "test")
+        assert str(error.value).endswith(mend)
+
+    def test_which_of_two_splits_is_used_is_told_with_counts(self, tmp_path, caplog):
+        official.flickr8k(tmp_path)
+        entry = {"filename": "1000_ab0.jpg", "split": "train", "texts": ["text"]}
+        path = official.karpathy(tmp_path / "dataset_flickr8k.json", [entry])
+        assert Flickr8k(tmp_path, "train").captions == Flickr8k(tmp_path, "train").captions == [["text"]]
+        assert [record.getMessage() for record in caplog.records] == [
+            f"{path} says which images are train: 1; {tmp_path}/Flickr_8k.trainImages.txt names 2, 1 of them the same, "
+            "and is not used: move away the one that is wrong"
+        ]
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+    @pytest.mark.parametrize("end", ["\n", "\r\n"])
+    def test_encodings_and_line_ends(self, tmp_path, encoding, end, caplog):
+        official.flickr8k(tmp_path)
+        caption = "Ein Hündchen \u2013 naß" if encoding == "cp1252" else "Ein\u2028Hündchen \x85 naß"
+        lines = ["1002_ab2.jpg#0\tnone", f"1003_ab3.jpg#0\t{caption}"]
+        (tmp_path / "Flickr8k.token.txt").write_bytes((end.join(lines) + end).encode(encoding))
+        (tmp_path / "Flickr_8k.testImages.txt").write_bytes(f"1003_ab3.jpg{end}".encode(encoding))
+        assert Flickr8k(tmp_path, "test").captions == [[caption]]
+        told = [r.getMessage() for r in caplog.records if "cp1252" in r.getMessage()]
+        assert len(told) == (encoding == "cp1252") and all("token.txt is not UTF-8 (line 2)" in line for line in told)
+
+    def test_a_broken_byte_of_utf_8_is_not_taken_for_another_encoding(self, tmp_path):
+        official.flickr8k(tmp_path)
+        content = "1003_ab3.jpg#0\tHündchen\n1003_ab3.jpg#1\tÜbermut\n".encode()
+        (tmp_path / "Flickr8k.token.txt").write_bytes(content.replace("Ü".encode(), b"\xc3\xff"))
+        with pytest.raises(DataError, match=r"token.txt is broken at line 2: it is not UTF-8 there; get it again"):
+            Flickr8k(tmp_path, "test")
 
     @pytest.mark.parametrize("images", ["flickr30k-images", "images"])
     def test_flickr30k_by_karpathy(self, tmp_path, images):
@@ -214,6 +304,11 @@ def test_visual_genome(tmp_path):
     assert sum(map(len, parts.values())) == 80 and len(parts["train"]) > 60
     number = int(parts["train"].paths[3].stem)
     assert parts["train"].captions[3] == ["a tall tree", f"sign {number}"] and split_of(number) == "train"
+    path = tmp_path / "region_descriptions.json"
+    content = json.loads(path.read_text())
+    rows = [{"id": entry["id"], "regions": [region]} for entry in content for region in entry["regions"]]
+    official.write(path, rows)
+    assert VisualGenomeCaptions(tmp_path, "train").captions == parts["train"].captions, "one row a phrase"
     shares = [split_of(i) for i in range(20000)]
     assert shares.count("val") / 20000 == pytest.approx(0.025, abs=0.005)
 
@@ -224,17 +319,26 @@ class TestVQAv2:
         assert len(data) == 2 and len(data.questions) == 4
         question = data.questions[2]
         assert (question.text, question.image_index, question.id) == ("What is 0?", 1, "25000")
-        assert question.answers == ("net", "net", "net", "net", "net", "net", "mesh", "netting", "net", "pitcher")
+        assert question.answers == tuple(official.TEN), "as people gave them"
         assert len(VQAv2(tmp_path, "train", limit=1).questions) == 2
 
-    def test_test_has_no_answers_and_falls_back_to_val(self, tmp_path):
+    def test_test_has_no_answers_and_falls_back_to_val(self, tmp_path, caplog):
         official.vqa2(tmp_path, "val")
         assert VQAv2(tmp_path, "test").questions[0].answers
+        assert f"{tmp_path} has no questions of test2015; those of val2014 are taken for test" in caplog.text
         questions = [{"image_id": 9, "question": "Why?", "question_id": 9000}]
         official.write(tmp_path / "v2_OpenEnded_mscoco_test2015_questions.json", {"questions": questions})
         official.jpeg(tmp_path / "test2015/COCO_test2015_000000000009.jpg")
         (question,) = VQAv2(tmp_path, "test").questions
         assert question.answers == () and question.text == "Why?"
+
+    def test_two_lists_of_answers(self, tmp_path):
+        path = official.vqa2(tmp_path) / "v2_mscoco_train2014_annotations.json"
+        content = json.loads(path.read_text())
+        content["annotations"].append(content["annotations"][0] | {"answers": [{"answer": "mesh"}]})
+        official.write(path, content)
+        with pytest.raises(DataError, match=r"annotations.json has two lists of answers to question 25001"):
+            VQAv2(tmp_path, "train")
 
     def test_missing_files_are_named(self, tmp_path):
         with pytest.raises(

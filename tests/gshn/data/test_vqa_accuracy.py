@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gshn.data.texts import Question
-from gshn.data.vqa2 import answer_scores, answer_vocabulary, normalize_answer, soft_accuracy
+from gshn.data.vqa2 import answer_scores, answer_vocabulary, compared, normalize_answer, soft_accuracy
 
 
 def slow_accuracy(predicted, answers):
@@ -42,11 +42,43 @@ def test_known_values():
         ("red, white", "red white"),
         ("red\nwhite", "red white"),
         ("  no  ", "no"),
+        ("shouldn'tve", "shouldn't've"),
+        ("twas", "'twas"),
+        ("lets", "lets"),  # not in the official list
+        ("im", "im"),
     ],
 )
 def test_normalisation(text, expected):
     assert normalize_answer(text) == expected
     assert normalize_answer(expected) == expected
+
+
+@pytest.mark.parametrize(
+    ("predicted", "answers", "expected"),
+    [
+        # All say the same: compared as it was written, so neither "0" nor "none." is it.
+        ("none", ["none"] * 10, 1),
+        ("0", ["none"] * 10, 0),
+        ("none.", ["none"] * 10, 0),
+        # One says something else: all are processed. "None" and "0" are then one answer, of nine.
+        ("none", ["None"] * 5 + ["0"] * 4 + ["1"], 1),
+        ("a 1", ["None"] * 5 + ["0"] * 4 + ["1"], 0.3),  # (1 x 0 + 9 x 1/3) / 10
+        # Two of ten: (2 x 1/3 + 8 x 2/3) / 10; three of ten: (3 x 2/3 + 7 x 1) / 10.
+        ("the nets", ["nets"] + ["Nets!"] + ["net"] * 8, 0.6),
+        ("t shirt", ["t-shirt", "t/shirt", "T shirt"] + ["shirt"] * 7, 0.9),
+    ],
+)
+def test_cases_of_the_official_evaluation_by_hand(predicted, answers, expected):
+    assert soft_accuracy(predicted, answers) == pytest.approx(expected)
+
+
+def test_answers_are_compared_as_they_are_where_all_agree():
+    assert compared(["None", "None"]) == ["None", "None"]
+    assert compared(["None", "two."]) == ["0", "2"]
+    agreed, split = Question("?", ("none",) * 10, 0), Question("?", ("None",) * 9 + ("two",), 0)
+    assert answer_vocabulary([agreed, split]) == ["0", "none"]
+    assert answer_scores(split.answers, ["none", "0", "2"]) == {1: 1.0, 2: pytest.approx(0.3)}
+    assert answer_scores(agreed.answers, ["none", "0", "2"]) == {0: 1.0}
 
 
 def test_vocabulary_and_scores():

@@ -308,7 +308,7 @@ def test_a_killed_process_loses_nothing(tmp_path):
     script = """
 import os, signal, sys
 from pathlib import Path
-sys.path.insert(0, str(Path(sys.argv[2])))
+sys.path[:0] = sys.argv[2:]
 import test_shards as t
 
 class Deadly(t.Images):
@@ -319,7 +319,8 @@ class Deadly(t.Images):
 
 t.write_shards(t.recipe(Deadly(200)), Path(sys.argv[1]), "test", shard_size=180)
 """
-    run = subprocess.run([sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parent)], check=False)
+    here = Path(__file__).parent
+    run = subprocess.run([sys.executable, "-c", script, str(tmp_path), str(here), str(here.parents[1])], check=False)
     assert run.returncode == -signal.SIGKILL
     images = Images(200)
     write_shards(recipe(images), tmp_path, "test", shard_size=180)
@@ -349,6 +350,18 @@ def test_two_processes_cannot_write_one_shard(tmp_path):
         write_shards(recipe(Images(3)), tmp_path, "test")
 
 
+def test_two_processes_begin_the_same_folder_with_other_images(tmp_path, monkeypatch):
+    def overtaken(*arguments, **options):
+        monkeypatch.undo()
+        write_shards(recipe(Images(3, "other")), tmp_path, "test")
+        files.write_atomically(*arguments, **options)
+
+    monkeypatch.setattr(write, "write_atomically", overtaken)
+    with pytest.raises(DataError, match="holds shards that differ in collection; choose another folder"):
+        write_shards(recipe(Images(3)), tmp_path, "test")
+    assert len(write_index(tmp_path)) == 3
+
+
 def test_two_processes_find_a_cache_empty(tmp_path, monkeypatch):
     """One builds, the other waits for it and builds nothing."""
     begun, go_on, found = threading.Event(), threading.Event(), {}
@@ -376,6 +389,9 @@ def test_two_processes_find_a_cache_empty(tmp_path, monkeypatch):
         thread.join()
     assert found == {first: 5, second: 5}
     assert len(first.drawn) == 5 and second.drawn == []
+    (folder,) = tmp_path.iterdir()
+    with Lock(folder.with_suffix(".lock"), "the cache"):
+        assert len(load(tmp_path, Images(5))) == 5, "a whole cache is read without a lock"
 
 
 def test_two_processes_finish_the_same_shard(tmp_path, monkeypatch):

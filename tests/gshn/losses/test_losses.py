@@ -1,4 +1,5 @@
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from torch import Tensor
 from gshn.encoders.alignment import similarity
 from gshn.encoders.spiking import SpikeTrains
 from gshn.losses import spiked_text
-from gshn.losses.contrastive import spike_contrast, symmetric_info_nce, unit
+from gshn.losses.contrastive import RightAnswers, spike_contrast, symmetric_info_nce, unit
 from gshn.losses.firing_rate import firing_rate_penalty
 from gshn.losses.masked_language import IGNORE, mask_tokens
 from gshn.losses.matching import hard_negatives
@@ -21,37 +22,65 @@ def random_spikes(*shape: int, seed: int = 0, rate: float = 0.3) -> torch.Tensor
     return (torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < rate).float()
 
 
-def info_nce_oracle(logits: np.ndarray) -> float:
-    total = 0.0
-    for rows in (logits, logits.T):
-        for i, row in enumerate(rows):
-            total -= math.log(math.exp(row[i]) / sum(math.exp(x) for x in row))
+DISTINCT = RightAnswers.of(torch.arange(5), torch.arange(5))
+
+
+def info_nce_oracle(logits: np.ndarray, texts: Sequence[int], images: Sequence[int]) -> float:
+    total, beside = 0.0, set(zip(texts, images, strict=True))
+    for i, (text, image) in enumerate(zip(texts, images, strict=True)):
+        wrong_images = [j for j, other in enumerate(images) if (text, other) not in beside]
+        wrong_texts = [j for j, other in enumerate(texts) if (other, image) not in beside]
+        for row, wrong in ((logits[i], wrong_images), (logits[:, i], wrong_texts)):
+            total -= math.log(math.exp(row[i]) / sum(math.exp(row[j]) for j in [i, *wrong]))
     return total / (2 * len(logits))
 
 
-def test_info_nce_equals_the_loop_and_tells_swapped_captions() -> None:
+@pytest.mark.parametrize(
+    ("texts", "images"),
+    [
+        ((1, 2, 3, 4, 5), (1, 2, 3, 4, 5)),
+        ((1, 2, 3, 4, 5), (1, 2, 1, 4, 5)),  # an image with two captions
+        ((1, 2, 1, 4, 1), (1, 2, 3, 4, 5)),  # a caption of three images
+        ((1, 2, 2, 4, 1), (1, 1, 3, 4, 5)),  # text 2 stands beside image 3: it is no negative of image 1's other pair
+        ((1, 1, 1, 1, 1), (1, 2, 3, 4, 5)),
+    ],
+)
+def test_info_nce_equals_the_loop(texts: tuple[int, ...], images: tuple[int, ...]) -> None:
+    logits = (torch.randn(5, 5, dtype=torch.float64) + 3 * torch.eye(5, dtype=torch.float64)).requires_grad_()
+    loss = symmetric_info_nce(logits, logits.T, RightAnswers.of(torch.tensor(texts), torch.tensor(images)))
+    assert float(loss) == pytest.approx(info_nce_oracle(logits.detach().numpy(), texts, images))
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert gradient.isfinite().all()
+    beside = set(zip(texts, images, strict=True))
+    for i, j in [(i, j) for i in range(5) for j in range(5) if i != j and (texts[i], images[j]) in beside]:
+        assert gradient[i, j] == 0
+
+
+def test_info_nce_tells_swapped_captions() -> None:
     logits = torch.randn(5, 5, dtype=torch.float64) + 3 * torch.eye(5)
-    loss = symmetric_info_nce(logits, logits.T)
-    assert float(loss) == pytest.approx(info_nce_oracle(logits.numpy()))
     swapped = logits[[1, 0, 2, 3, 4]]
-    assert symmetric_info_nce(swapped, swapped.T) > loss + 0.5
+    loss = symmetric_info_nce(logits, logits.T, DISTINCT)
+    assert symmetric_info_nce(swapped, swapped.T, DISTINCT) > loss + 0.5
 
 
-def test_spike_contrast_equals_the_loop() -> None:
+@pytest.mark.parametrize("nodes", [(0, 1, 2, 3), (0, 1, 0, 3)])
+def test_spike_contrast_equals_the_loop(nodes: tuple[int, ...]) -> None:
     spikes = random_spikes(6, 4, 9).double()
     early, late = spikes[:3].mean(dim=0).numpy(), spikes[3:].mean(dim=0).numpy()
     losses = []
     for i in range(4):
-        scores = [e @ late[j] / np.linalg.norm(e) / np.linalg.norm(late[j]) / 0.2 for j in range(4) for e in [early[i]]]
-        losses.append(-math.log(math.exp(scores[i]) / sum(map(math.exp, scores))))
-    assert float(spike_contrast(spikes)) == pytest.approx(np.mean(losses))
+        e, others = early[i], [j for j in range(4) if j == i or nodes[j] != nodes[i]]
+        scores = {j: e @ late[j] / np.linalg.norm(e) / np.linalg.norm(late[j]) / 0.2 for j in others}
+        losses.append(-math.log(math.exp(scores[i]) / sum(map(math.exp, scores.values()))))
+    assert float(spike_contrast(spikes, torch.tensor(nodes))) == pytest.approx(np.mean(losses))
 
 
 def test_spike_contrast_prefers_steady_distinct_codes() -> None:
     code = random_spikes(1, 6, 32)
     steady = code.expand(8, -1, -1)
-    assert spike_contrast(steady) < spike_contrast(random_spikes(8, 6, 32, seed=1))
-    assert spike_contrast(torch.zeros(8, 6, 32)).isfinite()
+    nodes = torch.arange(6)
+    assert spike_contrast(steady, nodes) < spike_contrast(random_spikes(8, 6, 32, seed=1), nodes)
+    assert spike_contrast(torch.zeros(8, 6, 32), nodes).isfinite()
 
 
 def test_firing_rate_penalty_by_hand() -> None:
@@ -76,7 +105,7 @@ def test_a_silent_segment_does_not_drown_the_others() -> None:
     spikes = random_spikes(8, 6, 32)
     spikes[:, 2] = 0
     spikes.requires_grad_()
-    spike_contrast(spikes).backward()
+    spike_contrast(spikes, torch.arange(6)).backward()
     norms = spikes.grad.norm(dim=(0, 2))
     assert 0 < norms[2] < 10 * norms[[0, 1, 3, 4, 5]].max()
 
@@ -96,7 +125,7 @@ class TestSpikedTextLearning:
         """The contrast of images and texts, by wholes and parts."""
         texts, images = stl.embed_texts(words, mask.bool()), stl.embed_images(image, batch, len(words))
         logits = stl.scale() * similarity(texts, images)
-        return symmetric_info_nce(logits, logits.T)
+        return symmetric_info_nce(logits, logits.T, RightAnswers.of(torch.arange(2), torch.arange(2)))
 
     def test_text_teaches_and_is_not_taught(self) -> None:
         stl, batch = self.make(), torch.tensor([0, 0, 1])
@@ -155,15 +184,35 @@ class TestSpikedTextLearning:
         best = torch.stack([logits[:2].amax(dim=0), logits[2]])
         expected = torch.stack(
             [F.binary_cross_entropy_with_logits(best[b, w], words[b, w]) for b in range(2) for w in range(10)]
-        ).mean()
-        torch.testing.assert_close(stl.word_prediction(rates, batch, words), expected)
+        ).sum()
+        assert words.sum() == 8
+        torch.testing.assert_close(stl.word_prediction(rates, batch, words), expected / 8)
+        # A caption without words counts as one of one word.
+        none = torch.zeros(2, 10)
+        torch.testing.assert_close(stl.word_prediction(rates, batch, none), F.softplus(best).sum() / 2)
+
+    def test_word_prediction_teaches_as_much_with_many_words_as_with_few(self) -> None:
+        """Gradient that reaches the code, of captions of ten words of a vocabulary of 60 or of 8,000."""
+        norms = []
+        for number in (60, 8000):
+            torch.manual_seed(0)
+            stl = SpikedTextLearning(6, 64, 1, number, 5, LIFParameters(), spike_function("atan", 2.0))
+            frequencies = 10 / number * torch.ones(number)
+            stl.expect_words(frequencies)
+            rates = (0.2 * torch.rand(64, 64)).requires_grad_()
+            words = torch.zeros(16, number).scatter_(1, torch.rand(16, number).topk(10).indices, 1.0)
+            stl.word_prediction(rates, torch.arange(64) // 4, words).backward()
+            norms.append(float(rates.grad.norm()))
+        assert norms[1] == pytest.approx(norms[0], rel=0.5)
 
 
-def test_hard_negatives_are_sampled_by_similarity_and_never_alike() -> None:
+def test_hard_negatives_are_sampled_by_similarity_and_never_right() -> None:
     logits = torch.tensor([[5.0, 1.0, 0.0, 4.0]]).expand(20_000, 4)
-    alike = torch.tensor([[True, False, False, True]]).expand(20_000, 4)
+    right = torch.tensor([[True, False, False, True]]).expand(20_000, 4)
     noise = torch.rand(20_000, 4, generator=torch.Generator().manual_seed(0))
-    chosen = hard_negatives(logits, alike, noise)
+    chosen, negative = hard_negatives(logits, right, noise)
+    assert negative.all()
+    assert not hard_negatives(logits, torch.ones_like(right), noise)[1].any()
     shares = torch.bincount(chosen, minlength=4) / 20_000
     assert shares[0] == shares[3] == 0
     assert float(shares[1]) == pytest.approx(math.e / (math.e + 1), abs=0.02)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from snntorch import surrogate
 from torch import Tensor
 
 from gshn.neurons import native
@@ -54,7 +55,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("name", sorted(SURROGATES))
+@pytest.mark.parametrize("name", SURROGATES)
 def test_spikes_and_gradients_equal_the_step_loop(way: str, name: str, dtype: torch.dtype) -> None:
     check(currents(9, 7, 5, dtype=dtype), spike=spike_function(name, 3.0))
 
@@ -113,11 +114,27 @@ def test_only_the_input_is_kept(way: str) -> None:
     assert [tensor.data_ptr() for tensor in kept] == [x.data_ptr()]
 
 
-@pytest.mark.parametrize("name", sorted(SURROGATES))
+@pytest.mark.parametrize("name", SURROGATES)
 def test_derivatives_are_snntorchs(name: str) -> None:
     spike, u = spike_function(name, 4.0), torch.linspace(-3, 3, 101, dtype=torch.float64).requires_grad_()
-    spike(u).sum().backward()
-    torch.testing.assert_close(spike.derivative(u.detach()), u.grad)
+    theirs = getattr(surrogate, name)(4.0)
+    for step in (spike, theirs):
+        spikes = step(u)
+        assert torch.equal(spikes, (u > 0).float())
+        (gradient,) = torch.autograd.grad(spikes.sum(), u)
+        torch.testing.assert_close(spike.derivative(u.detach()), gradient)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", SURROGATES)
+def test_gradients_are_finite_however_far_from_the_threshold(way: str, name: str, dtype: torch.dtype) -> None:
+    """Of snnTorch's sigmoid the derivative is inf / inf at slope 25 from 3.5 below the threshold on, in float32."""
+    far = [1e-3, 3.5, 40.0, 1e4, 1e10]
+    current = torch.tensor([-x for x in reversed(far)] + far, dtype=dtype).repeat(3, 1)
+    for slope in (25.0, 1e4):
+        _, _, gradient, expected = both(current, LIFParameters(), spike_function(name, slope))
+        assert gradient.isfinite().all() and expected.isfinite().all()
+        torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-9)
 
 
 def test_kernels_are_compiled_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

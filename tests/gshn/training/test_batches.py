@@ -88,6 +88,23 @@ class TestPairs:
         assert whole.noise_seed == half.noise_seed
         assert collate([(6, 2)]).noise_seed != whole.noise_seed
 
+    def test_the_same_image_and_the_same_caption_are_known(self) -> None:
+        graphs, captions = graph_dataset(4), [["a cross"], ["a red star on water"], [" A  cross"], ["a red star"]]
+        tokenizer, words = (model := tiny_model()).tokenizer, model.vocabulary.words
+        collate = PairCollator(PairCorpus(graphs, captions, list("abcd")), tokenizer, words, None, (0, 0))
+        batch = collate([(0, 0), (0, 2), (0, 1), (0, 0), (0, 3)])
+        assert (batch.image[:, None] == batch.image).nonzero().tolist() == [[0, 0], [0, 3], *([i, i] for i in (1, 2)),
+                                                                            [3, 0], [3, 3], [4, 4]]  # fmt: skip
+        same = [{row for row in range(5) if batch.text[row] == text} for text in batch.text]
+        assert same == [{0, 1, 3}, {0, 1, 3}, {2}, {0, 1, 3}, {4}]
+        # However it is spread over processes, which pad to their own longest caption.
+        (alone,) = collate([(0, 1)]).text
+        assert alone == batch.text[2] != collate([(0, 2)]).text
+        nodes = batch.segments()
+        own = [nodes[batch.graphs.batch == graph] for graph in range(5)]
+        assert torch.equal(own[0], own[3])
+        assert len(set(nodes.tolist())) == len(nodes) - len(own[3])
+
     def test_masks_and_words(self) -> None:
         collate = self.make()
         batch = collate([(step, step % 4) for step in range(40)])
@@ -128,3 +145,10 @@ def test_a_statement_has_both_images_in_order() -> None:
     assert batch.answer.tolist() == [[0, 1], [1, 0], [0, 1]]
     for index, graph in enumerate((1, 2, 3)):
         torch.testing.assert_close(batch.graphs.x[batch.graphs.batch == index], random_graph(2 + graph, graph).x)
+
+
+def test_graphs_of_the_same_content_have_the_same_digest() -> None:
+    graphs = graph_dataset(5)
+    assert len(set(graphs.digests.tolist())) == 5
+    assert set(graphs.repeating(2).digests.tolist()) == {int(graphs.digests[2])}
+    assert graphs.with_categories(torch.tensor([1, 0, 2])).digests[1] != graphs.digests[1]

@@ -1,13 +1,17 @@
+import json
+
 import official
 import pytest
 import torch
 
 from gshn.config import load_config
+from gshn.encoders.text import TextCount, build_tokenizer
 from gshn.errors import ConfigError, DataError
 from gshn.evaluation.answers import evaluate_task
+from gshn.evaluation.retrieval import evaluate_retrieval
 from gshn.graphs.scene_graph import GEOMETRY
 from gshn.inference import SpikeCount
-from gshn.training.corpora import Corpora, build_model
+from gshn.training.corpora import Corpora, build_model, word_frequencies
 
 
 def corpora(tmp_path, *overrides):
@@ -28,7 +32,7 @@ def test_a_broken_photograph_is_left_out_with_its_captions(tmp_path, caplog):
     assert [captions[0] for captions in pairs.captions()] == [f"A dog number {i} , view 0 ." for i in (0, 2, 3)]
     assert [name[-8:-4] for name in pairs.names] == ["_ab0", "_ab2", "_ab3"]
     assert "1001_ab1.jpg" in caplog.text and "it is left out" in caplog.text
-    graphs, captions = pairs.fetch([1])
+    graphs, captions, _ = pairs.fetch([1])
     assert captions[0][4] == "A dog number 2 , view 4 ."
     torch.testing.assert_close(graphs.x, pairs.graphs[1].x)
 
@@ -64,9 +68,23 @@ def test_a_model_trains_on_either(tmp_path, backbone, regions):
     official.coco(tmp_path / "coco", "val")
     data = corpora(tmp_path, f"data.pairs.source=coco:{root}", f"graph.regions={regions}", f"graph.backbone={backbone}")
     model = build_model(data.config, data)
-    graphs, _ = data.pairs.fetch([0, 1])
+    graphs, _, _ = data.pairs.fetch([0, 1])
     encoded = model.encode_graphs(graphs)
     assert encoded.num_graphs == 2 and torch.isfinite(encoded.nodes).all()
+    # The prediction of words starts at how many of the captions have each.
+    captions = [set(ids) for own in data.pairs.captions() for ids in model.tokenizer(own)["input_ids"]]
+    words = model.vocabulary.words
+    frequencies = torch.tensor([sum(word in ids for ids in captions) / len(captions) for word in words])
+    torch.testing.assert_close(model.stl.words[1].bias.detach(), torch.logit(frequencies, eps=1e-4))
+
+
+def test_frequencies_of_words_count_captions_as_often_as_they_are_chosen():
+    tokenizer = build_tokenizer("bert", ["a red star", "a star", "a ring"], 20)
+    images = [["a red star", "a star"], ["a ring", "ring ring"]]
+    found = word_frequencies(TextCount(tokenizer), images, [3.0, 1.0])
+    names = {tokenizer.convert_ids_to_tokens(token): share for token, share in found.items()}
+    assert names == pytest.approx({"a": (1 + 0.75) / 2, "red": 0.375, "star": 0.5, "ring": 0.5})
+    assert word_frequencies(TextCount(tokenizer), images, None)[tokenizer.convert_tokens_to_ids("red")] == 0.25
 
 
 def test_answers_of_vqa_v2_come_from_its_training_questions(tmp_path):
@@ -85,6 +103,57 @@ def test_answers_of_vqa_v2_come_from_its_training_questions(tmp_path):
     assert data.answers == {"vqa": ["net"]}
     assert len(data.texts("vqa")) == 4 and len(data.test_texts("vqa")) == 2
     assert build_model(data.config, data).vocabulary.answers == {"vqa": ["net"]}
+
+
+def test_questions_without_a_known_answer_are_counted(tmp_path, caplog):
+    root = official.vqa2(tmp_path / "vqa", numbers=(9, 25, 31))
+    path = root / "v2_mscoco_train2014_annotations.json"
+    content = json.loads(path.read_text())
+    for entry, answer in zip(content["annotations"], ["red", "red", "red", "blue", "blue", "green"], strict=True):
+        for number, given in enumerate(entry["answers"]):
+            given["answer"] = answer if number else "grey"
+    official.write(path, content)
+    scenes = ("data.pairs.source=shapescenes", "data.pairs.train=4", "data.pairs.test=4", "data.questions.train=null")
+    questions = (f"data.questions.source=vqa2:{root}", "finetune.tasks=[vqa]", "data.questions.answers=2")
+    data = corpora(tmp_path, *scenes, *questions)
+    assert data.answers == {"vqa": ["red", "blue"]}
+    told = "data.questions: 1 of 6 training questions have no answer among the 2 of the vocabulary"
+    assert told in caplog.text
+    for entry in content["annotations"]:
+        entry["answers"] = []
+    official.write(path, content)
+    with pytest.raises(ConfigError, match="no training question has an answer"):
+        _ = corpora(tmp_path, *scenes, *questions).answers
+
+
+def test_what_is_not_read_of_texts_is_told(tmp_path, caplog):
+    data = flickr(tmp_path, "model.text.max_length=8")
+    model = build_model(data.config, data)
+    # [CLS] a dog number 0 , view [SEP]: the number of the view and the full stop are cut.
+    assert (
+        "training captions: 20 of 20 texts are longer than 8 tokens (model.text.max_length) and are cut" in caplog.text
+    )
+    evaluate_retrieval(model, data.test_pairs, SpikeCount())
+    # "5" is in no training caption; 6 of the 8 tokens are words.
+    assert "captions: 5 of 30 (16.67%) words are unknown to the model, e.g. '5'" in caplog.text
+
+
+def test_captions_of_ones_own(tmp_path):
+    root = official.flickr8k(tmp_path / "flickr", count=6)
+    rows = [
+        f"Flicker8k_Dataset/{1000 + i}_ab{i}.jpg,dog {i},{s}" for i, s in enumerate(["train"] * 4 + ["val", "test"])
+    ]
+    path = official.write(root / "mine.csv", "\n".join(["image,caption,split", *rows]))
+    data = corpora(tmp_path, f"data.pairs.source=captions:{path}", "data.pairs.segmenter=superpixels")
+    data.check_overlap()
+    assert list(data.pairs.captions()) == [[f"dog {i}"] for i in range(4)]
+    assert list(data.test_pairs.captions()) == [["dog 5"]] and len(data.test_pairs.graphs) == 1
+    official.write(
+        path, "\n".join(["image,caption,split", *rows, rows[0].replace("_ab0", "_ab6").replace("train", "test")])
+    )
+    (root / "Flicker8k_Dataset/1000_ab6.jpg").write_bytes((root / "Flicker8k_Dataset/1000_ab0.jpg").read_bytes())
+    with pytest.raises(DataError, match=r"1 of the 2 pictures of data.pairs .* as .*1000_ab0.jpg"):
+        corpora(tmp_path, f"data.pairs.source=captions:{path}", "data.pairs.segmenter=superpixels").check_overlap()
 
 
 def test_a_model_for_photographs_with_hypotheses_and_statements(tmp_path):

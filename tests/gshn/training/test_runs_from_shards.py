@@ -109,12 +109,13 @@ def test_numbers_of_images_are_obeyed(shards, limit):
     assert sorted(order) == list(range(kept))
 
 
-def test_a_run_needs_its_test_split_at_the_start(shards, tmp_path):
-    shutil.copytree(shards / "train", tmp_path / "shards" / "train")
+@pytest.mark.parametrize(("there", "missing"), [("train", "test"), ("test", "train")])
+def test_a_run_needs_its_splits_at_the_start(shards, tmp_path, there, missing):
+    shutil.copytree(shards / there, tmp_path / "shards" / there)
     config = corpora(tmp_path / "shards").config
-    with pytest.raises(DataError, match=r"has no split 'test'; make it with gshn.preprocess --split test"):
+    with pytest.raises(DataError, match=f"has no split '{missing}'; make it with gshn.preprocess --split {missing}"):
         Trainer(config, tmp_path / "run", resume=False)
-    assert not (tmp_path / "run" / "config.yaml").exists()
+    assert list((tmp_path / "run").iterdir()) == []
 
 
 def test_a_split_alone_can_be_evaluated(shards, tmp_path):

@@ -1,6 +1,7 @@
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 
 from gshn.config import SegmenterFit
 from gshn.data.shapescenes import CATEGORIES, ShapeScenes
-from gshn.errors import ConfigError, GSHNError
+from gshn.errors import CheckpointError, ConfigError, GSHNError
 from gshn.files import Lock
 from gshn.segments.universal import UniversalSegmenter
 from gshn.training.checkpoint import FILE
@@ -42,6 +43,13 @@ def test_a_full_disk_at_the_end_costs_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
     _save(network, TINY, tmp_path)
     assert UniversalSegmenter(str(tmp_path)).categories == CATEGORIES
+
+
+def test_other_settings_do_not_go_on_with_a_training(tmp_path):
+    (tmp_path / "model.safetensors").write_text("of TINY")  # as if it were done
+    fit_segmenter(TINY, tmp_path, resume=True)
+    with pytest.raises(CheckpointError, match=r"was begun with other settings: seed \(0 and 3\), steps \(6 and 9\)"):
+        fit_segmenter(replace(TINY, seed=3, steps=9), tmp_path, resume=True)
 
 
 def test_two_cannot_train_into_one_folder(tmp_path):

@@ -55,8 +55,11 @@ def test_all_tasks_in_turn_go_on_with_the_same_batches(tmp_path: Path, cache: st
     ]
     sources += [f"data.{name}.image_size=96" for name in ("questions", "hypotheses", "statements")]
     options = [cache, *sources, "finetune.tasks=[vqa,entailment,nlvr2]", "pretrain.steps=2", "log_every=1"]
+    options += ["pretrain.batch_size=66"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    finish(start(whole, *options, "finetune.steps=7", "checkpoint_every=5"))
+    _, err = finish(start(whole, *options, "finetune.steps=7", "checkpoint_every=5"))
+    assert "'pretrain.batch_size' is 66, but there are only 64 images to train on" in err
+    assert err.count("but there are only") == 1
     rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
     tasks = [next(task for task in TASKS if task in row) for row in rows[2:]]
     assert tasks == ["vqa", "entailment", "nlvr2", "vqa", "entailment", "nlvr2", "vqa"]
@@ -82,9 +85,9 @@ def test_resuming_a_finished_run_keeps_its_weights(finished: Path, cache: str) -
         (["model.wdth=3"], "model.wdth"),
         (["--config", "nowhere"], "'nowhere' is neither a file nor one of"),
         (["pretrain.batch_size=one"], "pretrain.batch_size"),
-        (["pretrain.pretrained_lr=0"], "pretrained_lr"),
+        (["pretrain.pretrained_lr=0"], "'pretrain.pretrained_lr' is 0.0: must lie in (0, 10]"),
         (["--steps", "3"], "--steps"),
-        (["pretrain.lr=1e30", "pretrain.max_grad_norm=1e30", "pretrain.warmup=0"], "became"),
+        (["--seed", "-1"], "argument --seed: must be a whole number from 0"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path: Path, cache: str, arguments: list[str], message: str) -> None:

@@ -1,0 +1,67 @@
+"""No step is made on a gradient that is not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from gshn.errors import TrainingError
+
+LIMIT = 10
+"""Steps running that can be skipped: a poisoned item costs its step; where all are, the weights are to blame."""
+
+
+class Guard:
+    """Decides which steps of a stage are made, and counts those that are not.
+
+    Attributes:
+        stage: Named in messages.
+        skipped: Number of steps that were skipped.
+        streak: Of those, how many since the last that was made.
+        first: What was wrong with the first.
+    """
+
+    def __init__(self, stage: str) -> None:
+        self.stage, self.skipped, self.streak, self.first = stage, 0, 0, ""
+
+    def allows(self, norm: Tensor, losses: Mapping[str, Tensor], step: int) -> bool:
+        """Whether a step may be made: its losses and its gradient are finite.
+
+        All processes decide alike, as losses and gradients are those of the joined batch.
+
+        Args:
+            norm: Of the gradient of all parameters.
+            losses: By name.
+            step: Counted from 1, for messages.
+
+        Raises:
+            TrainingError: it is the last of :data:`LIMIT` steps running that may not.
+        """
+        values = {**losses, "the gradient's norm": norm}
+        if bool(torch.stack([value.detach().float() for value in values.values()]).isfinite().all()):
+            self.streak = 0
+            return True
+        wrong = {name: float(value.detach()) for name, value in values.items() if not value.isfinite()}
+        # The sum of the losses and the gradient are as they are because one of the losses is.
+        name = next((name for name in wrong if name in losses and name != "loss"), next(iter(wrong)))
+        shown = f"loss '{name}'" if name in losses else name
+        what = f"{shown} became {wrong[name]}"
+        self.first = self.first or f"{what} at step {step}"
+        self.skipped += 1
+        self.streak += 1
+        if self.streak == LIMIT:
+            raise TrainingError(
+                f"{what} at {self.stage} step {step}, the last of {LIMIT} running that could not be made; lower "
+                f"{self.stage}.lr or a loss's weight, and go on from the last checkpoint with --resume or start again "
+                "with another --out"
+            )
+        return False
+
+    def report(self) -> str | None:
+        """A line on what was skipped; None where nothing was."""
+        if not self.skipped:
+            return None
+        steps = "1 step of" if self.skipped == 1 else f"{self.skipped} steps of"
+        return f"{steps} {self.stage} left the weights as they were, the first because {self.first}"
