@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gshn.data.files import opened, read_orientation, read_size
-from gshn.data.image_files import Source, each, existing, first_existing, read_json, section
+from gshn.data.image_files import Source, each, existing, first_existing, read_json, section, tell
 from gshn.errors import DataError
 from gshn.segments.panoptic import (
     LARGEST_ID,
@@ -25,8 +24,6 @@ from gshn.segments.panoptic import (
     segments_from_map,
     turn,
 )
-
-logger = logging.getLogger(__name__)
 
 COCO = Source("COCO", "cocodataset.org/#download")
 ARCHIVE = "panoptic_annotations_trainval2017.zip"
@@ -126,7 +123,7 @@ class PanopticAnnotations:
             del self._entries[entry.image_id]
         if without := len(images) - len(own) + len(absent):
             absence = f"; of {len(absent)} the PNG is absent, e.g. {self._png(absent[0])}" if absent else ""
-            logger.warning("%s: %d of %d images have no annotation%s", self.path, without, len(images), absence)
+            tell(f"{self.path}: {without} of {len(images)} images have no annotation{absence}")
         for entry in (entry for entry, found in zip(own, there, strict=True) if found):
             fault = _fault(entry, self._known) or self._misfit(entry, images[entry.image_id])
             if fault is not None:
@@ -135,10 +132,8 @@ class PanopticAnnotations:
             kinds = Counter(self._faults[number].kind for number in faulty)
             first = f"{images[faulty[0]]} {self._faults[faulty[0]].reason}"
             counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-            logger.warning(
-                "%s: %d of %d annotations cannot be used (%s), e.g. %s; these images are refused",
-                *(self.path, len(faulty), len(images), counts, first),
-            )
+            unusable = f"{len(faulty)} of {len(images)} annotations cannot be used ({counts})"
+            tell(f"{self.path}: {unusable}, e.g. {first}; these images are refused")
 
     def ids_of(self, paths: Sequence[Path]) -> dict[Path, int]:
         """``image_id`` of image files, of those that the JSON's ``images`` have: where all of a ``file_name`` is the
