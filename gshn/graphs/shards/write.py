@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -180,7 +181,7 @@ def _build(recipe: Recipe, indices: Sequence[int]) -> Iterator[tuple[int, str, S
         except DataError as error:
             errors[index] = error
     if recipe.backbone.trainable and samples:
-        _check_sizes(list(samples.values()), recipe.collection[0])
+        _check_sizes(list(samples.values()), _first(recipe.collection))
     built = try_to_build_graphs(list(samples.values()), recipe.segmenter, recipe.backbone, recipe.parameters)
     results = dict(zip(samples, built, strict=True))
     for index in indices:
@@ -188,6 +189,14 @@ def _build(recipe: Recipe, indices: Sequence[int]) -> Iterator[tuple[int, str, S
             yield index, "", errors[index]
         else:
             yield index, samples[index].name, results[index]
+
+
+def _first(collection: ImageCollection) -> ImageSample:
+    """The first image that can be read; some image can."""
+    for index in range(len(collection)):
+        with contextlib.suppress(DataError):
+            return collection[index]
+    raise DataError("no image can be read")
 
 
 def _check_sizes(samples: Sequence[ImageSample], first: ImageSample) -> None:
