@@ -12,7 +12,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from torch_geometric.utils import to_dense_batch
 from transformers import PreTrainedTokenizerFast
 
 from gshn.config import Config, ModelConfig, load_config, to_yaml
@@ -22,7 +21,7 @@ from gshn.encoders.answering import AnswerHead
 from gshn.encoders.fusion import FusionTransformer
 from gshn.encoders.hybrid import EncodedGraphs, HybridEncoder, NodeInputs
 from gshn.encoders.nodes import NodeEmbedding
-from gshn.encoders.padding import Padded
+from gshn.encoders.padding import Padded, own_nodes, place, seen
 from gshn.encoders.pointing import Pointers
 from gshn.encoders.spikformer import SpikformerEncoder, SpikingText
 from gshn.encoders.spiking import SpikeTrains
@@ -172,11 +171,11 @@ class GSHN(nn.Module):
 
     def node_tokens(self, encoded: EncodedGraphs) -> NodeTokens:
         """Segments as fusion sees them."""
-        nodes, mask = to_dense_batch(encoded.nodes, encoded.batch, batch_size=encoded.num_graphs)
-        centroid = to_dense_batch(encoded.centroid, encoded.batch, batch_size=encoded.num_graphs)[0]
+        own = own_nodes(encoded.batch, encoded.num_graphs)
+        nodes, centroid = place(encoded.nodes, own), place(encoded.centroid, own)
         if (stl := self.spike_embeddings) is None or encoded.spikes is None:
-            return NodeTokens(mask, nodes, centroid, None)
-        return NodeTokens(mask, nodes, centroid, stl.parts(encoded.spikes.code.float(), mask))
+            return NodeTokens(seen(own), nodes, centroid, None)
+        return NodeTokens(seen(own), nodes, centroid, stl.parts(encoded.spikes.code.float(), own))
 
     def embed_images(self, encoded: EncodedGraphs) -> Embeddings:
         """Embeddings of encoded scene graphs."""

@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch_geometric.utils import to_dense_batch
 
 from gshn.distributed import gather
 
@@ -56,6 +57,29 @@ def cat_padded(parts: Sequence[Tensor]) -> Tensor:
     """Concatenate batches of shape (B, S, ...), each padded with zeros to the largest S."""
     width = max(x.shape[1] for x in parts)
     return torch.cat([torch.cat([x, x.new_zeros(x.shape[0], width - x.shape[1], *x.shape[2:])], dim=1) for x in parts])
+
+
+def own_nodes(batch: Tensor, num_graphs: int) -> Tensor:
+    """Where the nodes of B graphs are when padded: shape (B, S), S at least 1; ``batch`` is ascending, shape (N,)."""
+    most = max(1, int(torch.bincount(batch, minlength=num_graphs).max()))
+    mask: Tensor = to_dense_batch(batch, batch, max_num_nodes=most, batch_size=num_graphs)[1]
+    return mask
+
+
+def place(x: Tensor, own: Tensor) -> Tensor:
+    """Nodes (N, ...) padded with zeros to (B, S, ...), by :func:`own_nodes`."""
+    out = x.new_zeros(*own.shape, *x.shape[1:])
+    out[own] = x
+    return out
+
+
+def seen(own: Tensor) -> Tensor:
+    """What is looked at of :func:`own_nodes`: an image without nodes counts as one with a node that is zero.
+
+    Else there would be nothing to attend to, and no largest similarity.
+    """
+    first = torch.arange(own.shape[1], device=own.device) == 0
+    return own | (~own.any(dim=1, keepdim=True) & first)
 
 
 def rows_per_group(device: torch.device, rows: int) -> int:

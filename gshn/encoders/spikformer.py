@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.utils import to_dense_batch
 
 from gshn.config import ModelConfig
 from gshn.encoders.hybrid import EncodedGraphs, NodeInputs
+from gshn.encoders.padding import own_nodes
 from gshn.encoders.spiking import SpikeTrains
 from gshn.encoders.text import EncodedTexts, look_up
 from gshn.neurons.lif import LIFParameters, Spike, spike_function
@@ -126,7 +126,7 @@ class SpikformerEncoder(nn.Module):
 
     def forward(self, inputs: NodeInputs, spikes: SpikeTrains | None = None) -> EncodedGraphs:
         """Encode a batch of scene graphs; no other simulator runs this path, so there are no spikes to replace."""
-        mask = to_dense_batch(inputs.x, inputs.batch, batch_size=inputs.num_graphs)[1]
+        mask = own_nodes(inputs.batch, inputs.num_graphs)
         nodes, own = self.transformer(inputs.x, mask)
         total = nodes.new_zeros(inputs.num_graphs, nodes.shape[1]).index_add(0, inputs.batch, nodes)
         readout = total / mask.sum(dim=1, keepdim=True).clamp(min=1)

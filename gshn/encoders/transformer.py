@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.utils import to_dense_batch
 
 from gshn.config import ModelConfig
 from gshn.encoders.hybrid import EncodedGraphs, NodeInputs
+from gshn.encoders.padding import own_nodes, place
 from gshn.encoders.spiking import SpikeTrains
 
 
@@ -33,7 +33,8 @@ class TransformerEncoder(nn.Module):
 
     def forward(self, inputs: NodeInputs, spikes: SpikeTrains | None = None) -> EncodedGraphs:
         """Encode a batch of scene graphs; the readout is the class token's state. There are no spikes to replace."""
-        nodes, mask = to_dense_batch(inputs.x, inputs.batch, batch_size=inputs.num_graphs)
+        mask = own_nodes(inputs.batch, inputs.num_graphs)
+        nodes = place(inputs.x, mask)
         first = self.class_token.expand(inputs.num_graphs, 1, -1)
         padding = torch.cat([mask.new_zeros(inputs.num_graphs, 1), ~mask], dim=1)
         states: Tensor = self.layers(torch.cat([first.to(nodes.dtype), nodes], dim=1), src_key_padding_mask=padding)

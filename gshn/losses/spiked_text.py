@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch_geometric.utils import to_dense_batch
 
 from gshn.distributed import global_sum
 from gshn.encoders.alignment import Embeddings
+from gshn.encoders.padding import own_nodes, seen
 from gshn.losses.contrastive import unit
 from gshn.neurons.lif import LIFParameters, Spike
 from gshn.neurons.multistep import lif
@@ -100,7 +100,7 @@ class SpikedTextLearning(nn.Module):
             batch: Graph of each node, ascending, shape (N,).
             num_graphs: B.
         """
-        return self._embed(spikes.float(), to_dense_batch(batch, batch, batch_size=num_graphs)[1])
+        return self._embed(spikes.float(), own_nodes(batch, num_graphs))
 
     def _embed(self, spikes: Tensor, mask: Tensor) -> Embeddings:
         """Of a whole: the traces of its parts' spikes together, over time. See `unit`; and :meth:`parts`.
@@ -111,7 +111,7 @@ class SpikedTextLearning(nn.Module):
         """
         owner = mask.nonzero()[:, 0]
         whole = traces(group_sum(spikes, owner, len(mask)), self.p).transpose(0, 1).flatten(1)
-        return Embeddings(unit(whole), self.parts(spikes, mask), mask)
+        return Embeddings(unit(whole), self.parts(spikes, mask), seen(mask))
 
     @staticmethod
     def parts(spikes: Tensor, mask: Tensor) -> Tensor:
@@ -141,7 +141,8 @@ class SpikedTextLearning(nn.Module):
         logit[b, w] = max over the segments n of graph b of (W LayerNorm(rates[n]) + b)[w]: one segment suffices for a
         word. L = sum over b, w of BCE(logit[b, w], words[b, w]) / number of words that the captions have, at least one
         a caption. Per word of a caption, and not per word of the vocabulary: the many that are absent say nearly
-        nothing once it is known how rare they are, and a mean over them would fade with the vocabulary's size.
+        nothing once it is known how rare they are, and a mean over them would fade with the vocabulary's size. An image
+        without segments says nothing, and is left out.
 
         Args:
             rates: E_SNN, shape (N, C).
@@ -150,6 +151,7 @@ class SpikedTextLearning(nn.Module):
         """
         logits = self.words(rates.float())
         index = batch[:, None].expand_as(logits)
-        best = logits.new_full(words.shape, -torch.inf).scatter_reduce(0, index, logits, "amax")
-        error = F.binary_cross_entropy_with_logits(best, words, reduction="none")
-        return global_sum(error) / torch.maximum(global_sum(words), global_sum(torch.ones_like(words[:, 0])))
+        best = logits.new_zeros(words.shape).scatter_reduce(0, index, logits, "amax", include_self=False)
+        some = torch.zeros_like(words[:, 0]).index_fill(0, batch, 1.0)
+        error = F.binary_cross_entropy_with_logits(best, words, reduction="none") * some[:, None]
+        return global_sum(error) / torch.maximum(global_sum(words * some[:, None]), global_sum(some)).clamp(min=1)

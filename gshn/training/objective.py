@@ -88,8 +88,7 @@ class Objective(nn.Module):
                 losses["stl_words"] = model.stl.word_prediction(spikes.rates, encoded.batch, pairs.words)
             if w.firing_rate:
                 losses["firing_rate"] = firing_rate_penalty(spikes, w.firing_rate_target)
-            nodes = torch.tensor(float(spikes.output.shape[1]), device=spikes.output.device)
-            losses["rate"] = global_sum(nodes * spikes.firing_rate.detach()) / global_sum(nodes)
+            losses["rate"] = torch.stack([global_mean(layer.detach()) for layer in spikes.layers]).mean()
         if w.mlm or w.itm:
             losses |= self.fusion_losses(pairs, encoded, read, (text_to_image, image_to_text), right)
         return losses

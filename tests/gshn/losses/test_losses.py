@@ -141,7 +141,7 @@ class TestSpikedTextLearning:
         stl, batch = self.make(), torch.tensor([0, 0, 1])
         spikes = random_spikes(5, 3, 8)
         images = stl.embed_images(spikes, batch, 3)  # the third has no segment
-        assert images.mask.tolist() == [[True, True], [True, False], [False, False]]
+        assert images.mask.tolist() == [[True, True], [True, False], [True, False]], "as if it had one that is silent"
         for graph in range(3):
             own = spikes[:, batch == graph]
             trace, rows = torch.zeros(8), []
@@ -187,6 +187,9 @@ class TestSpikedTextLearning:
         ).sum()
         assert words.sum() == 8
         torch.testing.assert_close(stl.word_prediction(rates, batch, words), expected / 8)
+        # An image without segments is left out, its caption too.
+        empty = torch.cat([words[:1], torch.ones(1, 10), words[1:]])
+        torch.testing.assert_close(stl.word_prediction(rates, torch.tensor([0, 0, 2]), empty), expected / 8)
         # A caption without words counts as one of one word.
         none = torch.zeros(2, 10)
         torch.testing.assert_close(stl.word_prediction(rates, batch, none), F.softplus(best).sum() / 2)

@@ -37,6 +37,14 @@ def test_a_broken_photograph_is_left_out_with_its_captions(tmp_path, caplog):
     torch.testing.assert_close(graphs.x, pairs.graphs[1].x)
 
 
+def test_a_broken_first_photograph_does_not_end_the_others(tmp_path, caplog):
+    """A trainable backbone needs images of one size: that of the first which can be read."""
+    data = flickr(tmp_path, "graph.backbone=small_conv")
+    (tmp_path / "flickr/Flicker8k_Dataset/1000_ab0.jpg").write_bytes(b"\xff\xd8cut")
+    assert len(data.pairs) == 3
+    assert "1000_ab0.jpg" in caplog.text and "it is left out" in caplog.text
+
+
 def test_no_photograph_can_be_used(tmp_path):
     data = flickr(tmp_path)
     for path in (tmp_path / "flickr/Flicker8k_Dataset").iterdir():

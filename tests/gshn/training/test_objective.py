@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import pair_batch, question_batch, tiny_model
+from helpers import pair_batch, question_batch, random_graph, tiny_config, tiny_model
+from torch_geometric.data import Batch
 
 from gshn.config import load_config
+from gshn.graphs.scene_graph import EDGE_GEOMETRY, SceneGraph
 from gshn.training.objective import Objective
 
 
@@ -50,3 +52,36 @@ def test_an_image_without_negatives_is_matched_with_its_own_captions_only() -> N
     # Of the three answers to each pair only "yes" to its own caption is left, at its weight of 4 / 3.
     expected = 4 / 3 * F.cross_entropy(logits, torch.ones(3, dtype=torch.long)) / 3
     torch.testing.assert_close(losses["itm"], expected)
+
+
+def bare_graph(nodes: int) -> SceneGraph:
+    """A graph of so many nodes, which may be none, without edges."""
+    graph = random_graph(max(nodes, 1), nodes)
+    parts = {name: graph[name][:nodes] for name in ("x", "category", "geometry")}
+    no_edges = {"edge_index": torch.zeros(2, 0, dtype=torch.long), "edge_attr": torch.zeros(0, len(EDGE_GEOMETRY))}
+    return SceneGraph(**parts, **no_edges, num_nodes=nodes)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["model.spiking.enabled=false"],
+        ["model.gat.enabled=false"],
+        ["model.spiking.aggregation=attention"],
+        ["model.encoder=transformer"],
+        ["model.encoder=spikformer"],
+    ],
+    ids=lambda options: " ".join(options) or "hybrid",
+)
+@pytest.mark.parametrize("sizes", [(0, 2, 1), (1, 0, 1), (2, 1, 0), (1, 1, 1), (0, 0, 0)])
+def test_graphs_without_nodes_or_edges_anywhere_in_a_batch(options: list[str], sizes: tuple[int, ...]) -> None:
+    model = tiny_model(tiny_config(*options)).train()
+    graphs = Batch.from_data_list([bare_graph(size) for size in sizes])
+    pairs, texts = pair_batch(model, range(3)), question_batch(model, range(3))
+    losses = Objective(model, model.config.objectives)(
+        replace(pairs, graphs=graphs), replace(texts, graphs=graphs), "vqa"
+    )
+    losses["loss"].backward()
+    assert all(loss.isfinite() for loss in losses.values()), losses
+    assert [name for name, p in model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()] == []
