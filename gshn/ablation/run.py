@@ -15,8 +15,8 @@ from typing import TypedDict
 from tqdm import tqdm
 
 from gshn.ablation.grid import GRID, PARTS, QUICK, Variant
-from gshn.config import Config, load_config
-from gshn.errors import DataError
+from gshn.config import Config, differences, load_config
+from gshn.errors import ConfigError, DataError
 from gshn.files import write_atomically
 
 CANDIDATES = 8
@@ -57,6 +57,21 @@ def configuration(cell: Cell, overrides: Sequence[str], cache: str, quick: bool)
     """Configuration of a cell's run."""
     settings = [f"data.cache={cache}", f"seed={cell.seed}", *(QUICK if quick else ())]
     return load_config("ablation", [*settings, *cell.variant.overrides, *overrides])
+
+
+def check_configuration(cell: Cell, config: Config) -> None:
+    """Check that what is done was done with a configuration; where the cache lay does not count.
+
+    Raises:
+        ConfigError: it was another.
+    """
+    own = load_config(cell.folder / "config.yaml")
+    own.data.cache = config.data.cache
+    if changed := differences(own, config):
+        raise ConfigError(
+            f"{cell.folder} is done with another configuration: {', '.join(changed)}; say the same, or choose another "
+            "--out"
+        )
 
 
 def build_graphs(configs: Iterable[Config], part: str) -> None:
@@ -117,8 +132,15 @@ def _run_alone(cell: Cell, part: str, overrides: Sequence[str], cache: str, quic
 
 
 def run_grid(wanted: Sequence[Cell], part: str, overrides: Sequence[str], cache: str, quick: bool, jobs: int) -> None:
-    """Run every cell that is not done on a part, ``jobs`` processes of one thread each at a time."""
+    """Run every cell that is not done on a part, ``jobs`` processes of one thread each at a time.
+
+    Raises:
+        ConfigError: a cell was done with another configuration.
+    """
     todo = [cell for cell in wanted if not cell.rows(part).is_file()]
+    for cell in wanted:
+        if cell not in todo:
+            check_configuration(cell, configuration(cell, overrides, cache, quick))
     build_graphs((configuration(cell, overrides, cache, quick) for cell in todo), part)
     bar = tqdm(total=len(wanted), initial=len(wanted) - len(todo), desc="grid", unit="run")
     with quiet_children(), bar, ProcessPoolExecutor(jobs, get_context("spawn"), max_tasks_per_child=1) as pool:

@@ -124,6 +124,19 @@ def test_a_grid_that_goes_on(monkeypatch, tmp_path, capfd) -> None:
     assert [r for r in both if r["variant"] == "hybrid"] == first
     assert {r["variant"] for r in both} == {"hybrid", "texts-only"}
     assert run("--variants", "hybrid", "--on", "validation") == both, "what was asked for before is reported, too"
+    with pytest.raises(
+        ConfigError, match=r"hybrid/0 is done with another configuration: model\.dropout \(0\.0 and 0\.5\)"
+    ):
+        run(
+            "--variants",
+            "hybrid",
+            "--set",
+            "model.width=16",
+            "model.spiking.steps=2",
+            "model.dropout=0.5",
+            "--on",
+            "validation",
+        )
     trained = (folder / "training_state.safetensors").stat().st_mtime_ns
     test = run("--variants", "hybrid", "--on", "test")
     assert (folder / "training_state.safetensors").stat().st_mtime_ns == trained, (
