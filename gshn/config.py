@@ -118,8 +118,10 @@ def _check_images(data: PairData | TaskData) -> None:
 
 
 @dataclass
-class CaptionFile:
+class CaptionFile(Section):
     """How the file of data.pairs.source=captions:FILE is read: a table (CSV, TSV), or JSON lines."""
+
+    prefix: ClassVar[str] = "data.pairs.file."
 
     folder: str | None = None
     """Folder that the images' paths start from; null: the file's own."""
@@ -132,6 +134,7 @@ class CaptionFile:
     split where there is one, else 80/10/10."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if (shares := self.shares) is not None:
             mend = "give percent of train, val and test that sum to 100, as in 80/10/10"
             _check(abs(sum(shares) - 1) < 1e-9, "data.pairs.file.split", self.split, mend)
