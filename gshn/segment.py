@@ -139,7 +139,7 @@ class _Annotated:
     """Images of files, with their segments where ``--annotations`` names them."""
 
     def __init__(self, arguments: argparse.Namespace, paths: Sequence[Path]) -> None:
-        from gshn.data.panoptic import PanopticAnnotations
+        from gshn.data.panoptic_annotations import PanopticAnnotations
 
         self.image_size, self.upright = arguments.image_size, not arguments.as_stored
         self._truth, self._ids = None, {}

@@ -9,8 +9,8 @@ from pathlib import Path
 from gshn.data.captions import CaptionedFiles, joined, karpathy, tell_which_split
 from gshn.data.image_files import as_text, check_split, each, first_existing, read_json, section, tell
 from gshn.data.images import ImageSample
-from gshn.data.panoptic import COCO as SOURCE
-from gshn.data.panoptic import PanopticAnnotations
+from gshn.data.panoptic_annotations import COCO as SOURCE
+from gshn.data.panoptic_annotations import PanopticAnnotations
 from gshn.errors import DataError
 from gshn.segments.panoptic import resize
 

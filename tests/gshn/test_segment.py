@@ -11,7 +11,7 @@ from disk import full_disk
 from PIL import Image
 
 from gshn import segment
-from gshn.data.panoptic import read_coco_panoptic
+from gshn.data.panoptic_annotations import read_coco_panoptic
 from gshn.data.panoptic_folder import PanopticFolder
 from gshn.data.shapescenes import ShapeScenes
 from gshn.errors import ConfigError, DataError, GSHNError, GSHNWarning

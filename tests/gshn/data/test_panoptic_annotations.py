@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from gshn.data.coco import CocoCaptions
-from gshn.data.panoptic import PanopticAnnotations, read_coco_panoptic
+from gshn.data.panoptic_annotations import PanopticAnnotations, read_coco_panoptic
 from gshn.errors import DataError
 from gshn.segments.panoptic import encode_panoptic_png, segments_from_map, turn
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from gshn.data.files import image_suffixes, list_images, read_image, read_orientation
-from gshn.data.panoptic import PanopticAnnotations, read_coco_panoptic
+from gshn.data.panoptic_annotations import PanopticAnnotations, read_coco_panoptic
 from gshn.errors import DataError
 from gshn.segments.panoptic import encode_panoptic_png
 

@@ -9,7 +9,7 @@ import torch
 from torch_geometric.data import Batch
 from torch_geometric.utils import is_undirected
 
-from gshn.data.panoptic import read_coco_panoptic
+from gshn.data.panoptic_annotations import read_coco_panoptic
 from gshn.errors import DataError
 from gshn.graphs.scene_graph import EDGE_GEOMETRY, GEOMETRY, GraphParameters, segments_to_graph
 from gshn.segments.panoptic import Category, PanopticSegments, segments_from_map
