@@ -158,9 +158,11 @@ def test_a_grid_that_goes_on(monkeypatch, tmp_path, capfd) -> None:
 
 def test_the_docs_tables_are_of_the_committed_rows() -> None:
     results = ROOT / "docs" / "results"
-    rows = read_rows(results / "ablation-v1.json")
-    assert {row["variant"] for row in rows} >= {"hybrid", "gat", "snn", "patches"}
-    assert (results / "ablation-v1.md").read_text() == markdown(rows)
-    begin, end = "<!-- python -m gshn.ablate --report --out docs/results -->\n", "<!-- end of ablation -->"
+    for name in ("ablation-test", "ablation-v1"):
+        rows = read_rows(results / f"{name}.json")
+        assert {row["variant"] for row in rows} >= {"hybrid", "gat", "snn", "no-stl"}
+        assert (results / f"{name}.md").read_text() == markdown(rows), "python -m gshn.ablate --report --on test"
+    rows = read_rows(results / "ablation-test.json")
+    begin, end = "<!-- python -m gshn.ablate --report --on test --out docs/results -->\n", "<!-- end of ablation -->"
     text = (ROOT / "README.md").read_text()
     assert text[text.index(begin) + len(begin) : text.index(end)].strip() == summary(rows).strip()
