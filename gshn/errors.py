@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+from functools import cache
+
+logger = logging.getLogger(__name__)
+
 
 class GSHNError(Exception):
     """Base of all errors caused by input; the message names the file, key or node, and the mend."""
@@ -29,3 +34,9 @@ class CheckpointError(GSHNError, ValueError):
 
 class TrainingError(GSHNError, RuntimeError):
     """Training cannot go on (a loss became NaN, say)."""
+
+
+@cache
+def tell(message: str) -> None:
+    """Log what is amiss with data and can be lived with: once, however often it is met."""
+    logger.warning("%s", message)

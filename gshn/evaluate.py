@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gshn.cli import CommandParser, run_command, whole
 from gshn.config import TASKS, load_config
-from gshn.errors import CheckpointError, ConfigError, DataError, GSHNError
+from gshn.errors import CheckpointError, ConfigError, DataError, GSHNError, tell
 from gshn.files import check_destination, write_atomically
 
 if TYPE_CHECKING:
@@ -123,7 +123,6 @@ def check_against_training(checkpoint: Path, corpora: Corpora, task: str, split:
     Raises:
         DataError: there are some, and ``data.allow_overlap`` is not set.
     """
-    from gshn.data.image_files import tell
     from gshn.data.overlap import check_overlap
     from gshn.training.corpora import Corpora
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import socket
 import tempfile
@@ -27,6 +28,16 @@ def make_folder(path: Path) -> Path:
             return path
     except OSError as error:
         raise GSHNError(f"folder {path} cannot be written to ({error.strerror}); choose another one") from None
+
+
+def file_digest(path: Path) -> str:
+    """Digest of a file's content: BLAKE2b of 16 bytes, in hexadecimal.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def check_destination(path: Path, sources: Iterable[Path | None] = ()) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from gshn.errors import tell
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 # Nothing is downloaded, and a test that tried would hang where there is no network.
@@ -23,8 +25,7 @@ settings.load_profile("any machine")
 @pytest.fixture(autouse=True)
 def _told_anew() -> None:
     """What is told once a process is told in every test that listens."""
-    if module := sys.modules.get("gshn.data.image_files"):
-        module.tell.cache_clear()
+    tell.cache_clear()
 
 
 @pytest.fixture(scope="session")

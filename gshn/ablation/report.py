@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from itertools import groupby
 from textwrap import fill
 
@@ -15,6 +14,7 @@ from scipy import stats
 
 from gshn.ablation.grid import BASE, GRID, PARTS
 from gshn.ablation.run import Row
+from gshn.figures import to_png
 
 FIGURES = {
     ("retrieval", "known", "t2i_r1"): "retrieval R@1",
@@ -174,7 +174,5 @@ def picture(rows: Sequence[Row]) -> bytes:
         panel.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=under)
     axes[0].set_yticks(range(len(others)), [fill(v.label, 32) for v in others], fontsize=8)
     axes[0].invert_yaxis()
-    buffer = BytesIO()
-    figure.savefig(buffer, dpi=90, metadata={"Software": None})
     plt.close(figure)
-    return buffer.getvalue()
+    return to_png(figure, 90)

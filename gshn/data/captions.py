@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gshn.data.image_files import SPLITS, ImageFiles, Source, as_text, each, present, read_json, section, tell
-from gshn.errors import DataError
+from gshn.data.image_files import SPLITS, ImageFiles, Source, as_text, each, present, read_json, section
+from gshn.errors import DataError, tell
 
 
 class CaptionedFiles(ImageFiles):

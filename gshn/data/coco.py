@@ -7,11 +7,11 @@ from functools import cache
 from pathlib import Path
 
 from gshn.data.captions import CaptionedFiles, joined, karpathy, tell_which_split
-from gshn.data.image_files import as_text, check_split, each, first_existing, read_json, section, tell
+from gshn.data.image_files import as_text, check_split, each, first_existing, read_json, section
 from gshn.data.images import ImageSample
 from gshn.data.panoptic_annotations import COCO as SOURCE
 from gshn.data.panoptic_annotations import PanopticAnnotations
-from gshn.errors import DataError
+from gshn.errors import DataError, tell
 from gshn.segments.panoptic import resize
 
 YEARS = ("2017", "2014")

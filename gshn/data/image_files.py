@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from gshn.data.files import read_image
 from gshn.data.images import ImageSample
-from gshn.errors import ConfigError, DataError, MissingError
+from gshn.errors import ConfigError, DataError, MissingError, tell
 from gshn.segments.panoptic import Category
-
-logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 
@@ -174,12 +170,6 @@ def _windows(path: Path, data: bytes, error: UnicodeDecodeError) -> str:
         ) from None
     tell(f"{path} is not UTF-8 ({where}); it is read as cp1252, Windows' encoding: save it as UTF-8 if that is wrong")
     return text
-
-
-@cache
-def tell(message: str) -> None:
-    """Warn of something about a data set: once, however often it is opened."""
-    logger.warning("%s", message)
 
 
 HALF_CHARACTER = re.compile("[\ud800-\udfff]")

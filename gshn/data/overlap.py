@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gshn.data.image_files import tell
-from gshn.errors import DataError
+from gshn.errors import DataError, tell
+from gshn.files import file_digest
 
 SAMPLE = 4096
 """Bytes from the middle of a file that are compared before the whole file is."""
@@ -84,10 +83,9 @@ def _sample(name: str) -> bytes | str:
         return name  # like no other
 
 
-def _digest(name: str) -> bytes | str:
+def _digest(name: str) -> str:
     try:
-        with Path(name).open("rb") as file:
-            return hashlib.file_digest(file, "blake2b").digest()
+        return file_digest(Path(name))
     except OSError:
         return name
 

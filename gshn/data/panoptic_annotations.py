@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gshn.data.files import opened, read_orientation, read_size
-from gshn.data.image_files import Source, each, existing, first_existing, read_json, section, tell
-from gshn.errors import DataError
+from gshn.data.image_files import Source, each, existing, first_existing, read_json, section
+from gshn.errors import DataError, tell
 from gshn.segments.panoptic import (
     LARGEST_ID,
     Category,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
 import json
 import os
@@ -15,7 +14,7 @@ from typing import Any, Self
 from PIL import Image
 
 from gshn.errors import DataError
-from gshn.files import Lock, make_folder, write_atomically, writing
+from gshn.files import Lock, file_digest, make_folder, write_atomically, writing
 from gshn.segments.panoptic import (
     Category,
     PanopticSegments,
@@ -170,16 +169,15 @@ class PanopticFolder:
 
 
 def digest_of(paths: Sequence[Path], more: str = "") -> str:
-    """Digest of the content of files, and of a text.
+    """Digests of the content of files, after ``more``, a digest of something else.
 
     Raises:
         DataError: a file cannot be read.
     """
-    digest = hashlib.blake2b(more.encode(), digest_size=16)
+    found = [more] if more else []
     for path in paths:
         try:
-            content = path.read_bytes()
+            found.append(file_digest(path))
         except OSError as error:
             raise DataError(f"{path} cannot be read ({error.strerror}); restore the file") from None
-        digest.update(f"{len(content)} ".encode() + content)
-    return digest.hexdigest()
+    return " ".join(found)

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from transformers import AutoModel, BertConfig, BertModel, PreTrainedTokenizerFast
 
 from gshn.config import ModelConfig
-from gshn.data.image_files import tell
 from gshn.encoders.padding import Padded, in_groups_of_like_length
-from gshn.errors import ConfigError
+from gshn.errors import ConfigError, tell
 
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import torch
 
-from gshn.data.image_files import tell
 from gshn.data.vqa2 import soft_accuracy
 from gshn.encoders.text import tokenize
+from gshn.errors import tell
 from gshn.inference import TEXTS_PER_BATCH, SpikeBackend, SpikeCount, chunks, count_texts, device_of, encode_images
 from gshn.model import GSHN
 from gshn.training.batches import TaskCorpus

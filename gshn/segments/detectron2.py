@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from gshn.errors import ConfigError, DataError
+from gshn.files import file_digest
 from gshn.segments.panoptic import Category, PanopticSegments, Segmenter, segments_from_map
 
 CONFIG = "COCO-PanopticSegmentation/panoptic_fpn_R_50_3x.yaml"
@@ -80,10 +80,7 @@ class Detectron2Segmenter(Segmenter):
     @property
     def key(self) -> str:
         """See :class:`~gshn.segments.panoptic.Segmenter`."""
-        digest = hashlib.blake2b(digest_size=16)
-        for file in self._files:
-            digest.update(file.read_bytes())
-        return f"detectron2 {self.weights} {digest.hexdigest()}"
+        return " ".join(["detectron2", self.weights, *map(file_digest, self._files)])
 
     def __call__(self, image: NDArray[np.uint8], annotation: PanopticSegments | None = None) -> PanopticSegments:
         """Segment an RGB image of shape (H, W, 3), uint8; ``annotation`` is not looked at.

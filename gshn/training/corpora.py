@@ -15,7 +15,6 @@ from torch import Tensor
 
 from gshn.config import SCENES, Config, PairData, TaskData, flat
 from gshn.data.easyvqa import EasyVQA
-from gshn.data.image_files import tell
 from gshn.data.images import ImageCollection, ImageSample
 from gshn.data.overlap import Pictures, check_overlap
 from gshn.data.shapescenes import ShapeScenes
@@ -23,7 +22,7 @@ from gshn.data.sources import open_source
 from gshn.data.tasks import TASKS, Example, Task, TaskText
 from gshn.data.vqa2 import answer_vocabulary, compared
 from gshn.encoders.text import TextCount, build_tokenizer
-from gshn.errors import ConfigError, DataError
+from gshn.errors import ConfigError, DataError, tell
 from gshn.graphs.backbones import Backbone, EfficientNetLite0, SmallConvNet
 from gshn.graphs.build import build_graphs
 from gshn.graphs.dataset import GraphDataset

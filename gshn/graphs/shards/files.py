@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import tarfile
@@ -20,7 +19,7 @@ from torch import Tensor
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from gshn.errors import DataError
-from gshn.files import writing
+from gshn.files import file_digest, writing
 from gshn.graphs.dataset import EDGE_TENSORS, IMAGE_TENSORS, NODE_TENSORS, GraphDataset
 from gshn.graphs.scene_graph import SceneGraph
 
@@ -188,18 +187,12 @@ def whole_samples(file: IO[bytes]) -> tuple[set[int], int]:
     return written, end
 
 
-def digest(path: Path) -> str:
-    """Digest of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
 def content(files: Sequence[Path]) -> str:
     """Digests of some files' contents; one that cannot be read counts as having none."""
     found = []
     for path in files:
         try:
-            found.append(digest(path))
+            found.append(file_digest(path))
         except OSError:
             found.append("none")
     return " ".join(found)

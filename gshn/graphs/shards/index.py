@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from gshn.errors import DataError
-from gshn.files import Lock, make_folder, write_atomically
+from gshn.files import Lock, file_digest, make_folder, write_atomically
 from gshn.graphs.dataset import GraphDataset
-from gshn.graphs.shards.files import StoredGraph, digest, read_json_file, read_shard, to_dataset, whole_samples
+from gshn.graphs.shards.files import StoredGraph, read_json_file, read_shard, to_dataset, whole_samples
 from gshn.graphs.shards.write import SHARD, Recipe, change, is_complete, shard_ranges, summary, write_shards
 from gshn.segments.panoptic import Category
 
@@ -216,4 +216,4 @@ def picture_names(index: Index) -> Iterator[str]:
 
 
 def _is_intact(path: Path) -> bool:
-    return digest(path) == read_json_file(path.with_suffix(".json"))["digest"]
+    return file_digest(path) == read_json_file(path.with_suffix(".json"))["digest"]

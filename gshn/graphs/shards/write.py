@@ -16,11 +16,11 @@ from tqdm import tqdm
 
 from gshn.data.images import ImageCollection, ImageSample
 from gshn.errors import DataError
-from gshn.files import Lock, make_folder, write_atomically
+from gshn.files import Lock, file_digest, make_folder, write_atomically
 from gshn.graphs.backbones import Backbone
 from gshn.graphs.build import try_to_build_graphs
 from gshn.graphs.scene_graph import EDGE_GEOMETRY, GEOMETRY, GraphParameters, SceneGraph
-from gshn.graphs.shards.files import Appender, StoredGraph, content, digest, read_json_file, read_shard, stamps
+from gshn.graphs.shards.files import Appender, StoredGraph, content, read_json_file, read_shard, stamps
 from gshn.segments.panoptic import Segmenter
 
 logger = logging.getLogger(__name__)
@@ -223,7 +223,7 @@ def _write_shard(recipe: Recipe, path: Path, images: range, strict: bool, annota
         )
     listed = {
         **summary(read_shard(partial)),
-        "digest": digest(partial),
+        "digest": file_digest(partial),
         "broken": broken,
         "texts": _digest_of_texts(images, annotate),
         "stamps": [stamp[index] for index in images],
