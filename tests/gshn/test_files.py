@@ -76,9 +76,9 @@ class TestLock:
 
         def wait(name):
             with Lock(path, "the cache"):
-                order.append(name)
                 with pytest.raises(GSHNError):
                     Lock(path, "the cache", "no")
+                order.append(name)  # last: a thread's failure ends the thread alone
 
         threads = [threading.Thread(target=wait, args=(name,)) for name in "ab"]
         with Lock(path, "the cache"):
