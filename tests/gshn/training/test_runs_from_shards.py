@@ -75,6 +75,8 @@ def test_explain_builds_the_graph_that_training_had(shards):
         ("graph.neighbours=4", "'graph.neighbours' is 4: .* 2"),
         ("graph.max_segments=3", "'graph.max_segments' is 3: .* 64"),
         ("graph.regions=masks", "'graph.regions' is 'masks': .* 'boxes'"),
+        ("graph.patches=8", "'graph.patches' is 8: .* 6"),
+        ("data.upright=false", "'data.upright' is False: .* True"),
         ("data.show=texts", "'data.show' is 'texts': shards are read as they are"),
     ],
 )
@@ -133,9 +135,17 @@ def test_shards_without_captions_are_named(tmp_path):
 
 def test_a_tasks_test_texts_are_needed_at_the_start(tmp_path):
     root = official.snli_ve(tmp_path / "snli", "train")
-    overrides = ["finetune.tasks=[entailment]", f"data.hypotheses.source=snli-ve:{root}"]
-    with pytest.raises(DataError, match=r"snli_ve_test.jsonl is missing"):
-        Corpora(load_config("smoke", overrides)).check_test()
+    missing = ["finetune.tasks=[entailment]", f"data.hypotheses.source=snli-ve:{root}"]
+    # One scene has no pair of scenes to make a statement on.
+    settings = ("source=shapescenes", "image_size=48", "segmenter=ground-truth", "train=64", "test=1")
+    without = ["finetune.tasks=[nlvr2]", *(f"data.statements.{setting}" for setting in settings)]
+    for overrides, said in (
+        (missing, r"snli_ve_test.jsonl is missing"),
+        (without, r"the 1 test images of shapescenes have no statements; raise data.statements.test"),
+    ):
+        with pytest.raises(GSHNError, match=said):
+            Trainer(load_config("smoke", overrides), tmp_path / "run", resume=False)
+        assert list((tmp_path / "run").iterdir()) == []
 
 
 def test_explain_takes_the_checkpoints_segmenter(monkeypatch, tmp_path):
