@@ -11,7 +11,8 @@ from PIL import Image
 
 from gshn.config import load_config
 from gshn.data.coco import CocoCaptions
-from gshn.data.flickr import Flickr8k, Flickr30K
+from gshn.data.flickr import FLICKR8K, Flickr8k, Flickr30K
+from gshn.data.image_files import read_lines
 from gshn.data.nlvr2 import NLVR2
 from gshn.data.snli_ve import SNLIVE
 from gshn.data.sources import SOURCES, Texts, open_source
@@ -219,6 +220,8 @@ class TestFlickr:
         (tmp_path / "Flickr8k.token.txt").write_bytes((end.join(lines) + end).encode(encoding))
         (tmp_path / "Flickr_8k.testImages.txt").write_bytes(f"1003_ab3.jpg{end}".encode(encoding))
         assert Flickr8k(tmp_path, "test").captions == [[caption]]
+        numbered = read_lines(tmp_path / "Flickr8k.token.txt", FLICKR8K, "")
+        assert [number for number, _ in numbered] == [1, 2], "an editor's line numbers"
         told = [r.getMessage() for r in caplog.records if "cp1252" in r.getMessage()]
         assert len(told) == (encoding == "cp1252") and all("token.txt is not UTF-8 (line 2)" in line for line in told)
 
