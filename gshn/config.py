@@ -15,6 +15,7 @@ from typing import Any, ClassVar, get_args, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
+from gshn.backbone_names import parse_backbone
 from gshn.errors import ConfigError
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -277,7 +278,14 @@ class GraphConfig(Section):
     prefix: ClassVar[str] = "graph."
 
     backbone: str = "efficientnet_lite0"
-    """efficientnet_lite0 (frozen, ImageNet weights) or small_conv (trained with the model)."""
+    """efficientnet_lite0 or efficientnet_lite2 (ImageNet weights), timm:NAME, transformers:NAME_OR_FOLDER, all frozen;
+    or small_conv, trained with the model. NAME@224: on images whose longer side is scaled to 224 pixels; NAME+NAME:
+    both, side by side (docs/data.md)."""
+    levels: list[int] | None = None
+    """Strides of each backbone's feature maps that are pooled under segments; null: the backbone's default."""
+    pooling: str = "cells"
+    """How maps are pooled under a segment. cells: a pixel has the features of the map's cell that holds it; bilinear:
+    those between the four nearest cells, in proportion."""
     neighbours: int = number(4, Range(0, 1000))
     """Edges to this many nearest centroids, besides those between touching segments."""
     max_segments: int = number(64, Range(1, 10000))
@@ -287,10 +295,16 @@ class GraphConfig(Section):
     grid, whatever the segmenter. The last two are what the paper argues against."""
     patches: int = number(6, Range(1, 48))
     """Patches along each side of the image."""
+    whole_image: bool = False
+    """Whether the graph has one more node, the first, that stands for the whole image and is joined to all others."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _one_of("graph.backbone", self.backbone, "efficientnet_lite0", "small_conv")
+        parse_backbone(self.backbone)
+        if self.levels is not None:
+            ok = bool(self.levels) and min(self.levels) > 0 and len(set(self.levels)) == len(self.levels)
+            _check(ok, "graph.levels", self.levels, "give strides, each once, such as [4, 32], or null")
+        _one_of("graph.pooling", self.pooling, "cells", "bilinear")
         _one_of("graph.regions", self.regions, "masks", "boxes", "patches")
 
 
@@ -640,6 +654,10 @@ def literal(value: Any) -> Any:
     return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + "\\${", value) if isinstance(value, str) else value
 
 
+LATER_SETTINGS: dict[str, Any] = {"graph.levels": None, "graph.pooling": "cells", "graph.whole_image": False}
+"""What shards from before these keys were there do not tell, and were made with."""
+
+
 def settings_of_shards(source: str) -> dict[str, Any]:
     """What the graphs of a source ``shards:DIR`` were made with, by key of the configuration; else nothing.
 
@@ -653,6 +671,7 @@ def settings_of_shards(source: str) -> dict[str, Any]:
                 return {
                     "data.pairs.train": None,
                     "data.pairs.test": None,
+                    **LATER_SETTINGS,
                     **json.loads(manifest.read_text())["settings"],
                 }
             except (OSError, ValueError, KeyError, TypeError):

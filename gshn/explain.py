@@ -68,7 +68,7 @@ def main() -> None:
     explanation = explain(model, graph, caption)
     write_atomically(arguments.out, draw_explanation(sample.image, node_map.numpy(), explanation, caption))
     best = explanation.share.argsort(descending=True)[:3].tolist()
-    first = ", ".join(f"{segment} ({explanation.share[segment]:.3f})" for segment in best)
+    first = ", ".join(f"{explanation.names[segment]} ({explanation.share[segment]:.3f})" for segment in best)
     count_texts(model, [caption], "the caption")
     print(f"{arguments.out}: similarity {explanation.similarity:.3f}; segments that drive it most: {first}")
 

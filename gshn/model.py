@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
+from gshn.backbone_names import TRAINED
 from gshn.config import Config, ModelConfig, load_config, to_yaml
 from gshn.data.tasks import TASKS
 from gshn.encoders.alignment import AlignmentHead, Embeddings, similarity
@@ -29,7 +30,7 @@ from gshn.encoders.text import EncodedTexts, TextEncoder, wrap_tokenizer
 from gshn.encoders.transformer import TransformerEncoder
 from gshn.errors import CheckpointError
 from gshn.files import write_atomically
-from gshn.graphs.backbones import SmallConvNet
+from gshn.graphs.backbones.small_conv import SmallConvNet
 from gshn.graphs.region_features import COLOUR_DIM, region_features
 from gshn.graphs.scene_graph import CENTROID, EDGE_GEOMETRY, SceneGraph
 from gshn.losses.spiked_text import SpikedTextLearning
@@ -98,7 +99,7 @@ class GSHN(nn.Module):
         super().__init__()
         self.config, self.vocabulary, self.tokenizer = config, vocabulary, tokenizer
         m = config.model
-        self.backbone = SmallConvNet() if config.graph.backbone == "small_conv" else None
+        self.backbone = SmallConvNet(levels=config.graph.levels) if config.graph.backbone == TRAINED else None
         features = vocabulary.feature_channels if self.backbone is None else COLOUR_DIM + self.backbone.dim
         categories = vocabulary.categories
         self.node_embedding = NodeEmbedding(
@@ -152,7 +153,9 @@ class GSHN(nn.Module):
     def node_inputs(self, graphs: SceneGraph) -> NodeInputs:
         """Embed a batch of scene graphs' nodes (see :mod:`gshn.graphs.scene_graph`)."""
         if self.backbone is not None:
-            features = region_features(self.backbone, graphs.image, graphs.pixels(), graphs.num_nodes)
+            whole, bilinear = graphs.get("whole"), self.config.graph.pooling == "bilinear"
+            pixels = graphs.pixels()
+            features = region_features(self.backbone, graphs.image, pixels, graphs.num_nodes, whole, bilinear)
         else:
             features = graphs.x
         x = self.node_embedding(features, graphs.category, graphs.geometry, graphs.batch, graphs.num_graphs)

@@ -25,6 +25,9 @@ SETTINGS = (
     "graph.max_segments",
     "graph.regions",
     "graph.patches",
+    "graph.levels",
+    "graph.pooling",
+    "graph.whole_image",
 )
 """Keys of the configuration that shape the graphs. Shards tell them, and a run from shards has them from there."""
 

@@ -10,7 +10,7 @@ from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
 
 from benchmarks.gpu.measuring import Bench
 from gshn.data.shapescenes import ShapeScenes
-from gshn.graphs.backbones import EfficientNetLite0
+from gshn.graphs.backbones.efficientnet_lite import EfficientNetLite
 from gshn.graphs.build import build_graphs
 from gshn.graphs.scene_graph import GraphParameters
 from gshn.segments.ground_truth import GroundTruthSegmenter
@@ -20,7 +20,7 @@ from gshn.training.segmentation import image_processor, small_mask2former
 
 def run(bench: Bench) -> None:
     """EfficientNet-Lite0, alone and as preprocessing uses it; Mask2Former, the project's and one of full size."""
-    backbone = EfficientNetLite0().to(bench.device)
+    backbone = EfficientNetLite().to(bench.device)
     for size, batch in ((96, 8),) if bench.quick else ((96, 64), (96, 512), (224, 64), (224, 256)):
         key: dict[str, Any] = {"image_size": size, "batch": batch}
         bench.attempt(lambda s=size, b=batch: features(bench, backbone, s, b), what="EfficientNet-Lite0", **key)
@@ -41,14 +41,14 @@ def run(bench: Bench) -> None:
         )  # fmt: skip
 
 
-def features(bench: Bench, backbone: EfficientNetLite0, size: int, batch: int) -> dict[str, Any]:
+def features(bench: Bench, backbone: EfficientNetLite, size: int, batch: int) -> dict[str, Any]:
     """The network's maps."""
     images = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8, device=bench.device)
     with torch.inference_mode():
         return bench.throughput(lambda: backbone(images), batch, 1.5)
 
 
-def graphs(bench: Bench, backbone: EfficientNetLite0) -> dict[str, Any]:
+def graphs(bench: Bench, backbone: EfficientNetLite) -> dict[str, Any]:
     """From drawn scenes with their segments to graphs with features, as gshn.preprocess does it in one process."""
     count = 8 if bench.quick else 64
     scenes = ShapeScenes("train", count)

@@ -18,7 +18,7 @@ from gshn.model import GSHN
 
 @dataclass(frozen=True)
 class Explanation:
-    """An image of S segments and a caption of L tokens, [CLS] and [SEP] among them; all tensors on the CPU.
+    """An image of S segments (one of them may stand for all of it) and a caption of L tokens, [CLS] and [SEP] among them; all tensors on the CPU.
 
     Attributes:
         tokens: The caption's tokens.
@@ -32,6 +32,7 @@ class Explanation:
         spikes: Of every layer, each of shape (T, S, C); None without a spiking path.
         spiking: Norm of r E_SNN, shape (S,).
         continuous: Norm of F_GAT, shape (S,).
+        names: Of the segments: their numbers, and "whole image" for the node that stands for it.
     """
 
     tokens: list[str]
@@ -44,6 +45,13 @@ class Explanation:
     spikes: tuple[Tensor, ...] | None
     spiking: Tensor
     continuous: Tensor
+    names: list[str]
+
+
+def names(graph: SceneGraph) -> list[str]:
+    """What a picture calls the nodes of a graph."""
+    whole = graph.whole.tolist() if "whole" in graph else [False] * graph.num_nodes
+    return ["whole image" if own else str(node) for node, own in enumerate(whole)]
 
 
 def shares(met: Tensor) -> Tensor:
@@ -104,4 +112,5 @@ def explain(model: GSHN, graph: SceneGraph, caption: str) -> Explanation:
         spikes=None if encoded.spikes is None else tuple(layer.cpu() for layer in encoded.spikes.layers),
         spiking=spiking.cpu(),
         continuous=continuous.cpu(),
+        names=names(graph),
     )

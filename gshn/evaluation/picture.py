@@ -17,12 +17,8 @@ CHANNELS = 40
 """Of each segment, the first so many neurons are drawn."""
 
 
-def _numbers(count: int) -> list[str]:
-    return [str(number) for number in range(count)]
-
-
-def raster(axes: Axes, spikes: NDArray[np.bool_], title: str) -> None:
-    """Spikes of shape (T, S, C): a row per neuron, a shade per segment."""
+def raster(axes: Axes, spikes: NDArray[np.bool_], title: str, names: list[str] | None = None) -> None:
+    """Spikes of shape (T, S, C): a row per neuron, a shade per segment; segments are numbered, or have names."""
     steps, nodes, channels = spikes.shape
     shown = min(channels, CHANNELS)
     step, neuron = np.nonzero(spikes[:, :, :shown].reshape(steps, -1))
@@ -30,12 +26,16 @@ def raster(axes: Axes, spikes: NDArray[np.bool_], title: str) -> None:
     for node in range(0, nodes, 2):
         axes.axhspan(node * shown, (node + 1) * shown, color="0.92", zorder=0)
     axes.set(title=title, xlabel="step", xlim=(-0.6, steps - 0.4), ylim=(nodes * shown, 0))
-    axes.set_yticks([(node + 0.5) * shown for node in range(nodes)], _numbers(nodes), fontsize=min(9.0, 240 / nodes))
+    axes.set_yticks(
+        [(node + 0.5) * shown for node in range(nodes)],
+        names or list(map(str, range(nodes))),
+        fontsize=min(9.0, 240 / nodes),
+    )
     axes.set_ylabel("segment (neurons)")
 
 
 def _numbered(axes: Axes, node_map: NDArray[np.int32]) -> None:
-    """Outlines and numbers of the nodes."""
+    """Outlines and numbers of the nodes in a map; the whole image is in none."""
     height, width = node_map.shape
     for node in range(node_map.max() + 1):
         mask = node_map == node
@@ -50,11 +50,14 @@ def _numbered(axes: Axes, node_map: NDArray[np.int32]) -> None:
     axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
 
 
-def _table(axes: Axes, values: NDArray[np.float32], tokens: list[str], title: str, mark: bool) -> None:
+def _table(
+    axes: Axes, values: NDArray[np.float32], tokens: list[str], names: list[str], title: str, mark: bool
+) -> None:
     """Tokens down, segments across; where ``mark``, a dot at each token's best segment, if it is better than others."""
     drawn = axes.imshow(values, aspect="auto", cmap="magma")
     axes.figure.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02)
-    axes.set_xticks(range(values.shape[1]), _numbers(values.shape[1]), fontsize=min(9.0, 170 / values.shape[1]))
+    lines = [name.replace(" ", "\n") for name in names]
+    axes.set_xticks(range(len(names)), lines, fontsize=min(9.0, 170 / len(names)))
     axes.set_yticks(range(len(tokens)), [verbatim(token) for token in tokens], fontsize=min(8.0, 300 / len(tokens)))
     axes.set(title=title, xlabel="segment")
     if mark:
@@ -95,7 +98,8 @@ def draw_explanation(
     drawn = driven.imshow(of_pixel, cmap="viridis", alpha=0.7)
     figure.colorbar(drawn, ax=driven, fraction=0.05, pad=0.02)
     _numbered(driven, node_map)
-    driven.set_title(f"share of the match, sum {share.sum():.3f}")
+    of_image = "".join(f", of it {name} {s:.3f}" for name, s in zip(e.names, share, strict=True) if not name.isdigit())
+    driven.set_title(f"share of the match, sum {share.sum():.3f}{of_image}")
     for panel in (plain, driven):
         panel.set_axis_off()
 
@@ -105,13 +109,14 @@ def draw_explanation(
         else:
             # The last layer's rates are E_SNN; a text is compared with all layers.
             layer = e.spikes[0 if name == "first" else -1]
-            raster(panel, layer.numpy() > 0, f"{name} layer: {float(layer.mean()):.3f} spikes per neuron and step")
-    _table(met, e.met.numpy(), e.tokens, "how well tokens meet segments by V', <p_a, p_s>", mark=True)
+            rate = f"{float(layer.mean()):.3f} spikes per neuron and step"
+            raster(panel, layer.numpy() > 0, f"{name} layer: {rate}", e.names)
+    _table(met, e.met.numpy(), e.tokens, e.names, "how well tokens meet segments by V', <p_a, p_s>", mark=True)
     if e.met_by_spikes is None:
         _absent(met_by_spikes, "no spiked text learning")
     else:
-        _table(met_by_spikes, e.met_by_spikes.numpy(), e.tokens, "the same by spikes, <c_a, c_s>", mark=True)
-    _table(attended, e.attention.numpy(), e.tokens, "fusion: attention of tokens to segments", mark=False)
+        _table(met_by_spikes, e.met_by_spikes.numpy(), e.tokens, e.names, "the same by spikes, <c_a, c_s>", mark=True)
+    _table(attended, e.attention.numpy(), e.tokens, e.names, "fusion: attention of tokens to segments", mark=False)
 
     nodes = np.arange(len(share))
     paths.barh(nodes - 0.2, e.spiking.numpy(), height=0.38, color="tab:orange", label="|r E_SNN|, spiking")
@@ -121,7 +126,7 @@ def draw_explanation(
         at = float(max(e.spiking[node], e.continuous[node]))
         paths.text(at, node, f" {100 * part:.0f} % spiking", va="center", fontsize=8)
     paths.set(title="what V' = r E_SNN + F_GAT is made of", xlabel="norm", ylabel="segment")
-    paths.set_yticks(nodes, _numbers(len(nodes)), fontsize=min(9.0, 240 / len(nodes)))
+    paths.set_yticks(nodes, e.names, fontsize=min(9.0, 240 / len(nodes)))
     paths.set_xlim(0, 1.4 * float(max(e.spiking.max(), e.continuous.max())))
     paths.set_ylim(1.08 * len(nodes), -0.6)
     paths.legend(loc="lower right", fontsize=8, ncols=2)

@@ -11,7 +11,7 @@ from torch_geometric.data import Batch
 
 from gshn.data.images import ImageSample
 from gshn.errors import DataError
-from gshn.graphs.backbones import Backbone
+from gshn.graphs.backbones.base import Backbone
 from gshn.graphs.region_features import region_features
 from gshn.graphs.scene_graph import GraphParameters, SceneGraph, segments_to_graph
 from gshn.segments.panoptic import PanopticSegments, Segmenter
@@ -75,7 +75,7 @@ def _build(
         graph.image = torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, 2, 0)))[None]
     if not backbone.trainable:
         try:
-            _add_features(graphs, backbone)
+            _add_features(graphs, backbone, parameters)
         except DataError as error:
             raise DataError(f"{samples[0].name}: {error}") from error
     return graphs
@@ -94,10 +94,11 @@ def _graph(
 
 
 @torch.no_grad()
-def _add_features(graphs: Sequence[SceneGraph], backbone: Backbone) -> None:
+def _add_features(graphs: Sequence[SceneGraph], backbone: Backbone, parameters: GraphParameters) -> None:
     """Give graphs of images of one size ``x`` in place of ``image`` and ``segment_map``."""
     batch = Batch.from_data_list(list(graphs)).to(backbone.device)
-    x = region_features(backbone, batch.image, batch.pixels(), batch.num_nodes).cpu()
+    bilinear = parameters.pooling == "bilinear"
+    x = region_features(backbone, batch.image, batch.pixels(), batch.num_nodes, batch.get("whole"), bilinear).cpu()
     for graph, rows in zip(graphs, x.split([graph.num_nodes for graph in graphs]), strict=True):
         graph.x = rows
         for name in ("image", "segment_map"):

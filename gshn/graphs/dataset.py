@@ -14,7 +14,7 @@ from torch_geometric.data import Batch
 
 from gshn.graphs.scene_graph import SceneGraph
 
-NODE_TENSORS = ("x", "category", "geometry")
+NODE_TENSORS = ("x", "category", "geometry", "whole")
 EDGE_TENSORS = ("edge_index", "edge_attr")
 IMAGE_TENSORS = ("image", "segment_map")
 

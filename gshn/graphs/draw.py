@@ -25,11 +25,13 @@ def draw_graph(
 ) -> bytes:
     """Segments and scene graph over the image, and the image beside them, as PNG.
 
+    A node that stands for the whole image is told of above it: its outline and edges would lie over all others.
+
     Args:
         image: RGB, shape (H, W, 3), uint8.
         segments: The image's segments.
         graph: Their scene graph.
-        categories: Vocabulary of the graph's categories.
+        categories: Vocabulary of the segments' categories.
         title: Above the pictures.
     """
     height, width = image.shape[:2]
@@ -38,21 +40,23 @@ def draw_graph(
     tinted = label2rgb(segments.segment_map, image, alpha=0.35, bg_label=0, kind="overlay")
     plain.imshow(image)
     drawn.imshow(tinted)
-    for segment in segments.segments:
-        outline = np.pad(segments.segment_map == segment.id, 1)
+    for own in segments.segments:
+        outline = np.pad(segments.segment_map == own.id, 1)
         x, y = np.arange(-1, width + 1), np.arange(-1, height + 1)
         drawn.contour(x, y, outline, levels=[0.5], colors="white", linewidths=1.0)
     drawn.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     geometry = graph.geometry.numpy()
     centre = geometry[:, [GEOMETRY.index("centroid_x"), GEOMETRY.index("centroid_y")]] * (width, height) - 0.5
-    for source, target in graph.edge_index.T.tolist():
-        if source < target:
-            drawn.plot(*centre[[source, target]].T, color="black", linewidth=0.9, alpha=0.55)
+    segment = ~graph.whole.numpy() if "whole" in graph else np.ones(graph.num_nodes, dtype=bool)
+    edges = [(a, b) for a, b in graph.edge_index.T.tolist() if a < b and segment[a] and segment[b]]
+    for ends in edges:
+        drawn.plot(*centre[list(ends)].T, color="black", linewidth=0.9, alpha=0.55)
+    centre = centre[segment]
     drawn.scatter(*centre.T, s=26, color="white", edgecolors="black", linewidths=0.9, zorder=3)
     if "segment_map" not in graph:  # nodes stand for boxes
-        for x, y, w, h in geometry[:, :4] * (width, height, width, height):
+        for x, y, w, h in geometry[segment, :4] * (width, height, width, height):
             drawn.add_patch(Rectangle((x - 0.5, y - 0.5), w, h, fill=False, edgecolor="black", linewidth=0.8))
-    for (x, y), category in zip(centre, graph.category.tolist(), strict=True):
+    for (x, y), category in zip(centre, graph.category[segment].tolist(), strict=True):
         if categories[category].name != REGION.name:
             box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
             # Below the node, but within the picture.
@@ -70,6 +74,7 @@ def draw_graph(
             )
     for axes in (plain, drawn):
         axes.set_axis_off()
-    drawn.set_title(f"{graph.num_nodes} nodes, {graph.num_edges // 2} edges", fontsize=9)
+    more = "" if segment.all() else "; and the whole image, joined to all"
+    drawn.set_title(f"{segment.sum()} nodes, {len(edges)} edges{more}", fontsize=9)
     plain.set_title(verbatim(title), fontsize=9)
     return to_png(figure)

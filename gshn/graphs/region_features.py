@@ -7,14 +7,21 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gshn.graphs.backbones import Backbone
+from gshn.graphs.backbones.base import Backbone
 from gshn.graphs.scene_graph import Pixels
 
 COLOUR_DIM = 6
 """Features of :func:`colour_statistics`."""
 
 
-def region_features(backbone: Backbone, images: Tensor, pixels: Pixels, num_nodes: int) -> Tensor:
+def region_features(
+    backbone: Backbone,
+    images: Tensor,
+    pixels: Pixels,
+    num_nodes: int,
+    whole: Tensor | None = None,
+    bilinear: bool = False,
+) -> Tensor:
     """Visual features of the nodes: colour statistics, then the backbone's maps pooled under the nodes' pixels.
 
     Args:
@@ -22,11 +29,19 @@ def region_features(backbone: Backbone, images: Tensor, pixels: Pixels, num_node
         images: RGB, shape (B, 3, H, W), uint8.
         pixels: The nodes' pixels.
         num_nodes: N.
+        whole: Whether a node stands for its whole image, shape (N,), bool, one of each image in their order: its
+            features are the mean of the map's cells, which is what an image classifier reads, whatever share of the
+            pixels each cell holds. None where there are no such nodes.
+        bilinear: See :func:`mask_pool`.
 
     Returns:
         Shape (N, COLOUR_DIM + backbone.dim), float32.
     """
-    pooled = mask_pool(backbone(images), pixels, images.shape[-2:], num_nodes)
+    feature_maps = backbone(images)
+    pooled = mask_pool(feature_maps, pixels, images.shape[-2:], num_nodes, bilinear)
+    if whole is not None:
+        means = torch.cat([feature_map.mean(dim=(2, 3)) for feature_map in feature_maps], dim=1)
+        pooled = pooled.index_copy(0, whole.nonzero().squeeze(1), means)
     return torch.cat([colour_statistics(images, pixels, num_nodes), pooled], dim=1)
 
 
@@ -49,13 +64,17 @@ def colour_statistics(images: Tensor, pixels: Pixels, num_nodes: int) -> Tensor:
     return torch.cat([mean, (square - mean.square()).clamp(min=0).sqrt()], dim=1).float()
 
 
-def mask_pool(feature_maps: Sequence[Tensor], pixels: Pixels, size: Sequence[int], num_nodes: int) -> Tensor:
+def mask_pool(
+    feature_maps: Sequence[Tensor], pixels: Pixels, size: Sequence[int], num_nodes: int, bilinear: bool = False
+) -> Tensor:
     r"""Mean of feature maps under each node's pixels.
 
     out[n, l] = sum_p feature_maps[l][cell_l(p)] / |pixels of n|
 
     over the pixels p of n, where cell_l(p) is the map's cell that holds p. A coarse cell therefore counts by its share
-    of the node's pixels, and no node falls between cells.
+    of the node's pixels, and no node falls between cells. If ``bilinear``, feature_maps[l][cell_l(p)] is instead the
+    map interpolated at the pixel's centre, between the centres of the four nearest cells (``align_corners=False``): a
+    segment smaller than a cell then sees where in it it lies.
 
     Args:
         feature_maps: Shapes (B, C_l, H_l, W_l), floating point; cell (i, j) holds the pixels (y, x) with
@@ -63,21 +82,19 @@ def mask_pool(feature_maps: Sequence[Tensor], pixels: Pixels, size: Sequence[int
         pixels: The nodes' pixels; a node lies in one image.
         size: H and W of the images.
         num_nodes: N.
+        bilinear: Whether maps are interpolated.
 
     Returns:
         Shape (N, sum_l C_l), zero for a node without a pixel; differentiable with respect to ``feature_maps``.
     """
-    node, image, y, x = pixels
-    height, width = size
+    node, image = pixels.node, pixels.image
     area = torch.bincount(node, minlength=num_nodes)
     image_of = torch.zeros_like(area).index_put((node,), image)
     pooled = []
     for feature_map in feature_maps:
         batch, channels, rows, columns = feature_map.shape
         cells = rows * columns
-        cell = y * rows // height * columns + x * columns // width
-        # Counting (node, cell) pairs in a dense table needs no sort, and N cells numbers are few.
-        counts = torch.bincount(node * cells + cell, minlength=num_nodes * cells)
+        counts = _pixels_of_cells(pixels, size, rows, columns, num_nodes, bilinear)
         pairs = counts.nonzero().squeeze(1)
         target, cell = pairs // cells, pairs % cells
         weight = (counts[pairs] / area[target]).to(feature_map.dtype)
@@ -85,3 +102,30 @@ def mask_pool(feature_maps: Sequence[Tensor], pixels: Pixels, size: Sequence[int
         values = flat.index_select(0, image_of[target] * cells + cell) * weight[:, None]
         pooled.append(flat.new_zeros(num_nodes, channels).index_add(0, target, values))
     return torch.cat(pooled, dim=1)
+
+
+def _pixels_of_cells(
+    pixels: Pixels, size: Sequence[int], rows: int, columns: int, num_nodes: int, bilinear: bool
+) -> Tensor:
+    """How many of each node's pixels each cell counts for, shape (N rows columns,): float64 if ``bilinear``, or int64."""
+    node, _, y, x = pixels
+    height, width = size
+    # Counting (node, cell) pairs in a dense table needs no sort, and N cells numbers are few.
+    total = num_nodes * rows * columns
+    if not bilinear:
+        cell = y * rows // height * columns + x * columns // width
+        return torch.bincount(node * rows * columns + cell, minlength=total)
+    counts = torch.zeros(total, dtype=torch.float64, device=node.device)
+    for row, of_row in _nearest(y, height, rows):
+        for column, of_column in _nearest(x, width, columns):
+            cell = (node * rows + row) * columns + column
+            counts += torch.bincount(cell, of_row * of_column, minlength=total)
+    return counts
+
+
+def _nearest(position: Tensor, size: int, cells: int) -> list[tuple[Tensor, Tensor]]:
+    """The two cells along an axis whose centres a pixel's centre lies between, and the weight of each."""
+    at = ((position.double() + 0.5) * cells / size - 0.5).clamp(0, cells - 1)
+    first = at.floor()
+    second = at - first
+    return [(first.long(), 1 - second), ((first.long() + 1).clamp(max=cells - 1), second)]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -49,6 +49,10 @@ EDGE_GEOMETRY = (
 """Columns of :attr:`SceneGraph.edge_attr`."""
 
 
+IMAGE = Category(id=0, name="image", isthing=False)
+"""Of the node that stands for the whole image; no segment's, so that its id is never looked up."""
+
+
 @dataclass(frozen=True)
 class GraphParameters:
     """What shapes a scene graph.
@@ -58,11 +62,28 @@ class GraphParameters:
         max_segments: Larger images keep this many segments, the largest.
         regions: What of the image a node stands for: ``masks``, the segment's own pixels, or ``boxes``, all pixels of
             its box, those of other segments too (what an object detector gives).
+        whole_image: Whether there is one more node, the first, that stands for the whole image: all its pixels, its
+            box, the category :data:`IMAGE`, edges to and from all other nodes. It is no segment, and none of
+            ``max_segments``; the others' ``neighbours`` are found without it.
+        pooling: How maps are pooled under a node's pixels: ``cells`` or ``bilinear``, see
+            :func:`gshn.graphs.region_features.mask_pool`.
     """
 
     neighbours: int = 4
     max_segments: int = 64
     regions: str = "masks"
+    whole_image: bool = False
+    pooling: str = "cells"
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """All that shapes a graph, JSON-able. Later fields are left out at their defaults, so that older caches count."""
+        first = ("neighbours", "max_segments", "regions")
+        return {f.name: v for f in fields(self) if (v := getattr(self, f.name)) != f.default or f.name in first}
+
+    def categories(self, of_segments: Sequence[Category]) -> tuple[Category, ...]:
+        """Vocabulary of a graph's nodes, of that of its segments."""
+        return (*of_segments, IMAGE) if self.whole_image else tuple(of_segments)
 
 
 class Pixels(NamedTuple):
@@ -108,6 +129,8 @@ class SceneGraph(Data):
             trainable backbone, and where nodes stand for masks. See :meth:`pixels`.
         category: Position of each node's category in the vocabulary, shape (N,), int64.
         geometry: Columns :data:`GEOMETRY`, shape (N, 13), float32.
+        whole: Whether a node stands for the whole image, shape (N,), bool: the first of each graph, and no other; only
+            where there are such nodes.
         edge_index: Row 0 the sources, row 1 the targets, shape (2, E), int64.
         edge_attr: Columns :data:`EDGE_GEOMETRY`, shape (E, 6), float32.
     """
@@ -117,13 +140,22 @@ class SceneGraph(Data):
         ptr = self.ptr if "ptr" in self else torch.tensor([0, self.num_nodes])
         if "segment_map" in self:
             local = self.segment_map.long()
-            return Pixels.of_map(torch.where(local < 0, -1, local + ptr[:-1, None, None].to(local.device)))
+            of_segments = Pixels.of_map(torch.where(local < 0, -1, local + ptr[:-1, None, None].to(local.device)))
+            if "whole" not in self:
+                return of_segments
+            return Pixels(*map(torch.cat, zip(of_segments, self._pixels_of_images(), strict=True)))
         height, width = self.image.shape[-2:]
         size = self.geometry.new_tensor([width, height, width, height])
         image = torch.arange(len(ptr) - 1, device=self.geometry.device).repeat_interleave(
             ptr.diff().to(self.geometry.device)
         )
         return Pixels.of_boxes((self.geometry[:, :4] * size).round().long(), image)
+
+    def _pixels_of_images(self) -> Pixels:
+        """Pixels of the nodes that stand for whole images."""
+        images, _, height, width = self.image.shape
+        image, y, x = torch.ones(images, height, width, device=self.image.device).nonzero(as_tuple=True)
+        return Pixels(self.whole.nonzero().squeeze(1)[image], image, y, x)
 
 
 def segments_to_graph(
@@ -132,8 +164,9 @@ def segments_to_graph(
     """Build the scene graph of one image, without its visual features.
 
     Args:
-        segments: The image's segments; node i is segment i, of those that are kept.
-        categories: Vocabulary of the segments' categories.
+        segments: The image's segments; node i is segment i, of those that are kept, or segment i - 1 with
+            ``parameters.whole_image``.
+        categories: Vocabulary of the segments' categories; that of the nodes is ``parameters.categories(categories)``.
         parameters: See :class:`GraphParameters`.
         name: Of the image, for messages.
 
@@ -141,44 +174,62 @@ def segments_to_graph(
         Graph without ``x`` and ``image``; with ``segment_map`` where nodes stand for masks.
 
     Raises:
-        DataError: there is no segment, a segment has no pixel, or its category is not in the vocabulary.
+        DataError: there is no segment (and no node for the whole image), a segment has no pixel, or its category is not
+            in the vocabulary.
     """
     vocabulary = {category.id: position for position, category in enumerate(categories)}
     kept = _largest(segments, parameters.max_segments, name)
+    if not kept and not parameters.whole_image:
+        raise DataError("the image has no segment; graph.whole_image=true makes a graph of it all the same")
     for segment in kept:
         if segment.category_id not in vocabulary:
             raise DataError(f"segment {segment.id} has category {segment.category_id}, not one of the vocabulary's")
-    category = np.array([vocabulary[segment.category_id] for segment in kept])
-    isthing = np.array([categories[position].isthing for position in category])
+    category = np.array([vocabulary[segment.category_id] for segment in kept], dtype=np.int64)
+    isthing = np.array([categories[position].isthing for position in category], dtype=bool)
     height, width = segments.segment_map.shape
     segment_map = None
     if parameters.regions == "boxes":
-        boxes = np.array([segment.bbox for segment in kept])
+        boxes = np.array([segment.bbox for segment in kept], dtype=np.int64).reshape(-1, 4)
         geometry = _box_geometry(boxes, height, width, isthing)
         touching = _boxes_touch(boxes)
     else:
-        node_map = _node_map(segments.segment_map, np.array([segment.id for segment in kept]))
+        node_map = _node_map(segments.segment_map, np.array([segment.id for segment in kept], dtype=np.int64))
         geometry = _geometry(node_map, isthing)
         touching = _touching(node_map, len(kept))
+        if parameters.whole_image:
+            node_map = np.where(node_map < 0, -1, node_map + 1)
         segment_map = torch.from_numpy(node_map[None].astype(np.int32))
-    source, target = np.nonzero(touching | _near(geometry[:, 4:6], parameters.neighbours))
+    joined = touching | _near(geometry[:, 4:6], parameters.neighbours)
+    if parameters.whole_image:
+        category = np.insert(category, 0, len(categories))
+        whole = _box_geometry(np.array([[0, 0, width, height]]), height, width, np.array([IMAGE.isthing]))
+        geometry = np.concatenate([whole, geometry])
+        touching, joined = _joined_to_all(touching), _joined_to_all(joined)
+    source, target = np.nonzero(joined)
     graph = SceneGraph(
         category=torch.from_numpy(category),
         geometry=torch.from_numpy(geometry.astype(np.float32)),
         edge_index=torch.from_numpy(np.stack([source, target])),
         edge_attr=torch.from_numpy(_edge_geometry(geometry, source, target, touching).astype(np.float32)),
-        num_nodes=len(kept),
+        num_nodes=len(category),
     )
+    if parameters.whole_image:
+        graph.whole = torch.arange(len(category)) == 0
     if segment_map is not None:
         graph.segment_map = segment_map
     return graph
 
 
+def _joined_to_all(pairs: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """A relation of nodes, shape (N, N), with one more node, the first, that is in it with all others."""
+    out = np.pad(pairs, ((1, 0), (1, 0)), constant_values=True)
+    out[0, 0] = False
+    return out
+
+
 def _largest(segments: PanopticSegments, count: int, name: str) -> Sequence[Segment]:
     """The ``count`` largest segments, in their order."""
     found = segments.segments
-    if not found:
-        raise DataError("there is no segment")
     if len(found) <= count:
         return found
     dropped = len(found) - count
@@ -189,6 +240,8 @@ def _largest(segments: PanopticSegments, count: int, name: str) -> Sequence[Segm
 
 def _node_map(segment_map: NDArray[np.int32], ids: NDArray[np.int64]) -> NDArray[np.int64]:
     """Position in ``ids`` of every pixel's segment id, -1 for none."""
+    if not len(ids):
+        return np.full(segment_map.shape, -1)
     order = np.argsort(ids)
     position = np.searchsorted(ids[order], segment_map).clip(max=len(ids) - 1)
     return np.where(ids[order][position] == segment_map, order[position], -1)
@@ -280,7 +333,7 @@ def _near(centroids: NDArray[np.float64], k: int) -> NDArray[np.bool_]:
     """
     n = len(centroids)
     k = min(k, n - 1)
-    if k == 0:
+    if k <= 0:
         return np.zeros((n, n), dtype=bool)
     distance = ((centroids[:, None] - centroids) ** 2).sum(axis=-1)
     np.fill_diagonal(distance, np.inf)

@@ -33,10 +33,8 @@ class GroundTruthSegmenter(Segmenter):
         """Return ``annotation``.
 
         Raises:
-            DataError: there is no annotation, or it has no segment.
+            DataError: there is no annotation.
         """
         if annotation is None:
             raise DataError("the image has no annotated segments; choose another segmenter")
-        if not annotation.segments:
-            raise DataError("the image's annotation has no segment")
         return annotation

@@ -118,8 +118,11 @@ class Segmenter(Protocol):
             annotation: The image's annotated segments, where the collection has them; only the ground-truth segmenter
                 looks at it.
 
+        Returns:
+            The segments; there may be none.
+
         Raises:
-            DataError: there is no segment.
+            DataError: the image cannot be segmented.
         """
         ...
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gshn.config import SCENES, Config, PairData, TaskData, flat
+from gshn.config import LATER_SETTINGS, SCENES, Config, PairData, TaskData, flat
 from gshn.data.easyvqa import EasyVQA
 from gshn.data.images import ImageCollection, ImageSample
 from gshn.data.overlap import Pictures, check_overlap
@@ -23,7 +23,8 @@ from gshn.data.tasks import TASKS, Example, Task, TaskText
 from gshn.data.vqa2 import answer_vocabulary, compared
 from gshn.encoders.text import TextCount, build_tokenizer
 from gshn.errors import ConfigError, DataError, tell
-from gshn.graphs.backbones import Backbone, EfficientNetLite0, SmallConvNet
+from gshn.graphs.backbones.base import Backbone
+from gshn.graphs.backbones.choose import make_backbone
 from gshn.graphs.build import build_graphs
 from gshn.graphs.dataset import GraphDataset
 from gshn.graphs.scene_graph import GraphParameters, SceneGraph, segments_to_graph
@@ -55,10 +56,10 @@ class Corpora:
 
     @cached_property
     def categories(self) -> list[str]:
-        """Names of the segment categories of all data sets, each once, in order; the model's, where there is one."""
+        """Names of the nodes' categories of all data sets, each once, in order; the model's, where there is one."""
         if self.vocabulary is not None:
             return self.vocabulary.categories
-        found = [self._pair_categories, SuperpixelSegmenter.categories]
+        found = [self._pair_categories, self.graph_parameters.categories(SuperpixelSegmenter.categories)]
         for task in self.config.finetune.tasks:
             found.append(self._segmenter_for(self._task_data(TASKS[task])).categories)
         return list(dict.fromkeys(category.name for categories in found for category in categories))
@@ -247,7 +248,7 @@ class Corpora:
         found = replace(sample, panoptic=segmenter(sample.image, sample.panoptic))
         given = GroundTruthSegmenter(segmenter.categories)
         (graph,) = build_graphs([found], given, self.backbone, self.graph_parameters)
-        graph.category = self._positions(segmenter.categories)[graph.category]
+        graph.category = self._positions(self.graph_parameters.categories(segmenter.categories))[graph.category]
         assert found.panoptic is not None
         masks = replace(self.graph_parameters, regions="masks")
         return graph, segments_to_graph(found.panoptic, segmenter.categories, masks, sample.name).segment_map[0]
@@ -279,7 +280,7 @@ class Corpora:
             raise DataError(f"{self._shards} has no split '{split}'; make it with gshn.preprocess --split {split}")
         index = read_index(self._shards / split, data.pairs.train if split == "train" else data.pairs.test)
         values = flat(self.config)
-        for key, value in index.manifest.get("settings", {}).items():
+        for key, value in (LATER_SETTINGS | index.manifest.get("settings", {})).items():
             if (own := values.get(key)) != value:
                 raise ConfigError(
                     f"config key '{key}' is {own!r}: the graphs in {index.folder} were made with {value!r}; "
@@ -357,14 +358,14 @@ class Corpora:
         """What shapes the graphs."""
         graph = self.config.graph
         regions = "boxes" if graph.regions == "boxes" else "masks"  # a patch is a mask
-        return GraphParameters(graph.neighbours, graph.max_segments, regions)
+        return GraphParameters(graph.neighbours, graph.max_segments, regions, graph.whole_image, graph.pooling)
 
     @cached_property
     def backbone(self) -> Backbone:
         """Gives the nodes' visual features."""
-        if self.config.graph.backbone == "small_conv":
-            return SmallConvNet()
-        return EfficientNetLite0().to("cuda" if torch.cuda.is_available() else "cpu")
+        backbone = make_backbone(self.config.graph.backbone, self.config.graph.levels)
+        # A trained one is only asked what it is here; the model has its own.
+        return backbone if backbone.trainable else backbone.to("cuda" if torch.cuda.is_available() else "cpu")
 
     def _graphs(
         self, images: ImageCollection, segmenter: Segmenter, label: str
@@ -372,7 +373,7 @@ class Corpora:
         packaged = isinstance(images, ShapeScenes | EasyVQA)  # a broken image there is a broken installation
         recipe = Recipe(images, segmenter, self.backbone, self.graph_parameters)
         graphs, stored = load_or_build(recipe, Path(self.config.data.cache), label, strict=packaged)
-        return graphs.with_categories(self._positions(segmenter.categories)), stored
+        return graphs.with_categories(self._positions(recipe.categories)), stored
 
     def _positions(self, categories: Sequence[Category]) -> Tensor:
         """A segmenter's category indices count within its own vocabulary; the model's within all of them."""

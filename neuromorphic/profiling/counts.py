@@ -209,7 +209,7 @@ def count_pixels(corpora: Corpora, parts: Parts) -> None:
         parts.not_counted |= dict.fromkeys(("segmentation", "features"), str(error))
         return
     pixels = torch.from_numpy(np.ascontiguousarray(np.moveaxis(sample.image, 2, 0)))[None]
-    if corpora.config.graph.backbone == "small_conv":
+    if corpora.backbone.trainable:
         parts.not_counted["features"] = "the backbone is trained with the model: see nodes"
     else:
         parts.operations["features"] = count_operations(lambda: corpora.backbone(pixels.to(corpora.backbone.device)))

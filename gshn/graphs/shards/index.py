@@ -53,7 +53,7 @@ class Index:
 
     @property
     def categories(self) -> tuple[Category, ...]:
-        """The segmenter's vocabulary."""
+        """Vocabulary of the graphs' nodes."""
         return tuple(Category(*entry) for entry in self.manifest["categories"])
 
     def read(self, name: str) -> Iterator[StoredGraph]:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,11 @@ from tqdm import tqdm
 from gshn.data.images import ImageCollection, ImageSample
 from gshn.errors import DataError
 from gshn.files import Lock, file_digest, make_folder, write_atomically
-from gshn.graphs.backbones import Backbone
+from gshn.graphs.backbones.base import Backbone
 from gshn.graphs.build import try_to_build_graphs
 from gshn.graphs.scene_graph import EDGE_GEOMETRY, GEOMETRY, GraphParameters, SceneGraph
 from gshn.graphs.shards.files import Appender, StoredGraph, content, read_json_file, read_shard, stamps
-from gshn.segments.panoptic import Segmenter
+from gshn.segments.panoptic import Category, Segmenter
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +55,11 @@ class Recipe:
     parameters: GraphParameters
 
     @property
+    def categories(self) -> tuple[Category, ...]:
+        """Vocabulary of the graphs' nodes."""
+        return self.parameters.categories(self.segmenter.categories)
+
+    @property
     def key(self) -> dict[str, Any]:
         """Everything that shapes the graphs, JSON-able."""
         return {
@@ -62,10 +67,10 @@ class Recipe:
             "collection": self.collection.key,
             "images": len(self.collection),
             "segmenter": self.segmenter.key,
-            "categories": [[c.id, c.name, c.isthing] for c in self.segmenter.categories],
+            "categories": [[c.id, c.name, c.isthing] for c in self.categories],
             # A trainable backbone gets the pixels, whatever it makes of them.
             "features": "pixels" if self.backbone.trainable else self.backbone.key,
-            "parameters": asdict(self.parameters),
+            "parameters": self.parameters.key,
             "geometry": [list(GEOMETRY), list(EDGE_GEOMETRY)],
         }
 

@@ -4,7 +4,8 @@ import torch
 
 from gshn.data.images import ImageSample
 from gshn.errors import DataError
-from gshn.graphs.backbones import EfficientNetLite0, SmallConvNet
+from gshn.graphs.backbones.efficientnet_lite import EfficientNetLite
+from gshn.graphs.backbones.small_conv import SmallConvNet
 from gshn.graphs.build import build_graphs, try_to_build_graphs
 from gshn.graphs.region_features import region_features
 from gshn.graphs.scene_graph import GraphParameters
@@ -19,7 +20,7 @@ SEGMENTER = GroundTruthSegmenter(CATEGORIES)
 
 @pytest.fixture(scope="module")
 def backbone():
-    return EfficientNetLite0()
+    return EfficientNetLite()
 
 
 def sample(name, height, width, n):
@@ -73,7 +74,7 @@ def test_an_image_in_which_there_is_nothing_does_not_cost_the_others():
     void = ImageSample("void", np.zeros((32, 32, 3), dtype=np.uint8), segments_from_map(np.zeros((32, 32), int), {}))
     found = try_to_build_graphs([void, sample("good", 32, 32, 2), void], SEGMENTER, SmallConvNet(), GraphParameters())
     assert [isinstance(result, DataError) for result in found] == [True, False, True]
-    assert "void: the image's annotation has no segment" in str(found[0]) and found[1].num_nodes == 2
+    assert "void: the image has no segment" in str(found[0]) and found[1].num_nodes == 2
 
 
 def test_errors_name_the_image(backbone):
@@ -81,7 +82,7 @@ def test_errors_name_the_image(backbone):
     for bad, message in [
         (ImageSample("bad.png", good.image), "bad.png: the image has no annotated segments"),
         (ImageSample("bad.png", good.image[:20], good.panoptic), "bad.png: the image is 32x20, but has .* 32x32"),
-        (sample("bad.png", 32, 8, 2), "bad.png: EfficientNet-Lite0 needs images of at least 16x16"),
+        (sample("bad.png", 32, 8, 2), "bad.png: efficientnet_lite0 needs images of at least 16x16"),
     ]:
         with pytest.raises(DataError, match=message):
             build_graphs([good, bad], SEGMENTER, backbone, GraphParameters())

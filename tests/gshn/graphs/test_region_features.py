@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from gshn.graphs.backbones import SmallConvNet
+from gshn.graphs.backbones.small_conv import SmallConvNet
 from gshn.graphs.region_features import COLOUR_DIM, colour_statistics, region_features
 from gshn.graphs.region_features import mask_pool as pool_pixels
 from gshn.graphs.scene_graph import Pixels
@@ -103,3 +103,28 @@ def test_pixels_of_boxes_that_overlap_are_all_of_theirs(maps):
     torch.testing.assert_close(pooled[1:2], slow_mask_pool(maps, alone, 1))
     whole = torch.zeros(1, 12, 17, dtype=torch.int64)
     torch.testing.assert_close(pooled[:1], slow_mask_pool([m[:1] for m in maps], whole, 1))
+
+
+def test_bilinear_pooling_equals_an_interpolated_map(node_map, maps):
+    """By torch's own interpolation to the image's size, of maps with fewer cells than pixels."""
+    pooled = pool_pixels(maps, Pixels.of_map(node_map), (12, 17), 6, bilinear=True)
+    fine = [torch.nn.functional.interpolate(m, (12, 17), mode="bilinear", align_corners=False) for m in maps]
+    torch.testing.assert_close(pooled, slow_mask_pool(fine, node_map, 6))
+    assert not torch.allclose(pooled, pool_pixels(maps, Pixels.of_map(node_map), (12, 17), 6), atol=1e-2)
+
+
+@pytest.mark.parametrize("bilinear", [False, True])
+def test_a_whole_image_has_the_mean_of_the_cells(bilinear):
+    """However many pixels each cell holds: 17 pixels in 3 cells are 6, 6 and 5."""
+
+    class Given:
+        def __call__(self, images):
+            return [torch.arange(6.0).view(2, 1, 1, 3) ** 2]
+
+    images = torch.randint(0, 256, (2, 3, 4, 17), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
+    pixels = Pixels.of_boxes(torch.tensor([[0, 0, 17, 4], [0, 0, 17, 4]]), torch.tensor([0, 1]))
+    whole = torch.tensor([True, True])
+    features = region_features(Given(), images, pixels, 2, whole, bilinear)
+    torch.testing.assert_close(features[:, COLOUR_DIM], torch.tensor([5 / 3, 50 / 3]))
+    torch.testing.assert_close(features[:, :3], images.float().mean(dim=(2, 3)) / 255)
+    assert not torch.allclose(region_features(Given(), images, pixels, 2)[:, COLOUR_DIM], features[:, COLOUR_DIM])

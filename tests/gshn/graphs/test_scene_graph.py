@@ -11,7 +11,7 @@ from torch_geometric.utils import is_undirected
 
 from gshn.data.panoptic_annotations import read_coco_panoptic
 from gshn.errors import DataError
-from gshn.graphs.scene_graph import EDGE_GEOMETRY, GEOMETRY, GraphParameters, segments_to_graph
+from gshn.graphs.scene_graph import EDGE_GEOMETRY, GEOMETRY, IMAGE, GraphParameters, segments_to_graph
 from gshn.segments.panoptic import Category, PanopticSegments, segments_from_map
 
 COCO = Path(__file__).parents[4] / "shared" / "data" / "coco_panoptic_sample"
@@ -163,7 +163,7 @@ def test_the_largest_segments_are_kept(caplog):
 
 def test_what_cannot_be_a_graph():
     good = voronoi(3)
-    with pytest.raises(DataError, match="there is no segment"):
+    with pytest.raises(DataError, match=r"the image has no segment; graph\.whole_image=true makes"):
         segments_to_graph(PanopticSegments(good.segment_map, ()), CATEGORIES, K1)
     with pytest.raises(DataError, match="segment 2 has category 20, not one of the vocabulary's"):
         segments_to_graph(good, CATEGORIES[:1], K1)
@@ -229,3 +229,41 @@ def test_coco_images_become_graphs():
         assert graph.geometry.isfinite().all() and graph.edge_attr.isfinite().all()
         assert [ids[c] for c in graph.category] == [s.category_id for s in segments.segments]
         assert not graph.has_self_loops() and is_undirected(graph.edge_index) and graph.is_coalesced()
+
+
+@pytest.mark.parametrize("regions", ["masks", "boxes"])
+def test_a_node_for_the_whole_image_leaves_the_others_as_they_are(regions):
+    segments = voronoi(7)
+    without = GraphParameters(neighbours=2, max_segments=5, regions=regions)
+    plain = segments_to_graph(segments, CATEGORIES, without)
+    graph = segments_to_graph(segments, CATEGORIES, replace(without, whole_image=True))
+    assert graph.num_nodes == 6 and graph.whole.tolist() == [True] + 5 * [False]
+    assert replace(without, whole_image=True).categories(CATEGORIES)[graph.category[0]] == IMAGE
+    assert torch.equal(graph.category[1:], plain.category) and torch.equal(graph.geometry[1:], plain.geometry)
+    whole = dict(zip(GEOMETRY, graph.geometry[0].tolist(), strict=True))
+    moments = {"moment_xx": 1 / 12, "moment_xy": 0, "moment_yy": 1 / 12, "eccentricity": 0}
+    box = {"x": 0, "y": 0, "width": 1, "height": 1, "centroid_x": 0.5, "centroid_y": 0.5, "area": 1, "fill": 1}
+    assert whole == pytest.approx({**box, **moments, "isthing": 0})
+    source, target = graph.edge_index
+    to_others = (source > 0) & (target > 0)
+    assert torch.equal(graph.edge_index[:, to_others] - 1, plain.edge_index)
+    assert torch.equal(graph.edge_attr[to_others], plain.edge_attr)
+    assert target[source == 0].tolist() == source[target == 0].tolist() == [1, 2, 3, 4, 5]
+    np.testing.assert_allclose(
+        column(graph.edge_attr[source == 0], EDGE_GEOMETRY, "log_area_ratio").numpy(),
+        np.log(column(plain.geometry, GEOMETRY, "area").numpy()),
+        rtol=1e-5,
+    )
+    assert (column(graph.edge_attr[~to_others], EDGE_GEOMETRY, "touching") == 1).all()
+    if regions == "masks":
+        assert torch.equal(graph.segment_map, torch.where(plain.segment_map < 0, -1, plain.segment_map + 1))
+
+
+@pytest.mark.parametrize("regions", ["masks", "boxes"])
+def test_an_image_without_segments_is_a_node_of_its_own(regions):
+    nothing = PanopticSegments(np.zeros((4, 8), dtype=np.int32), ())
+    graph = segments_to_graph(nothing, CATEGORIES, GraphParameters(regions=regions, whole_image=True))
+    assert (graph.num_nodes, graph.num_edges, graph.category.tolist()) == (1, 0, [3])
+    graph.image = torch.zeros(1, 3, 4, 8, dtype=torch.uint8)
+    batch = Batch.from_data_list([graph, graph])
+    assert torch.bincount(batch.pixels().node).tolist() == [32, 32]

@@ -77,12 +77,12 @@ class Images:
         return ImageSample(f"{index}.png", rng.integers(0, 256, (self.size, self.size, 3), dtype=np.uint8), panoptic)
 
 
-def load(folder, images=None, backbone=None):
-    return load_or_build(recipe(images, backbone), folder, "test")[0]
+def load(folder, images=None, backbone=None, parameters=PARAMETERS):
+    return load_or_build(recipe(images, backbone, parameters), folder, "test")[0]
 
 
-def recipe(images=None, backbone=None):
-    return Recipe(Images() if images is None else images, SEGMENTER, backbone or MeanBackbone(), PARAMETERS)
+def recipe(images=None, backbone=None, parameters=PARAMETERS):
+    return Recipe(Images() if images is None else images, SEGMENTER, backbone or MeanBackbone(), parameters)
 
 
 def assert_equal(graph, other):
@@ -121,6 +121,25 @@ def test_batch_equals_pyg_s(tmp_path, backbone):
         assert batch.num_graphs == expected.num_graphs == len(indices)
         if backbone.trainable:
             assert all(map(torch.equal, batch.pixels(), expected.pixels()))
+
+
+@pytest.mark.parametrize("backbone", [MeanBackbone(), TrainableBackbone()])
+def test_nodes_for_whole_images_are_stored(tmp_path, backbone):
+    images = Images(6)
+    graphs = load(tmp_path, images, backbone, GraphParameters(whole_image=True))
+    batch, expected = graphs.batch([3, 0, 5]), Batch.from_data_list([graphs[i] for i in (3, 0, 5)])
+    assert_equal(batch, expected)
+    assert batch.whole.nonzero().squeeze(1).tolist() == batch.ptr[:-1].tolist()
+    assert batch.category[batch.whole].tolist() == [len(CATEGORIES)] * 3
+    if backbone.trainable:
+        assert all(map(torch.equal, batch.pixels(), expected.pixels()))
+        assert torch.bincount(batch.pixels().node)[batch.whole].tolist() == [64] * 3
+    assert [c.name for c in read_index(next(tmp_path.glob("*/"))).categories] == ["thing", "stuff", "image"]
+
+
+def test_the_key_of_a_default_is_that_of_older_caches():
+    assert recipe().key["parameters"] == {"neighbours": 4, "max_segments": 64, "regions": "masks"}
+    assert len(recipe().key["categories"]) == 2
 
 
 def test_images_without_edges(tmp_path):
@@ -173,6 +192,8 @@ def test_key_tells_apart_all_that_shapes_the_graphs(monkeypatch):
         key(parameters=GraphParameters(neighbours=3)),
         key(parameters=GraphParameters(max_segments=3)),
         key(parameters=GraphParameters(regions="boxes")),
+        key(parameters=GraphParameters(whole_image=True)),
+        key(parameters=GraphParameters(pooling="bilinear")),
     ]
     monkeypatch.setattr(write, "VERSION", 0)
     keys.append(key())

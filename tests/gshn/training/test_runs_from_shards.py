@@ -1,5 +1,6 @@
 """A configuration and the shards that it names agree, or one line says where they do not."""
 
+import json
 import shutil
 
 import numpy as np
@@ -76,6 +77,9 @@ def test_explain_builds_the_graph_that_training_had(shards):
         ("graph.max_segments=3", "'graph.max_segments' is 3: .* 64"),
         ("graph.regions=masks", "'graph.regions' is 'masks': .* 'boxes'"),
         ("graph.patches=8", "'graph.patches' is 8: .* 6"),
+        ("graph.levels=[16]", r"'graph.levels' is \[16\]: .* None"),
+        ("graph.pooling=bilinear", "'graph.pooling' is 'bilinear': .* 'cells'"),
+        ("graph.whole_image=true", "'graph.whole_image' is True: .* False"),
         ("data.upright=false", "'data.upright' is False: .* True"),
         ("data.show=texts", "'data.show' is 'texts': shards are read as they are"),
     ],
@@ -85,6 +89,17 @@ def test_what_shards_are_not_is_refused_by_name(shards, override, found):
     for use in (lambda: data.pairs, lambda: data.test_pairs):
         with pytest.raises(ConfigError, match=found):
             use()
+
+
+def test_shards_from_before_a_setting_were_made_with_its_default(shards, tmp_path):
+    shutil.copytree(shards / "train", tmp_path / "train")
+    manifest = json.loads((tmp_path / "train" / "manifest.json").read_text())
+    for setting in ("graph.levels", "graph.pooling", "graph.whole_image"):
+        del manifest["settings"][setting]
+    (tmp_path / "train" / "manifest.json").write_text(json.dumps(manifest))
+    assert len(corpora(tmp_path).pairs) == 6
+    with pytest.raises(ConfigError, match="'graph.whole_image' is True: .* False"):
+        _ = corpora(tmp_path, "graph.whole_image=true").pairs
 
 
 def test_splits_that_were_made_otherwise_are_refused(shards, tmp_path):

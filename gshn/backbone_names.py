@@ -1,0 +1,84 @@
+"""The grammar of ``graph.backbone``: NAME[@SIZE][+NAME[@SIZE]...]; read without PyTorch, so that a slip costs no wait."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from gshn.errors import ConfigError
+
+FOLDER = Path(__file__).parent / "graphs" / "backbones"
+TRAINED = "small_conv"
+"""The backbone that is trained with the model; all others are frozen."""
+SIZES = range(16, 4097)
+"""What SIZE can be, pixels."""
+
+
+@dataclass(frozen=True)
+class BackboneName:
+    """One backbone of ``graph.backbone``.
+
+    Attributes:
+        module: Its module in :mod:`gshn.graphs.backbones`.
+        name: NAME, with what follows its colon.
+        size: SIZE, the pixels that the longer side of its images is scaled to; None where they are taken as they are.
+    """
+
+    module: str
+    name: str
+    size: int | None
+
+
+@cache
+def forms() -> dict[str, str]:
+    """What NAME can be, each with its module: the ``NAMES`` of every module, which is read and not imported."""
+    found = {}
+    for path in sorted(FOLDER.glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "NAMES":
+                found |= dict.fromkeys(ast.literal_eval(node.value), path.stem)
+    return found
+
+
+def parse_backbone(text: str) -> list[BackboneName]:
+    """The backbones that ``graph.backbone`` names.
+
+    What follows a colon may hold any character: a ``+`` parts two backbones only where a known name follows it, and
+    ``@`` with digits is a size only at the end. (A folder whose own name ends so is written with a slash after it.)
+
+    Raises:
+        ConfigError: no such backbone, or no such size.
+    """
+    # Of NAME:ARGUMENT the part before the argument; of NAME all of it.
+    starts = [re.escape(form[: form.index(":") + 1]) if ":" in form else rf"{form}(?=[@+]|$)" for form in forms()]
+    found = [_parse_one(part, text) for part in re.split(rf"\+(?={'|'.join(starts)})", text)]
+    if len(found) > 1 and any(part.name == TRAINED for part in found):
+        raise _error(text, f"{TRAINED} is trained with the model and stands alone")
+    return found
+
+
+def _parse_one(part: str, text: str) -> BackboneName:
+    match = re.fullmatch(r"(.*?)(?:@([0-9]+))?", part, re.DOTALL)
+    assert match is not None
+    name, size = match.groups()
+    for form in forms():
+        prefix, colon, _ = form.partition(":")
+        if name == form if not colon else name.startswith(f"{prefix}:") and len(name) > len(f"{prefix}:"):
+            break
+    else:
+        choices = ", ".join(forms())
+        raise _error(text, f"choose one of {choices}, or several with + between them, each with @PIXELS where wanted")
+    if size is None:
+        return BackboneName(forms()[form], name, None)
+    if name == TRAINED:
+        raise _error(text, f"{TRAINED} takes images as they are; leave @{size} out")
+    if len(size) > 4 or int(size) not in SIZES:
+        raise _error(text, f"@{size} must lie in [{SIZES[0]}, {SIZES[-1]}] pixels")
+    return BackboneName(forms()[form], name, int(size))
+
+
+def _error(text: str, mend: str) -> ConfigError:
+    return ConfigError(f"config key 'graph.backbone' is {text!r}: {mend}")

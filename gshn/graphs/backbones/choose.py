@@ -1,0 +1,30 @@
+"""The backbones by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+
+from gshn.backbone_names import parse_backbone
+from gshn.graphs.backbones.base import FrozenBackbone
+from gshn.graphs.backbones.several import ScaledBackbone, SideBySide
+from gshn.graphs.backbones.small_conv import SmallConvNet
+
+
+def make_backbone(text: str, levels: Sequence[int] | None = None) -> FrozenBackbone | SmallConvNet:
+    """What ``graph.backbone`` and ``graph.levels`` name, on the CPU.
+
+    Args:
+        text: NAME[@SIZE][+NAME[@SIZE]...], see :func:`gshn.backbone_names.parse_backbone`.
+        levels: Strides of the maps of each backbone; None for their defaults.
+
+    Raises:
+        ConfigError: no such backbone, it lacks a stride, or its package is not installed.
+        DataError: its weights cannot be used.
+    """
+    made = []
+    for part in parse_backbone(text):
+        backbone = import_module(f"gshn.graphs.backbones.{part.module}").make(part.name, levels)
+        made.append(backbone if part.size is None else ScaledBackbone(backbone, part.size))
+    only: FrozenBackbone | SmallConvNet = made[0]
+    return only if len(made) == 1 else SideBySide(made)

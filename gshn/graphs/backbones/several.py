@@ -1,0 +1,60 @@
+"""Backbones on scaled images, and several side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from gshn.errors import DataError
+from gshn.graphs.backbones.base import FrozenBackbone, resize
+
+
+class ScaledBackbone(FrozenBackbone):
+    """A backbone that sees every image scaled so that its longer side has a number of pixels (:func:`resize`).
+
+    Args:
+        backbone: What sees them.
+        size: Pixels of the longer side; the other keeps the image's proportions.
+    """
+
+    def __init__(self, backbone: FrozenBackbone, size: int) -> None:
+        super().__init__()
+        self.backbone, self.size = backbone, size
+        self.name, self.levels, self.dim = f"{backbone.name}@{size}", backbone.levels, backbone.dim
+        self.key = f"{backbone.key} @{size} bicubic"
+        self.freeze()
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """See :class:`~gshn.graphs.backbones.base.Backbone`."""
+        sides: list[int] = list(images.shape[-2:])
+        height, width = (max(1, round(side * self.size / max(sides))) for side in sides)
+        try:
+            return self.backbone(resize(images, height, width))
+        except DataError as error:
+            raise DataError(f"{error}, which {sides[1]}x{sides[0]} is scaled to (@{self.size})") from None
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """As :meth:`forward`, which lets the backbone check the scaled images."""
+        return self(images)
+
+
+class SideBySide(FrozenBackbone):
+    """Several backbones on the same images: the maps of all of them, one after the other."""
+
+    def __init__(self, backbones: Sequence[FrozenBackbone]) -> None:
+        super().__init__()
+        self.backbones = nn.ModuleList(backbones)
+        self.name = "+".join(backbone.name for backbone in backbones)
+        self.levels = sorted({level for backbone in backbones for level in backbone.levels})
+        self.dim = sum(backbone.dim for backbone in backbones)
+        self.key = " + ".join(backbone.key for backbone in backbones)
+        self.freeze()
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """See :class:`~gshn.graphs.backbones.base.Backbone`."""
+        return [feature_map for backbone in self.backbones for feature_map in backbone(images)]
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """As :meth:`forward`, which lets each backbone check the images."""
+        return self(images)
