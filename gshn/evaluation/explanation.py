@@ -18,7 +18,9 @@ from gshn.model import GSHN
 
 @dataclass(frozen=True)
 class Explanation:
-    """An image of S segments (one of them may stand for all of it) and a caption of L tokens, [CLS] and [SEP] among them; all tensors on the CPU.
+    """An image of S segments, of which one may be all of it, and a caption of L tokens, [CLS] and [SEP] among them.
+
+    All tensors are on the CPU.
 
     Attributes:
         tokens: The caption's tokens.

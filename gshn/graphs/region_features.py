@@ -107,7 +107,7 @@ def mask_pool(
 def _pixels_of_cells(
     pixels: Pixels, size: Sequence[int], rows: int, columns: int, num_nodes: int, bilinear: bool
 ) -> Tensor:
-    """How many of each node's pixels each cell counts for, shape (N rows columns,): float64 if ``bilinear``, or int64."""
+    """How many pixels each cell counts for in each node, shape (N rows columns,): float64 if ``bilinear``, or int64."""
     node, _, y, x = pixels
     height, width = size
     # Counting (node, cell) pairs in a dense table needs no sort, and N cells numbers are few.

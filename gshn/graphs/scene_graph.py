@@ -77,7 +77,7 @@ class GraphParameters:
 
     @property
     def key(self) -> dict[str, Any]:
-        """All that shapes a graph, JSON-able. Later fields are left out at their defaults, so that older caches count."""
+        """All that shapes a graph, JSON-able; later fields are left out at their defaults: older caches still hold."""
         first = ("neighbours", "max_segments", "regions")
         return {f.name: v for f in fields(self) if (v := getattr(self, f.name)) != f.default or f.name in first}
 

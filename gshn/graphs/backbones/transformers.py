@@ -42,6 +42,9 @@ class TransformersBackbone(FrozenBackbone):
         DataError: there is no such model, it is of another kind, or it is broken.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, weights: str, levels: Sequence[int] | None = None) -> None:
         super().__init__()
         self.name = f"transformers:{weights}"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import random_graph, tiny_config, tiny_model
+from matplotlib.axes import Axes
 from PIL import Image
 from torch_geometric.data import Batch
 
@@ -13,6 +14,9 @@ from gshn.encoders.text import tokenize
 from gshn.errors import CheckpointError
 from gshn.evaluation import picture
 from gshn.evaluation.explanation import explain, shares
+from gshn.graphs.draw import draw_graph
+from gshn.graphs.scene_graph import GraphParameters, segments_to_graph
+from gshn.segments.panoptic import Category, segments_from_map
 
 CAPTION = "a star on grass"
 
@@ -80,11 +84,37 @@ def test_the_picture_has_the_first_layers_spikes_and_the_last_ones(monkeypatch) 
     torch.nn.init.constant_(model.encoder.spiking.linears[-1].bias, 2.0)
     e = explain(model, random_graph(3, 0), CAPTION)
     drawn: dict[str, np.ndarray] = {}
-    monkeypatch.setattr(picture, "raster", lambda _, spikes, title: drawn.update({title.split()[0]: spikes}))
+    monkeypatch.setattr(picture, "raster", lambda _, spikes, title, names: drawn.update({title.split()[0]: spikes}))
     picture.draw_explanation(np.zeros((8, 8, 3), np.uint8), np.arange(64, dtype=np.int32).reshape(8, 8) % 3, e, CAPTION)
     assert not np.array_equal(drawn["first"], drawn["last"])
     for name, layer in (("first", 0), ("last", -1)):
         np.testing.assert_array_equal(drawn[name], e.spikes[layer].numpy() > 0)
+
+
+def test_the_whole_image_is_called_so_and_hides_no_segment(monkeypatch) -> None:
+    model, graph = tiny_model(tiny_config()).eval(), random_graph(3, 0)
+    graph.whole = torch.tensor([True, False, False])
+    e = explain(model, graph, CAPTION)
+    assert e.names == ["whole image", "1", "2"]
+    outlined: list[str] = []
+    monkeypatch.setattr(Axes, "contour", lambda *_, **__: outlined.append("outline"))
+    written: list[str] = []
+    monkeypatch.setattr(Axes, "set_xticks", lambda _, ticks, labels, **__: written.extend(labels))
+    node_map = np.array([[1, 1, 2], [-1, 2, 2]], dtype=np.int32)
+    picture.draw_explanation(np.zeros((2, 3, 3), np.uint8), node_map, e, CAPTION)
+    assert len(outlined) == 4, "two segments in two panels"
+    assert written[:3] == ["whole\nimage", "1", "2"]
+
+
+def test_a_drawn_graph_leaves_the_whole_images_edges_out(monkeypatch) -> None:
+    titles: list[str] = []
+    monkeypatch.setattr(Axes, "set_title", lambda _, title, **__: titles.append(title))
+    segments = segments_from_map(np.array([[1, 1, 0, 2], [1, 1, 0, 2]]), {1: 5, 2: 5})
+    cat = (Category(5, "cat", True),)
+    graph = segments_to_graph(segments, cat, GraphParameters(whole_image=True))
+    png = draw_graph(np.zeros((2, 4, 3), np.uint8), segments, graph, cat, "a.jpg")
+    assert titles == ["2 nodes, 1 edges; and the whole image, joined to all", "a.jpg"]
+    assert png.startswith(b"\x89PNG")
 
 
 def test_one_path_and_no_path() -> None:

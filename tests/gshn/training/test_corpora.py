@@ -3,6 +3,7 @@ import json
 import official
 import pytest
 import torch
+from torch_geometric.data import Batch
 
 from gshn.config import load_config
 from gshn.encoders.text import TextCount, build_tokenizer
@@ -84,6 +85,28 @@ def test_a_model_trains_on_either(tmp_path, backbone, regions):
     words = model.vocabulary.words
     frequencies = torch.tensor([sum(word in ids for ids in captions) / len(captions) for word in words])
     torch.testing.assert_close(model.stl.words[1].bias.detach(), torch.logit(frequencies, eps=1e-4))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "regions"), [("small_conv", "masks"), ("efficientnet_lite0@48+efficientnet_lite0", "patches")]
+)
+def test_a_model_has_nodes_for_whole_images(tmp_path, backbone, regions):
+    root = official.coco(tmp_path / "coco", "train")
+    official.coco(tmp_path / "coco", "val")
+    keys = [f"graph.backbone={backbone}", f"graph.regions={regions}", "graph.levels=[4,8]", "graph.pooling=bilinear"]
+    data = corpora(tmp_path, f"data.pairs.source=coco:{root}", "graph.whole_image=true", *keys)
+    model = build_model(data.config, data)
+    graphs, _, _ = data.pairs.fetch([0, 1])
+    assert "image" in data.categories and data.categories == model.vocabulary.categories
+    assert graphs.category[graphs.whole].tolist() == 2 * [data.categories.index("image")]
+    encoded = model.eval().encode_graphs(graphs)
+    assert torch.isfinite(encoded.nodes).all()
+    images = data.images("train", None)
+    alone, node_map = Corpora(data.config, model.vocabulary).graph_of(images[0], data.segmenter_of(images))
+    assert alone.num_nodes == int(graphs.ptr[1])
+    assert set(node_map.unique().tolist()) - {-1} == set(range(1, alone.num_nodes))
+    nodes = model.encode_graphs(Batch.from_data_list([alone])).nodes
+    torch.testing.assert_close(nodes, encoded.nodes[: len(nodes)], rtol=1e-2, atol=1e-2)  # float16 in the cache
 
 
 def test_frequencies_of_words_count_captions_as_often_as_they_are_chosen():

@@ -98,7 +98,7 @@ def test_shards_from_before_a_setting_were_made_with_its_default(shards, tmp_pat
         del manifest["settings"][setting]
     (tmp_path / "train" / "manifest.json").write_text(json.dumps(manifest))
     assert len(corpora(tmp_path).pairs) == 6
-    with pytest.raises(ConfigError, match="'graph.whole_image' is True: .* False"):
+    with pytest.raises(ConfigError, match=r"'graph.whole_image' is True: .* False"):
         _ = corpora(tmp_path, "graph.whole_image=true").pairs
 
 
