@@ -35,7 +35,7 @@ class BackboneName:
 @cache
 def forms() -> dict[str, str]:
     """What NAME can be, each with its module: the ``NAMES`` of every module, which is read and not imported."""
-    found = {}
+    found: dict[str, str] = {}
     for path in sorted(FOLDER.glob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "NAMES":
