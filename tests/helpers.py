@@ -13,7 +13,8 @@ import torch
 from torch_geometric.data import Batch
 
 from gshn.config import Config, load_config
-from gshn.encoders.text import build_tokenizer, tokenize
+from gshn.encoders.text import tokenize
+from gshn.encoders.text_encoders import build_tokenizer
 from gshn.graphs.scene_graph import EDGE_GEOMETRY, GEOMETRY, SceneGraph
 from gshn.losses.masked_language import mask_tokens
 from gshn.model import GSHN, Vocabulary
@@ -51,7 +52,7 @@ def tiny_model(config: Config | None = None) -> GSHN:
     words = sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids))
     torch.manual_seed(0)
     vocabulary = Vocabulary(["star", "circle", "grass", "region"], {"vqa": ["no", "yes"]}, words, 8)
-    return GSHN(config, vocabulary, tokenizer, pretrained_text=True)
+    return GSHN(config, vocabulary, tokenizer)
 
 
 def random_graph(nodes: int, seed: int) -> SceneGraph:
