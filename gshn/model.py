@@ -322,7 +322,7 @@ class GSHN(nn.Module):
             CheckpointError: a tensor is not finite.
         """
         folder = Path(folder)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        tensors = storable(self.state_dict())
         if wrong := not_finite(tensors):
             raise CheckpointError(f"{wrong}: nothing is written to {folder}; train again, with a lower lr")
         write_atomically(folder / "config.yaml", to_yaml(self.config))
@@ -385,6 +385,17 @@ def load_tensors(model: nn.Module, tensors: dict[str, Tensor], source: Path) -> 
             shapes = f"{tuple(tensors[name].shape)}, the model's {tuple(own[name].shape)}"
             raise CheckpointError(f"tensor '{name}' in {source} has shape {shapes}; {mend}")
     model.load_state_dict(tensors)
+
+
+def storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as safetensors takes them: on the CPU, contiguous, and apart, where a model has one by several names."""
+    out: dict[str, Tensor] = {}
+    places: set[int] = set()
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        out[name] = own.clone() if own.data_ptr() in places else own
+        places.add(own.data_ptr())
+    return out
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> str | None:

@@ -186,7 +186,7 @@ class TextEncoder(nn.Module):
         Args:
             input_ids: Token ids, shape (B, L).
             attention_mask: 1 at tokens, 0 at padding, which comes last, shape (B, L).
-            states: What :meth:`FrozenText.states` said of them before; None: it is computed.
+            states: What :meth:`FrozenText.states` said of them before, shape (B, L, W); None: it is computed.
         """
         mask = attention_mask.bool()
         hidden = self.hidden(input_ids, mask, states)
@@ -242,7 +242,7 @@ class FrozenText(TransformersText):
     """
 
     def __init__(self, bert: PreTrainedModel, config: ModelConfig, architecture: Architecture) -> None:
-        super().__init__(bert.requires_grad_(False), config, architecture)
+        super().__init__(bert.requires_grad_(False).eval(), config, architecture)
 
     def train(self, mode: bool = True) -> Self:
         """Train what comes after the model, which stays in eval mode."""

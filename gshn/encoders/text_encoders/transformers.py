@@ -134,7 +134,7 @@ def trained_pooling(source: str, tokenizer: PreTrainedTokenizerFast) -> str:
     except OSError:
         return "last" if tokenizer.cls_token is None else "cls"
     with _reading(source):
-        told = json.loads(Path(path).read_text())
+        told = json.loads(Path(str(path)).read_text())
         modes = [name for name, value in told.items() if name.startswith("pooling_mode_") and value is True]
     if len(modes) != 1 or modes[0] not in POOLINGS:
         raise ConfigError(
@@ -170,7 +170,7 @@ def _auto(config: PreTrainedConfig) -> type[AutoModel | AutoModelForTextEncoding
 def _without_pooler(model: PreTrainedModel) -> PreTrainedModel:
     """Without BERT's layer on top of [CLS], which was trained for pairs of sentences, and which nobody reads."""
     if getattr(model, "pooler", None) is not None:
-        model.pooler = None
+        model.add_module("pooler", None)
     return model
 
 
@@ -206,7 +206,7 @@ def pretrained_encoder(
 @torch.no_grad()
 def _try_out(source: str, bert: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
     """Read a text of the largest length, so that what is amiss is told before anything is trained."""
-    size = bert.get_input_embeddings().num_embeddings
+    size = len(bert.get_input_embeddings().weight)  # type: ignore[arg-type]
     if len(tokenizer) > size:
         raise ConfigError(
             f"the tokenizer of text encoder {source} has {len(tokenizer)} tokens, the model {size}; name a model whose "
