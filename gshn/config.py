@@ -104,6 +104,11 @@ class Section:
 SEGMENTERS = ("ground-truth", "mask2former", "detectron2", "superpixels")
 TASKS = ("vqa", "entailment", "nlvr2")
 """What is fine-tuned on, besides retrieval: see :mod:`gshn.data.tasks`."""
+TEXT_ENCODERS = sorted(path.stem for path in (Path(__file__).parent / "encoders/text_encoders").glob("[!_]*.py"))
+NAMED_ENCODERS = ("transformers",)
+"""Text encoders with a name after a colon."""
+FROM_SCRATCH = ("bert", "spikformer")
+"""Text encoders that nobody trained before."""
 SCENES = ("shapescenes", "shapescenes-compositions")
 """Sources that are drawn, and have no end."""
 
@@ -381,8 +386,14 @@ class TextConfig(Section):
     prefix: ClassVar[str] = "model.text."
 
     encoder: str = "bert"
-    """bert (a small one, from scratch), minilm (pretrained; its package is the extra 'minilm') or spikformer (a spiking
-    transformer with the neurons and steps of model.spiking)."""
+    """bert (a small one, from scratch), minilm (pretrained; its package is the extra 'minilm'), spikformer (a spiking
+    transformer with the neurons and steps of model.spiking) or transformers:NAME_OR_FOLDER (pretrained)."""
+    pooling: str | None = "cls"
+    """What stands for a whole text: cls, its first token; mean, of all its tokens; last, its last token; null: as the
+    encoder was trained (MiniLM: mean, CLIP: last, bert and spikformer: cls)."""
+    tune: str = "all"
+    """Of a pretrained encoder. all: it is trained on; none: it stays as it is, and what it says of the training texts
+    is computed once and kept in data.cache."""
     layers: int = number(2, DEPTH)
     heads: int = number(4, HEADS)
     max_length: int = number(80, Range(8, 512))
@@ -390,7 +401,15 @@ class TextConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _one_of("model.text.encoder", self.encoder, "bert", "minilm", "spikformer")
+        kind, colon, source = self.encoder.partition(":")
+        choices = [name + ":NAME_OR_FOLDER" * (name in NAMED_ENCODERS) for name in TEXT_ENCODERS]
+        known = kind in TEXT_ENCODERS and (bool(source) if kind in NAMED_ENCODERS else not colon)
+        _check(known, "model.text.encoder", self.encoder, f"choose one of {', '.join(choices)}")
+        if self.pooling is not None:
+            _one_of("model.text.pooling", self.pooling, "cls", "mean", "last")
+        _one_of("model.text.tune", self.tune, "all", "none")
+        mend = f"must be all where model.text.encoder is {self.encoder}, which starts from nothing"
+        _check(self.tune == "all" or kind not in FROM_SCRATCH, "model.text.tune", self.tune, mend)
 
 
 @dataclass
@@ -457,7 +476,7 @@ class ObjectiveConfig(Section):
     firing_rate_target: float = number(0.1, Range(0, 1, above=True, below=True))
     """Spikes per neuron and step."""
     fusion_stride: int = number(4, SOME)
-    """MLM and ITM, which need the fusion transformer, look at every k-th pair of the batch."""
+    """MLM and ITM, which need the fusion transformer, look at every k-th image of the batch, with one caption each."""
 
 
 @dataclass
@@ -466,10 +485,10 @@ class StageConfig(Section):
 
     steps: int = number(0, COUNT)
     batch_size: int = number(128, Range(2, 1e6))
-    """Pairs over all processes."""
+    """Images with captions, or texts of a task, over all processes."""
     lr: float = number(1e-3, LEARNING_RATE)
     pretrained_lr: float | None = number(None, LEARNING_RATE)
-    """Of weights that were trained before (MiniLM's), which are only tuned; null: ``lr``, as the rest."""
+    """Of weights that were trained before (the text encoder's), which are only tuned; null: ``lr``, as the rest."""
     warmup: int = number(50, COUNT)
     """Steps."""
     weight_decay: float = number(0.01, SHARE)
@@ -483,6 +502,9 @@ class PretrainConfig(StageConfig):
     prefix: ClassVar[str] = "pretrain."
 
     steps: int = number(280, COUNT)
+    captions: int = number(1, Range(1, 1000))
+    """Captions of each image of a batch, here and in rehearsal: batch_size images then meet so many times as many
+    texts. An image that has fewer gives some of them several times."""
 
 
 @dataclass
@@ -496,7 +518,7 @@ class FinetuneConfig(StageConfig):
     """vqa, entailment, nlvr2: steps go round them; [] ends with pretraining."""
     steps: int = number(400, COUNT)
     rehearsal: int = number(64, Range(0, 1e6))
-    """Pairs of the pretraining batch that goes with a question batch; 0 switches rehearsal off."""
+    """Images of the pretraining batch that goes with a question batch; 0 switches rehearsal off."""
     rehearsal_every: int = number(4, SOME)
     """Task batches with a pretraining batch: every k-th."""
 

@@ -24,11 +24,12 @@ from gshn.encoders.hybrid import EncodedGraphs, HybridEncoder, NodeInputs
 from gshn.encoders.nodes import NodeEmbedding
 from gshn.encoders.padding import Padded, own_nodes, place, seen
 from gshn.encoders.pointing import Pointers
-from gshn.encoders.spikformer import SpikformerEncoder, SpikingText
+from gshn.encoders.spikformer import SpikformerEncoder
 from gshn.encoders.spiking import SpikeTrains
-from gshn.encoders.text import EncodedTexts, TextEncoder, wrap_tokenizer
+from gshn.encoders.text import SPECIAL_TOKENS, Architecture, EncodedTexts, FrozenText, TransformersText, wrap_tokenizer
+from gshn.encoders.text_encoders import build_text_encoder
 from gshn.encoders.transformer import TransformerEncoder
-from gshn.errors import CheckpointError
+from gshn.errors import CheckpointError, ConfigError
 from gshn.files import write_atomically
 from gshn.graphs.backbones.small_conv import SmallConvNet
 from gshn.graphs.region_features import COLOUR_DIM, region_features
@@ -86,7 +87,11 @@ class GSHN(nn.Module):
     """
 
     def __init__(
-        self, config: Config, vocabulary: Vocabulary, tokenizer: PreTrainedTokenizerFast, pretrained_text: bool = False
+        self,
+        config: Config,
+        vocabulary: Vocabulary,
+        tokenizer: PreTrainedTokenizerFast,
+        architecture: Architecture | None = None,
     ):
         """Build the model.
 
@@ -94,7 +99,10 @@ class GSHN(nn.Module):
             config: The run's configuration.
             vocabulary: Categories, answers and words.
             tokenizer: Tokenizer of the text encoder.
-            pretrained_text: Whether a pretrained text encoder's own weights are read.
+            architecture: Of a pretrained text encoder whose weights a checkpoint brings; None: its own are read.
+
+        Raises:
+            ConfigError: the text encoder cannot be used, or has no token for what masked language modelling hides.
         """
         super().__init__()
         self.config, self.vocabulary, self.tokenizer = config, vocabulary, tokenizer
@@ -106,11 +114,11 @@ class GSHN(nn.Module):
             features, len(categories), m.width, categories.index(REGION.name), m.category_dropout
         )
         self.encoder = build_encoder(m)
-        self.text = (
-            SpikingText(m, len(tokenizer))
-            if m.text.encoder == "spikformer"
-            else TextEncoder(m, len(tokenizer), pretrained_text)
-        )
+        if config.objectives.mlm and tokenizer.mask_token is None:
+            raise ConfigError(
+                f"the tokenizer of text encoder {m.text.encoder} has no token to mask a word with: set objectives.mlm=0"
+            )
+        self.text = build_text_encoder(m, tokenizer, architecture)
         self.image_head = AlignmentHead(m.width, m.width)
         self.text_head = AlignmentHead(m.width, m.width)
         self.logit_scale = nn.Parameter(torch.tensor(2.66))  # log(1 / 0.07), as in CLIP
@@ -141,14 +149,18 @@ class GSHN(nn.Module):
             )
 
     def __repr__(self) -> str:
-        parameters = sum(p.numel() for p in self.parameters())
-        return f"GSHN({parameters / 1e6:.2f} M parameters, width {self.config.model.width})"
+        parameters, frozen = (
+            sum(p.numel() for p in self.parameters() if not (frozen and p.requires_grad)) for frozen in (False, True)
+        )
+        held = f", of which {frozen / 1e6:.2f} M are frozen" if frozen else ""
+        return f"GSHN({parameters / 1e6:.2f} M parameters{held}, width {self.config.model.width})"
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
-        """What learns on from where somebody else's training ended: MiniLM's weights, with that text encoder."""
-        if isinstance(self.text, TextEncoder) and self.config.model.text.encoder == "minilm":
-            return list(self.text.bert.parameters())
-        return []
+        """What learns on from where somebody else's training ended: a pretrained text encoder's weights."""
+        if self.text.architecture is None or isinstance(self.text, FrozenText):
+            return []
+        assert isinstance(self.text, TransformersText)
+        return list(self.text.bert.parameters())
 
     def node_inputs(self, graphs: SceneGraph) -> NodeInputs:
         """Embed a batch of scene graphs' nodes (see :mod:`gshn.graphs.scene_graph`)."""
@@ -167,9 +179,9 @@ class GSHN(nn.Module):
         """Encode a batch of scene graphs, optionally with spikes that another simulator computed."""
         return self.encoder(self.node_inputs(graphs), spikes)
 
-    def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> EncodedTexts:
-        """Encode texts, given as token ids of shape (B, L)."""
-        texts: EncodedTexts = self.text(input_ids, attention_mask)
+    def encode_text(self, input_ids: Tensor, attention_mask: Tensor, states: Tensor | None = None) -> EncodedTexts:
+        """Encode texts, see :meth:`gshn.encoders.text.TextEncoder.forward`."""
+        texts: EncodedTexts = self.text(input_ids, attention_mask, states)
         return texts
 
     def node_tokens(self, encoded: EncodedGraphs) -> NodeTokens:
@@ -189,8 +201,8 @@ class GSHN(nn.Module):
         return replace(out, spikes=stl.embed_images(encoded.spikes.code, encoded.batch, encoded.num_graphs))
 
     def embed_texts(self, texts: EncodedTexts) -> Embeddings:
-        """Embeddings of texts: [CLS] stands for the whole, every token for itself."""
-        out: Embeddings = self.text_head(texts.hidden[:, 0], texts.hidden, texts.mask)
+        """Embeddings of texts: what pooling gives stands for the whole, every token for itself."""
+        out: Embeddings = self.text_head(texts.whole, texts.hidden, texts.mask)
         if (stl := self.spike_embeddings) is None:
             return out
         return replace(out, spikes=stl.embed_texts(texts.words, texts.mask))
@@ -242,7 +254,7 @@ class GSHN(nn.Module):
         Returns:
             Shape (B, L, S, number of codes).
         """
-        tokens = self.text_head(texts.hidden[:, 0], texts.hidden, texts.mask).parts
+        tokens = self.text_head(texts.whole, texts.hidden, texts.mask).parts
         segments = self.image_head(images.nodes[:, 0], images.nodes, images.mask).parts
         compared = [(tokens, segments)]
         if (stl := self.spike_embeddings) is not None and images.spikes is not None:
@@ -307,16 +319,20 @@ class GSHN(nn.Module):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.yaml``, ``vocabulary.json``, ``tokenizer.json`` and ``model.safetensors`` to a folder.
 
+        Of a pretrained text encoder ``text_config.json``, too: what it was read from is not needed again.
+
         Raises:
             CheckpointError: a tensor is not finite.
         """
         folder = Path(folder)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        tensors = storable(self.state_dict())
         if wrong := not_finite(tensors):
             raise CheckpointError(f"{wrong}: nothing is written to {folder}; train again, with a lower lr")
         write_atomically(folder / "config.yaml", to_yaml(self.config))
         write_atomically(folder / "vocabulary.json", json.dumps(asdict(self.vocabulary)))
         write_atomically(folder / "tokenizer.json", self.tokenizer.backend_tokenizer.to_str())
+        if self.text.architecture is not None:
+            write_atomically(folder / "text_config.json", json.dumps(asdict(self.text.architecture), indent=1))
         write_atomically(folder / "model.safetensors", save(tensors))
 
     @classmethod
@@ -336,9 +352,12 @@ class GSHN(nn.Module):
         try:
             vocabulary = Vocabulary(**json.loads((folder / "vocabulary.json").read_text()))
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            # Not there of an encoder from scratch, nor of MiniLM in older checkpoints.
+            told = folder / "text_config.json"
+            architecture = Architecture(**json.loads(told.read_text())) if told.is_file() else None
         except Exception as error:  # tokenizers raises bare Exception
             raise CheckpointError(
-                f"{folder} holds a broken vocabulary.json or tokenizer.json ({error}); train again"
+                f"{folder} holds a broken vocabulary.json, tokenizer.json or text_config.json ({error}); train again"
             ) from None
         try:
             tensors = load_file(folder / "model.safetensors")
@@ -346,7 +365,9 @@ class GSHN(nn.Module):
             raise CheckpointError(f"{folder / 'model.safetensors'} is broken ({error}); train again") from None
         if wrong := not_finite(tensors):
             raise CheckpointError(f"{folder / 'model.safetensors'}: {wrong}; train again, or name another checkpoint")
-        model = cls(config, vocabulary, wrap_tokenizer(tokenizer, config.model.text.max_length))
+        length = config.model.text.max_length if architecture is None else architecture.max_length
+        special = SPECIAL_TOKENS if architecture is None else architecture.special_tokens
+        model = cls(config, vocabulary, wrap_tokenizer(tokenizer, length, special), architecture)
         load_tensors(model, tensors, folder / "model.safetensors")
         return model.eval()
 
@@ -367,6 +388,17 @@ def load_tensors(model: nn.Module, tensors: dict[str, Tensor], source: Path) -> 
             shapes = f"{tuple(tensors[name].shape)}, the model's {tuple(own[name].shape)}"
             raise CheckpointError(f"tensor '{name}' in {source} has shape {shapes}; {mend}")
     model.load_state_dict(tensors)
+
+
+def storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as safetensors takes them: on the CPU, contiguous, and apart, where a model has one by several names."""
+    out: dict[str, Tensor] = {}
+    places: set[int] = set()
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        out[name] = own.clone() if own.data_ptr() in places else own
+        places.add(own.data_ptr())
+    return out
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> str | None:

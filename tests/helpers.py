@@ -13,11 +13,13 @@ import torch
 from torch_geometric.data import Batch
 
 from gshn.config import Config, load_config
-from gshn.encoders.text import build_tokenizer, tokenize
+from gshn.encoders.text import tokenize
+from gshn.encoders.text_encoders import build_tokenizer
 from gshn.graphs.scene_graph import EDGE_GEOMETRY, GEOMETRY, SceneGraph
 from gshn.losses.masked_language import mask_tokens
 from gshn.model import GSHN, Vocabulary
-from gshn.training.batches import PairBatch, TaskBatch, text_identities
+from gshn.training.batches import PairBatch, TaskBatch
+from gshn.training.text_states import text_identities
 
 CAPTIONS = [
     "a red star on grass",
@@ -51,7 +53,7 @@ def tiny_model(config: Config | None = None) -> GSHN:
     words = sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids))
     torch.manual_seed(0)
     vocabulary = Vocabulary(["star", "circle", "grass", "region"], {"vqa": ["no", "yes"]}, words, 8)
-    return GSHN(config, vocabulary, tokenizer, pretrained_text=True)
+    return GSHN(config, vocabulary, tokenizer)
 
 
 def random_graph(nodes: int, seed: int) -> SceneGraph:
@@ -71,21 +73,27 @@ def random_graph(nodes: int, seed: int) -> SceneGraph:
 
 
 def pair_batch(model: GSHN, rows: Sequence[int], captions: Sequence[int] | None = None) -> PairBatch:
-    """Rows of one fixed batch of pairs, or its images with other captions of it; graph i has 2 + i % 4 nodes."""
-    ids, mask = tokenize(model.tokenizer, [CAPTIONS[i] for i in captions or rows])
+    """Rows of one fixed batch of pairs, or its images with other captions of it, one or more for each image.
+
+    Graph i has 2 + i % 4 nodes.
+    """
+    captions = captions or rows
+    each = len(captions) // len(rows)
+    ids, mask = tokenize(model.tokenizer, [CAPTIONS[i] for i in captions])
     special, mask_id = model.tokenizer.all_special_ids, model.tokenizer.mask_token_id
     masked = []
-    for row, i in zip(ids, rows, strict=True):
-        noise = torch.rand(20, generator=torch.Generator().manual_seed(i))[: len(row)]
+    for place, row in enumerate(ids):
+        noise = torch.rand(each, 20, generator=torch.Generator().manual_seed(rows[place // each]))
+        noise = noise[place % each, : len(row)]
         masked.append(mask_tokens(row, special, mask_id, 0.3, noise))
-    has = torch.zeros(len(rows), len(model.tokenizer)).scatter_(1, ids, 1.0)
+    has = torch.zeros(len(captions), len(model.tokenizer)).scatter_(1, ids, 1.0)
     return PairBatch(
         graphs=Batch.from_data_list([random_graph(2 + i % 4, i) for i in rows]),
         input_ids=ids,
         attention_mask=mask,
         masked_ids=torch.stack([m for m, _ in masked]),
         labels=torch.stack([label for _, label in masked]),
-        words=has[:, model.vocabulary.words],
+        words=has[:, model.vocabulary.words].unflatten(0, (-1, each)).mean(dim=1),
         text=text_identities(ids, mask),
         image=torch.tensor(list(rows)),
         noise_seed=torch.tensor(7),

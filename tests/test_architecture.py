@@ -23,7 +23,9 @@ ORDER = [
     (
         *(
             f"training.{name}"
-            for name in ("batches", "corpora", "objective", "checkpoint", "guard", "processes", "segmentation")
+            for name in (
+                *("batches", "checkpoint", "corpora", "guard", "objective", "processes", "segmentation", "text_states"),
+            )
         ),
     ),
     ("evaluation",),

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from gshn.config import ModelConfig
 from gshn.encoders.hybrid import EncodedGraphs, NodeInputs
 from gshn.encoders.padding import own_nodes
 from gshn.encoders.spiking import SpikeTrains
-from gshn.encoders.text import EncodedTexts, look_up
 from gshn.neurons.lif import LIFParameters, Spike, spike_function
 from gshn.neurons.multistep import lif
 
@@ -131,23 +129,3 @@ class SpikformerEncoder(nn.Module):
         total = nodes.new_zeros(inputs.num_graphs, nodes.shape[1]).index_add(0, inputs.batch, nodes)
         readout = total / mask.sum(dim=1, keepdim=True).clamp(min=1)
         return EncodedGraphs(nodes, readout, inputs.batch, inputs.num_graphs, inputs.centroid, own)
-
-
-class SpikingText(nn.Module):
-    """A spiking transformer over token and position embeddings."""
-
-    def __init__(self, config: ModelConfig, vocabulary_size: int):
-        super().__init__()
-        self.word_channels = config.width
-        self.tokens = nn.Embedding(vocabulary_size, config.width)
-        self.positions = nn.Embedding(config.text.max_length, config.width)
-        self.transformer = spiking_transformer(config, config.text.heads, config.text.layers)
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> EncodedTexts:
-        """Encode token ids of shape (B, L)."""
-        mask = attention_mask.bool()
-        position = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
-        states, _ = self.transformer(self.tokens(input_ids[mask]) + self.positions(position[mask]), mask)
-        hidden = states.new_zeros(*mask.shape, states.shape[1])
-        hidden[mask] = states
-        return EncodedTexts(mask, hidden, look_up(self.tokens, input_ids, mask))

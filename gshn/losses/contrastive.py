@@ -25,8 +25,8 @@ class RightAnswers:
     """Which texts and images of a joined batch belong together; what does is never a negative.
 
     Attributes:
-        of_texts: True where an image belongs to this process's text, shape (B, W B).
-        of_images: True where a text belongs to this process's image, shape (B, W B).
+        of_texts: True where an image belongs to this process's text, shape (B K, W B).
+        of_images: True where a text belongs to this process's image, shape (B, W B K).
     """
 
     of_texts: Tensor
@@ -36,42 +36,47 @@ class RightAnswers:
     def of(cls, texts: Tensor, images: Tensor) -> RightAnswers:
         """A text belongs to an image that it, or one of the same words, stands beside anywhere in the joined batch.
 
-        right[t, i] = 1 if there is a pair k whose text is the same as t's and whose image is the same as i's.
+        right[t, i] = 1 if there is a pair whose text is the same as t's and whose image is the same as i's.
 
         Args:
-            texts: Identity of each pair's text: equal where texts are the same, shape (B,), int64.
-            images: Identity of each pair's image, likewise.
+            texts: Identity of each text: equal where texts are the same, shape (B K,), int64, K texts of each image.
+            images: Identity of each image, likewise, shape (B,).
         """
         all_texts, all_images = gather(texts), gather(images)
+        beside = all_images.repeat_interleave(len(texts) // len(images))  # image of each text, which make the pairs
         # A product of counts, which float32 holds exactly up to 2^24 pairs.
-        same_text, same_image = (x[:, None] == x[None] for x in (all_texts, all_images))
-        own_text, own_image = texts[:, None] == all_texts[None], images[:, None] == all_images[None]
+        same_text, same_image = all_texts[:, None] == all_texts[None], beside[:, None] == all_images[None]
+        own_text, own_image = texts[:, None] == all_texts[None], images[:, None] == beside[None]
         return cls(own_text.float() @ same_image.float() > 0, own_image.float() @ same_text.float() > 0)
 
 
 def symmetric_info_nce(text_to_image: Tensor, image_to_text: Tensor, right: RightAnswers) -> Tensor:
-    """InfoNCE both ways; the pair of row i of this process is column ``row_offset + i`` of the joined batch.
+    """InfoNCE both ways over the pairs (t, i) of a text and its image, K pairs of each image: t = i K + 0, ..., K - 1.
 
-    L = -(mean_i log p(text_to_image)[i] + mean_i log p(image_to_text)[i]) / 2
-    p(S)[i] = exp S[i, i] / (exp S[i, i] + sum over j with not right[i, j] of exp S[i, j])
+    L = -(mean over pairs of log p(text_to_image)[t, i] + mean over pairs of log p(image_to_text)[i, t]) / 2
+    p(S)[a, b] = exp S[a, b] / (exp S[a, b] + sum over c with not right[a, c] of exp S[a, c])
 
-    A right answer other than the pair's own (an image that stands twice in a batch, a caption that two images share)
-    is left out of the denominator: it is no negative. It could be made a positive instead (UniCL, arXiv:2204.03610);
-    it is one already in the row of its own pair, and left out the loss keeps its least value of 0 and is plain InfoNCE
-    where nothing stands twice.
+    A right answer other than the pair's own (an image that stands twice in a batch, a caption that two images share,
+    another caption of the image) is left out of the denominator: it is no negative. It could be made a positive instead
+    (UniCL, arXiv:2204.03610); it is one already in its own pair, and left out the loss keeps its least value of 0 and
+    is plain InfoNCE where nothing stands twice and K is 1.
 
     Source: van den Oord et al., arXiv:1807.03748; as in CLIP, arXiv:2103.00020; the elimination of false negatives is
     that of Huynh et al., arXiv:2011.11765.
 
     Args:
-        text_to_image: Scaled similarity of this process's texts with everybody's images, shape (B, W B).
-        image_to_text: The same for this process's images and everybody's texts, shape (B, W B).
+        text_to_image: Scaled similarity of this process's texts with everybody's images, shape (B K, W B).
+        image_to_text: The same for this process's images and everybody's texts, shape (B, W B K).
         right: What belongs together.
     """
-    rows = text_to_image.shape[0]
-    target = row_offset(rows) + torch.arange(rows, device=text_to_image.device)
+    texts, images = text_to_image.shape[0], image_to_text.shape[0]
+    text = torch.arange(texts, device=text_to_image.device)
+    image = text // (texts // images)
     losses = []
-    for logits, belongs in ((text_to_image, right.of_texts), (image_to_text, right.of_images)):
+    for logits, belongs, target in (
+        (text_to_image, right.of_texts, row_offset(images) + image),
+        (image_to_text[image], right.of_images[image], row_offset(texts) + text),
+    ):
         others = belongs.scatter(1, target[:, None], False)
         losses.append(F.cross_entropy(logits.masked_fill(others, -torch.inf), target, reduction="none"))
     return global_mean(torch.cat(losses))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from hashlib import blake2b
+from itertools import chain
 from typing import Self
 
 import numpy as np
@@ -25,7 +25,8 @@ from gshn.graphs.dataset import GraphDataset
 from gshn.graphs.scene_graph import SceneGraph
 from gshn.graphs.shards.files import to_dataset
 from gshn.graphs.shards.stream import ShardStream
-from gshn.losses.masked_language import mask_tokens
+from gshn.losses.masked_language import IGNORE, mask_tokens
+from gshn.training.text_states import TextStates, text_identities
 
 MASKED_SHARE = 0.2
 
@@ -36,23 +37,25 @@ class OnDevice:
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Self:
         """Copy with every tensor on ``device``."""
-        return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        return type(self)(**{name: None if part is None else part.to(device) for name, part in parts.items()})
 
 
 @dataclass(frozen=True)
 class PairBatch(OnDevice):
-    """B image-caption pairs.
+    """B images with K captions each: text t is of image t // K.
 
     Attributes:
         graphs: Batch of B scene graphs.
-        input_ids: Captions, shape (B, L).
-        attention_mask: Shape (B, L).
-        masked_ids: Captions with masked tokens, shape (B, L).
-        labels: Token ids where masked, IGNORE elsewhere, shape (B, L).
-        words: 1 where the caption has the word, shape (B, number of words).
-        text: Identity of each caption: equal where the tokens are, shape (B,), int64.
+        input_ids: Captions, shape (B K, L).
+        attention_mask: Shape (B K, L).
+        masked_ids: Captions with masked tokens, shape (B K, L).
+        labels: Token ids where masked, IGNORE elsewhere, shape (B K, L).
+        words: Share of the image's captions here that have the word, shape (B, number of words).
+        text: Identity of each caption: equal where the tokens are, shape (B K,), int64.
         image: Identity of each image: equal where the graphs are, shape (B,), int64.
         noise_seed: Seed of the randomness that all processes share, shape ().
+        states: What a frozen text encoder says of the captions, shape (B K, L, W), float16; None: it is to be asked.
     """
 
     graphs: SceneGraph
@@ -64,6 +67,7 @@ class PairBatch(OnDevice):
     text: Tensor
     image: Tensor
     noise_seed: Tensor
+    states: Tensor | None = None
 
     def segments(self) -> Tensor:
         """Identity of each segment: equal where it is the same one of the same image, shape (N,), int64."""
@@ -81,6 +85,7 @@ class TaskBatch(OnDevice):
         attention_mask: Shape (B, L).
         image: Indices in the batch of each text's graphs, shape (B, K), K images a text.
         answer: How right each answer is, in [0, 1], shape (B, A): see :func:`gshn.data.vqa2.soft_accuracy`.
+        states: As in :class:`PairBatch`, shape (B, L, W).
     """
 
     graphs: SceneGraph
@@ -88,13 +93,7 @@ class TaskBatch(OnDevice):
     attention_mask: Tensor
     image: Tensor
     answer: Tensor
-
-
-def text_identities(input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-    """A number for each text, equal where the tokens are, whatever the padding: shape (B, L) -> (B,), int64."""
-    texts = [ids[mask.bool()].numpy() for ids, mask in zip(input_ids, attention_mask, strict=True)]
-    digests = [int.from_bytes(blake2b(ids, digest_size=8).digest(), "little", signed=True) for ids in texts]
-    return torch.tensor(digests, dtype=torch.long)
+    states: Tensor | None = None
 
 
 Key = tuple[int, int]
@@ -244,51 +243,84 @@ class PairCollator:
         words: Sequence[int],
         weights: Sequence[float] | None,
         seed: Sequence[int],
+        captions: int = 1,
+        states: TextStates | None = None,
     ):
-        """Set up; ``words`` are STL's token ids, ``weights`` how often each caption is chosen, alike where None."""
+        """Set up.
+
+        Args:
+            corpus: Where the items are.
+            tokenizer: The model's.
+            words: STL's token ids.
+            weights: How often each caption of an image is chosen, alike where None.
+            seed: Key of the randomness.
+            captions: K, captions of each image.
+            states: Of a frozen text encoder.
+        """
         self.corpus, self.tokenizer, self.seed = corpus, tokenizer, tuple(seed)
+        self.each, self.states = captions, states
         self.words = torch.tensor(words, dtype=torch.long)
         self.weights = None if weights is None else np.asarray(weights) / np.sum(weights)
+
+    def choose(self, captions: Sequence[str], random: np.random.Generator) -> list[str]:
+        """K of an image's captions: different ones as far as it has them, else all of them, time and again."""
+        if self.each == 1:
+            return [captions[random.choice(len(captions), p=self.weights)]]
+        possible = len(captions) if self.weights is None else np.count_nonzero(self.weights)
+        chosen = random.choice(len(captions), min(self.each, possible), replace=False, p=self.weights)
+        return [captions[chosen[k % len(chosen)]] for k in range(self.each)]
+
+    def mask(self, input_ids: Tensor, randoms: Sequence[np.random.Generator]) -> tuple[Tensor, Tensor]:
+        """Masked ids and labels of the captions, see :func:`mask_tokens`; nothing is masked where no token is for it.
+
+        What is drawn for a caption depends on no other, and so not on how long the longest of the batch is.
+        """
+        if (mask_id := self.tokenizer.mask_token_id) is None:
+            return input_ids, torch.full_like(input_ids, IGNORE)
+        size = (self.each, self.tokenizer.model_max_length)
+        noise = torch.from_numpy(np.concatenate([random.random(size, dtype=np.float32) for random in randoms]))
+        special = self.tokenizer.all_special_ids
+        masked = [
+            mask_tokens(ids, special, mask_id, MASKED_SHARE, own[: len(ids)])
+            for ids, own in zip(input_ids, noise, strict=True)
+        ]
+        return torch.stack([ids for ids, _ in masked]), torch.stack([labels for _, labels in masked])
 
     def __call__(self, keys: list[Key]) -> PairBatch:
         """Assemble a batch."""
         randoms = [generator(*self.seed, *key) for key in keys]
         graphs, captions_of, image = self.corpus.fetch([index for _, index in keys])
-        captions = [
-            captions[random.choice(len(captions), p=self.weights)]
-            for random, captions in zip(randoms, captions_of, strict=True)
-        ]
-        input_ids, attention_mask = tokenize(self.tokenizer, captions)
-        masked = [
-            mask_tokens(
-                ids,
-                self.tokenizer.all_special_ids,
-                self.tokenizer.mask_token_id,
-                MASKED_SHARE,
-                torch.from_numpy(random.random(len(ids), dtype=np.float32)),
-            )
-            for ids, random in zip(input_ids, randoms, strict=True)
-        ]
-        has_token = torch.zeros(len(keys), len(self.tokenizer)).scatter_(1, input_ids, 1.0)
+        chosen = [self.choose(captions, random) for random, captions in zip(randoms, captions_of, strict=True)]
+        input_ids, attention_mask = tokenize(self.tokenizer, list(chain.from_iterable(chosen)))
+        masked_ids, labels = self.mask(input_ids, randoms)
+        has_token = torch.zeros(len(input_ids), len(self.tokenizer)).scatter_(1, input_ids, 1.0)
+        text = text_identities(input_ids, attention_mask)
         return PairBatch(
             graphs=graphs,
             input_ids=input_ids,
             attention_mask=attention_mask,
-            masked_ids=torch.stack([ids for ids, _ in masked]),
-            labels=torch.stack([labels for _, labels in masked]),
-            words=has_token[:, self.words],
-            text=text_identities(input_ids, attention_mask),
+            masked_ids=masked_ids,
+            labels=labels,
+            words=has_token[:, self.words].unflatten(0, (-1, self.each)).mean(dim=1),
+            text=text,
             image=image,
             noise_seed=torch.tensor(int(generator(*self.seed, keys[0][0]).integers(2**62))),
+            states=None if self.states is None else self.states.of(text, input_ids.shape[1]),
         )
 
 
 class TaskCollator:
     """Keys -> :class:`TaskBatch`."""
 
-    def __init__(self, corpus: TaskCorpus, tokenizer: PreTrainedTokenizerFast, answers: Sequence[str]):
+    def __init__(
+        self,
+        corpus: TaskCorpus,
+        tokenizer: PreTrainedTokenizerFast,
+        answers: Sequence[str],
+        states: TextStates | None = None,
+    ):
         self.corpus, self.tokenizer = corpus, tokenizer
-        self.answers = tuple(answers)
+        self.answers, self.states = tuple(answers), states
 
     def __call__(self, keys: list[Key]) -> TaskBatch:
         """Assemble a batch; texts on the same image share its graph."""
@@ -305,6 +337,9 @@ class TaskCollator:
             attention_mask=attention_mask,
             image=torch.from_numpy(position.reshape(len(examples), -1)),
             answer=answer,
+            states=None
+            if self.states is None
+            else self.states.of(text_identities(input_ids, attention_mask), input_ids.shape[1]),
         )
 
 

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from gshn.errors import CheckpointError, TrainingError
 from gshn.files import write_atomically
-from gshn.model import load_tensors, not_finite
+from gshn.model import load_tensors, not_finite, storable
 
 FILE = "training_state.safetensors"
 
@@ -44,7 +44,7 @@ def save_state(folder: Path, model: nn.Module, optimizer: Optimizer, progress: P
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
     metadata = {"stage": progress.stage, "step": str(progress.step), "seconds": str(progress.seconds)}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    tensors = storable(tensors)
     if wrong := not_finite(tensors):
         raise TrainingError(
             f"{wrong} after {progress.stage} step {progress.step}: nothing is written; lower {progress.stage}.lr, and "

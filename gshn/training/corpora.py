@@ -21,7 +21,8 @@ from gshn.data.shapescenes import ShapeScenes
 from gshn.data.sources import open_source
 from gshn.data.tasks import TASKS, Example, Task, TaskText
 from gshn.data.vqa2 import answer_vocabulary, compared
-from gshn.encoders.text import TextCount, build_tokenizer
+from gshn.encoders.text import TextCount
+from gshn.encoders.text_encoders import build_tokenizer
 from gshn.errors import ConfigError, DataError, tell
 from gshn.graphs.backbones.base import Backbone
 from gshn.graphs.backbones.choose import make_backbone
@@ -424,7 +425,7 @@ def build_model(config: Config, corpora: Corpora) -> GSHN:
     moments = [moment for moment in found if moment is not None]
     channels = len(moments[0][0]) if moments else 0
     vocabulary = Vocabulary(corpora.categories, corpora.answers, words, channels)
-    model = GSHN(config, vocabulary, tokenizer, pretrained_text=True)
+    model = GSHN(config, vocabulary, tokenizer)
     if model.stl is not None:
         model.stl.expect_words(torch.tensor([occurs[word] for word in words]))
     if moments:

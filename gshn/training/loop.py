@@ -40,6 +40,7 @@ from gshn.training.corpora import Corpora, build_model
 from gshn.training.guard import Guard
 from gshn.training.objective import Objective
 from gshn.training.processes import start_processes
+from gshn.training.text_states import text_states
 
 STAGES = ("pretrain", "finetune")
 
@@ -150,6 +151,7 @@ class Trainer:
             self.optimizer_state = tensors
         self.clock_start = begun - self.progress.seconds
         self.objective = self.accelerator.prepare(Objective(self.model, config.objectives))
+        self.states = text_states(self.model, self.corpora.training_texts(), Path(config.data.cache))
         if self.accelerator.is_main_process:
             self.log = MetricsLog(self.out / "metrics.jsonl", self.progress if state else None)
 
@@ -177,6 +179,8 @@ class Trainer:
             self.model.vocabulary.words,
             self.corpora.caption_weights,
             (*seed, 0),
+            c.pretrain.captions,
+            self.states,
         )
         if stage == "pretrain":
             sampler = self._sampler("pretrain.batch_size", self.corpora.pairs, steps, (*seed, 1))
@@ -186,7 +190,7 @@ class Trainer:
         rounds = []
         for place, task in enumerate(tasks):
             corpus = self.corpora.texts(task)
-            collate = TaskCollator(corpus, self.model.tokenizer, self.model.vocabulary.answers[task])
+            collate = TaskCollator(corpus, self.model.tokenizer, self.model.vocabulary.answers[task], self.states)
             # The task's own steps, counted from 0: those of the stage that are ``place`` modulo the number of tasks.
             own = range(*(-(-(step - place) // len(tasks)) for step in (first, settings.steps)))
             sampler = self._sampler("finetune.batch_size", corpus, own, (*seed, 2 + place))

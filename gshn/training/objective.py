@@ -24,7 +24,7 @@ from gshn.training.batches import PairBatch, TaskBatch
 def both_ways(
     scale: Tensor, alignment: Callable[[Embeddings, Embeddings], Tensor], texts: Embeddings, images: Embeddings
 ) -> tuple[Tensor, Tensor]:
-    """Logits of this process's texts with everybody's images, shape (B, W B), and of its images with all texts."""
+    """Logits of this process's texts with everybody's images, shape (B K, W B), and of its images with all texts."""
     text_to_image = scale * alignment(texts, images.gathered())
     if world_size() == 1:
         return text_to_image, text_to_image.T
@@ -55,7 +55,7 @@ class Objective(nn.Module):
                 losses[f"{task}_firing_rate"] = penalty
                 total = total + self.weights.firing_rate * penalty
             tokens = self.model.node_tokens(encoded)
-            read = self.model.encode_text(texts.input_ids, texts.attention_mask)
+            read = self.model.encode_text(texts.input_ids, texts.attention_mask, texts.states)
             logits = self.model.answer(task, tokens, read, texts.image)
             # Of answers that people gave, each counts by how right it is; with one right answer: cross-entropy. A text
             # none of whose answers is in the vocabulary tells nothing.
@@ -70,7 +70,7 @@ class Objective(nn.Module):
         model, w = self.model, self.weights
         losses: dict[str, Tensor] = {}
         encoded = model.encode_graphs(pairs.graphs)
-        read = model.encode_text(pairs.input_ids, pairs.attention_mask)
+        read = model.encode_text(pairs.input_ids, pairs.attention_mask, pairs.states)
         texts = model.embed_texts(read)
         images = model.embed_images(encoded)
         text_to_image, image_to_text = both_ways(model.scale(), model.alignment, texts, images)
@@ -101,41 +101,43 @@ class Objective(nn.Module):
         logits: tuple[Tensor, Tensor],
         right: RightAnswers,
     ) -> dict[str, Tensor]:
-        """Masked language modelling, and matching with hard negatives, on every k-th pair of the joined batch.
+        """Masked language modelling, and matching with hard negatives, on every k-th image of the joined batch.
 
-        Matching takes each caption with its image, with a hard negative image, and each image with a hard negative
-        caption; where the batch has no negative for it, nothing stands for that one.
+        Each with the first of its captions. Matching takes the caption with its image, with a hard negative image, and
+        the image with a hard negative caption; where the batch has no negative for it, nothing stands for that one.
 
         Args:
-            pairs: B pairs.
-            encoded: Their images.
-            texts: Their texts.
-            logits: Of texts with everybody's images and of images with everybody's texts, each of shape (B, W B).
+            pairs: B images with K captions each.
+            encoded: The images.
+            texts: The captions.
+            logits: Of captions with everybody's images, shape (B K, W B), and of images with everybody's captions,
+                shape (B, W B K).
             right: What belongs together.
         """
         model, w = self.model, self.weights
-        count, device, total = pairs.input_ids.shape[0], pairs.input_ids.device, logits[0].shape[1]
+        count, device, total = len(pairs.image), pairs.image.device, logits[0].shape[1]
         start = row_offset(count)
         rows = torch.arange(-start % w.fusion_stride, count, w.fusion_stride, device=device)
         # A process with none of them takes part with a row that counts for nothing: all have to call the same.
         counts = torch.ones_like(rows) if len(rows) else torch.zeros(1, dtype=torch.long, device=device)
         rows = rows if len(rows) else torch.zeros_like(counts)
+        first = rows * (len(pairs.text) // count)
         images = model.node_tokens(encoded)
         losses: dict[str, Tensor] = {}
         if w.mlm:
-            masked = model.encode_text(pairs.masked_ids[rows], pairs.attention_mask[rows])
+            masked = model.encode_text(pairs.masked_ids[first], pairs.attention_mask[first])
             fused = model.fuse(masked, images[rows])
-            labels = pairs.labels[rows]
+            labels = pairs.labels[first]
             at = (labels != IGNORE) & (counts[:, None] > 0)
             words = model.language_head(fused[at]).float()
             losses["mlm"] = global_mean(F.cross_entropy(words, labels[at], reduction="none"))
         if w.itm:
             generator = torch.Generator().manual_seed(int(pairs.noise_seed))
-            noise = torch.rand(total, total, generator=generator).to(device)[start + rows]
-            image, is_image = hard_negatives(logits[0][rows], right.of_texts[rows], noise)
+            noise = torch.rand(total, logits[1].shape[1], generator=generator).to(device)[start + rows]
+            image, is_image = hard_negatives(logits[0][first], right.of_texts[first], noise[:, :total])
             text, is_text = hard_negatives(logits[1][rows], right.of_images[rows], 1 - noise)
             answers = model.matching(
-                EncodedTexts.cat([texts[rows], texts[rows], texts.gathered()[text]]),
+                EncodedTexts.cat([texts[first], texts[first], texts.gathered()[text]]),
                 NodeTokens.cat([images[rows], images.gathered()[image], images[rows]]),
             ).float()
             matches = torch.cat([torch.ones_like(rows), torch.zeros_like(rows), torch.zeros_like(rows)])

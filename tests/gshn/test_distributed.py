@@ -20,28 +20,31 @@ from gshn.training.processes import start_processes
 IMAGES = [0, 1, 2, 3, 1, 7]
 TEXTS = [0, 1, 2, 0, 4, 6]
 """An image and a caption stand twice, in different parts."""
+MORE = [5, 3, 7, 2, 6, 1]
+"""A second caption of each image."""
 CONFIG = tiny_config("objectives.fusion_stride=4", "model.category_dropout=0.5")
 """Fusion looks at pairs 0 and 4: of three processes one has neither."""
 
 
-def losses_and_gradients(objective: torch.nn.Module, rows: range) -> dict[str, torch.Tensor]:
+def losses_and_gradients(objective: torch.nn.Module, rows: range, each: int) -> dict[str, torch.Tensor]:
     model = (objective.module if isinstance(objective, DistributedDataParallel) else objective).model
     model.train()
     torch.manual_seed(rows.start)
-    pairs = pair_batch(model, IMAGES[rows.start : rows.stop], TEXTS[rows.start : rows.stop])
+    captions = [text for row in rows for text in (TEXTS[row], MORE[row])[:each]]
+    pairs = pair_batch(model, IMAGES[rows.start : rows.stop], captions)
     losses = objective(pairs, question_batch(model, rows), "vqa")
     losses["loss"].backward()
     out = {f"loss.{name}": loss.detach() for name, loss in losses.items()}
     return out | {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
-def worker(rank: int, processes: int, folder: str) -> None:
+def worker(rank: int, processes: int, each: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=processes)
     torch.set_num_threads(1)
     objective = DistributedDataParallel(Objective(tiny_model(CONFIG), CONFIG.objectives), find_unused_parameters=True)
     part = len(IMAGES) // processes
     rows = range(rank * part, (rank + 1) * part)
-    result = losses_and_gradients(objective, rows)
+    result = losses_and_gradients(objective, rows, each)
     # One process's batch is poisoned: nobody makes the step.
     poisoned = pair_batch(objective.module.model, rows)
     if rank == 1:
@@ -56,13 +59,13 @@ def worker(rank: int, processes: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("processes", [2, 3])
-def test_several_processes_equal_one(tmp_path: Path, processes: int) -> None:
+@pytest.mark.parametrize(("processes", "each"), [(2, 1), (3, 2)])
+def test_several_processes_equal_one(tmp_path: Path, processes: int, each: int) -> None:
     model = tiny_model(CONFIG)
-    whole = losses_and_gradients(Objective(model, CONFIG.objectives), range(len(IMAGES)))
+    whole = losses_and_gradients(Objective(model, CONFIG.objectives), range(len(IMAGES)), each)
     # All losses take part, and the captions' lengths and the graphs' sizes differ between the parts.
     assert {"loss.itc", "loss.itm", "loss.mlm", "loss.spike_contrast", "loss.stl_contrast", "loss.vqa"} <= whole.keys()
-    torch.multiprocessing.spawn(worker, args=(processes, str(tmp_path)), nprocs=processes)
+    torch.multiprocessing.spawn(worker, args=(processes, each, str(tmp_path)), nprocs=processes)
     for rank in range(processes):
         part = load_file(tmp_path / f"{rank}.safetensors")
         assert not part.pop("made")

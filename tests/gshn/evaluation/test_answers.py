@@ -5,7 +5,8 @@ from torch_geometric.data import Batch
 
 from gshn.data.tasks import TASKS, Example
 from gshn.data.texts import TRUTH
-from gshn.encoders.text import build_tokenizer, tokenize
+from gshn.encoders.text import tokenize
+from gshn.encoders.text_encoders import build_tokenizer
 from gshn.evaluation import answers
 from gshn.evaluation.answers import answer_all, evaluate_task
 from gshn.evaluation.retrieval import reranked, similarities

@@ -26,13 +26,15 @@ DISTINCT = RightAnswers.of(torch.arange(5), torch.arange(5))
 
 
 def info_nce_oracle(logits: np.ndarray, texts: Sequence[int], images: Sequence[int]) -> float:
-    total, beside = 0.0, set(zip(texts, images, strict=True))
-    for i, (text, image) in enumerate(zip(texts, images, strict=True)):
+    each = len(texts) // len(images)
+    total, beside = 0.0, {(text, images[t // each]) for t, text in enumerate(texts)}
+    for t, text in enumerate(texts):
+        i = t // each
         wrong_images = [j for j, other in enumerate(images) if (text, other) not in beside]
-        wrong_texts = [j for j, other in enumerate(texts) if (other, image) not in beside]
-        for row, wrong in ((logits[i], wrong_images), (logits[:, i], wrong_texts)):
-            total -= math.log(math.exp(row[i]) / sum(math.exp(row[j]) for j in [i, *wrong]))
-    return total / (2 * len(logits))
+        wrong_texts = [j for j, other in enumerate(texts) if (other, images[i]) not in beside]
+        for row, own, wrong in ((logits[t], i, wrong_images), (logits[:, i], t, wrong_texts)):
+            total -= math.log(math.exp(row[own]) / sum(math.exp(row[j]) for j in [own, *wrong]))
+    return total / (2 * len(texts))
 
 
 @pytest.mark.parametrize(
@@ -43,17 +45,31 @@ def info_nce_oracle(logits: np.ndarray, texts: Sequence[int], images: Sequence[i
         ((1, 2, 1, 4, 1), (1, 2, 3, 4, 5)),  # a caption of three images
         ((1, 2, 2, 4, 1), (1, 1, 3, 4, 5)),  # text 2 stands beside image 3: it is no negative of image 1's other pair
         ((1, 1, 1, 1, 1), (1, 2, 3, 4, 5)),
+        ((1, 2, 3, 4, 5, 6), (1, 2, 3)),  # two captions of each image
+        ((1, 2, 2, 4, 5, 5), (1, 2, 3)),  # one that two images share, and one that an image has twice
+        ((1, 2, 3, 4, 5, 1), (1, 2, 1)),  # an image that stands twice
     ],
 )
 def test_info_nce_equals_the_loop(texts: tuple[int, ...], images: tuple[int, ...]) -> None:
-    logits = (torch.randn(5, 5, dtype=torch.float64) + 3 * torch.eye(5, dtype=torch.float64)).requires_grad_()
+    own = torch.eye(len(images), dtype=torch.float64).repeat_interleave(each := len(texts) // len(images), dim=0)
+    logits = (torch.randn_like(own) + 3 * own).requires_grad_()
     loss = symmetric_info_nce(logits, logits.T, RightAnswers.of(torch.tensor(texts), torch.tensor(images)))
     assert float(loss) == pytest.approx(info_nce_oracle(logits.detach().numpy(), texts, images))
     (gradient,) = torch.autograd.grad(loss, logits)
     assert gradient.isfinite().all()
-    beside = set(zip(texts, images, strict=True))
-    for i, j in [(i, j) for i in range(5) for j in range(5) if i != j and (texts[i], images[j]) in beside]:
-        assert gradient[i, j] == 0
+    beside = {(text, images[t // each]) for t, text in enumerate(texts)}
+    for t, j in np.ndindex(*logits.shape):
+        if t // each != j and (texts[t], images[j]) in beside:
+            assert gradient[t, j] == 0
+
+
+def test_info_nce_of_one_caption_an_image_is_the_diagonals_to_the_last_bit() -> None:
+    logits, right = torch.randn(6, 6) + 3 * torch.eye(6), RightAnswers.of(torch.arange(6) % 5, torch.arange(6))
+    losses = []
+    for scores, belongs in ((logits, right.of_texts), (logits.T, right.of_images)):
+        scores = scores.masked_fill(belongs & ~torch.eye(6, dtype=torch.bool), -torch.inf)
+        losses.append(F.cross_entropy(scores, torch.arange(6), reduction="none"))
+    assert torch.equal(symmetric_info_nce(logits, logits.T, right), torch.cat(losses).sum() / 12)
 
 
 def test_info_nce_tells_swapped_captions() -> None:

@@ -9,8 +9,16 @@ from helpers import CAPTIONS, random_graph, tiny_model
 from gshn.data.tasks import TASKS, Example
 from gshn.data.texts import TRUTH
 from gshn.graphs.dataset import GraphDataset
-from gshn.losses.masked_language import IGNORE
-from gshn.training.batches import PairCollator, PairCorpus, StepSampler, TaskCollator, TaskCorpus, generator
+from gshn.losses.masked_language import IGNORE, mask_tokens
+from gshn.training.batches import (
+    MASKED_SHARE,
+    PairCollator,
+    PairCorpus,
+    StepSampler,
+    TaskCollator,
+    TaskCorpus,
+    generator,
+)
 
 
 def graph_dataset(count: int) -> GraphDataset:
@@ -116,6 +124,48 @@ class TestPairs:
         for row in range(40):
             expected = [float(word in batch.input_ids[row]) for word in collate.words]
             assert batch.words[row].tolist() == expected
+
+    def test_one_caption_an_image_is_drawn_as_ever(self) -> None:
+        """The draws of (seed, step, item): a caption, then a number for each of its tokens."""
+        collate = self.make()
+        batch = collate([(5, 2), (5, 1)])
+        for row, index in enumerate((2, 1)):
+            random = generator(0, 0, 5, index)
+            caption = [CAPTIONS[index], CAPTIONS[index + 4]][random.choice(2, p=[0.75, 0.25])]
+            assert collate.tokenizer.decode(batch.input_ids[row], skip_special_tokens=True) == caption
+            noise = torch.from_numpy(random.random(batch.input_ids.shape[1], dtype="float32"))
+            ids, special = batch.input_ids[row], collate.tokenizer.all_special_ids
+            masked, _ = mask_tokens(ids, special, collate.tokenizer.mask_token_id, MASKED_SHARE, noise)
+            assert torch.equal(batch.masked_ids[row], masked)
+
+    def test_several_captions_of_each_image(self) -> None:
+        one, model = self.make(), tiny_model()
+        captions = [[CAPTIONS[0], CAPTIONS[1], CAPTIONS[2]], [CAPTIONS[3]], [CAPTIONS[4], CAPTIONS[5]], [CAPTIONS[6]]]
+        corpus = PairCorpus(graph_dataset(4), captions, list("abcd"))
+        collate = PairCollator(corpus, model.tokenizer, model.vocabulary.words, None, (0, 0), captions=2)
+        batch = collate(keys := [(5, 0), (5, 1), (5, 2)])
+        texts = collate.tokenizer.batch_decode(batch.input_ids, skip_special_tokens=True)
+        own = [texts[:2], texts[2:4], texts[4:]]
+        assert len(set(own[0])) == 2 and set(own[0]) < set(captions[0])
+        assert own[1] == captions[1] * 2, "it has one"
+        assert sorted(own[2]) == sorted(captions[2])
+        assert (batch.graphs.num_graphs, len(batch.image), len(batch.text), len(batch.words)) == (3, 3, 6, 3)
+        has = torch.zeros(6, len(one.tokenizer)).scatter_(1, batch.input_ids, 1.0)[:, collate.words]
+        assert torch.equal(batch.words, (has[::2] + has[1::2]) / 2)
+        # Alike however it is spread over processes, though each pads to its own longest caption.
+        alone = collate(keys[2:])
+        length = alone.input_ids.shape[1]
+        assert length < batch.input_ids.shape[1]
+        assert torch.equal(alone.masked_ids, batch.masked_ids[4:, :length])
+        assert not torch.equal(batch.masked_ids[2], batch.masked_ids[3]), "each is masked anew"
+
+    def test_captions_of_no_weight_are_never_chosen(self) -> None:
+        model = tiny_model()
+        corpus = PairCorpus(graph_dataset(1), [CAPTIONS[:3]], ["a"])
+        words = model.vocabulary.words
+        batch = PairCollator(corpus, model.tokenizer, words, [1.0, 0.0, 1.0], (0,), captions=3)([(0, 0)])
+        texts = model.tokenizer.batch_decode(batch.input_ids, skip_special_tokens=True)
+        assert set(texts) == {CAPTIONS[0], CAPTIONS[2]}
 
     def test_captions_are_chosen_by_weight(self) -> None:
         collate = self.make()

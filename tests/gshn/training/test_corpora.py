@@ -6,7 +6,8 @@ import torch
 from torch_geometric.data import Batch
 
 from gshn.config import load_config
-from gshn.encoders.text import TextCount, build_tokenizer
+from gshn.encoders.text import TextCount
+from gshn.encoders.text_encoders import build_tokenizer
 from gshn.errors import ConfigError, DataError
 from gshn.evaluation.answers import evaluate_task
 from gshn.evaluation.retrieval import evaluate_retrieval

@@ -54,6 +54,32 @@ def test_an_image_without_negatives_is_matched_with_its_own_captions_only() -> N
     torch.testing.assert_close(losses["itm"], expected)
 
 
+def test_captions_of_an_image_teach_together_what_they_teach_one_by_one() -> None:
+    """Losses of three images with two captions each, against the sums of which they are made."""
+    model = tiny_model(tiny_config("objectives.fusion_stride=2")).eval()
+    batch = pair_batch(model, [0, 1, 2], [0, 5, 1, 3, 2, 7])
+    with torch.no_grad():
+        found = Objective(model, model.config.objectives)(batch)
+        texts = model.encode_text(batch.input_ids, batch.attention_mask)
+        encoded = model.encode_graphs(batch.graphs)
+        logits = model.scale() * model.alignment(model.embed_texts(texts), model.embed_images(encoded))
+        own, image = torch.arange(6), torch.arange(6) // 2
+        to_text = logits.T[image].masked_fill((image[:, None] == image) & (own[:, None] != own), -torch.inf)
+        expected = (F.cross_entropy(logits, image) + F.cross_entropy(to_text, own)) / 2
+        torch.testing.assert_close(found["itc"], expected)
+        # Words: of both captions alike. Fusion: images 0 and 2, each with the first of its captions.
+        first, second = (pair_batch(model, [0, 1, 2], captions) for captions in ([0, 1, 2], [5, 3, 7]))
+        each = [model.stl.word_prediction(encoded.spikes.rates, encoded.batch, b.words) for b in (first, second)]
+        counts = [b.words.sum() for b in (first, second)]
+        weighted = sum(loss * count for loss, count in zip(each, counts, strict=True)) / sum(counts)
+        torch.testing.assert_close(found["stl_words"], weighted)
+        length = first.input_ids.shape[1]
+        masked = {name: getattr(batch, name)[::2, :length] for name in ("masked_ids", "labels")}
+        torch.testing.assert_close(
+            found["mlm"], Objective(model, model.config.objectives)(replace(first, **masked))["mlm"]
+        )
+
+
 def bare_graph(nodes: int) -> SceneGraph:
     """A graph of so many nodes, which may be none, without edges."""
     graph = random_graph(max(nodes, 1), nodes)
