@@ -359,6 +359,14 @@ class SpikingConfig(Section):
     """degree: A = w I + (1 - w) D^-1 Adj; attention: the last GAT layer's attention, mean over its heads."""
     self_weight: float = number(0.9, SHARE)
     """w of the degree-normalised aggregation."""
+    width: int | None = number(None, Range(1, 8192))
+    """Neurons of each layer; null: model.width."""
+    readout: str = "rates"
+    """E_SNN. rates: the last layer's firing rates, which need model.spiking.width=null; linear: a linear map of all
+    layers' firing rates."""
+    text: str = "words"
+    """What text drives spiked text learning's neurons. words: each token's entry in the text encoder's dictionary; whole:
+    the text encoder's state of the whole text."""
     quantize: bool = False
     """Train with synapses rounded as for 8-bit weights (docs/lava.md); needs lava-dl. Evaluation stays in float."""
 
@@ -373,6 +381,10 @@ class SpikingConfig(Section):
         _check(self.dt <= self.tau, "model.spiking.dt", self.dt, f"must be at most model.spiking.tau ({self.tau:g})")
         _one_of("model.spiking.surrogate", self.surrogate, "atan", "fast_sigmoid", "sigmoid")
         _one_of("model.spiking.aggregation", self.aggregation, "degree", "attention")
+        _one_of("model.spiking.readout", self.readout, "rates", "linear")
+        _one_of("model.spiking.text", self.text, "words", "whole")
+        ok = self.width is None or self.readout == "linear"
+        _check(ok, "model.spiking.width", self.width, "needs model.spiking.readout=linear")
         if self.quantize:
             # Attention has a value of its own for every edge; each would need a rounded matrix of its own.
             mend = "degree is the only one that model.spiking.quantize can train with"
@@ -398,6 +410,8 @@ class TextConfig(Section):
     heads: int = number(4, HEADS)
     max_length: int = number(80, Range(8, 512))
     """Tokens; longer texts are cut."""
+    hidden: int = number(0, Range(0, 65536))
+    """Neurons of a hidden layer between a whole text and its embedding, beside the linear map; 0: none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -421,10 +435,19 @@ class ModelConfig(Section):
     width: int = number(128, Range(1, 8192))
     """Channels of node tokens, spiking layers, text and fusion."""
     dropout: float = number(0.0, DROPOUT)
+    hidden_dropout: float = number(0.0, DROPOUT)
+    """Of the wide hidden layers: firing rates before model.spiking.readout=linear, model.text.hidden, and
+    model.pooled_hidden."""
+    feature_noise: float = number(0.0, Range(0, 100))
+    """Gaussian noise on the nodes' visual features in training, in standard deviations of a feature. A few thousand
+    photographs are learned by heart without it."""
     category_dropout: float = number(0.3, DROPOUT)
     """Share of the training graphs whose segments' categories are hidden from the model."""
     encoder: str = "hybrid"
-    """hybrid: GAT and spiking path; as baselines transformer: what CLIP has, and spikformer: what SpikeCLIP has."""
+    """hybrid: GAT and spiking path; as baselines transformer: what CLIP has, spikformer: what SpikeCLIP has, and pooled:
+    a hidden layer on the features of the whole image, which needs graph.whole_image."""
+    pooled_hidden: int = number(2048, Range(1, 65536))
+    """Neurons of the hidden layer of model.encoder=pooled."""
     similarity: str = "parts"
     """Of an image and a text. parts: of the wholes, and of each token with the segment that meets it best; whole: of
     the wholes only, as in CLIP."""
@@ -440,7 +463,7 @@ class ModelConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _one_of("model.encoder", self.encoder, "hybrid", "transformer", "spikformer")
+        _one_of("model.encoder", self.encoder, "hybrid", "transformer", "spikformer", "pooled")
         _one_of("model.similarity", self.similarity, "parts", "whole")
         if "spikformer" in (self.encoder, self.text.encoder):
             _one_of("model.spiking.neuron", self.spiking.neuron, "lif")

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from tokenizers import Tokenizer
@@ -24,6 +25,7 @@ from gshn.encoders.hybrid import EncodedGraphs, HybridEncoder, NodeInputs
 from gshn.encoders.nodes import NodeEmbedding
 from gshn.encoders.padding import Padded, own_nodes, place, seen
 from gshn.encoders.pointing import Pointers
+from gshn.encoders.pooled import PooledEncoder
 from gshn.encoders.spikformer import SpikformerEncoder
 from gshn.encoders.spiking import SpikeTrains
 from gshn.encoders.text import SPECIAL_TOKENS, Architecture, EncodedTexts, FrozenText, TransformersText, wrap_tokenizer
@@ -70,14 +72,15 @@ class NodeTokens(Padded):
     spikes: Tensor | None
 
 
-Encoder = HybridEncoder | TransformerEncoder | SpikformerEncoder
+Encoder = HybridEncoder | TransformerEncoder | SpikformerEncoder | PooledEncoder
 
 
 def build_encoder(config: ModelConfig) -> Encoder:
     """The encoder of scene graphs that the configuration names."""
     if config.encoder == "hybrid":
         return HybridEncoder(config, len(EDGE_GEOMETRY))
-    return TransformerEncoder(config) if config.encoder == "transformer" else SpikformerEncoder(config)
+    baselines = {"transformer": TransformerEncoder, "spikformer": SpikformerEncoder, "pooled": PooledEncoder}
+    return baselines[config.encoder](config)
 
 
 class GSHN(nn.Module):
@@ -111,7 +114,7 @@ class GSHN(nn.Module):
         features = vocabulary.feature_channels if self.backbone is None else COLOUR_DIM + self.backbone.dim
         categories = vocabulary.categories
         self.node_embedding = NodeEmbedding(
-            features, len(categories), m.width, categories.index(REGION.name), m.category_dropout
+            features, len(categories), m.width, categories.index(REGION.name), m.category_dropout, m.feature_noise
         )
         self.encoder = build_encoder(m)
         if config.objectives.mlm and tokenizer.mask_token is None:
@@ -120,7 +123,7 @@ class GSHN(nn.Module):
             )
         self.text = build_text_encoder(m, tokenizer, architecture)
         self.image_head = AlignmentHead(m.width, m.width)
-        self.text_head = AlignmentHead(m.width, m.width)
+        self.text_head = AlignmentHead(m.width, m.width, m.text.hidden, m.hidden_dropout)
         self.logit_scale = nn.Parameter(torch.tensor(2.66))  # log(1 / 0.07), as in CLIP
         self.fusion = FusionTransformer(m.width, m.text.heads, m.fusion_layers, m.dropout)
         codes = 2 if self.encoder.spiking is not None and config.objectives.stl_contrast else 1
@@ -138,8 +141,8 @@ class GSHN(nn.Module):
         if self.encoder.spiking is not None:
             spiking = self.encoder.spiking
             self.stl = SpikedTextLearning(
-                self.text.word_channels,
-                m.width,
+                self.text.word_channels if m.spiking.text == "words" else m.width,
+                m.spiking.width or m.width,
                 len(spiking.linears),
                 len(vocabulary.words),
                 spiking.steps,
@@ -172,7 +175,13 @@ class GSHN(nn.Module):
             features = graphs.x
         x = self.node_embedding(features, graphs.category, graphs.geometry, graphs.batch, graphs.num_graphs)
         return NodeInputs(
-            x, graphs.edge_index, graphs.edge_attr, graphs.batch, graphs.num_graphs, graphs.geometry[:, CENTROID]
+            x,
+            graphs.edge_index,
+            graphs.edge_attr,
+            graphs.batch,
+            graphs.num_graphs,
+            graphs.geometry[:, CENTROID],
+            graphs.get("whole"),
         )
 
     def encode_graphs(self, graphs: SceneGraph, spikes: SpikeTrains | None = None) -> EncodedGraphs:
@@ -198,14 +207,24 @@ class GSHN(nn.Module):
         out: Embeddings = self.image_head(encoded.readout, tokens.nodes, tokens.mask)
         if (stl := self.spike_embeddings) is None or encoded.spikes is None:
             return out
-        return replace(out, spikes=stl.embed_images(encoded.spikes.code, encoded.batch, encoded.num_graphs))
+        return replace(out, spikes=stl.embed_images(encoded.spikes.code, encoded.batch, encoded.num_graphs, encoded.whole))
 
     def embed_texts(self, texts: EncodedTexts) -> Embeddings:
         """Embeddings of texts: what pooling gives stands for the whole, every token for itself."""
         out: Embeddings = self.text_head(texts.whole, texts.hidden, texts.mask)
         if (stl := self.spike_embeddings) is None:
             return out
-        return replace(out, spikes=stl.embed_texts(texts.words, texts.mask))
+        return replace(out, spikes=stl.embed_texts(*self.spiking_text(texts)))
+
+    def spiking_text(self, texts: EncodedTexts) -> tuple[Tensor, Tensor]:
+        """What drives spiked text learning's neurons, shape (B, L, W), and where it is not padding, shape (B, L).
+
+        Words, or the whole text alone with L = 1: see ``model.spiking.text``.
+        """
+        if self.config.model.spiking.text == "words":
+            return texts.words, texts.mask
+        whole = F.layer_norm(texts.whole, texts.whole.shape[-1:])[:, None]
+        return whole, torch.ones_like(texts.mask[:, :1])
 
     @property
     def spike_embeddings(self) -> SpikedTextLearning | None:
@@ -258,8 +277,11 @@ class GSHN(nn.Module):
         segments = self.image_head(images.nodes[:, 0], images.nodes, images.mask).parts
         compared = [(tokens, segments)]
         if (stl := self.spike_embeddings) is not None and images.spikes is not None:
-            compared.append((stl.parts(stl.text_spikes(texts.words[texts.mask]), texts.mask), images.spikes))
-        return torch.stack([torch.einsum("bac,bsc->bas", a, s) for a, s in compared], dim=-1)
+            driving, mask = self.spiking_text(texts)
+            compared.append((stl.parts(stl.text_spikes(driving[mask]), mask), images.spikes))
+        # Where the whole text has one code, it is every token's.
+        met = [torch.einsum("bac,bsc->bas", a, s).expand(-1, tokens.shape[1], -1) for a, s in compared]
+        return torch.stack(met, dim=-1)
 
     def fuse(self, texts: EncodedTexts, images: NodeTokens, met: Tensor | None = None) -> Tensor:
         """Let texts look at images, see :class:`FusionTransformer`; a token is told first how well it is met.

@@ -42,17 +42,38 @@ class Embeddings:
 
 
 class AlignmentHead(nn.Module):
-    """Projects a whole's and its parts' states to unit vectors."""
+    """Projects a whole's and its parts' states to unit vectors.
 
-    def __init__(self, channels: int, embedding: int):
+    w = normalise(W h + b); with a hidden layer w = normalise(W h' + b + W_2 Dropout(ReLU(W_1 h' + b_1)) + b_2) with
+    h' = LayerNorm(h).
+
+    Args:
+        channels: Of the states.
+        embedding: Of the unit vectors.
+        hidden: Neurons of the hidden layer; 0: none.
+        dropout: Of the hidden layer.
+    """
+
+    def __init__(self, channels: int, embedding: int, hidden: int = 0, dropout: float = 0.0):
         super().__init__()
         self.whole = nn.Linear(channels, embedding)
         self.parts = nn.Linear(channels, embedding)
+        self.hidden: nn.Module | None = None
+        if hidden:
+            self.norm = nn.LayerNorm(channels)
+            self.hidden = nn.Sequential(
+                nn.Linear(channels, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, embedding)
+            )
 
     def forward(self, whole: Tensor, parts: Tensor, mask: Tensor) -> Embeddings:
         """Embed states of shapes (B, C) and (B, S, C)."""
+        if self.hidden is None:
+            embedded = self.whole(whole)
+        else:
+            normed = self.norm(whole)
+            embedded = self.whole(normed) + self.hidden(normed)
         return Embeddings(
-            F.normalize(self.whole(whole).float(), dim=-1),
+            F.normalize(embedded.float(), dim=-1),
             F.normalize(self.parts(parts).float(), dim=-1) * mask[..., None],
             mask,
         )

@@ -26,6 +26,7 @@ class NodeInputs:
         batch: Graph of each node, ascending, shape (N,).
         num_graphs: B.
         centroid: Of each node, relative to the image's width and height, shape (N, 2).
+        whole: Whether a node stands for the whole image, shape (N,), bool: one of each graph; None where none does.
     """
 
     x: Tensor
@@ -34,6 +35,7 @@ class NodeInputs:
     batch: Tensor
     num_graphs: int
     centroid: Tensor
+    whole: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class EncodedGraphs:
         num_graphs: B.
         centroid: That of the inputs, shape (N, 2).
         spikes: Spike trains of the discrete path; None where it is switched off.
+        whole: That of the inputs, shape (N,).
     """
 
     nodes: Tensor
@@ -55,12 +58,15 @@ class EncodedGraphs:
     num_graphs: int
     centroid: Tensor
     spikes: SpikeTrains | None
+    whole: Tensor | None = None
 
 
 class HybridEncoder(nn.Module):
     """V' = r E_SNN + F_GAT (arXiv:2501.19069), with r learned or fixed; each path can be switched off.
 
-    The readout is an attention-weighted sum over a graph's nodes.
+    E_SNN is the last spiking layer's firing rates, or a linear map of all layers' (``model.spiking.readout``): see
+    :meth:`discrete`. The readout is V' of the node that stands for the whole image, where the graphs have one, which
+    attends to all others; else an attention-weighted sum over a graph's nodes.
     """
 
     def __init__(self, config: ModelConfig, edge_channels: int):
@@ -77,9 +83,14 @@ class HybridEncoder(nn.Module):
             p = LIFParameters(tau=spiking.tau, dt=spiking.dt, v_threshold=spiking.v_threshold)
             spike = spike_function(spiking.surrogate, spiking.slope)
             relu = spiking.neuron == "relu"
+            width = spiking.width or c
             self.spiking = SpikingGraphEncoder(
-                c, c, spiking.layers, spiking.steps, p, spike, quantize=spiking.quantize, relu=relu
+                c, width, spiking.layers, spiking.steps, p, spike, quantize=spiking.quantize, relu=relu
             )
+        self.decoder: nn.Module | None = None
+        if spiking.enabled and spiking.readout == "linear":
+            neurons = spiking.layers * width
+            self.decoder = nn.Sequential(nn.LayerNorm(neurons), nn.Dropout(config.hidden_dropout), nn.Linear(neurons, c))
         self.r = nn.Parameter(torch.tensor(config.r), requires_grad=config.learn_r)
         self.readout = AttentionalAggregation(nn.Linear(c, 1), nn.Linear(c, c))
 
@@ -103,9 +114,24 @@ class HybridEncoder(nn.Module):
             nodes, attention = self.gat(inputs.x, inputs.edge_index, inputs.edge_attr)
         if self.spiking is not None:
             spikes = spikes or self.spiking(inputs.x, self.aggregation(inputs, attention))
-            nodes = self.r * spikes.rates.to(nodes.dtype) + nodes
-        readout = self.readout(nodes, inputs.batch, dim_size=inputs.num_graphs)
-        return EncodedGraphs(nodes, readout, inputs.batch, inputs.num_graphs, inputs.centroid, spikes)
+            nodes = self.r * self.discrete(spikes).to(nodes.dtype) + nodes
+        if inputs.whole is None:
+            readout = self.readout(nodes, inputs.batch, dim_size=inputs.num_graphs)
+        else:
+            readout = nodes[inputs.whole]
+        return EncodedGraphs(
+            nodes, readout, inputs.batch, inputs.num_graphs, inputs.centroid, spikes, inputs.whole
+        )
+
+    def discrete(self, spikes: SpikeTrains) -> Tensor:
+        """E_SNN, shape (N, C): the last layer's firing rates; or W Dropout(LayerNorm(rates)) + b of all layers' rates.
+
+        Rates are small and of many zeros; the norm brings E_SNN to the scale of F_GAT, whatever the firing rate.
+        """
+        if self.decoder is None:
+            return spikes.rates
+        e: Tensor = self.decoder(spikes.code.mean(dim=0).to(self.r.dtype))
+        return e
 
     def spiking_inputs(self, inputs: NodeInputs) -> Aggregation:
         """The aggregation matrix that :meth:`forward` gives the spiking path for these inputs."""

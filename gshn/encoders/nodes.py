@@ -39,12 +39,13 @@ class NodeEmbedding(nn.Module):
 
     In training, a share of the graphs has all its categories hidden, that is, replaced by that of unlabelled regions:
     so the pictures themselves are learned from, and images whose segments no annotator or detector named are at home.
+    And visual features get Gaussian noise, where asked for: x + sigma N(0, 1) of the standardised x.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, features: int, categories: int, channels: int, unlabelled: int, dropout: float):
+    def __init__(self, features: int, categories: int, channels: int, unlabelled: int, dropout: float, noise: float = 0.0):
         """Build.
 
         Args:
@@ -53,11 +54,12 @@ class NodeEmbedding(nn.Module):
             channels: C.
             unlabelled: The category of unlabelled regions.
             dropout: Share of the training graphs whose categories are hidden.
+            noise: sigma.
         """
         super().__init__()
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("std", torch.ones(features))
-        self.unlabelled, self.dropout = unlabelled, dropout
+        self.unlabelled, self.dropout, self.noise = unlabelled, dropout, noise
         self.category = nn.Embedding(categories, channels)
         # As large as each of the other parts: half of the 1 that PyTorch starts embeddings with.
         nn.init.normal_(self.category.weight, std=0.5)
@@ -73,6 +75,8 @@ class NodeEmbedding(nn.Module):
             hidden = joined_rand(num_graphs, batch.device) < self.dropout
             category = torch.where(hidden[batch], self.unlabelled, category)
         colour, visual = ((features - self.mean) / self.std).clamp(-10, 10).tensor_split([COLOUR_DIM], dim=1)
+        if self.training and self.noise:
+            visual = visual + self.noise * torch.randn_like(visual)
         e = self.colour(colour) + self.visual(visual) + self.geometry(waves(geometry)) + self.category(category)
         out: Tensor = self.norm(e + self.outer(e))
         return out

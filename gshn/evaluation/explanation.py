@@ -76,7 +76,7 @@ def paths(model: GSHN, encoded: EncodedGraphs) -> tuple[Tensor, Tensor]:
     assert isinstance(model.encoder, HybridEncoder)
     spiking = torch.zeros_like(encoded.nodes)
     if encoded.spikes is not None:
-        spiking = (model.encoder.r * encoded.spikes.rates).to(encoded.nodes.dtype)
+        spiking = (model.encoder.r * model.encoder.discrete(encoded.spikes)).to(encoded.nodes.dtype)
     return spiking.norm(dim=1), (encoded.nodes - spiking).norm(dim=1)
 
 

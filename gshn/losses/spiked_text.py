@@ -43,7 +43,9 @@ class SpikedTextLearning(nn.Module):
     dictionary (:attr:`gshn.encoders.text.EncodedTexts.words`); the population has the dynamics of the image's spiking
     path, and as many neurons per token as that has per node, in all its layers: the first knows a node by itself, the
     last its neighbours, too. A word has the same spikes wherever it stands, so that a red star is found by who knows
-    red things and stars. Entries are detached: the text teaches the discrete code, not the other way round.
+    red things and stars. Or the state of the whole text drives the population once (``model.spiking.text=whole``): what
+    people say of photographs is more than its words. Both are detached: the text teaches the discrete code, not the
+    other way round.
     """
 
     def __init__(
@@ -74,7 +76,7 @@ class SpikedTextLearning(nn.Module):
         self.words = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, words))
 
     def text_spikes(self, words: Tensor) -> Tensor:
-        """Spikes of every token: words of shape (M, W) -> (T, M, layers C)."""
+        """Spikes of every token, or of every whole text: inputs of shape (M, W) -> (T, M, layers C)."""
         current = self.current(words.detach().float())
         current = current.expand(self.steps, *current.shape)
         return torch.relu(current) if self.relu else lif(current, self.p, self.spike)
@@ -92,26 +94,29 @@ class SpikedTextLearning(nn.Module):
         """
         return self._embed(self.text_spikes(words[mask]), mask)
 
-    def embed_images(self, spikes: Tensor, batch: Tensor, num_graphs: int) -> Embeddings:
+    def embed_images(self, spikes: Tensor, batch: Tensor, num_graphs: int, whole: Tensor | None = None) -> Embeddings:
         """Images as spikes.
 
         Args:
             spikes: Of all of the image's layers, shape (T, N, layers C).
             batch: Graph of each node, ascending, shape (N,).
             num_graphs: B.
+            whole: True at the node that stands for the whole image, shape (N,), one of each graph; None: the spikes of
+                all nodes together do.
         """
-        return self._embed(spikes.float(), own_nodes(batch, num_graphs))
+        return self._embed(spikes.float(), own_nodes(batch, num_graphs), whole)
 
-    def _embed(self, spikes: Tensor, mask: Tensor) -> Embeddings:
-        """Of a whole: the traces of its parts' spikes together, over time. See `unit`; and :meth:`parts`.
+    def _embed(self, spikes: Tensor, mask: Tensor, whole: Tensor | None = None) -> Embeddings:
+        """Of a whole: the traces over time of its own spikes, or of all parts' together. See `unit`; and :meth:`parts`.
 
         Args:
             spikes: Of all parts, shape (T, M, F).
             mask: True at parts, shape (B, S); M of them.
+            whole: True at the part that stands for the whole, shape (M,); None where there is none.
         """
-        owner = mask.nonzero()[:, 0]
-        whole = traces(group_sum(spikes, owner, len(mask)), self.p).transpose(0, 1).flatten(1)
-        return Embeddings(unit(whole), self.parts(spikes, mask), seen(mask))
+        own = spikes[:, whole] if whole is not None else group_sum(spikes, mask.nonzero()[:, 0], len(mask))
+        of_whole = traces(own, self.p).transpose(0, 1).flatten(1)
+        return Embeddings(unit(of_whole), self.parts(spikes, mask), seen(mask))
 
     @staticmethod
     def parts(spikes: Tensor, mask: Tensor) -> Tensor:

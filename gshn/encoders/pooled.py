@@ -1,0 +1,37 @@
+"""The pooled two-tower baseline: the whole image's features through one hidden layer; segments are not looked at."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from gshn.config import ModelConfig
+from gshn.encoders.hybrid import EncodedGraphs, NodeInputs
+from gshn.encoders.spiking import SpikeTrains
+from gshn.errors import ConfigError
+
+
+class PooledEncoder(nn.Module):
+    """h = W x + b + W_2 Dropout(ReLU(W_1 x + b_1)) + b_2 of the node that stands for the whole image.
+
+    What a retrieval model is without segments, graph and spikes. Other nodes keep their embedding.
+    """
+
+    spiking = None
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        c, hidden = config.width, config.pooled_hidden
+        self.linear = nn.Linear(c, c)
+        self.hidden = nn.Sequential(nn.Linear(c, hidden), nn.ReLU(), nn.Dropout(config.hidden_dropout), nn.Linear(hidden, c))
+
+    def forward(self, inputs: NodeInputs, spikes: SpikeTrains | None = None) -> EncodedGraphs:
+        """Encode a batch of scene graphs. There are no spikes to replace.
+
+        Raises:
+            ConfigError: no node stands for the whole image.
+        """
+        if inputs.whole is None:
+            raise ConfigError("model.encoder=pooled looks at the whole image only: set graph.whole_image=true")
+        x: Tensor = inputs.x[inputs.whole]
+        readout = self.linear(x) + self.hidden(x)
+        return EncodedGraphs(inputs.x, readout, inputs.batch, inputs.num_graphs, inputs.centroid, None)
