@@ -71,8 +71,8 @@ def load_network(segmenter: str, weights: str) -> tuple[Any, Any]:
     # Auxiliary heads are of use in training only; any other part that is not there would be random.
     if segmenter == "semantic" and (missing := sorted(key for key in told["missing_keys"] if "auxiliary" not in key)):
         raise DataError(
-            f"segmenter weights {weights} lack {len(missing)} weights of {type(model).__name__}, e.g. {missing[0]}: they "
-            f"are of {_architecture(config)}; name weights trained for semantic segmentation"
+            f"segmenter weights {weights} lack {len(missing)} weights of {type(model).__name__}, e.g. {missing[0]}: "
+            f"they are of {_architecture(config)}; name weights trained for semantic segmentation"
         )
     model.eval().requires_grad_(False)
     return processor, model.to("cuda" if torch.cuda.is_available() else "cpu")

@@ -22,15 +22,15 @@ from gshn.segments.pretrained import load_network, version_of
 from gshn.segments.superpixels import REGION, SuperpixelParameters, SuperpixelSegmenter, superpixels
 
 MIN_AREA = 0.005
-"""Smallest segment, as a share of the image: 16 x 16 pixels at 224 x 224. A network whose stride is 16 looks at some five
-positions there at an input of 513 x 513, and at one or two at 257 x 257: less is noise of its outlines."""
+"""Smallest segment, as a share of the image: 16 x 16 pixels at 224 x 224. A network of stride 16 looks at five positions
+there at an input of 513 x 513, and at one or two at 257 x 257: less is noise of its outlines."""
 
 
 class SemanticSegmenter(Segmenter):
     """SegFormer, BEiT, DPT, UperNet, DeepLabv3 (MobileNet, MobileViT), in the format of transformers.
 
-    1. The network gives every pixel its most likely label. Its own image processor prepares the image, but cuts nothing
-       off: every pixel is seen.
+    1. The network gives every pixel its most likely label. Its own image processor prepares the image, but neither cuts
+       off what is at the border nor changes the image's shape.
     2. Each connected component (by sides or corners) of a thing's label is a segment, and so is all of a stuff's
        label. What is smaller than :data:`MIN_AREA` joins the nearest segments, or the background, pixel by pixel.
     3. Where the network has a background label, its pixels are divided into superpixels of category ``region``, or left
@@ -41,9 +41,9 @@ class SemanticSegmenter(Segmenter):
 
     Args:
         weights: A folder that ``save_pretrained`` wrote, or a name on the hub. Only safetensors are read.
-        count: Number of segments of an image, superpixels included. It gets more where the network finds more, or
-            where the background is in more parts; fewer where it has no background. None: the background has as many
-            as :class:`~gshn.segments.superpixels.SuperpixelSegmenter` finds.
+        count: Number of superpixels that a whole image would have: the background gets its share of them by area, at
+            most so many that there are ``count`` segments in all, at least one for each of its parts. None: as many as
+            :class:`~gshn.segments.superpixels.SuperpixelSegmenter` finds.
         fill: Whether superpixels fill the background.
 
     Raises:
@@ -98,15 +98,41 @@ class SemanticSegmenter(Segmenter):
                 found[index] = _upsampled(own, shape[1:], self._extent(height, width), (height, width))
         return [found[index] for index in range(len(images))]
 
-    def _prepare(self, image: NDArray[np.uint8], **how: Any) -> Tensor:
-        pixels: Tensor = self.processor(images=image, return_tensors="pt", **how)["pixel_values"][0]
+    def _prepare(self, image: NDArray[np.uint8], padding: NDArray[np.uint8] | None = None, **how: Any) -> Tensor:
+        """The network's input, shape (3, h, w).
+
+        Where the image processor scales to a fixed width and height, the image is padded to that shape first: networks
+        are trained on things of their own shape.
+
+        Args:
+            image: Shape (H, W, 3), uint8.
+            padding: Colour of what is padded; the mean that the processor subtracts where None.
+            how: What the image processor should do otherwise than it is wont to.
+        """
+        own, (height, width) = self.processor, image.shape[:2]
+        size = own.size
+        if own.do_resize and size.height and size.width and not getattr(own, "keep_aspect_ratio", False):
+            scale = max(height / size.height, width / size.width)
+            canvas = np.empty(
+                (max(height, round(scale * size.height)), max(width, round(scale * size.width)), 3), np.uint8
+            )
+            canvas[:] = self._padding if padding is None else padding
+            canvas[:height, :width] = image
+            image = canvas
+        pixels: Tensor = own(images=image, return_tensors="pt", **how)["pixel_values"][0]
         return pixels
+
+    @property
+    def _padding(self) -> NDArray[np.uint8]:
+        mean = self.processor.image_mean if self.processor.do_normalize else None
+        return np.round(255 * np.array(mean or [0.5] * 3)).astype(np.uint8)
 
     @cache  # noqa: B019 (a segmenter lives as long as the run)
     def _extent(self, height: int, width: int) -> tuple[slice, slice]:
-        """Where an image of this size lies in what the processor makes of it: some of them pad."""
-        white = np.full((height, width, 3), 255, dtype=np.uint8)
-        seen = self._prepare(white, do_normalize=False, do_rescale=False)[0] > 0
+        """Rows and columns that an image of this size has in the network's input: the rest is padding."""
+        white, black = np.full((height, width, 3), 255, dtype=np.uint8), np.zeros(3, dtype=np.uint8)
+        brightness = self._prepare(white, black, do_normalize=False, do_rescale=False)[0]
+        seen = brightness > brightness.max() / 2
         rows, columns = (torch.nonzero(seen.any(dim=axis)).flatten().tolist() for axis in (1, 0))
         return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
@@ -131,33 +157,39 @@ class SemanticSegmenter(Segmenter):
         segment_map[outside] = 0
         category_of = {part: category for part, category in category_of.items() if category}
         if self.fill and outside.any():
-            count = None if self.count is None else max(1, self.count - len(category_of))
-            regions = superpixels(image, SuperpixelParameters(), count, inside=outside)
+            regions = superpixels(image, SuperpixelParameters(), self._left(len(category_of), outside), inside=outside)
             above = int(segment_map.max())
             segment_map[outside] = regions[outside] + above
             category_of |= dict.fromkeys(range(above + 1, above + int(regions.max()) + 1), self._region.id)
         return segments_from_map(segment_map, category_of)
 
+    def _left(self, found: int, outside: NDArray[np.bool_]) -> int | None:
+        """Number of superpixels for the background of an image in which so many segments were found."""
+        if self.count is None:
+            return None
+        return max(1, min(self.count - found, round(self.count * outside.mean())))
+
 
 def _upsampled(
-    logits: Tensor, size: Sequence[int], extent: tuple[slice, slice], image_size: tuple[int, int]
+    logits: Tensor, size: Sequence[int], extent: Sequence[slice], image_size: Sequence[int]
 ) -> NDArray[np.int64]:
-    """The most likely label of every pixel of an image.
+    """The most likely label of every pixel of an image, shape (H, W).
 
     Args:
         logits: Shape (C, h, w).
         size: Height and width of the network's input.
-        extent: Where the image lies in it.
+        extent: Rows and columns of the image in it.
         image_size: Height and width of the image.
     """
     # A network whose outputs are a whole number of pixels apart, the first and the last on the input's border, as
     # DeepLab's at 16 k + 1 pixels, is upsampled as it was trained.
     aligned = all(own > 1 and (whole - 1) % (own - 1) == 0 for whole, own in zip(size, logits.shape[1:], strict=True))
-    scores = logits[None].float()
-    whole = (extent[0].stop - extent[0].start, extent[1].stop - extent[1].start) == tuple(size)
-    if not whole:
-        scores = interpolate(scores, tuple(size), mode="bilinear", align_corners=aligned)[:, :, *extent]
-        aligned = False
-    scores = interpolate(scores, image_size, mode="bilinear", align_corners=aligned)
-    labels: NDArray[np.int64] = scores[0].argmax(dim=0).cpu().numpy()
+    canvas, cut = [], []
+    for whole, part, pixels in zip(size, extent, image_size, strict=True):
+        scale = pixels / (part.stop - part.start)
+        start = round(scale * part.start)
+        canvas.append(max(round(scale * whole), start + pixels))
+        cut.append(slice(start, start + pixels))
+    scores = interpolate(logits[None].float(), tuple(canvas), mode="bilinear", align_corners=aligned)
+    labels: NDArray[np.int64] = scores[0, :, cut[0], cut[1]].argmax(dim=0).cpu().numpy()
     return labels

@@ -123,8 +123,8 @@ def ward_merge(labels: NDArray[np.int64], colours: NDArray[np.float64], count: i
     """Merge touching regions, two at a time, until ``count`` are left or none touch.
 
     Always the two that cost least, in the squared distance of pixels to their region's mean colour that is gained:
-    cost(a, b) = |a| |b| / (|a| + |b|) ||mean_a - mean_b||^2, where |a| is the area of a. Large regions are told apart by
-    smaller differences than small ones, so that neither specks nor the shades of a sky use up the number.
+    cost(a, b) = |a| |b| / (|a| + |b|) ||mean_a - mean_b||^2, where |a| is the area of a. Large regions stay apart at
+    smaller differences than small ones, so that specks do not use up the number.
     Source: Ward, Hierarchical grouping to optimize an objective function, J. Am. Stat. Assoc. 58 (1963), here among
     touching regions only.
 

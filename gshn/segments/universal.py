@@ -21,6 +21,7 @@ THRESHOLD = 0.5
 OVERLAP = 0.8
 """Segments of which other segments cover more than 1 - OVERLAP are dropped (Cheng et al., arXiv:2112.01527)."""
 
+
 class UniversalSegmenter(Segmenter):
     """Mask2Former, MaskFormer, OneFormer or EoMT, in the format of transformers.
 
