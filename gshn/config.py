@@ -101,7 +101,9 @@ class Section:
                 _check(item is None or item in within, f"{self.prefix}{name}", value, f"must lie in {within}")
 
 
-SEGMENTERS = ("ground-truth", "mask2former", "detectron2", "superpixels")
+SEGMENTERS = ("ground-truth", "mask2former", "semantic", "detectron2", "superpixels")
+LEARNED = ("mask2former", "semantic", "detectron2")
+"""Segmenters that have weights."""
 TASKS = ("vqa", "entailment", "nlvr2")
 """What is fine-tuned on, besides retrieval: see :mod:`gshn.data.tasks`."""
 TEXT_ENCODERS = sorted(path.stem for path in (Path(__file__).parent / "encoders/text_encoders").glob("[!_]*.py"))
@@ -119,8 +121,12 @@ def _check_images(data: PairData | TaskData) -> None:
     for name in ("train", "test"):
         counted = data.source not in SCENES or getattr(data, name) is not None
         _check(counted, f"{key}.{name}", None, "ShapeScenes needs a number of scenes, for train and test")
-    learned = data.segmenter in ("mask2former", "detectron2")
-    _check(not learned or bool(data.weights), f"{key}.weights", data.weights, f"{data.segmenter} needs weights")
+    _check(
+        data.segmenter not in LEARNED or bool(data.weights),
+        f"{key}.weights",
+        data.weights,
+        f"{data.segmenter} needs weights",
+    )
 
 
 @dataclass
@@ -174,9 +180,14 @@ class PairData(Section):
     image_size: int = number(96, SIDE)
     """Pixels: width and height of ShapeScenes, longer side of photographs, which are scaled down to it."""
     segmenter: str = "ground-truth"
-    """ground-truth, mask2former, detectron2 or superpixels; shards have theirs already."""
+    """ground-truth, mask2former, semantic, detectron2 or superpixels; shards have theirs already."""
     weights: str | None = None
     """Weights of a learned segmenter: a folder, or a name on the hub."""
+    segments: int | None = number(None, Range(1, 10000))
+    """Superpixels of an image, merged until so many are left, and as many as the background has room for by its area
+    where the segmenter is semantic; null: merged by likeness. The other segmenters do not look at it."""
+    fill: bool = True
+    """Whether superpixels fill what a semantic segmenter calls background; false: it is void."""
     caption_weights: list[float] = field(default_factory=lambda: [6.0, 1.0, 1.0, 1.0, 1.0], metadata={"range": WEIGHT})
     """How often each of ShapeScenes' captions is trained on, from the most detailed to the vaguest; captions of other
     sources count alike."""
@@ -203,6 +214,10 @@ class TaskData(Section):
     segmenter: str = "superpixels"
     """As in data.pairs; easy-VQA has no ground truth."""
     weights: str | None = None
+    """As in data.pairs."""
+    segments: int | None = number(None, Range(1, 10000))
+    """As in data.pairs."""
+    fill: bool = True
     """As in data.pairs."""
 
 

@@ -19,6 +19,8 @@ SETTINGS = (
     "data.pairs.image_size",
     "data.pairs.segmenter",
     "data.pairs.weights",
+    "data.pairs.segments",
+    "data.pairs.fill",
     "data.upright",
     "graph.backbone",
     "graph.neighbours",
@@ -48,7 +50,9 @@ def main() -> None:
     )
     parser.add_argument("--limit", type=whole(1, 10**9), help="images of each split, the first; needed for shapescenes")
     parser.add_argument("--shard-size", type=whole(1, 10**9), default=1000, help="images per shard (default 1000)")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="keys of graph, e.g. graph.regions=boxes")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="of graph and data.pairs, e.g. graph.regions=boxes"
+    )
     arguments = parser.parse_intermixed_args()
     rank, world_size = process(os.environ)
     data = {"source": arguments.data, "segmenter": arguments.segmenter, "image_size": arguments.image_size}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from gshn.segments.panoptic import Category, PanopticSegments
+    from gshn.segments.panoptic import Category, PanopticSegments, Segmenter
 
 
 def main() -> None:
@@ -31,6 +31,10 @@ def main() -> None:
     )
     parser.add_argument("--segmenter", choices=SEGMENTERS, help="what finds the segments")
     parser.add_argument("--weights", help="of a learned segmenter: a folder, or a name on the hub")
+    parser.add_argument("--segments", type=whole(1, 10000), help="superpixels of an image; default: by likeness")
+    parser.add_argument(
+        "--no-fill", action="store_true", help="of semantic: leave the background void, without superpixels"
+    )
     parser.add_argument("--annotations", type=Path, metavar="JSON", help="COCO panoptic JSON, for ground-truth")
     parser.add_argument("--out", type=Path, help="folder of the results")
     parser.add_argument("--show", action="store_true", help="draw segments and scene graph over each image, as PNG")
@@ -80,10 +84,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
     from gshn.data.shapescenes import ShapeScenes
     from gshn.evaluation.panoptic import panoptic_quality
     from gshn.evaluation.table import print_quality
-    from gshn.segments.choose import make_segmenter
 
     scenes = ShapeScenes("test", arguments.limit)
-    figures = panoptic_quality(make_segmenter(arguments.segmenter, arguments.weights, scenes.categories), scenes)
+    figures = panoptic_quality(_segmenter(arguments, scenes.categories), scenes)
     print_quality(figures, f"{arguments.segmenter}, {len(scenes)} held-out scenes")
     if arguments.json is not None:
         write_atomically(
@@ -104,10 +107,9 @@ def segment(arguments: argparse.Namespace) -> None:
     from gshn.data.panoptic_folder import PanopticFolder
     from gshn.graphs.draw import draw_graph
     from gshn.graphs.scene_graph import GraphParameters, segments_to_graph
-    from gshn.segments.choose import make_segmenter
 
     source = _Annotated(arguments, list(paths.values()))
-    segmenter = make_segmenter(arguments.segmenter, arguments.weights, source.categories)
+    segmenter = _segmenter(arguments, source.categories)
     settings = {"segmenter": segmenter.key, "image_size": source.image_size, "upright": source.upright}
     failed: list[str] = []
     with PanopticFolder(arguments.out, segmenter.categories, settings) as folder:
@@ -133,6 +135,13 @@ def segment(arguments: argparse.Namespace) -> None:
     print(f"{folder.path / 'panoptic.json'}: {folder.segments} segments in {len(folder)} images{there}")
     if failed:
         raise DataError(f"{len(failed)} of {len(paths)} images could not be segmented, the first: {failed[0]}")
+
+
+def _segmenter(arguments: argparse.Namespace, categories: Sequence[Category]) -> Segmenter:
+    from gshn.segments.choose import make_segmenter
+
+    fill = not arguments.no_fill
+    return make_segmenter(arguments.segmenter, arguments.weights, categories, arguments.segments, fill)
 
 
 class _Annotated:

@@ -14,7 +14,8 @@ from gshn.graphs.backbones.efficientnet_lite import EfficientNetLite
 from gshn.graphs.build import build_graphs
 from gshn.graphs.scene_graph import GraphParameters
 from gshn.segments.ground_truth import GroundTruthSegmenter
-from gshn.segments.universal import UniversalSegmenter, quiet_transformers
+from gshn.segments.pretrained import quiet_transformers
+from gshn.segments.universal import UniversalSegmenter
 from gshn.training.segmentation import image_processor, small_mask2former
 
 

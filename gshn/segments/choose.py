@@ -11,14 +11,23 @@ from gshn.segments.panoptic import Category, Segmenter
 from gshn.segments.superpixels import SuperpixelSegmenter
 
 
-def make_segmenter(name: str, weights: str | None = None, categories: Sequence[Category] = ()) -> Segmenter:
+def make_segmenter(
+    name: str,
+    weights: str | None = None,
+    categories: Sequence[Category] = (),
+    count: int | None = None,
+    fill: bool = True,
+) -> Segmenter:
     """A segmenter.
 
     Args:
         name: One of :data:`gshn.config.SEGMENTERS`.
-        weights: Of a learned segmenter: see :class:`~gshn.segments.universal.UniversalSegmenter` and
+        weights: Of a learned segmenter: see :class:`~gshn.segments.universal.UniversalSegmenter`,
+            :class:`~gshn.segments.semantic.SemanticSegmenter` and
             :class:`~gshn.segments.detectron2.Detectron2Segmenter`.
         categories: Vocabulary of the ground truth.
+        count: Number of superpixels, of ``superpixels`` and ``semantic``.
+        fill: Whether superpixels fill the background, of ``semantic``.
 
     Raises:
         ConfigError: no such segmenter, or it lacks what it needs.
@@ -31,7 +40,7 @@ def make_segmenter(name: str, weights: str | None = None, categories: Sequence[C
             )
         return GroundTruthSegmenter(categories)
     if name == "superpixels":
-        return SuperpixelSegmenter()
+        return SuperpixelSegmenter(count=count)
     if name == "mask2former":
         if weights is None:
             raise ConfigError(
@@ -41,6 +50,12 @@ def make_segmenter(name: str, weights: str | None = None, categories: Sequence[C
         from gshn.segments.universal import UniversalSegmenter  # late: transformers takes seconds to import
 
         return UniversalSegmenter(weights)
+    if name == "semantic":
+        if weights is None:
+            raise ConfigError("segmenter semantic needs weights: a folder, or a name on the hub")
+        from gshn.segments.semantic import SemanticSegmenter  # late: as above
+
+        return SemanticSegmenter(weights, count, fill)
     if name == "detectron2":
         from gshn.segments.detectron2 import Detectron2Segmenter  # late: PyTorch does too
 

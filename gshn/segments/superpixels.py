@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 from importlib.metadata import version
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from skimage.color import rgb2lab
+from skimage.measure import label
 from skimage.segmentation import felzenszwalb
 
 from gshn.errors import DataError
@@ -26,7 +28,7 @@ class SuperpixelParameters:
     Attributes:
         scale: Felzenszwalb and Huttenlocher's k, for colours in [0, 1] times 255: larger gives larger superpixels.
         merge_distance: Touching segments merge whose mean colours are nearer than this, in CIE Lab units (some 2.3 is
-            just noticeable).
+            just noticeable). Without meaning where a number of segments is given.
         min_area: Smallest segment, as a share of the image: 8 pixels at 64 x 64, so that photographs do not fall to
             pieces.
     """
@@ -43,21 +45,24 @@ class SuperpixelSegmenter(Segmenter):
        their size adapts to the image, so that a thing of 30 pixels still is one.
     2. Superpixels that are tiny or nowhere three pixels thick are outlines (anti-aliasing, blur), not regions: each of
        their pixels goes to the neighbouring region of nearest mean colour, from the regions outwards.
-    3. Touching regions of like mean colour merge.
+    3. Touching regions of like mean colour merge; or, where a number of segments is given, :func:`ward_merge` joins
+       regions until so many are left.
 
     Every segment is connected (by sides or corners) and of category :data:`REGION`; every pixel belongs to one.
 
     Args:
         parameters: See :class:`SuperpixelParameters`.
+        count: Number of segments of an image, > 0; it gets fewer only where step 2 leaves fewer. None: as many as
+            step 3 leaves.
     """
 
     categories: Sequence[Category] = (REGION,)
 
-    def __init__(self, parameters: SuperpixelParameters | None = None) -> None:
-        self.parameters = parameters or SuperpixelParameters()
+    def __init__(self, parameters: SuperpixelParameters | None = None, count: int | None = None) -> None:
+        self.parameters, self.count = parameters or SuperpixelParameters(), count
 
     def __repr__(self) -> str:
-        return f"SuperpixelSegmenter({self.parameters})"
+        return f"SuperpixelSegmenter({self.parameters}{'' if self.count is None else f', count={self.count}'})"
 
     @property
     def key(self) -> str:
@@ -74,13 +79,98 @@ class SuperpixelSegmenter(Segmenter):
         Raises:
             DataError: the image is not RGB uint8, or has no pixel.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-            raise DataError(f"expected an RGB image (H, W, 3) uint8, not {image.shape} {image.dtype}")
-        p = self.parameters
-        superpixels = felzenszwalb(image, scale=p.scale, sigma=0, min_size=1)
-        labels = _grow(_regions(superpixels, int(p.min_area * superpixels.size)), image.astype(np.float64))
-        labels = _merge(labels, rgb2lab(image), p.merge_distance)
+        labels = superpixels(image, self.parameters, self.count)
         return segments_from_map(labels, dict.fromkeys(range(1, labels.max() + 1), REGION.id))
+
+
+def superpixels(
+    image: NDArray[np.uint8],
+    parameters: SuperpixelParameters,
+    count: int | None = None,
+    inside: NDArray[np.bool_] | None = None,
+) -> NDArray[np.int64]:
+    """The superpixels of :class:`SuperpixelSegmenter`, numbered 1, 2, ..., shape (H, W).
+
+    Args:
+        image: Shape (H, W, 3), uint8.
+        parameters: See :class:`SuperpixelParameters`.
+        count: As for :class:`SuperpixelSegmenter`; parts of ``inside`` that do not touch never merge.
+        inside: Pixels to divide, shape (H, W); the others get 0. All where None.
+
+    Raises:
+        DataError: the image is not RGB uint8, or has no pixel.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+        raise DataError(f"expected an RGB image (H, W, 3) uint8, not {image.shape} {image.dtype}")
+    found = felzenszwalb(image, scale=parameters.scale, sigma=0, min_size=1)
+    min_area = int(parameters.min_area * found.size)
+    colours = image.astype(np.float64)
+    if inside is None:
+        labels = _grow(_regions(found, min_area), colours)
+    else:
+        # Cut along the outline, and into the pieces that this leaves. A part without a region is one.
+        pieces = label(np.where(inside, found + 1, 0), background=0, connectivity=2)
+        regions = np.where(inside, _regions(pieces, min_area), 0)
+        parts = label(inside, connectivity=1)
+        lacks = np.bincount(parts.ravel(), weights=(regions > 0).ravel()) == 0
+        regions = np.where(inside & lacks[parts], regions.max() + parts, regions)
+        labels = _renumbered(_grow(regions, colours, inside))
+    lab = rgb2lab(image)
+    return _merge(labels, lab, parameters.merge_distance) if count is None else ward_merge(labels, lab, count)
+
+
+def ward_merge(labels: NDArray[np.int64], colours: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """Merge touching regions, two at a time, until ``count`` are left or none touch.
+
+    Always the two that cost least, in the squared distance of pixels to their region's mean colour that is gained:
+    cost(a, b) = |a| |b| / (|a| + |b|) ||mean_a - mean_b||^2, where |a| is the area of a. Large regions stay apart at
+    smaller differences than small ones, so that specks do not use up the number.
+    Source: Ward, Hierarchical grouping to optimize an objective function, J. Am. Stat. Assoc. 58 (1963), here among
+    touching regions only.
+
+    Args:
+        labels: Regions 1, 2, ..., each with a pixel, shape (H, W); 0 is none, and stays none.
+        colours: Shape (H, W, C).
+        count: Number of regions to be left, > 0.
+
+    Returns:
+        Regions 1, 2, ..., shape (H, W).
+    """
+    area: list[float] = np.bincount(labels.ravel()).tolist()
+    mean: list[list[float]] = _mean_colours(labels, colours).tolist()
+    first, second = _borders(labels)
+    codes = np.unique(np.minimum(first, second) * len(area) + np.maximum(first, second))
+    pairs: list[tuple[int, int]] = [divmod(code, len(area)) for code in codes.tolist()]
+    touching: list[set[int]] = [set() for _ in area]
+    for a, b in pairs:
+        touching[a].add(b)
+        touching[b].add(a)
+
+    def cost(a: int, b: int) -> float:
+        apart = sum((x - y) ** 2 for x, y in zip(mean[a], mean[b], strict=True))
+        return area[a] * area[b] / (area[a] + area[b]) * apart
+
+    queue = [(cost(a, b), a, b) for a, b in pairs]
+    heapify(queue)
+    into = list(range(len(area)))
+    left = len(area) - 1
+    while left > count and queue:
+        _, a, b = heappop(queue)
+        if into[a] != a or into[b] != b:
+            continue  # one of them has merged since
+        merged, whole = len(area), area[a] + area[b]
+        mean.append([(area[a] * x + area[b] * y) / whole for x, y in zip(mean[a], mean[b], strict=True)])
+        area.append(whole)
+        into[a] = into[b] = merged
+        into.append(merged)
+        touching.append((touching[a] | touching[b]) - {a, b})
+        for other in touching[merged]:
+            touching[other] = (touching[other] - {a, b}) | {merged}
+            heappush(queue, (cost(other, merged), other, merged))
+        left -= 1
+    for region in reversed(range(len(into))):  # later regions hold earlier ones
+        into[region] = into[into[region]]
+    return _renumbered(np.array(into)[labels])
 
 
 def _neighbours(labels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -106,32 +196,52 @@ def _mean_colours(labels: NDArray[np.int64], colours: NDArray[np.float64]) -> ND
     return np.stack(sums, axis=1) / np.maximum(np.bincount(flat), 1)[:, None]
 
 
-def _grow(labels: NDArray[np.int64], colours: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Give the pixels labelled 0 to the touching region of nearest mean colour, layer by layer.
+def _renumbered(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Labels above 0 numbered 1, 2, ... in their order; 0 stays."""
+    used = np.unique(labels)
+    return np.searchsorted(used[used > 0], labels, side="left") + (labels > 0)
+
+
+def _grow(
+    labels: NDArray[np.int64], colours: NDArray[np.float64], inside: NDArray[np.bool_] | None = None
+) -> NDArray[np.int64]:
+    """Give the pixels labelled 0, of those ``inside``, to the touching region of nearest mean colour, layer by layer.
 
     Colours are RGB: an anti-aliased pixel is a mix in RGB, and so goes to the side that covers more than half of it.
     """
     means = _mean_colours(labels, colours)
-    labels = labels.copy()
+    padded = np.pad(labels, 1)
+    flat, columns = padded.ravel(), padded.shape[1]
+    unlabelled = np.flatnonzero(np.pad((labels == 0) & (True if inside is None else inside), 1))
+    flat_colours = np.pad(colours, ((1, 1), (1, 1), (0, 0))).reshape(-1, colours.shape[2])
     while True:
-        rows, columns = np.nonzero((labels == 0) & (_neighbours(labels) > 0).any(axis=0))
-        if not rows.size:
-            return labels
-        candidates = _neighbours(labels)[:, rows, columns]
-        distance = ((colours[rows, columns] - means[candidates]) ** 2).sum(axis=-1)
+        candidates = flat[unlabelled + np.array([[-columns], [columns], [-1], [1]])]
+        reached = (candidates > 0).any(axis=0)
+        if not reached.any():
+            return padded[1:-1, 1:-1]
+        candidates, pixels = candidates[:, reached], unlabelled[reached]
+        distance = ((flat_colours[pixels] - means[candidates]) ** 2).sum(axis=-1)
         distance[candidates == 0] = np.inf
-        labels[rows, columns] = candidates[distance.argmin(axis=0), np.arange(rows.size)]
+        flat[pixels] = candidates[distance.argmin(axis=0), np.arange(pixels.size)]
+        unlabelled = unlabelled[~reached]
+
+
+def _borders(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Labels on both sides of every border between two regions, pixel by pixel, shapes (P,); 0 is no region."""
+    first = np.concatenate([labels[:, :-1].ravel(), labels[:-1].ravel()])
+    second = np.concatenate([labels[:, 1:].ravel(), labels[1:].ravel()])
+    border = (first != second) & (first > 0) & (second > 0)
+    return first[border], second[border]
 
 
 def _merge(labels: NDArray[np.int64], colours: NDArray[np.float64], distance: float) -> NDArray[np.int64]:
     """Merge touching labels whose mean colours are nearer than ``distance``, until there are none."""
     while True:
         means = _mean_colours(labels, colours)
-        first = np.concatenate([labels[:, :-1].ravel(), labels[:-1].ravel()])
-        second = np.concatenate([labels[:, 1:].ravel(), labels[1:].ravel()])
-        like = (first != second) & (np.linalg.norm(means[first] - means[second], axis=1) < distance)
+        first, second = _borders(labels)
+        like = np.linalg.norm(means[first] - means[second], axis=1) < distance
         if not like.any():
             return labels
-        links = coo_array((like[like], (first[like], second[like])), shape=(len(means), len(means)))
-        # Label 0 has no pixel and so stays a component of its own, the first: labels still begin at 1.
+        links = coo_array((first[like], (first[like], second[like])), shape=(len(means), len(means)))
+        # Label 0 merges with none and so stays a component of its own, the first: labels still begin at 1.
         labels = connected_components(links, directed=False)[1].astype(np.int64)[labels]

@@ -2,52 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import (
-    AutoConfig,
-    AutoImageProcessor,
-    AutoModelForUniversalSegmentation,
-    AutoProcessor,
-    Mask2FormerImageProcessorPil,
-)
-from transformers.utils import logging as transformers_logging
+from transformers import Mask2FormerImageProcessorPil
 
-from gshn.errors import DataError
+from gshn.segments.labels import things_of
 from gshn.segments.panoptic import Category, PanopticSegments, Segmenter, segments_from_map
-
-logger = logging.getLogger(__name__)
+from gshn.segments.pretrained import load_network, version_of
 
 THRESHOLD = 0.5
 """Queries below this class probability, and mask pixels below this probability, are dropped."""
 
 OVERLAP = 0.8
 """Segments of which other segments cover more than 1 - OVERLAP are dropped (Cheng et al., arXiv:2112.01527)."""
-
-_FIRST_ARE_THINGS = {133: 80}
-"""Labels of COCO panoptic: things come first. Cityscapes has them last, ADE20K mixed."""
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Without the progress bars and warnings of transformers: that backbones other than Swin are not tried, say."""
-    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()
 
 
 class UniversalSegmenter(Segmenter):
@@ -62,23 +34,14 @@ class UniversalSegmenter(Segmenter):
 
     def __init__(self, weights: str | Path) -> None:
         self.weights = str(weights)
-        mend = "name a folder with config.json, preprocessor_config.json and model.safetensors, or a model on the hub"
-        try:
-            with quiet_transformers():
-                config = AutoConfig.from_pretrained(self.weights)
-                self.is_oneformer = config.model_type == "oneformer"
-                processors = AutoProcessor if self.is_oneformer else AutoImageProcessor
-                self.processor: Any = processors.from_pretrained(self.weights, backend="pil")
-                self.model: Any = AutoModelForUniversalSegmentation.from_pretrained(self.weights, use_safetensors=True)
-        except Exception as error:  # transformers and the hub raise whatever suits them
-            reason = str(error).strip().splitlines()[0]
-            raise DataError(f"segmenter weights {self.weights} cannot be used ({reason}); {mend}") from None
-        self.model.eval().requires_grad_(False)
-        self.model.to("cuda" if torch.cuda.is_available() else "cpu")
+        self.processor, self.model = load_network("mask2former", self.weights)
+        config = self.model.config
+        self.is_oneformer = config.model_type == "oneformer"
+        metadata = getattr(getattr(self.processor, "image_processor", self.processor), "metadata", None)  # OneFormer
+        things = things_of(self.weights, config, map(int, metadata["thing_ids"]) if metadata else None)
         names = {int(label): name for label, name in config.id2label.items()}
-        things = self._things(len(names))
         self.categories = tuple(Category(label + 1, names[label], label in things) for label in sorted(names))
-        self._is_eomt = "eomt" in self.model.config.model_type
+        self._is_eomt = "eomt" in config.model_type
         # EoMT undoes its padding; the others want the same, and OneFormer's own needs torchvision.
         self._post_processor: Any = self.processor if self._is_eomt else Mask2FormerImageProcessorPil()
         self._stuff = {label for label in names if label not in things}
@@ -86,33 +49,10 @@ class UniversalSegmenter(Segmenter):
     def __repr__(self) -> str:
         return f"UniversalSegmenter({self.weights}: {self.model.config.model_type}, {len(self.categories)} categories)"
 
-    def _things(self, labels: int) -> set[int]:
-        """Labels of things, which transformers has no common place for."""
-        config = self.model.config
-        image_processor = getattr(self.processor, "image_processor", self.processor)
-        if (own := getattr(config, "thing_labels", None)) is not None:
-            return set(own)
-        if metadata := getattr(image_processor, "metadata", None):  # OneFormer
-            return {int(label) for label in metadata["thing_ids"]}
-        if labels in _FIRST_ARE_THINGS:
-            return set(range(_FIRST_ARE_THINGS[labels]))
-        logger.warning(
-            "%s does not say which of its %d labels are things: all are taken for things", self.weights, labels
-        )
-        return set(range(labels))
-
     @property
     def key(self) -> str:
         """See :class:`~gshn.segments.panoptic.Segmenter`."""
-        folder = Path(self.weights)
-        if folder.is_dir():
-            digest = hashlib.blake2b(digest_size=16)
-            for path in sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors")):
-                digest.update(path.name.encode() + path.read_bytes())
-            version = digest.hexdigest()
-        else:
-            version = f"{self.weights}@{getattr(self.model.config, '_commit_hash', None)}"
-        return f"universal {version} {THRESHOLD} {OVERLAP}"
+        return f"universal {version_of(self.weights, self.model)} {THRESHOLD} {OVERLAP}"
 
     def __call__(self, image: NDArray[np.uint8], annotation: PanopticSegments | None = None) -> PanopticSegments:
         """Segment an RGB image of shape (H, W, 3), uint8; ``annotation`` is not looked at."""

@@ -313,7 +313,7 @@ class Corpora:
         graph = self.config.graph
         if graph.regions == "patches":
             return GridSegmenter(graph.patches)
-        return make_segmenter(data.segmenter, data.weights, categories)
+        return make_segmenter(data.segmenter, data.weights, categories, data.segments, data.fill)
 
     def _pairs(self, split: str, count: int | None) -> PairCorpus:
         images = self._captioned(split, count)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from gshn.config import LEARNED
 from gshn.encoders.hybrid import EncodedGraphs, HybridEncoder
 from gshn.encoders.spiking import SpikingGraphEncoder
 from gshn.encoders.text import tokenize
@@ -213,14 +214,20 @@ def count_pixels(corpora: Corpora, parts: Parts) -> None:
         parts.not_counted["features"] = "the backbone is trained with the model: see nodes"
     else:
         parts.operations["features"] = count_operations(lambda: corpora.backbone(pixels.to(corpora.backbone.device)))
+    data, uncounted = (
+        corpora.config.data.pairs,
+        "superpixels are not PyTorch's, and what they compute cannot be counted",
+    )
     if corpora.config.graph.regions == "patches":
         parts.operations["segmentation"] = Operations()
-    elif corpora.config.data.pairs.segmenter in ("mask2former", "detectron2"):
+    elif data.segmenter in LEARNED:
         parts.operations["segmentation"] = count_operations(lambda: segmenter(sample.image))
-    elif corpora.config.data.pairs.segmenter == "ground-truth":
+        if data.segmenter == "semantic" and data.fill:
+            parts.not_counted["background"] = uncounted
+    elif data.segmenter == "ground-truth":
         parts.not_counted["segmentation"] = "the segments are the data set's own annotation: nothing was computed"
     else:
-        parts.not_counted["segmentation"] = "superpixels are not PyTorch's, and what they compute cannot be counted"
+        parts.not_counted["segmentation"] = uncounted
 
 
 def totals(images: Sequence[ImageCount]) -> dict[str, LayerCount]:

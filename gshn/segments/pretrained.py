@@ -1,0 +1,103 @@
+"""Segmentation networks in the format of transformers: reading them, and telling them apart."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING,
+    MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING,
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForSemanticSegmentation,
+    AutoModelForUniversalSegmentation,
+    AutoProcessor,
+)
+from transformers.utils import logging as transformers_logging
+
+from gshn.errors import DataError
+
+KINDS: dict[str, tuple[Any, Any]] = {
+    "semantic": (AutoModelForSemanticSegmentation, MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING),
+    "mask2former": (AutoModelForUniversalSegmentation, MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING),
+}
+"""What the segmenters of these names take: its class, and its families by configuration."""
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Without the progress bars and warnings of transformers: that backbones other than Swin are not tried, say."""
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def load_network(segmenter: str, weights: str) -> tuple[Any, Any]:
+    """The image processor and the network of a segmenter, ready to be evaluated.
+
+    Args:
+        segmenter: One of :data:`KINDS`.
+        weights: A folder that ``save_pretrained`` wrote, or a name on the hub. Only safetensors are read.
+
+    Raises:
+        DataError: there is no such network, it is of another kind, or it is broken or not whole.
+    """
+    network, families = KINDS[segmenter]
+    mend = "name a folder with config.json, preprocessor_config.json and model.safetensors, or a model on the hub"
+    try:
+        with quiet_transformers():
+            config = AutoConfig.from_pretrained(weights)
+            if type(config) not in families:
+                raise DataError(_wrong_kind(segmenter, weights, config))
+            processors = AutoProcessor if config.model_type == "oneformer" else AutoImageProcessor
+            processor: Any = processors.from_pretrained(weights, backend="pil")
+            model, told = network.from_pretrained(weights, use_safetensors=True, output_loading_info=True)
+    except DataError:
+        raise
+    except Exception as error:  # transformers and the hub raise whatever suits them
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise DataError(f"segmenter weights {weights} cannot be used ({reason}); {mend}") from None
+    # Auxiliary heads are of use in training only; any other part that is not there would be random.
+    if segmenter == "semantic" and (missing := sorted(key for key in told["missing_keys"] if "auxiliary" not in key)):
+        raise DataError(
+            f"segmenter weights {weights} lack {len(missing)} weights of {type(model).__name__}, e.g. {missing[0]}: "
+            f"they are of {_architecture(config)}; name weights trained for semantic segmentation"
+        )
+    model.eval().requires_grad_(False)
+    return processor, model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _wrong_kind(segmenter: str, weights: str, config: Any) -> str:
+    expected = sorted({family.model_type for family in KINDS[segmenter][1]})
+    fitting = [f"; segmenter {name} takes these" for name, (_, families) in KINDS.items() if type(config) in families]
+    return (
+        f"segmenter weights {weights} are of {_architecture(config)}; segmenter {segmenter} takes "
+        f"{KINDS[segmenter][0].__name__.removeprefix('AutoModel')} of transformers ({', '.join(expected)})"
+        + "".join(fitting)
+    )
+
+
+def _architecture(config: Any) -> str:
+    return (getattr(config, "architectures", None) or [f"the model type {config.model_type}"])[0]
+
+
+def version_of(weights: str, model: Any) -> str:
+    """What tells a network from all others: a digest of the files in its folder, or its commit on the hub."""
+    folder = Path(weights)
+    if not folder.is_dir():
+        return f"{weights}@{getattr(model.config, '_commit_hash', None)}"
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
