@@ -24,7 +24,7 @@ from transformers.utils import cached_file
 from gshn.config import ModelConfig
 from gshn.encoders.text import Architecture, FrozenText, TextEncoder, TransformersText, wrap_tokenizer
 from gshn.errors import ConfigError
-from gshn.segments.universal import quiet_transformers
+from gshn.segments.pretrained import quiet_transformers
 
 POOLINGS = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_lasttoken": "last"}
 """What sentence-transformers calls them."""

@@ -20,7 +20,7 @@ from gshn.graphs.backbones.base import (
     first_line,
     resize_to_multiples,
 )
-from gshn.segments.universal import quiet_transformers
+from gshn.segments.pretrained import quiet_transformers
 
 NAMES = ("transformers:NAME_OR_FOLDER",)
 
