@@ -58,6 +58,14 @@ def _reading(source: str) -> Iterator[None]:
         ) from None
 
 
+def _file(source: str, name: str) -> Path | None:
+    try:
+        path = cached_file(source, name)
+    except OSError:
+        return None
+    return None if path is None else Path(path)
+
+
 def read_config(source: str) -> PreTrainedConfig:
     """Configuration of a text model, or of the text tower of a larger one.
 
@@ -92,6 +100,9 @@ def pretrained_tokenizer(source: str, max_length: int) -> PreTrainedTokenizerFas
     config = read_config(source)
     with _reading(source):
         found = AutoTokenizer.from_pretrained(source)
+    # Transformers makes one that knows no words where there is none.
+    if not any(_file(source, name) for name in found.vocab_files_names.values()):
+        raise ConfigError(f"text encoder {source} has no tokenizer; put its tokenizer.json there")
     if not isinstance(found, PreTrainedTokenizerFast):
         raise ConfigError(
             f"text encoder {source} has no fast tokenizer, and {type(found).__name__} cannot go into a checkpoint; "
@@ -129,12 +140,11 @@ def trained_pooling(source: str, tokenizer: PreTrainedTokenizerFast) -> str:
     Raises:
         ConfigError: in a way that we do not have.
     """
-    try:
-        path = cached_file(source, "1_Pooling/config.json")
-    except OSError:
+    path = _file(source, "1_Pooling/config.json")
+    if path is None:
         return "last" if tokenizer.cls_token is None else "cls"
     with _reading(source):
-        told = json.loads(Path(str(path)).read_text())
+        told = json.loads(path.read_text())
         modes = [name for name, value in told.items() if name.startswith("pooling_mode_") and value is True]
     if len(modes) != 1 or modes[0] not in POOLINGS:
         raise ConfigError(
