@@ -22,8 +22,8 @@ from gshn.segments.pretrained import load_network, version_of
 from gshn.segments.superpixels import REGION, SuperpixelParameters, SuperpixelSegmenter, superpixels
 
 MIN_AREA = 0.005
-"""Smallest segment, as a share of the image: 16 x 16 pixels at 224 x 224. A network of stride 16 looks at five positions
-there at an input of 513 x 513, and at one or two at 257 x 257: less is noise of its outlines."""
+"""Smallest segment, as a share of the image: 16 x 16 pixels at 224 x 224. A network of stride 16 has five positions
+there at an input of 513 x 513, and one or two at 257 x 257: less is noise of its outlines."""
 
 
 class SemanticSegmenter(Segmenter):

@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from skimage.color import rgb2lab
@@ -94,7 +95,7 @@ def superpixels(
     Args:
         image: Shape (H, W, 3), uint8.
         parameters: See :class:`SuperpixelParameters`.
-        count: As for :class:`SuperpixelSegmenter`; parts of ``inside`` that do not touch never merge.
+        count: As for :class:`SuperpixelSegmenter`; parts of ``inside`` that do not touch by sides never merge.
         inside: Pixels to divide, shape (H, W); the others get 0. All where None.
 
     Raises:
@@ -111,10 +112,13 @@ def superpixels(
         # Cut along the outline, and into the pieces that this leaves. A part without a region is one.
         pieces = label(np.where(inside, found + 1, 0), background=0, connectivity=2)
         regions = np.where(inside, _regions(pieces, min_area), 0)
-        parts = label(inside, connectivity=1)
+        parts = label(inside, connectivity=2)
         lacks = np.bincount(parts.ravel(), weights=(regions > 0).ravel()) == 0
         regions = np.where(inside & lacks[parts], regions.max() + parts, regions)
         labels = _renumbered(_grow(regions, colours, inside))
+        if (corners := inside & (labels == 0)).any():  # what hangs together by corners alone is not grown into
+            nearest = ndimage.distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
+            labels = np.where(corners, labels[tuple(nearest)], labels)
     lab = rgb2lab(image)
     return _merge(labels, lab, parameters.merge_distance) if count is None else ward_merge(labels, lab, count)
 

@@ -1,13 +1,15 @@
+import json
 from pathlib import Path
 
 import easy_vqa
 import numpy as np
+import official
 import pytest
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from gshn.errors import DataError
-from gshn.segments.superpixels import REGION, SuperpixelParameters, SuperpixelSegmenter
+from gshn.segments.superpixels import REGION, SuperpixelParameters, SuperpixelSegmenter, superpixels, ward_merge
 
 
 def draw(size, background, things, scale=8):
@@ -80,6 +82,10 @@ def test_what_is_no_rgb_image(image):
 
 def test_key_tells_parameters_apart():
     assert SuperpixelSegmenter().key != SuperpixelSegmenter(SuperpixelParameters(scale=31)).key
+    assert len({SuperpixelSegmenter(count=count).key for count in (None, 12, 13)}) == 3
+    # Graphs that were cached before a number could be given stay valid.
+    own = "SuperpixelSegmenter(SuperpixelParameters(scale=30.0, merge_distance=10.0, min_area=0.002)) scikit-image "
+    assert SuperpixelSegmenter().key.startswith(own)
 
 
 def test_shapes_of_easy_vqa_come_out_exactly():
@@ -95,3 +101,81 @@ def test_shapes_of_easy_vqa_come_out_exactly():
         ious.append(best_iou(found, (image - first) @ (second - first) > 0.5 * ((second - first) ** 2).sum()))
     assert np.mean(ious) > 0.98
     assert min(ious) > 0.8
+
+def test_a_number_of_segments_is_met():
+    image = np.random.default_rng(3).integers(0, 256, (6, 8, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+    for count in (1, 5, 12):
+        found = SuperpixelSegmenter(count=count)(image)
+        found.validate()
+        assert len(found.segments) == count and (found.segment_map > 0).all()
+    assert len(SuperpixelSegmenter(count=60)(image).segments) == 48
+
+
+def naive_ward(labels, colours, count):
+    """All pairs of touching regions looked at in every step, from their pixels."""
+    labels = labels.copy()
+    while len(np.unique(labels[labels > 0])) > count:
+        costs = {}
+        pairs = zip(
+            np.concatenate([labels[1:].ravel(), labels[:, 1:].ravel()]).tolist(),
+            np.concatenate([labels[:-1].ravel(), labels[:, :-1].ravel()]).tolist(),
+            strict=True,
+        )
+        for a, b in {pair for pair in pairs if pair[0] != pair[1] and min(pair) > 0}:
+            own = [((colours[m] - colours[m].mean(axis=0)) ** 2).sum() for m in (labels == a, labels == b)]
+            both = colours[(labels == a) | (labels == b)]
+            costs[a, b] = ((both - both.mean(axis=0)) ** 2).sum() - sum(own)
+        if not costs:
+            break
+        a, b = min(costs, key=costs.__getitem__)
+        labels[labels == a] = b
+    return labels
+
+
+@pytest.mark.parametrize("count", [1, 4, 9])
+def test_merging_is_wards(count):
+    random = np.random.default_rng(count)
+    labels = np.arange(1, 31).reshape(5, 6).repeat(3, 0).repeat(2, 1)
+    labels[:, 6:8] = 0  # nothing, between two sides that never merge
+    labels = np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
+    colours = random.normal(size=(*labels.shape, 3)) + random.normal(size=(labels.max() + 1, 3))[labels]
+    merged, expected = ward_merge(labels, colours, count), naive_ward(labels, colours, count)
+    assert sorted(np.unique(merged)) == list(range(max(count, 2) + 1))
+    pairs = set(zip(merged.ravel().tolist(), expected.ravel().tolist(), strict=True))
+    assert len(pairs) == max(count, 2) + 1 and (0, 0) in pairs
+
+
+@pytest.mark.parametrize("count", [None, 6])
+def test_superpixels_of_a_part_of_an_image_stay_within_it(count):
+    image = np.random.default_rng(5).integers(0, 256, (5, 6, 3), dtype=np.uint8).repeat(10, 0).repeat(10, 1)
+    inside = np.zeros((50, 60), dtype=bool)
+    inside[3:40, 4:30] = True
+    inside[45:, 50:] = True
+    inside[44, 10:50] = True  # one pixel thick
+    inside[40, 30] = True  # touches by a corner
+    labels = superpixels(image, SuperpixelParameters(), count, inside)
+    np.testing.assert_array_equal(labels > 0, inside)
+    assert sorted(np.unique(labels)) == list(range(labels.max() + 1))
+    assert labels.max() == count if count else labels.max() > 10
+    assert len({labels[44, 20], labels[47, 55], labels[5, 5]}) == 3
+    assert np.bincount(labels.ravel()).min() >= 5, "no speck"
+
+
+@pytest.mark.skipif(not official.SHARED.is_dir(), reason="the photographs (shared/data) are not at hand")
+def test_a_number_of_segments_follows_things_better_than_likeness():
+    """The share of pixels whose segment is mostly of one annotated segment, theirs."""
+    folder = official.SHARED / "coco_panoptic_sample"
+    entries = json.loads((folder / "annotations" / "panoptic_val2017.json").read_text())["annotations"][:6]
+    right = {None: 0, 12: 0}
+    for entry in entries:
+        with Image.open(folder / "images" / f"{entry['image_id']:012d}.jpg") as stored:
+            size = [round(224 * side / max(stored.size)) for side in stored.size]
+            image = np.asarray(stored.convert("RGB").resize(size))
+        with Image.open(folder / "panoptic" / entry["file_name"]) as stored:
+            truth = np.asarray(stored.convert("RGB").resize(size, Image.Resampling.NEAREST)) @ [1, 256, 65536]
+        for count in right:
+            found = SuperpixelSegmenter(count=count)(image)
+            for segment in found.segments:
+                _, pixels = np.unique(truth[(found.segment_map == segment.id) & (truth > 0)], return_counts=True)
+                right[count] += pixels.max(initial=0) / (truth > 0).sum() / len(entries)
+    assert right[12] > right[None] + 0.03 and right[12] > 0.65
