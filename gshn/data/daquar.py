@@ -75,8 +75,8 @@ class DAQUAR(ImageFiles):
         path = root / forms[0].format(part)
         rows = list(enumerate(_json_rows(path) if path.suffix == ".jsonl" else _text_rows(path), start=1))
         if split != "test" and not own.is_file():
-            names = list(dict.fromkeys(image for _, (image, _, _) in rows))
-            split_of = split_by_share(names, (1 - HELD_OUT, HELD_OUT, 0), str(path), f"make a file {own.name}")
+            images = list(dict.fromkeys(image for _, (image, _, _) in rows))
+            split_of = split_by_share(images, (1 - HELD_OUT, HELD_OUT, 0), str(path), f"make a file {own.name}")
             rows = [(number, row) for number, row in rows if split_of[row[0]] == split]
         folder = first_existing(root / name for name in ("nyu_depth_images", "images")) or root / "nyu_depth_images"
         path_of = _image_paths(folder, list(dict.fromkeys(image for _, (image, _, _) in rows)))

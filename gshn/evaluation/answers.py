@@ -58,9 +58,9 @@ def task_figures(corpus: TaskCorpus, predicted: Sequence[str]) -> dict[str, floa
         predicted: The answer to each.
     """
     name = corpus.task.name
-    score = _same_words if corpus.lists else soft_accuracy
+    judge = _same_words if corpus.lists else soft_accuracy
     right = {
-        row: score(answer, example.answers)
+        row: judge(answer, example.answers)
         for row, (answer, example) in enumerate(zip(predicted, corpus.examples, strict=True))
         if example.answers
     }
