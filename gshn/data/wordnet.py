@@ -45,12 +45,12 @@ class WordNet:
             try:
                 # Senses are known by their place in a file whose lines end in one byte; the package's end in two.
                 found.append((folder / name).read_bytes().replace(b"\r\n", b"\n"))
-            except OSError as error:
+            except (OSError, ValueError) as error:  # a name with a null character is a ValueError
                 raise MissingError(
-                    f"{folder / name} cannot be read ({error.strerror}); WordNet's nouns are {', '.join(FILES)}, "
-                    "of WordNet's dict folder or NLTK's corpus wordnet"
+                    f"{folder / name} cannot be read ({getattr(error, 'strerror', error)}); WordNet's nouns are "
+                    f"{', '.join(FILES)}, of its folder dict or NLTK's corpus wordnet"
                 ) from None
-        self._index, self._data, self._exceptions = (b"\n" + found[0], found[1], b"\n" + found[2])
+        self._index, self._data, self._exceptions = b"\n" + found[0], found[1], b"\n" + found[2]
         self._lemma, self._synset = cache(self._read_lemma), cache(self._read_synset)
         self._depth, self._above = cache(self._depths), cache(self._ancestors)
         self.likeness = cache(self._likeness)
