@@ -127,7 +127,7 @@ class WordNet:
         line = self._data[sense : self._data.find(b"\n", sense)].decode(errors="replace")
         fields = line.partition("|")[0].split()
         try:
-            if int(fields[0]) != sense:
+            if fields[0] != f"{sense:08d}":
                 raise ValueError
             lemma, words = fields[4].lower(), int(fields[3], 16)
             pointers = fields[4 + 2 * words :]
