@@ -188,6 +188,8 @@ class PairData(Section):
     where the segmenter is semantic; null: merged by likeness. The other segmenters do not look at it."""
     fill: bool = True
     """Whether superpixels fill what a semantic segmenter calls background; false: it is void."""
+    leave_out: str | None = None
+    """A text file with a photograph's name on each line: these are not trained on. null: none."""
     caption_weights: list[float] = field(default_factory=lambda: [6.0, 1.0, 1.0, 1.0, 1.0], metadata={"range": WEIGHT})
     """How often each of ShapeScenes' captions is trained on, from the most detailed to the vaguest; captions of other
     sources count alike."""
@@ -195,6 +197,8 @@ class PairData(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_images(self)
+        mend = "drawn scenes have no names; null, or photographs as data.pairs.source"
+        _check(self.leave_out is None or self.source not in SCENES, "data.pairs.leave_out", self.leave_out, mend)
         ok = len(self.caption_weights) == 5 and sum(self.caption_weights) > 0
         _check(ok, "data.pairs.caption_weights", self.caption_weights, "give 5 weights >= 0, one of them > 0")
 
@@ -228,9 +232,12 @@ class QuestionData(TaskData):
     prefix: ClassVar[str] = "data.questions."
 
     source: str = "easyvqa"
-    """easyvqa, shapescenes, shapescenes-compositions or vqa2:DIR."""
+    """easyvqa, shapescenes, shapescenes-compositions, vqa2:DIR or daquar:DIR."""
     answers: int = number(3129, Range(2, 1e6))
     """Size of the answer vocabulary, the most frequent answers of the training questions."""
+    wordnet: str | None = None
+    """Folder with index.noun, data.noun and noun.exc of WordNet, which WUPS needs, a figure of DAQUAR; null: that of
+    the extra wups."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -245,10 +252,14 @@ class HypothesisData(TaskData):
 
     source: str = "snli-ve:data/snli-ve"
     """snli-ve:DIR, shapescenes or shapescenes-compositions."""
+    images: str | None = None
+    """Folder of the photographs of snli-ve:DIR, Flickr8k's say; null: Flickr30K's, in DIR."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_images(self)
+        ok = self.images is None or self.source.startswith("snli-ve:")
+        _check(ok, "data.hypotheses.images", self.images, "null, or data.hypotheses.source=snli-ve:DIR")
 
 
 @dataclass

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gshn.cli import CommandParser, run_command, whole
-from gshn.config import TASKS, load_config
+from gshn.config import load_config
+from gshn.data.tasks import TASKS
 from gshn.errors import CheckpointError, ConfigError, DataError, GSHNError, tell
 from gshn.files import check_destination, write_atomically
 
@@ -24,8 +25,9 @@ def main() -> None:
     parser.add_argument(
         "--split",
         default="test",
-        help="test (the default), val or train; of shapescenes-compositions also validation-attributes and "
-        "validation-relations, to choose on, and attributes and relations, to report",
+        help="test (the default), val or train; of retrieval also several together, such as train+val; of "
+        "shapescenes-compositions also validation-attributes and validation-relations, to choose on, and attributes "
+        "and relations, to report",
     )
     parser.add_argument(
         "--rerank",
@@ -85,8 +87,7 @@ def main() -> None:
         raise CheckpointError(f"{arguments.checkpoint} was not trained on {arguments.task}, but on {trained}")
     config = load_config(arguments.checkpoint / "config.yaml", arguments.overrides)
     corpora = Corpora(config, model.vocabulary)
-    if arguments.split != "train":
-        check_against_training(arguments.checkpoint, corpora, arguments.task, arguments.split)
+    check_against_training(arguments.checkpoint, corpora, arguments.task, arguments.split)
     count = SpikeCount()
     figures: dict[str, float | str] = {"encoder": arguments.encoder, "precision": arguments.precision}
     figures["split"] = arguments.split
@@ -120,15 +121,21 @@ def main() -> None:
 def check_against_training(checkpoint: Path, corpora: Corpora, task: str, split: str) -> None:
     """Refuse pictures that the checkpoint was trained on, where its training data are at hand.
 
+    Whoever asks for the split ``train`` of the very source that it was trained on gets it.
+
     Raises:
         DataError: there are some, and ``data.allow_overlap`` is not set.
     """
     from gshn.data.overlap import check_overlap
     from gshn.training.corpora import Corpora
 
+    own = load_config(checkpoint / "config.yaml")
+    texts = "pairs" if task == "retrieval" else TASKS[task].texts
+    if split == "train" and getattr(own.data, texts).source == getattr(corpora.config.data, texts).source:
+        return
     test = corpora.test_pictures([task], split)
     try:
-        trained = Corpora(load_config(checkpoint / "config.yaml"), corpora.vocabulary).training_pictures()
+        trained = Corpora(own, corpora.vocabulary).training_pictures()
     except GSHNError as error:
         tell(f"whether {checkpoint} was trained on these pictures cannot be said: {error}")
         return

@@ -207,7 +207,9 @@ class GSHN(nn.Module):
         out: Embeddings = self.image_head(encoded.readout, tokens.nodes, tokens.mask)
         if (stl := self.spike_embeddings) is None or encoded.spikes is None:
             return out
-        return replace(out, spikes=stl.embed_images(encoded.spikes.code, encoded.batch, encoded.num_graphs, encoded.whole))
+        return replace(
+            out, spikes=stl.embed_images(encoded.spikes.code, encoded.batch, encoded.num_graphs, encoded.whole)
+        )
 
     def embed_texts(self, texts: EncodedTexts) -> Embeddings:
         """Embeddings of texts: what pooling gives stands for the whole, every token for itself."""

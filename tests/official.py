@@ -130,6 +130,67 @@ def vqa2(root: Path, split: str = "train", numbers: tuple[int, ...] = (9, 25)) -
     return root
 
 
+ROOMS = {
+    "train": [
+        ("image3", "what is on the desk in the image3 ?", "book, lamp"),
+        ("image3", "what is the largest object in this image3 ?", "desk"),
+        ("image9", "how many doors on the image9 ?", "2"),
+        ("image12", "what is on the floor of the image12 behind the door in the image12 ?", "shoe, bag, shoe"),
+        ("image20", "what is on the desk in th eimage20 ?", "lamp, book"),
+    ],
+    "test": [("image1", "what is left of the oven in the image1 ?", "garbage_bin")],
+}
+"""Image, question and answers, as DAQUAR's files have them."""
+
+
+def daquar(root: Path, form: str = "qa.894.raw.{}.txt") -> Path:
+    """DAQUAR's text files, or its JSON lines, which have no number of the image at a question's end."""
+    for split, rows in ROOMS.items():
+        lines = [line for _, question, answers in rows for line in (question, answers)]
+        if form.endswith("jsonl"):
+            texts = [question.rpartition(" ?")[0].rsplit(" ", 3)[0] for _, question, _ in rows]
+            lines = [
+                json.dumps({"image": f"{image}.jpg", "question": text, "answers": answers.split(", ")})
+                for (image, _, answers), text in zip(rows, texts, strict=True)
+            ]
+        write(root / form.format(split), "\n".join(lines) + "\n")
+        for image, _, _ in rows:
+            name = f"images/{image}.jpg" if form.endswith("jsonl") else f"nyu_depth_images/{image}.png"
+            jpeg(root / name, int(image[5:]))
+    return root
+
+
+def wordnet(root: Path, above: dict[str, list[str]], end: str = "\n") -> Path:
+    """A WordNet of nouns: of every sense, those above it. ``chair#2`` is the second sense of chair."""
+
+    def line(sense: str, place: dict[str, int]) -> str:
+        pointers = [f"@{'i' if sense[0].isupper() else ''} {place.get(one, 0):08d} n 0000" for one in above[sense]]
+        pointers += ["~ 00000123 n 0000", "+ 00000456 v 0101"]
+        word = sense.partition("#")[0]
+        words = f"02 {word} 0 {word}_of_all 0"
+        return (
+            f"{place.get(sense, 0):08d} 03 n {words} {len(pointers):03d} {' '.join(pointers)} | a {word}; so @ to say  "
+        )
+
+    header, place, at = "  1 This is no licence.  ", {}, 0
+    at = len(header) + 1
+    for sense in above:
+        place[sense] = at
+        at += len(line(sense, {})) + 1
+    senses: dict[str, list[int]] = {}
+    for sense in sorted(above, key=lambda sense: sense.partition("#")[2]):
+        senses.setdefault(sense.partition("#")[0].lower(), []).append(place[sense])
+    index = [
+        f"{word} n {len(own)} 2 @ ~ {len(own)} 0 {' '.join(f'{at:08d}' for at in own)}  "
+        for word, own in sorted(senses.items())
+    ]
+    files = {"data.noun": [header, *(line(sense, place) for sense in above)], "index.noun": [header, *index]}
+    for name, lines in (files | {"noun.exc": ["geese goose", "people person"]}).items():
+        root.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes("".join(line + end for line in lines).encode())
+    return root
+
+
 def snli_ve(root: Path, split: str = "dev") -> Path:
     rows = [
         {

@@ -14,7 +14,7 @@ from typing import Any
 
 from gshn.config import CaptionFile
 from gshn.data.captions import CaptionedFiles, joined
-from gshn.data.image_files import Source, as_text, check_split, read_text
+from gshn.data.image_files import OwnImages, as_text, check_split, read_text
 from gshn.errors import DataError, MissingError
 
 IMAGE_COLUMNS = ("image", "image_name", "image_path", "file", "filename", "file_name", "filepath", "path", "photo")
@@ -29,13 +29,6 @@ SPLIT_NAMES = {
 SHARES = (0.8, 0.1, 0.1)
 """Of train, val and test, where nothing else says what the splits are."""
 DELIMITERS = ",\t;|"
-
-
-class _Own(Source):
-    """A file of the user's own: nobody else has what is missing."""
-
-    def missing(self, what: Path | str, archive: str) -> MissingError:
-        return MissingError(f"{what} is missing; name the folder that the images' paths start from: {archive}")
 
 
 class OwnCaptions(CaptionedFiles):
@@ -63,7 +56,7 @@ class OwnCaptions(CaptionedFiles):
             MissingError: no image is in the split.
         """
         form = form or CaptionFile()
-        source = _Own(f"captions {file.name}", "")
+        source = OwnImages(f"captions {file.name}", "")
         check_split(source, split)
         shares = form.shares
         column = form.split if shares is None else None
@@ -253,7 +246,9 @@ def _splits(path: Path, rows: Iterable[Row]) -> dict[str, str]:
     return found
 
 
-def split_by_share(images: Sequence[str], shares: Sequence[float], path: str) -> dict[str, str]:
+def split_by_share(
+    images: Sequence[str], shares: Sequence[float], path: str, mend: str = "see data.pairs.file.split"
+) -> dict[str, str]:
     """Split of every image by a digest of its name: the same whatever the order, and when others are added.
 
     The digest is a number in [0, 1): below the first share it is train, then val, then test. Where so few images are
@@ -263,12 +258,13 @@ def split_by_share(images: Sequence[str], shares: Sequence[float], path: str) ->
         images: Names, each once.
         shares: Of train, val and test, which sum to 1.
         path: Of their file, for the error message.
+        mend: What to do where there are too few, for the same.
 
     Raises:
         DataError: there are fewer images than splits.
     """
     if len(images) < (wanted := sum(share > 0 for share in shares)):
-        raise DataError(f"{path} has {len(images)} images, too few for {wanted} splits; see data.pairs.file.split")
+        raise DataError(f"{path} has {len(images)} images, too few for {wanted} splits; {mend}")
 
     def place(image: str) -> float:
         digest = hashlib.blake2b(image.encode(), digest_size=8)

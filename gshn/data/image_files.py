@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 from gshn.data.files import read_image
@@ -36,6 +36,14 @@ class Source:
     def missing(self, what: Path | str, archive: str) -> MissingError:
         """The error of a file or folder that is not there."""
         return MissingError(f"{what} is missing; {self.name} has it in {archive}, from {self.site}")
+
+
+class OwnImages(Source):
+    """Images of the user's own: nobody else has what is missing."""
+
+    def missing(self, what: Path | str, archive: str) -> MissingError:
+        """The error of an image that is not there; ``archive`` is the key that names their folder."""
+        return MissingError(f"{what} is missing; name the folder that the images' paths start from: {archive}")
 
 
 class ImageFiles:
@@ -120,6 +128,47 @@ def read_lines(path: Path, source: Source, archive: str) -> list[tuple[int, str]
     # Not splitlines: a caption may hold U+2028 and its like, which end no line of a file.
     lines = enumerate(read_text(path, source, archive).split("\n"), start=1)
     return [(number, line) for number, line in lines if line.strip()]
+
+
+@dataclass(frozen=True)
+class ImageNames:
+    """A list of images.
+
+    Attributes:
+        path: The file that has it.
+        names: Names or paths, with or without a suffix.
+    """
+
+    path: Path
+    names: frozenset[str]
+
+    @classmethod
+    def read(cls, path: Path) -> ImageNames:
+        """Read a text file with a name on each line.
+
+        Raises:
+            DataError: the file is missing or broken.
+        """
+        return cls(path, frozenset(line.strip() for line in read_text(path).split("\n") if line.strip()))
+
+    def find(self, image: str) -> str | None:
+        """The name that is the end of an image's path, suffix apart or not; None where the list has none."""
+        path = PurePath(image)
+        ends = (str(PurePath(*path.parts[start:])) for start in range(len(path.parts)))
+        return next((name for end in ends for name in (end, end.removesuffix(path.suffix)) if name in self.names), None)
+
+    def others(self, images: Sequence[str]) -> list[str]:
+        """Those of some images that are not in the list. A line tells how many of its names are none of these images.
+
+        Raises:
+            DataError: all images are in the list.
+        """
+        found = {image: self.find(image) for image in images}
+        if images and None not in found.values():
+            raise DataError(f"{self.path} has all {len(images)} images: none is left to train on")
+        if unknown := sorted(self.names.difference(name for name in found.values() if name is not None)):
+            tell(f"{self.path}: {len(unknown)} of {len(self.names)} names are of no training image, e.g. {unknown[0]}")
+        return [image for image in images if found[image] is None]
 
 
 BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gshn.data.image_files import (
     ImageFiles,
+    OwnImages,
     Source,
     as_text,
     check_split,
@@ -28,12 +29,28 @@ class SNLIVE(ImageFiles):
     Flickr30K in ``flickr30k-images`` or ``images``. Where there is none of these files, but one other ``.jsonl``, that
     one is read as any split. Pairs without a gold label (``-``) are left out.
 
+    ``Flickr30K_ID`` is the name of a photograph without ``.jpg``; photographs of any other data set may be meant.
+
     Attributes:
         hypotheses: The hypotheses on the split's images.
     """
 
-    def __init__(self, root: Path, split: str, image_size: int = 224, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        split: str,
+        image_size: int = 224,
+        limit: int | None = None,
+        images: Path | None = None,
+    ) -> None:
         """Read a split.
+
+        Args:
+            root: Folder of the data set.
+            split: ``train``, ``val`` or ``test``.
+            image_size: Longest side, pixels.
+            limit: Keep this many images, the first.
+            images: Folder of the photographs; None for Flickr30K's, in ``root``.
 
         Raises:
             ConfigError: no such split.
@@ -56,11 +73,13 @@ class SNLIVE(ImageFiles):
         labelled = [entry for entry in pairs if entry[2] != "-"]
         if len(labelled) < len(pairs):
             logger.warning("%s: %d pairs have no gold label and are left out", path, len(pairs) - len(labelled))
-        folders = ("flickr30k-images", "flickr30k_images", "images")
-        folder = first_existing(root / name for name in folders) or root / folders[0]
+        folders = [root / name for name in ("flickr30k-images", "flickr30k_images", "images")]
+        folder = images or first_existing(folders) or folders[0]
+        source = SOURCE if images is None else OwnImages(SOURCE.name, "")
+        archive = "flickr30k-images.tar (of Flickr30K)" if images is None else "data.hypotheses.images=DIR"
         names = list(dict.fromkeys(image for image, _, _, _ in labelled))
         paths = [folder / f"{name}.jpg" for name in names]
-        there = present(path, paths, SOURCE, "flickr30k-images.tar (of Flickr30K)")
+        there = present(path, paths, source, archive)
         kept = [name for name, found in zip(names, there, strict=True) if found][:limit]
         super().__init__(f"{SOURCE.name} {split}", [folder / f"{name}.jpg" for name in kept], image_size)
         position = {name: index for index, name in enumerate(kept)}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gshn.config import CaptionFile
-from gshn.data import coco, flickr, nlvr2, snli_ve, visual_genome, vqa2
+from gshn.data import coco, daquar, flickr, nlvr2, snli_ve, visual_genome, vqa2
 from gshn.data.caption_file import OwnCaptions
 from gshn.data.image_files import ImageFiles, Source
 from gshn.data.images import ImageCollection
@@ -20,6 +20,7 @@ SOURCES: dict[str, tuple[Callable[..., ImageFiles], Source]] = {
     "flickr30k": (flickr.Flickr30K, flickr.FLICKR30K),
     "flickr8k": (flickr.Flickr8k, flickr.FLICKR8K),
     "visual-genome": (visual_genome.VisualGenomeCaptions, visual_genome.SOURCE),
+    "daquar": (daquar.DAQUAR, daquar.SOURCE),
     "vqa2": (vqa2.VQAv2, vqa2.SOURCE),
     "snli-ve": (snli_ve.SNLIVE, snli_ve.SOURCE),
     "nlvr2": (nlvr2.NLVR2, nlvr2.SOURCE),
@@ -33,6 +34,7 @@ def open_source(
     limit: int | None = None,
     upright: bool = True,
     form: CaptionFile | None = None,
+    photographs: Path | None = None,
 ) -> ImageFiles:
     """Open a split of a data set in its official layout, or of a file of captions.
 
@@ -43,6 +45,7 @@ def open_source(
         limit: Keep this many images, the first, with their texts.
         upright: Turn images and their segments as EXIF says: see :class:`~gshn.data.image_files.ImageFiles`.
         form: How the FILE of ``captions:FILE`` is read.
+        photographs: Folder of the images of ``snli-ve:DIR``, where they are not in DIR.
 
     Raises:
         ConfigError: no such data set or split.
@@ -56,7 +59,8 @@ def open_source(
         loader, origin = SOURCES[name]
         if not Path(folder).is_dir():
             raise origin.missing(f"folder {folder}", "its official layout")
-        images = loader(Path(folder), split, image_size, limit)
+        options = {} if photographs is None else {"images": photographs}
+        images = loader(Path(folder), split, image_size, limit, **options)
     else:
         raise ConfigError(
             f"data source '{source}' is not of the form name:DIR, with a name of {', '.join(SOURCES)}, or captions:FILE"

@@ -90,7 +90,9 @@ class HybridEncoder(nn.Module):
         self.decoder: nn.Module | None = None
         if spiking.enabled and spiking.readout == "linear":
             neurons = spiking.layers * width
-            self.decoder = nn.Sequential(nn.LayerNorm(neurons), nn.Dropout(config.hidden_dropout), nn.Linear(neurons, c))
+            self.decoder = nn.Sequential(
+                nn.LayerNorm(neurons), nn.Dropout(config.hidden_dropout), nn.Linear(neurons, c)
+            )
         self.r = nn.Parameter(torch.tensor(config.r), requires_grad=config.learn_r)
         self.readout = AttentionalAggregation(nn.Linear(c, 1), nn.Linear(c, c))
 
@@ -119,9 +121,7 @@ class HybridEncoder(nn.Module):
             readout = self.readout(nodes, inputs.batch, dim_size=inputs.num_graphs)
         else:
             readout = nodes[inputs.whole]
-        return EncodedGraphs(
-            nodes, readout, inputs.batch, inputs.num_graphs, inputs.centroid, spikes, inputs.whole
-        )
+        return EncodedGraphs(nodes, readout, inputs.batch, inputs.num_graphs, inputs.centroid, spikes, inputs.whole)
 
     def discrete(self, spikes: SpikeTrains) -> Tensor:
         """E_SNN, shape (N, C): the last layer's firing rates; or W Dropout(LayerNorm(rates)) + b of all layers' rates.

@@ -45,7 +45,9 @@ class NodeEmbedding(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, features: int, categories: int, channels: int, unlabelled: int, dropout: float, noise: float = 0.0):
+    def __init__(
+        self, features: int, categories: int, channels: int, unlabelled: int, dropout: float, noise: float = 0.0
+    ):
         """Build.
 
         Args:

@@ -22,7 +22,9 @@ class PooledEncoder(nn.Module):
         super().__init__()
         c, hidden = config.width, config.pooled_hidden
         self.linear = nn.Linear(c, c)
-        self.hidden = nn.Sequential(nn.Linear(c, hidden), nn.ReLU(), nn.Dropout(config.hidden_dropout), nn.Linear(hidden, c))
+        self.hidden = nn.Sequential(
+            nn.Linear(c, hidden), nn.ReLU(), nn.Dropout(config.hidden_dropout), nn.Linear(hidden, c)
+        )
 
     def forward(self, inputs: NodeInputs, spikes: SpikeTrains | None = None) -> EncodedGraphs:
         """Encode a batch of scene graphs. There are no spikes to replace.

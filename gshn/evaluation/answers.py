@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 import torch
 
+from gshn.data.daquar import items
 from gshn.data.vqa2 import soft_accuracy
 from gshn.encoders.text import tokenize
 from gshn.errors import tell
+from gshn.evaluation.wups import THRESHOLDS, wups
 from gshn.inference import TEXTS_PER_BATCH, SpikeBackend, SpikeCount, chunks, count_texts, device_of, encode_images
 from gshn.model import GSHN
 from gshn.training.batches import TaskCorpus
@@ -47,13 +49,18 @@ def task_figures(corpus: TaskCorpus, predicted: Sequence[str]) -> dict[str, floa
     text has one answer. Of NLVR2 also ``nlvr2.consistency``: the share of sentences that are judged rightly with all
     their pairs (Suhr et al., arXiv:1811.00491).
 
+    Where answers are lists (DAQUAR), an answer is right if it has the words of the right list and no others, in
+    whatever order and number, as in the official evaluation; and, where WordNet is at hand, there are
+    ``<task>.wups_0.9`` and ``<task>.wups_0.0``, means of :func:`gshn.evaluation.wups.wups`.
+
     Args:
         corpus: The texts.
         predicted: The answer to each.
     """
     name = corpus.task.name
+    judge = _same_words if corpus.lists else soft_accuracy
     right = {
-        row: soft_accuracy(answer, example.answers)
+        row: judge(answer, example.answers)
         for row, (answer, example) in enumerate(zip(predicted, corpus.examples, strict=True))
         if example.answers
     }
@@ -62,12 +69,21 @@ def task_figures(corpus: TaskCorpus, predicted: Sequence[str]) -> dict[str, floa
     if not right:
         return {}
     figures = {f"{name}.accuracy": round(sum(right.values()) / len(right), 6)}
+    if corpus.lists and corpus.wordnet is not None:
+        lists = [(items(predicted[row]), items(corpus.examples[row].answers[0])) for row in right]
+        for threshold in THRESHOLDS:
+            total = sum(wups(own, theirs, threshold, corpus.wordnet.likeness) for own, theirs in lists)
+            figures[f"{name}.wups_{threshold}"] = round(total / len(lists), 6)
     if name == "nlvr2":
         of_sentence: dict[str, list[float]] = defaultdict(list)
         for row, score in right.items():
             of_sentence[sentence(corpus.examples[row].id)].append(score)
         figures["nlvr2.consistency"] = round(sum(min(own) for own in of_sentence.values()) / len(of_sentence), 6)
     return figures
+
+
+def _same_words(predicted: str, answers: Sequence[str]) -> float:
+    return float(set(items(predicted)) == set(items(answers[0])))
 
 
 def sentence(identifier: str) -> str:

@@ -22,6 +22,10 @@ CAPTIONS = {
 """What each caption of ShapeScenes says, by the prefix of its figures."""
 
 
+SHARES = (".accuracy", ".consistency", ".wups_0.9", ".wups_0.0")
+"""How the keys of figures end that are printed in percent."""
+
+
 def print_figures(figures: Mapping[str, float | str], title: str) -> None:
     """Print figures: retrieval with a row per caption, everything else with a row each."""
     console = Console()
@@ -44,9 +48,7 @@ def print_figures(figures: Mapping[str, float | str], title: str) -> None:
     table = Table("figure", "value")
     for key, value in figures.items():
         if not key.startswith("retrieval"):
-            table.add_row(
-                key, f"{100 * float(value):.2f} %" if key.endswith((".accuracy", ".consistency")) else Text(str(value))
-            )
+            table.add_row(key, f"{100 * float(value):.2f} %" if key.endswith(SHARES) else Text(str(value)))
     console.print(table)
 
 

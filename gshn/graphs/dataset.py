@@ -67,6 +67,12 @@ class GraphDataset(Dataset[SceneGraph]):
         """The same graphs with category c renumbered to ``positions[c]``: their place in a larger vocabulary."""
         return GraphDataset({**self._tensors, "category": positions[self._tensors["category"]]})
 
+    @classmethod
+    def join(cls, parts: Sequence[GraphDataset]) -> GraphDataset:
+        """The graphs of several, one after another."""
+        names = parts[0]._tensors
+        return cls({name: torch.cat([part._tensors[name] for part in parts]) for name in names})
+
     def repeating(self, index: int) -> GraphDataset:
         """As many graphs, every one of them graph ``index``."""
         graphs = torch.full((len(self),), index)

@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerFast
 
 from gshn.data.tasks import Example, Task
 from gshn.data.vqa2 import answer_scores
+from gshn.data.wordnet import WordNet
 from gshn.encoders.text import tokenize
 from gshn.graphs.dataset import GraphDataset
 from gshn.graphs.scene_graph import SceneGraph
@@ -212,10 +213,20 @@ class TaskCorpus(Dataset[Key]):
         task: The task.
         graphs: Of the images.
         examples: Its texts; ``images`` count within ``graphs``.
+        lists: Whether answers are lists, joined by commas, whose order does not count: see :mod:`gshn.data.daquar`.
+        wordnet: Says how alike two words of such a list are; None where it is not at hand.
     """
 
-    def __init__(self, task: Task, graphs: GraphDataset, examples: list[Example]):
+    def __init__(
+        self,
+        task: Task,
+        graphs: GraphDataset,
+        examples: list[Example],
+        lists: bool = False,
+        wordnet: WordNet | None = None,
+    ):
         self.task, self.graphs, self.examples = task, graphs, examples
+        self.lists, self.wordnet = lists, wordnet
 
     def __len__(self) -> int:
         return len(self.examples)

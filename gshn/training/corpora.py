@@ -13,14 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gshn.config import LATER_SETTINGS, SCENES, Config, PairData, TaskData, flat
+from gshn.config import LATER_SETTINGS, SCENES, Config, HypothesisData, PairData, TaskData, flat
+from gshn.data.daquar import DAQUAR
 from gshn.data.easyvqa import EasyVQA
+from gshn.data.image_files import ImageNames
 from gshn.data.images import ImageCollection, ImageSample
 from gshn.data.overlap import Pictures, check_overlap
 from gshn.data.shapescenes import ShapeScenes
 from gshn.data.sources import open_source
 from gshn.data.tasks import TASKS, Example, Task, TaskText
 from gshn.data.vqa2 import answer_vocabulary, compared
+from gshn.data.wordnet import WordNet, find_wordnet
 from gshn.encoders.text import TextCount
 from gshn.encoders.text_encoders import build_tokenizer
 from gshn.errors import ConfigError, DataError, tell
@@ -79,11 +82,23 @@ class Corpora:
         return self.test_pairs_of("test")
 
     def test_pairs_of(self, split: str) -> PairCorpus:
-        """Held-out images with captions, of a split.
+        """Held-out images with captions, of a split, or of several together: ``train+val``.
 
         Raises:
             ConfigError: there is no such split.
         """
+        pictures = [name for part in self.test_pictures(["retrieval"], split) for name in part.names]
+        if "+" in split and len(set(pictures)) < len(pictures):
+            raise ConfigError(f"split {split}: these splits of {self.config.data.pairs.source} share images; name one")
+        parts = [self._test_pairs_of(name) for name in split.split("+")]
+        if len(parts) == 1:
+            return parts[0]
+        graphs = GraphDataset.join([part.graphs for part in parts])
+        captions = [own for part in parts for own in part.captions()]
+        names = [name for part in parts for name in part.names]
+        return PairCorpus(graphs, captions, names, all(part.by_level for part in parts))
+
+    def _test_pairs_of(self, split: str) -> PairCorpus:
         if self._shards is None:
             return self._pairs(split, self.config.data.pairs.test)
         index = self._index(split)
@@ -136,7 +151,13 @@ class Corpora:
             raise ConfigError(f"data.{texts}.source is {data.source}, which has no {texts}; use {TASKS[task].example}")
         if not getattr(images, texts):
             raise self._no_texts(TASKS[task], split, len(images))
+        if isinstance(images, DAQUAR):
+            _ = self._wordnet  # Now: its figures come at the end.
         return images
+
+    @cached_property
+    def _wordnet(self) -> WordNet | None:
+        return find_wordnet(self.config.data.questions.wordnet)
 
     def task_texts(self, task: str, split: str) -> Sequence[TaskText]:
         """Held-out texts of a task, without their graphs; see :meth:`test_texts`."""
@@ -201,12 +222,22 @@ class Corpora:
             held_out = data.source == "shapescenes-compositions"
             return ShapeScenes(split, limit or 1, image_size=data.image_size, held_out=held_out)
         form = data.file if isinstance(data, PairData) else None
-        return open_source(data.source, split, data.image_size, limit, self.config.data.upright, form)
+        own = data.images if isinstance(data, HypothesisData) else None
+        photographs = None if own is None else Path(own)
+        return open_source(data.source, split, data.image_size, limit, self.config.data.upright, form, photographs)
+
+    @cached_property
+    def _leave_out(self) -> ImageNames | None:
+        """Images of ``data.pairs`` that are not trained on."""
+        path = self.config.data.pairs.leave_out
+        return None if path is None else ImageNames.read(Path(path))
 
     def training_pictures(self) -> list[Pictures]:
         """Picture files of every source that is trained on."""
         pairs, tasks = self.config.data.pairs, self.config.finetune.tasks
         found = [self._pictures("pairs", pairs, "train", pairs.train)]
+        if self._leave_out is not None:
+            found = [Pictures(pictures.label, self._leave_out.others(pictures.names)) for pictures in found]
         for task in tasks:
             data = self._task_data(TASKS[task])
             found.append(self._pictures(TASKS[task].texts, data, "train", data.train))
@@ -218,7 +249,7 @@ class Corpora:
         for task in tasks:
             texts = "pairs" if task == "retrieval" else TASKS[task].texts
             data = getattr(self.config.data, texts)
-            found.append(self._pictures(texts, data, split, data.test))
+            found += [self._pictures(texts, data, name, data.test) for name in split.split("+")]
         return found
 
     def check_overlap(self) -> None:
@@ -279,7 +310,8 @@ class Corpora:
             )
         if self._shards.is_dir() and not (self._shards / split).is_dir():
             raise DataError(f"{self._shards} has no split '{split}'; make it with gshn.preprocess --split {split}")
-        index = read_index(self._shards / split, data.pairs.train if split == "train" else data.pairs.test)
+        limit = data.pairs.train if split == "train" else data.pairs.test
+        index = read_index(self._shards / split, limit, self._leave_out if split == "train" else None)
         values = flat(self.config)
         for key, value in (LATER_SETTINGS | index.manifest.get("settings", {})).items():
             if (own := values.get(key)) != value:
@@ -299,11 +331,7 @@ class Corpora:
     def _pair_categories(self) -> Sequence[Category]:
         if self._shards is not None:
             return self._index("train").categories
-        return self._pair_segmenter.categories
-
-    @cached_property
-    def _pair_segmenter(self) -> Segmenter:
-        return self.segmenter_of(self.images("test", 1))
+        return self.segmenter_of(self.images("test", 1)).categories
 
     def _segmenter_for(self, data: TaskData) -> Segmenter:
         # Only scenes have annotated segments; photographs are not looked for before their graphs are needed.
@@ -313,11 +341,18 @@ class Corpora:
         graph = self.config.graph
         if graph.regions == "patches":
             return GridSegmenter(graph.patches)
-        return make_segmenter(data.segmenter, data.weights, categories, data.segments, data.fill)
+        return self._made_segmenter(data.segmenter, data.weights, tuple(categories), data.segments, data.fill)
+
+    @cache  # noqa: B019
+    def _made_segmenter(
+        self, name: str, weights: str | None, categories: tuple[Category, ...], segments: int | None, fill: bool
+    ) -> Segmenter:
+        return make_segmenter(name, weights, categories, segments, fill)
 
     def _pairs(self, split: str, count: int | None) -> PairCorpus:
         images = self._captioned(split, count)
-        graphs, stored = self._graphs(images, self._pair_segmenter, f"{split} images")
+        leave_out = self._leave_out if split == "train" else None
+        graphs, stored = self._graphs(images, self.segmenter_of(images), f"{split} images", leave_out)
         show = self.config.data.show
         captions = [["" if show == "images" else c for c in images.captions[own["index"]]] for own in stored]
         graphs = graphs.repeating(0) if show == "texts" else graphs
@@ -352,7 +387,8 @@ class Corpora:
         ]
         if not examples:
             raise self._no_texts(task, split, len(graphs))
-        return TaskCorpus(task, graphs, examples)
+        lists = isinstance(images, DAQUAR)
+        return TaskCorpus(task, graphs, examples, lists, self._wordnet if lists else None)
 
     @property
     def graph_parameters(self) -> GraphParameters:
@@ -369,11 +405,11 @@ class Corpora:
         return backbone if backbone.trainable else backbone.to("cuda" if torch.cuda.is_available() else "cpu")
 
     def _graphs(
-        self, images: ImageCollection, segmenter: Segmenter, label: str
+        self, images: ImageCollection, segmenter: Segmenter, label: str, leave_out: ImageNames | None = None
     ) -> tuple[GraphDataset, list[dict[str, Any]]]:
         packaged = isinstance(images, ShapeScenes | EasyVQA)  # a broken image there is a broken installation
         recipe = Recipe(images, segmenter, self.backbone, self.graph_parameters)
-        graphs, stored = load_or_build(recipe, Path(self.config.data.cache), label, strict=packaged)
+        graphs, stored = load_or_build(recipe, Path(self.config.data.cache), label, packaged, leave_out)
         return graphs.with_categories(self._positions(recipe.categories)), stored
 
     def _positions(self, categories: Sequence[Category]) -> Tensor:

@@ -42,6 +42,22 @@ def test_other_segments(run):
     assert truth["firing_rate"] != superpixels["firing_rate"]
 
 
+def test_retrieval_among_photographs_of_another_data_set(run, tmp_path):
+    root = official.coco(official.coco(tmp_path / "coco"), "train", count=5)
+    for path in root.glob("annotations/panoptic*.json"):
+        path.unlink()
+    for number in range(1, 6):
+        official.jpeg(root / f"train2017/{number:012d}.jpg", 10 + number)
+    other = (f"data.pairs.source=coco:{root}", "data.pairs.segmenter=superpixels", "data.pairs.test=null")
+    parts = [run(*other, "--split", split) for split in ("val", "train", "train+val")]
+    # By chance: 3, 5 and 8 photographs, of which each of a photograph's 5 captions is right.
+    assert [figures["retrieval.t2i_r10"] for figures in parts] == [1, 1, 1]
+    assert parts[2]["split"] == "train+val" and 0 <= parts[2]["retrieval.i2t_r1"] <= 1
+    assert parts[2]["retrieval.t2i_r5"] < 1, "5 of 8, where all are alike to an untrained eye"
+    with pytest.raises(ConfigError, match=r"split val\+test: these splits of coco:.* share images; name one"):
+        run(*other, "--split", "val+test")
+
+
 def test_a_trained_models_own_keys_are_settled(run):
     with pytest.raises(ConfigError, match=r"override model.width=3: a trained model's own keys are settled"):
         run("model.width=3")

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gshn.data.image_files import ImageNames
 from gshn.errors import DataError
 from gshn.files import Lock, file_digest, make_folder, write_atomically
 from gshn.graphs.dataset import GraphDataset
@@ -26,12 +27,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Index:
-    """A complete folder of shards, or the graphs of its first images.
+    """A complete folder of shards, or the graphs of some of its images.
 
     Attributes:
         folder: The folder.
         manifest: What shaped the graphs.
         limit: Number of images that count, the first.
+        left_out: Those of them that do not count all the same.
         graphs: Number of graphs of each shard, by file name.
         nodes: Number of nodes in all.
         broken: Images that could not be used: ``index``, ``name`` and ``reason``.
@@ -42,6 +44,7 @@ class Index:
     folder: Path
     manifest: dict[str, Any]
     limit: int
+    left_out: frozenset[int]
     graphs: dict[str, int]
     nodes: int
     broken: list[dict[str, Any]]
@@ -62,7 +65,10 @@ class Index:
         Raises:
             DataError: the shard is missing or broken.
         """
-        return (stored for stored in read_shard(self.folder / name) if stored.annotation["index"] < self.limit)
+        return (stored for stored in read_shard(self.folder / name) if self._counts(stored.annotation["index"]))
+
+    def _counts(self, image: int) -> bool:
+        return image < self.limit and image not in self.left_out
 
     def read_in_order(self, name: str) -> list[StoredGraph]:
         """Graphs of a shard in the order of their images; one that could not be used at first may be stored last."""
@@ -109,20 +115,22 @@ def write_index(folder: Path) -> Index:
     return read_index(folder)
 
 
-def read_index(folder: Path, limit: int | None = None) -> Index:
+def read_index(folder: Path, limit: int | None = None, leave_out: ImageNames | None = None) -> Index:
     """Read what :func:`write_index` wrote.
 
     Args:
         folder: The folder of shards.
         limit: Number of images that count, the first; all where None.
+        leave_out: Images that do not count.
 
     Raises:
-        DataError: the folder is no complete folder of shards.
+        DataError: the folder is no complete folder of shards, or no image of it counts.
     """
     if not (folder / "index.json").is_file():
         raise DataError(f"{folder} has no index.json: name a folder that gshn.preprocess has finished writing")
     manifest, index = read_json_file(folder / "manifest.json"), read_json_file(folder / "index.json")
     limit = min(limit or manifest["images"], manifest["images"])
+    left_out: set[int] = set()
     graphs: dict[str, int] = {}
     moments = []
     nodes = 0
@@ -130,20 +138,27 @@ def read_index(folder: Path, limit: int | None = None) -> Index:
         if images.start >= limit:
             break
         content = read_json_file((folder / name).with_suffix(".json"))
-        if images.stop > limit:
-            content |= summary(stored for stored in read_shard(folder / name) if stored.annotation["index"] < limit)
+        own = set()
+        if leave_out is not None:
+            own = {entry["index"] for entry in _annotations(folder / name) if leave_out.find(entry["name"]) is not None}
+        if images.stop > limit or own:
+            counting = set(range(limit)) - own
+            content |= summary(stored for stored in read_shard(folder / name) if stored.annotation["index"] in counting)
+        left_out |= own
         graphs[name] = content["graphs"]
         nodes += content["nodes"]
         moments += [content["moments"]] if content["moments"] else []
     mean = square = None
     if moments:
         mean, square = torch.tensor(moments, dtype=torch.float64).sum(dim=0) / nodes
+    if leave_out is not None and left_out and not any(graphs.values()):
+        raise DataError(f"{leave_out.path} has all images of {folder}: none is left to train on")
     broken = [entry for entry in index["broken"] if entry["index"] < limit]
-    return Index(folder, manifest, limit, graphs, nodes, broken, mean, square)
+    return Index(folder, manifest, limit, frozenset(left_out), graphs, nodes, broken, mean, square)
 
 
 def load_or_build(
-    recipe: Recipe, cache_dir: Path, label: str, strict: bool = True
+    recipe: Recipe, cache_dir: Path, label: str, strict: bool = True, leave_out: ImageNames | None = None
 ) -> tuple[GraphDataset, list[dict[str, Any]]]:
     """A collection's scene graphs in memory, from the cache, after building those that are not in it.
 
@@ -154,6 +169,7 @@ def load_or_build(
         cache_dir: Folder of all caches; made if missing.
         label: Names the collection in the progress bar (stderr).
         strict: Whether an image that cannot be used is an error; if not, it is left out with a warning.
+        leave_out: Images whose graphs are not given. They are in the cache, where others may need them.
 
     Returns:
         The graphs, and what is stored beside each: ``index`` in the collection, ``name``, texts.
@@ -176,7 +192,7 @@ def load_or_build(
                     (folder / name).unlink()
             write_shards(recipe, folder, label, strict=strict)
             write_index(folder)
-    index = read_index(folder)
+    index = read_index(folder, leave_out=leave_out)
     if strict and index.broken:
         raise DataError(index.broken[0]["reason"])
     return load_all(index)
@@ -205,14 +221,19 @@ def load_all(index: Index) -> tuple[GraphDataset, list[dict[str, Any]]]:
 def picture_names(index: Index) -> Iterator[str]:
     """Name of every image: the path of its file, where the graphs were made. The graphs are skipped, and not read."""
     for shard in index.graphs:
-        path = index.folder / shard
-        try:
-            with tarfile.open(path, "r:") as tar:
-                for member in tar:
-                    if member.name.endswith(".json") and (file := tar.extractfile(member)) is not None:
-                        yield json.load(file)["name"]
-        except (OSError, tarfile.TarError, ValueError, KeyError) as error:
-            raise DataError(f"shard {path} is broken ({error}); delete it and run gshn.preprocess again") from None
+        yield from (annotation["name"] for annotation in _annotations(index.folder / shard))
+
+
+def _annotations(path: Path) -> Iterator[dict[str, Any]]:
+    """What is stored beside the graphs of a shard."""
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                if member.name.endswith(".json") and (file := tar.extractfile(member)) is not None:
+                    annotation = json.load(file)
+                    yield {"index": annotation["index"], "name": annotation["name"]}
+    except (OSError, tarfile.TarError, ValueError, KeyError) as error:
+        raise DataError(f"shard {path} is broken ({error}); delete it and run gshn.preprocess again") from None
 
 
 def _is_intact(path: Path) -> bool:

@@ -99,6 +99,15 @@ def test_real_photographs_of_two_data_sets(tmp_path):
     train, test = open_source(f"flickr8k:{photographs}", "train"), open_source(f"snli-ve:{tmp_path}", "test")
     found = shared_pictures(map(str, train.paths), map(str, test.paths))
     listed = (rows / "test_photographs_in_flickr8k_train.txt").read_text().split()
+    left = load_config(
+        "photographs",
+        [
+            f"data.pairs.source=flickr8k:{photographs}",
+            f"data.pairs.leave_out={rows / 'test_photographs_in_flickr8k_train.txt'}",
+        ],
+    )
+    (pictures,) = Corpora(left).training_pictures()
+    assert len(pictures.names) == 6000 - 536 and not shared_pictures(pictures.names, map(str, test.paths))
     assert len(listed) == 536 and {Path(name).stem for name in found} == {Path(name).stem for name in listed}
 
 

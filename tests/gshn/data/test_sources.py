@@ -1,5 +1,6 @@
 """Loaders of the field's data sets, on tiny data sets in their official formats and on real samples."""
 
+import csv
 import json
 import logging
 import shutil
@@ -211,6 +212,19 @@ class TestFlickr:
             "and is not used: move away the one that is wrong"
         ]
 
+    @sample
+    def test_kaggles_copy_of_the_real_captions(self, tmp_path):
+        root = official.SHARED / "flickr8k"
+        for name in ("Images", "Flickr_8k.testImages.txt"):
+            (tmp_path / name).symlink_to(root / name)
+        with (tmp_path / "captions.txt").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["image", "caption"])
+            for line in (root / "Flickr8k.token.txt").read_text().splitlines():
+                reference, _, caption = line.partition("\t")
+                writer.writerow([reference.partition("#")[0], caption])
+        assert Flickr8k(tmp_path, "test").captions == Flickr8k(root, "test").captions
+
     @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
     @pytest.mark.parametrize("end", ["\n", "\r\n"])
     def test_encodings_and_line_ends(self, tmp_path, encoding, end, caplog):
@@ -392,6 +406,29 @@ class TestSNLIVE:
             "neutral",
             "contradiction",
         }
+
+    def test_photographs_of_another_data_set(self, tmp_path, caplog):
+        root = official.snli_ve(tmp_path / "rows", "train")
+        (root / "flickr30k-images").rename(tmp_path / "Images")
+        data = open_source(f"snli-ve:{root}", "train", photographs=tmp_path / "Images")
+        assert [path.parent.name for path in data.paths] == ["Images"] * 2 and len(data.hypotheses) == 5
+        (tmp_path / "Images/101.jpg").unlink()
+        data = open_source(f"snli-ve:{root}", "train", photographs=tmp_path / "Images")
+        assert len(data) == 1 and {h.image_index for h in data.hypotheses} == {0}
+        assert "snli_ve_train.jsonl: 1 of 2 images are absent, e.g." in caplog.text
+        mend = r"name the folder that the images' paths start from: data.hypotheses.images=DIR"
+        with pytest.raises(DataError, match=rf"nowhere/100.jpg, like all 2 images of .* is missing; {mend}"):
+            open_source(f"snli-ve:{root}", "train", photographs=tmp_path / "nowhere")
+
+    @sample
+    @pytest.mark.parametrize(("split", "rows"), [("train", 2265), ("test", 2224)])
+    def test_real_rows_over_photographs_of_flickr8k(self, split, rows):
+        source, images = (official.SHARED / name for name in ("snli_ve_flickr8k", "flickr8k/Images"))
+        config = load_config(
+            "photographs", [f"data.hypotheses.source=snli-ve:{source}", f"data.hypotheses.images={images}"]
+        )
+        data = Corpora(config).task_images("entailment", split, None)
+        assert len(data.hypotheses) == rows and all(path.parent == images for path in data.paths)
 
 
 class TestNLVR2:

@@ -1,3 +1,4 @@
+import official
 import pytest
 import torch
 from helpers import CAPTIONS, pair_batch, random_graph, tiny_config, tiny_model
@@ -5,10 +6,11 @@ from torch_geometric.data import Batch
 
 from gshn.data.tasks import TASKS, Example
 from gshn.data.texts import TRUTH
+from gshn.data.wordnet import WordNet
 from gshn.encoders.text import tokenize
 from gshn.encoders.text_encoders import build_tokenizer
 from gshn.evaluation import answers
-from gshn.evaluation.answers import answer_all, evaluate_task
+from gshn.evaluation.answers import answer_all, evaluate_task, task_figures
 from gshn.evaluation.retrieval import reranked, similarities
 from gshn.inference import SpikeCount, encode_images, join
 from gshn.model import GSHN, Vocabulary
@@ -68,6 +70,19 @@ def test_consistency_needs_every_pair_of_a_sentence(monkeypatch) -> None:
     monkeypatch.setattr(answers, "answer_all", lambda *_: ["true", "false", "true", "true", "true"])
     figures = evaluate_task(model(), TaskCorpus(TASKS["nlvr2"], Graphs(), examples), SpikeCount())
     assert figures == {"nlvr2.accuracy": 0.8, "nlvr2.consistency": pytest.approx(2 / 3, abs=1e-6)}
+
+
+def test_lists_of_answers_are_scored_by_their_words_and_by_wordnet(tmp_path) -> None:
+    above = {"furniture": [], "seat": ["furniture"], "chair": ["seat"], "sofa": ["seat"], "door": ["furniture"]}
+    nouns = WordNet(official.wordnet(tmp_path, above))
+    right = ["chair, sofa", "chair, chair", "door", "door"]
+    examples = [Example("a", (0,), (answer,)) for answer in right] + [Example("a", (0,), ())]
+    predicted = ["sofa,chair", "chair", "3", "chair", "door"]
+    corpora = (TaskCorpus(TASKS["vqa"], Graphs(), examples, True, own) for own in (None, nouns))
+    without, scored = (task_figures(corpus, predicted) for corpus in corpora)
+    assert without == {"vqa.accuracy": 0.5}
+    # Of chair and door: furniture is above both; the ways are 2 and 1 long: 2 / (2 + 3).
+    assert scored == without | {"vqa.wups_0.9": (2 + 0.1 * 0.4) / 4, "vqa.wups_0.0": (2 + 0.4) / 4}
 
 
 @torch.no_grad()

@@ -21,6 +21,9 @@ def corpora(tmp_path, *overrides):
     return Corpora(load_config("smoke", ["data.pairs.train=null", "data.pairs.test=null", *overrides]))
 
 
+SCENES = [f"data.{name}.{split}=4" for name in ("pairs", "hypotheses") for split in ("train", "test")]
+
+
 def flickr(tmp_path, *overrides):
     root = official.flickr8k(tmp_path / "flickr", count=6)
     return corpora(tmp_path, f"data.pairs.source=flickr8k:{root}", "data.pairs.segmenter=superpixels", *overrides)
@@ -37,6 +40,38 @@ def test_a_broken_photograph_is_left_out_with_its_captions(tmp_path, caplog):
     graphs, captions, _ = pairs.fetch([1])
     assert captions[0][4] == "A dog number 2 , view 4 ."
     torch.testing.assert_close(graphs.x, pairs.graphs[1].x)
+
+
+def test_photographs_that_are_left_out_of_pretraining(tmp_path, caplog):
+    names = official.write(tmp_path / "leave.txt", "1000_ab0.jpg\nFlicker8k_Dataset/1002_ab2\n\n77.jpg\n1005_ab5.jpg\n")
+    whole, data = flickr(tmp_path), flickr(tmp_path, f"data.pairs.leave_out={names}")
+    data.check_overlap()
+    assert f"{names}: 2 of 4 names are of no training image, e.g. 1005_ab5.jpg" in caplog.text
+    assert len(whole.pairs) == 4 and [own[0] for own in data.pairs.captions()] == [
+        "A dog number 1 , view 0 .",
+        "A dog number 3 , view 0 .",
+    ]
+    folders = {path for path in (tmp_path / "cache").iterdir() if path.is_dir()}
+    assert len(folders) == 1, "the graphs of all are kept once"
+    for index, own in enumerate((1, 3)):
+        torch.testing.assert_close(data.pairs.graphs[index].x, whole.pairs.graphs[own].x)
+    torch.testing.assert_close(data.pairs.moments[0], data.pairs.graphs.x.mean(dim=0))
+    assert len(data.test_pairs) == 1, "1005_ab5.jpg is tested on all the same"
+    assert "number 0" not in "".join(data.training_texts())
+
+
+def test_a_list_that_leaves_nothing(tmp_path):
+    names = official.write(tmp_path / "leave.txt", "\n".join(f"{1000 + i}_ab{i}" for i in range(6)))
+    with pytest.raises(DataError, match=r"leave.txt has all 4 images: none is left to train on"):
+        flickr(tmp_path, f"data.pairs.leave_out={names}").check_overlap()
+    with pytest.raises(DataError, match=r"leave.txt has all images of .*: none is left to train on"):
+        _ = flickr(tmp_path, f"data.pairs.leave_out={names}").pairs
+    with pytest.raises(DataError, match=r"nowhere.txt is missing"):
+        flickr(tmp_path, f"data.pairs.leave_out={tmp_path / 'nowhere.txt'}").check_overlap()
+    with pytest.raises(ConfigError, match=r"'data.pairs.leave_out' is 'a.txt': drawn scenes have no names"):
+        corpora(tmp_path, "data.pairs.train=4", "data.pairs.test=4", "data.pairs.leave_out=a.txt")
+    with pytest.raises(ConfigError, match=r"'data.hypotheses.images' is 'a': null, or data.hypotheses.source=snli-ve"):
+        corpora(tmp_path, *SCENES, "data.hypotheses.images=a", "data.hypotheses.source=shapescenes")
 
 
 def test_a_broken_first_photograph_does_not_end_the_others(tmp_path, caplog):

@@ -126,6 +126,25 @@ def test_numbers_of_images_are_obeyed(shards, limit):
     assert sorted(order) == list(range(kept))
 
 
+def test_photographs_that_are_left_out(shards, tmp_path, caplog):
+    names = official.write(tmp_path / "leave.txt", "000000000001.jpg\n000000000005\n000000000009.jpg\n")
+    data = corpora(shards, f"data.pairs.leave_out={names}", "data.pairs.train=5")
+    kept = [f"A cat on grass, {i}-0." for i in (2, 3, 4)]
+    assert [texts[0] for texts in data.pairs.captions()] == kept and len(data.pairs) == 3
+    order = data.pairs.order(np.random.default_rng(0)).tolist()
+    assert sorted(order) == [0, 1, 2]
+    graphs, captions, _ = data.pairs.fetch(order)
+    assert [texts[0] for texts in captions] == [kept[place] for place in order]
+    torch.testing.assert_close(data.pairs.moments[0], graphs.x.mean(dim=0))
+    torch.testing.assert_close(data.pairs.moments[1], graphs.x.square().mean(dim=0))
+    assert [path[-5:] for path in data.training_pictures()[0].names] == ["2.jpg", "3.jpg", "4.jpg", "6.jpg"]
+    assert f"{names}: 1 of 3 names are of no training image, e.g. 000000000009.jpg" in caplog.text
+    assert len(data.test_pairs) == 4
+    official.write(names, "\n".join(f"{i:012d}" for i in range(7)))
+    with pytest.raises(DataError, match=r"leave.txt has all images of .*train: none is left to train on"):
+        _ = corpora(shards, f"data.pairs.leave_out={names}").pairs
+
+
 @pytest.mark.parametrize(("there", "missing"), [("train", "test"), ("test", "train")])
 def test_a_run_needs_its_splits_at_the_start(shards, tmp_path, there, missing):
     shutil.copytree(shards / there, tmp_path / "shards" / there)

@@ -1,0 +1,135 @@
+"""DAQUAR (Malinowski and Fritz, arXiv:1410.0210): questions on the photographs of NYU Depth v2, answered by lists."""
+
+from __future__ import annotations
+
+import re
+from itertools import zip_longest
+from pathlib import Path
+
+from gshn.data.caption_file import split_by_share
+from gshn.data.image_files import (
+    ImageFiles,
+    Source,
+    as_text,
+    check_split,
+    each,
+    first_existing,
+    present,
+    read_json_lines,
+    read_lines,
+)
+from gshn.data.texts import Question
+from gshn.errors import DataError, MissingError, tell
+
+SOURCE = Source("DAQUAR", "the Visual Turing Challenge of the Max Planck Institute for Informatics")
+FORMS = ("qa.894.raw.{}.txt", "qa.37.raw.{}.txt", "qa_{}.jsonl")
+"""Names of the files with questions: all classes of things, the reduced set of 37 classes, JSON lines."""
+HELD_OUT = 0.1
+"""Share of the training images that are ``val``, where no file says what is."""
+
+_IMAGE = re.compile(r"image\d+")
+# The few slips of the pen ("in th eimage999 ?") are those of the official files.
+_AT_END = re.compile(r"(?:\s*\b(?:in|on|of))?(?:\s*\b(?:the|this|th e))?\s*image\d+\s*\?*$")
+
+Row = tuple[str, str, list[str]]
+"""Name of the image without suffix, question, answers."""
+
+
+class DAQUAR(ImageFiles):
+    """A split of DAQUAR, in one of three forms.
+
+    ``qa.894.raw.train.txt`` and ``qa.894.raw.test.txt``, or the reduced ``qa.37.raw.*.txt``, as they are handed out: a
+    line with a question that ends in ``in the image3 ?``, then a line with its answers, separated by commas. Or
+    ``qa_train.jsonl`` and ``qa_test.jsonl``, with ``image``, ``question`` and a list of ``answers``. Images in
+    ``nyu_depth_images`` or ``images``, ``image3.png`` or ``image3.jpg``.
+
+    The official split is of images, and has no ``val``. Where there is no file of that split, ``val`` is about
+    :data:`HELD_OUT` of the training images, by a digest of their names
+    (:func:`~gshn.data.caption_file.split_by_share`), and ``train`` the others.
+
+    The number of an image says nothing about it, and is left out of the questions.
+
+    Attributes:
+        questions: The questions on the split's images. ``answers`` is one text, the list in order of the alphabet,
+            joined by commas (:func:`items` takes it apart): for a classifier, a list is an answer like any other.
+            ``id`` is the question's number in its file, counted from 1.
+    """
+
+    def __init__(self, root: Path, split: str, image_size: int = 224, limit: int | None = None) -> None:
+        """Read a split.
+
+        Raises:
+            ConfigError: no such split.
+            DataError: a file is missing or broken.
+        """
+        check_split(SOURCE, split)
+        forms = [form for form in FORMS if any((root / form.format(name)).is_file() for name in ("train", "test"))]
+        if not forms:
+            names = ", ".join(form.format("train") for form in FORMS)
+            raise MissingError(f"{root} has none of {names}; DAQUAR has the first, from {SOURCE.site}")
+        if len(forms) > 1:
+            used, *others = (form.format("*") for form in forms)
+            tell(f"{root} has {used} and {' and '.join(others)}; {used} is read: move away what is not wanted")
+        own = root / forms[0].format("val")
+        part = "val" if split == "val" and own.is_file() else "test" if split == "test" else "train"
+        path = root / forms[0].format(part)
+        rows = list(enumerate(_json_rows(path) if path.suffix == ".jsonl" else _text_rows(path), start=1))
+        if split != "test" and not own.is_file():
+            images = list(dict.fromkeys(image for _, (image, _, _) in rows))
+            split_of = split_by_share(images, (1 - HELD_OUT, HELD_OUT, 0), str(path), f"make a file {own.name}")
+            rows = [(number, row) for number, row in rows if split_of[row[0]] == split]
+        folder = first_existing(root / name for name in ("nyu_depth_images", "images")) or root / "nyu_depth_images"
+        path_of = _image_paths(folder, list(dict.fromkeys(image for _, (image, _, _) in rows)))
+        there = present(path, list(path_of.values()), SOURCE, "nyu_depth_images.tar")
+        kept = [name for name, found in zip(path_of, there, strict=True) if found][:limit]
+        super().__init__(f"{SOURCE.name} {forms[0].format(split)}", [path_of[name] for name in kept], image_size)
+        position = {name: index for index, name in enumerate(kept)}
+        self.questions = [
+            Question(text, (", ".join(sorted(answers)),), position[image], str(number))
+            for number, (image, text, answers) in rows
+            if image in position
+        ]
+
+
+def items(answer: str) -> list[str]:
+    """What a list of answers has in it, however it is spaced, as the official evaluation reads it."""
+    return [item.strip() for item in answer.split(",") if item.strip()]
+
+
+def _text_rows(path: Path) -> list[Row]:
+    lines = read_lines(path, SOURCE, path.name)
+    rows = []
+    for (number, question), (_, answer) in zip_longest(lines[::2], lines[1::2], fillvalue=(0, "?")):
+        images = _IMAGE.findall(question)
+        if not images:
+            raise DataError(
+                f"{path}: line {number} should be a question on an image, such as image3: {question[:60]!r}"
+            )
+        found = items(answer)
+        if "?" in answer or not found:
+            raise DataError(
+                f"{path}: the question on line {number} has no line of answers after it; get the file again"
+            )
+        rows.append((images[-1], _asked(question), found))
+    return rows
+
+
+def _json_rows(path: Path) -> list[Row]:
+    def convert(entry: dict[str, object]) -> Row:
+        answers = entry["answers"]
+        if not isinstance(answers, list) or not (found := [i for a in answers for i in items(as_text(a))]):
+            raise ValueError("answers is no list of words")
+        return Path(as_text(entry["image"])).stem, _asked(as_text(entry["question"])), found
+
+    return each(path, "line", read_json_lines(path, SOURCE, FORMS[0].format("train")), convert)
+
+
+def _asked(question: str) -> str:
+    """A question without the number of its image: what says which image is left out at the end, and kept elsewhere."""
+    return _IMAGE.sub("image", _AT_END.sub("", question.strip())).rstrip("? ")
+
+
+def _image_paths(folder: Path, names: list[str]) -> dict[str, Path]:
+    listing = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    files = {name: [f"{name}.png", f"{name}.jpg", f"{name}.jpeg"] for name in names}
+    return {name: folder / next((f for f in found if f in listing), found[0]) for name, found in files.items()}

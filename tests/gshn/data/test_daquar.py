@@ -1,0 +1,135 @@
+"""DAQUAR in each of its forms, tiny and real."""
+
+import json
+
+import official
+import pytest
+
+from gshn.config import load_config
+from gshn.data.daquar import DAQUAR, FORMS, HELD_OUT, items
+from gshn.data.sources import open_source
+from gshn.errors import ConfigError, DataError, MissingError
+from gshn.training.corpora import Corpora
+
+
+def rows(data):
+    return [(data.paths[q.image_index].stem, q.text, q.answers, q.id) for q in data.questions]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_is_the_same_data_set(tmp_path, form):
+    root = official.daquar(tmp_path, form)
+    train, val, test = (DAQUAR(root, split) for split in ("train", "val", "test"))
+    assert sorted(rows(train) + rows(val), key=lambda row: row[3]) == [
+        ("image3", "what is on the desk", ("book, lamp",), "1"),
+        ("image3", "what is the largest object", ("desk",), "2"),
+        ("image9", "how many doors", ("2",), "3"),
+        ("image12", "what is on the floor of the image behind the door", ("bag, shoe, shoe",), "4"),
+        ("image20", "what is on the desk", ("book, lamp",), "5"),
+    ]
+    assert rows(test) == [("image1", "what is left of the oven", ("garbage_bin",), "1")]
+    assert test[0].image.shape == (30, 40, 3)
+    # By a digest of the name: the same in every form, and no photograph in both.
+    assert [path.stem for path in val.paths] == ["image3"] and len(train) == 3
+    assert train.key != val.key
+    assert [question.id for question in DAQUAR(root, "train", limit=1).questions] == ["3"]
+
+
+def test_a_file_of_the_split_val_is_read_where_there_is_one(tmp_path):
+    root = official.daquar(tmp_path)
+    official.write(root / "qa.894.raw.val.txt", "what is this in the image9 ?\ndoor\n")
+    assert rows(DAQUAR(root, "val")) == [("image9", "what is this", ("door",), "1")]
+    assert len(DAQUAR(root, "train").questions) == 5
+
+
+def test_images_of_another_suffix_and_absent_ones(tmp_path, caplog):
+    root = official.daquar(tmp_path)
+    (root / "nyu_depth_images/image9.png").rename(root / "nyu_depth_images/image9.jpg")
+    (root / "nyu_depth_images/image12.png").unlink()
+    data = DAQUAR(root, "train")
+    assert [path.name for path in data.paths] == ["image9.jpg", "image20.png"]
+    assert "qa.894.raw.train.txt: 1 of 3 images are absent, e.g." in caplog.text
+
+
+def test_which_of_two_forms_is_read_is_told(tmp_path, caplog):
+    root = official.daquar(official.daquar(tmp_path), FORMS[1])
+    official.write(root / "qa.894.raw.test.txt", "what is here in the image1 ?\noven\n")
+    assert rows(DAQUAR(root, "test"))[0][2] == ("oven",)
+    assert f"{root} has qa.894.raw.*.txt and qa.37.raw.*.txt; qa.894.raw.*.txt is read" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("what is here in the image1 ?\n", "the question on line 1 has no line of answers"),
+        (
+            "what is a in the image1 ?\nwhat is b in the image1 ?\noven\n",
+            "the question on line 1 has no line of answers",
+        ),
+        ("what is a in the image1 ?\n,\n", "the question on line 1 has no line of answers"),
+        ("what is here ?\noven\n", r"line 1 should be a question on an image, such as image3: 'what is here \?'"),
+    ],
+)
+def test_broken_lines(tmp_path, content, message):
+    root = official.daquar(tmp_path)
+    official.write(root / "qa.894.raw.test.txt", content)
+    with pytest.raises(DataError, match=rf"qa.894.raw.test.txt: {message}"):
+        DAQUAR(root, "test")
+
+
+@pytest.mark.parametrize(
+    "row", [{"question": "a"}, {"answers": "oven"}, {"answers": []}, {"answers": [3]}, {"image": None}, {"question": 1}]
+)
+def test_broken_rows(tmp_path, row):
+    root = official.daquar(tmp_path, FORMS[2])
+    whole = {"image": "image1.jpg", "question": "a", "answers": ["oven"]}
+    content = [whole, row if row == {"question": "a"} else whole | row]
+    official.write(root / "qa_test.jsonl", "\n".join(map(json.dumps, content)))
+    with pytest.raises(DataError, match=r"qa_test.jsonl: line\[1\] (has no key|is not as it should be)"):
+        DAQUAR(root, "test")
+
+
+def test_what_is_missing_is_named(tmp_path):
+    with pytest.raises(MissingError, match=r"has none of qa.894.raw.train.txt, qa.37.raw.train.txt, qa_train.jsonl"):
+        DAQUAR(tmp_path, "train")
+    root = official.daquar(tmp_path)
+    (root / "qa.894.raw.train.txt").unlink()
+    with pytest.raises(MissingError, match=r"qa.894.raw.train.txt is missing; DAQUAR has it in"):
+        DAQUAR(root, "val")
+    (root / "nyu_depth_images/image1.png").unlink()
+    with pytest.raises(MissingError, match=r"image1.png, like all 1 images .* is missing; .* nyu_depth_images.tar"):
+        DAQUAR(root, "test")
+
+
+def test_items_are_taken_apart_as_the_official_evaluation_does():
+    assert items("book, lamp ,table") == ["book", "lamp", "table"] and items(" , ") == []
+
+
+def test_a_list_is_an_answer_of_the_classifier(tmp_path, caplog):
+    root = official.daquar(tmp_path / "rooms")
+    settings = [f"data.questions.source=daquar:{root}", "data.questions.image_size=48", "finetune.tasks=[vqa]"]
+    data = Corpora(load_config("smoke", [*settings, "data.questions.train=null", f"data.cache={tmp_path / 'cache'}"]))
+    corpus = data.texts("vqa")
+    assert corpus.lists and data.answers == {"vqa": ["2", "bag, shoe, shoe", "book, lamp"]}
+    if corpus.wordnet is None:
+        assert "WUPS is left out: it needs WordNet; install gshn[wups], or name the folder" in caplog.text
+    missing = Corpora(load_config("smoke", [*settings, f"data.questions.wordnet={tmp_path}"]))
+    with pytest.raises(DataError, match=r"index.noun cannot be read .*; WordNet's nouns are index.noun, data.noun"):
+        missing.check_test()
+    with pytest.raises(ConfigError, match="DAQUAR has no split 'dev'"):
+        data.test_texts("vqa", "dev")
+
+
+@pytest.mark.skipif(not official.SHARED.is_dir(), reason="the real samples (shared/data) are not at hand")
+def test_real_questions():
+    train, val, test = (
+        open_source(f"daquar:{official.SHARED / 'daquar'}", split) for split in ("train", "val", "test")
+    )
+    # The official files' counts.
+    assert len(train.questions) + len(val.questions) == 6795 and len(test.questions) == 5673
+    assert [len(train) + len(val), len(test)] == [794, 653], "of 795 and 654 photographs two have no question"
+    assert 0.7 * HELD_OUT < len(val) / 794 < 1.3 * HELD_OUT
+    assert not {path.name for path in train.paths} & {path.name for path in (*val.paths, *test.paths)}
+    asked = [question.text for data in (train, val, test) for question in data.questions]
+    assert not any("?" in text or any(f"image{digit}" in text for digit in range(10)) for text in asked)
+    assert max(test[0].image.shape) == 224
