@@ -79,8 +79,9 @@ def build_encoder(config: ModelConfig) -> Encoder:
     """The encoder of scene graphs that the configuration names."""
     if config.encoder == "hybrid":
         return HybridEncoder(config, len(EDGE_GEOMETRY))
-    baselines = {"transformer": TransformerEncoder, "spikformer": SpikformerEncoder, "pooled": PooledEncoder}
-    return baselines[config.encoder](config)
+    if config.encoder == "pooled":
+        return PooledEncoder(config)
+    return TransformerEncoder(config) if config.encoder == "transformer" else SpikformerEncoder(config)
 
 
 class GSHN(nn.Module):
@@ -203,8 +204,11 @@ class GSHN(nn.Module):
 
     def embed_images(self, encoded: EncodedGraphs) -> Embeddings:
         """Embeddings of encoded scene graphs."""
-        tokens = self.node_tokens(encoded)
-        out: Embeddings = self.image_head(encoded.readout, tokens.nodes, tokens.mask)
+        if self.with_parts:
+            own = own_nodes(encoded.batch, encoded.num_graphs)
+            out: Embeddings = self.image_head(encoded.readout, place(encoded.nodes, own), seen(own))
+        else:
+            out = Embeddings.of_wholes(self.image_head.of_wholes(encoded.readout))
         if (stl := self.spike_embeddings) is None or encoded.spikes is None:
             return out
         return replace(
@@ -213,7 +217,10 @@ class GSHN(nn.Module):
 
     def embed_texts(self, texts: EncodedTexts) -> Embeddings:
         """Embeddings of texts: what pooling gives stands for the whole, every token for itself."""
-        out: Embeddings = self.text_head(texts.whole, texts.hidden, texts.mask)
+        if self.with_parts:
+            out: Embeddings = self.text_head(texts.whole, texts.hidden, texts.mask)
+        else:
+            out = Embeddings.of_wholes(self.text_head.of_wholes(texts.whole))
         if (stl := self.spike_embeddings) is None:
             return out
         return replace(out, spikes=stl.embed_texts(*self.spiking_text(texts)))
@@ -233,9 +240,14 @@ class GSHN(nn.Module):
         """Embeds images and texts as spikes; None where that was not trained."""
         return self.stl if self.config.objectives.stl_contrast else None
 
+    @property
+    def with_parts(self) -> bool:
+        """Whether retrieval compares segments and words, too."""
+        return self.config.model.similarity == "parts"
+
     def alignment(self, texts: Embeddings, images: Embeddings) -> Tensor:
         """How well texts describe images by V', shape (texts, images): :func:`gshn.encoders.alignment.similarity`."""
-        return similarity(texts, images, self.config.model.similarity == "parts")
+        return similarity(texts, images, self.with_parts)
 
     def spike_alignment(self, texts: Embeddings, images: Embeddings) -> Tensor:
         """The same by spikes alone."""
@@ -275,8 +287,8 @@ class GSHN(nn.Module):
         Returns:
             Shape (B, L, S, number of codes).
         """
-        tokens = self.text_head(texts.whole, texts.hidden, texts.mask).parts
-        segments = self.image_head(images.nodes[:, 0], images.nodes, images.mask).parts
+        tokens = self.text_head.of_parts(texts.hidden, texts.mask)
+        segments = self.image_head.of_parts(images.nodes, images.mask)
         compared = [(tokens, segments)]
         if (stl := self.spike_embeddings) is not None and images.spikes is not None:
             driving, mask = self.spiking_text(texts)

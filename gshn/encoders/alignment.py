@@ -27,6 +27,13 @@ class Embeddings:
     mask: Tensor
     spikes: Embeddings | None = None
 
+    @classmethod
+    def of_wholes(cls, whole: Tensor) -> Embeddings:
+        """Embeddings without parts, S = 0: what compares wholes only needs no more."""
+        return cls(
+            whole, whole.new_zeros(len(whole), 0, whole.shape[1]), whole.new_zeros(len(whole), 0, dtype=torch.bool)
+        )
+
     def gathered(self) -> Embeddings:
         """Everybody's embeddings, see :func:`gshn.distributed.gather`."""
         return Embeddings(
@@ -65,18 +72,22 @@ class AlignmentHead(nn.Module):
                 nn.Linear(channels, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, embedding)
             )
 
-    def forward(self, whole: Tensor, parts: Tensor, mask: Tensor) -> Embeddings:
-        """Embed states of shapes (B, C) and (B, S, C)."""
+    def of_wholes(self, whole: Tensor) -> Tensor:
+        """Unit vectors of wholes: states of shape (B, C) -> (B, E)."""
         if self.hidden is None:
             embedded = self.whole(whole)
         else:
             normed = self.norm(whole)
             embedded = self.whole(normed) + self.hidden(normed)
-        return Embeddings(
-            F.normalize(embedded.float(), dim=-1),
-            F.normalize(self.parts(parts).float(), dim=-1) * mask[..., None],
-            mask,
-        )
+        return F.normalize(embedded.float(), dim=-1)
+
+    def of_parts(self, parts: Tensor, mask: Tensor) -> Tensor:
+        """Unit vectors of parts: states of shape (B, S, C) -> (B, S, E); zeros where padded."""
+        return F.normalize(self.parts(parts).float(), dim=-1) * mask[..., None]
+
+    def forward(self, whole: Tensor, parts: Tensor, mask: Tensor) -> Embeddings:
+        """Embed states of shapes (B, C) and (B, S, C)."""
+        return Embeddings(self.of_wholes(whole), self.of_parts(parts, mask), mask)
 
 
 def similarity(texts: Embeddings, images: Embeddings, with_parts: bool = True) -> Tensor:

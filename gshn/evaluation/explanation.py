@@ -94,14 +94,16 @@ def explain(model: GSHN, graph: SceneGraph, caption: str) -> Explanation:
     ids, mask = (t.to(device) for t in tokenize(model.tokenizer, [caption]))
     read = model.encode_text(ids, mask)
     texts, images = model.embed_texts(read), model.embed_images(encoded)
-    met = (texts.parts[0] @ images.parts[0].T).cpu()
-    met_by_spikes, share = None, shares(met)
-    if texts.spikes is not None and images.spikes is not None:
-        met_by_spikes = (texts.spikes.parts[0] @ images.spikes.parts[0].T).cpu()
+    tokens = model.node_tokens(encoded)
+    compared = model.met(read, tokens)[0].cpu()
+    met, met_by_spikes = compared[..., 0], None
+    share = shares(met)
+    if compared.shape[-1] > 1:
+        met_by_spikes = compared[..., 1]
         weight = float(model.scale() / model.similarity_scale())
         share = weight * share + (1 - weight) * shares(met_by_spikes)
     with model.fusion.watched() as weights:
-        logits = model.matching(read, model.node_tokens(encoded))
+        logits = model.matching(read, tokens)
     spiking, continuous = paths(model, encoded)
     return Explanation(
         tokens=[str(token) for token in model.tokenizer.convert_ids_to_tokens(ids[0].tolist())],
