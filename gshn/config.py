@@ -391,8 +391,8 @@ class SpikingConfig(Section):
     """E_SNN. rates: the last layer's firing rates, which need model.spiking.width=null; linear: a linear map of all
     layers' firing rates."""
     text: str = "words"
-    """What text drives spiked text learning's neurons. words: each token's entry in the text encoder's dictionary; whole:
-    the text encoder's state of the whole text."""
+    """What of a text drives spiked text learning's neurons. words: each token's entry in the text encoder's dictionary;
+    whole: the text encoder's state of the whole text."""
     quantize: bool = False
     """Train with synapses rounded as for 8-bit weights (docs/lava.md); needs lava-dl. Evaluation stays in float."""
 
@@ -470,13 +470,16 @@ class ModelConfig(Section):
     category_dropout: float = number(0.3, DROPOUT)
     """Share of the training graphs whose segments' categories are hidden from the model."""
     encoder: str = "hybrid"
-    """hybrid: GAT and spiking path; as baselines transformer: what CLIP has, spikformer: what SpikeCLIP has, and pooled:
-    a hidden layer on the features of the whole image, which needs graph.whole_image."""
+    """hybrid: GAT and spiking path; as baselines transformer: what CLIP has, spikformer: what SpikeCLIP has, and
+    pooled: a hidden layer on the features of the whole image, which needs graph.whole_image."""
     pooled_hidden: int = number(2048, Range(1, 65536))
     """Neurons of the hidden layer of model.encoder=pooled."""
     similarity: str = "parts"
     """Of an image and a text. parts: of the wholes, and of each token with the segment that meets it best; whole: of
     the wholes only, as in CLIP."""
+    spike_weight: float | None = number(None, Range(0, 1000))
+    """Weight of the similarity by spikes beside that by V' in retrieval; null: the ratio of the inverse temperatures that
+    both were trained with."""
     gat: GATConfig = field(default_factory=GATConfig)
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     spiking: SpikingConfig = field(default_factory=SpikingConfig)
@@ -624,6 +627,9 @@ class Config(Section):
     objectives: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    precision: str = "auto"
+    """float32; bfloat16: matrix products in bfloat16 (automatic mixed precision; spikes, norms and losses stay in
+    float32); auto: bfloat16 on a GPU, float32 on a CPU. CPUs that compute in bfloat16 train about 1.5 times as fast."""
     log_every: int = number(10, SOME)
     """Steps between lines of metrics.jsonl."""
     checkpoint_every: int = number(100, SOME)
@@ -631,6 +637,7 @@ class Config(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _one_of("precision", self.precision, "auto", "float32", "bfloat16")
         if self.model.spiking.enabled and self.model.spiking.neuron == "relu":
             for name in ("spike_contrast", "firing_rate"):
                 mend = "must be 0 where model.spiking.neuron is relu: there are no spikes"

@@ -189,9 +189,11 @@ class GSHN(nn.Module):
         """Encode a batch of scene graphs, optionally with spikes that another simulator computed."""
         return self.encoder(self.node_inputs(graphs), spikes)
 
-    def encode_text(self, input_ids: Tensor, attention_mask: Tensor, states: Tensor | None = None) -> EncodedTexts:
+    def encode_text(
+        self, input_ids: Tensor, attention_mask: Tensor, states: Tensor | None = None, tokens: bool = True
+    ) -> EncodedTexts:
         """Encode texts, see :meth:`gshn.encoders.text.TextEncoder.forward`."""
-        texts: EncodedTexts = self.text(input_ids, attention_mask, states)
+        texts: EncodedTexts = self.text(input_ids, attention_mask, states, tokens)
         return texts
 
     def node_tokens(self, encoded: EncodedGraphs) -> NodeTokens:
@@ -257,18 +259,25 @@ class GSHN(nn.Module):
     def similarity(self, texts: Embeddings, images: Embeddings) -> Tensor:
         """How well texts describe images, which retrieval ranks by, shape (texts, images), in [-1, 1].
 
-        S = (S_V' + w S_spikes) / (1 + w), with w the ratio of the inverse temperatures that the two were trained with:
-        the sum of both contrasts' logits. Without spiked text learning S = S_V'.
+        S = (S_V' + w S_spikes) / (1 + w), with w of :meth:`spike_weight`. Without spiked text learning S = S_V'.
         """
         s = self.alignment(texts, images)
         if texts.spikes is None or images.spikes is None or self.stl is None:
             return s
-        w = self.stl.scale() / self.scale()
+        w = self.spike_weight()
         return (s + w * self.spike_alignment(texts, images)) / (1 + w)
 
     def similarity_scale(self) -> Tensor:
-        """What makes logits of :meth:`similarity`: the sum of the inverse temperatures of the contrasts in it."""
-        return self.scale() if self.spike_embeddings is None else self.scale() + self.spike_embeddings.scale()
+        """What makes logits of :meth:`similarity`: (1 + w) times the inverse temperature of the contrast by V'."""
+        return self.scale() * (1 + self.spike_weight())
+
+    def spike_weight(self) -> Tensor:
+        """w of :meth:`similarity`: that of the configuration, or the ratio of the inverse temperatures of both contrasts,
+        so that their logits add up; 0 without spiked text learning."""
+        if (stl := self.spike_embeddings) is None:
+            return torch.zeros_like(self.logit_scale)
+        given = self.config.model.spike_weight
+        return stl.scale() / self.scale() if given is None else torch.full_like(self.logit_scale, given)
 
     def scale(self) -> Tensor:
         """Inverse temperature of the contrastive loss, at most 100."""

@@ -180,13 +180,16 @@ class TextEncoder(nn.Module):
         """:attr:`EncodedTexts.hidden`; see :meth:`forward`."""
         raise NotImplementedError
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, states: Tensor | None = None) -> EncodedTexts:
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, states: Tensor | None = None, tokens: bool = True
+    ) -> EncodedTexts:
         """Encode texts.
 
         Args:
             input_ids: Token ids, shape (B, L).
             attention_mask: 1 at tokens, 0 at padding, which comes last, shape (B, L).
             states: What :meth:`FrozenText.states` said of them before, shape (B, L, W); None: it is computed.
+            tokens: Whether :attr:`EncodedTexts.hidden` is asked for; without it, it may have no channels, C = 0.
         """
         mask = attention_mask.bool()
         hidden = self.hidden(input_ids, mask, states)
@@ -255,3 +258,13 @@ class FrozenText(TransformersText):
         """States of the model's last layer, each the nearest float16: see :class:`TransformersText`."""
         with torch.autocast(input_ids.device.type, enabled=False):
             return super().states(input_ids, mask).half().float()
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, states: Tensor | None = None, tokens: bool = True
+    ) -> EncodedTexts:
+        """See :class:`TextEncoder`. Of kept states the mean is projected, where nobody asks for tokens: L times less."""
+        if tokens or states is None:
+            return super().forward(input_ids, attention_mask, states)
+        mask = attention_mask.bool()
+        whole = self.projection(pool(states.float(), mask, self.pooling))
+        return EncodedTexts(mask, states.new_zeros(*mask.shape, 0), look_up(self.dictionary, input_ids, mask), whole)

@@ -100,7 +100,7 @@ def explain(model: GSHN, graph: SceneGraph, caption: str) -> Explanation:
     share = shares(met)
     if compared.shape[-1] > 1:
         met_by_spikes = compared[..., 1]
-        weight = float(model.scale() / model.similarity_scale())
+        weight = float(1 / (1 + model.spike_weight()))
         share = weight * share + (1 - weight) * shares(met_by_spikes)
     with model.fusion.watched() as weights:
         logits = model.matching(read, tokens)

@@ -114,7 +114,7 @@ class Trainer:
         begun = time.monotonic()
         if config.model.spiking.enabled and config.model.spiking.quantize:
             slayer_rounding()  # Now: the first training step comes minutes later.
-        self.accelerator = start_processes(os.environ)
+        self.accelerator = start_processes(os.environ, config.precision)
         self.config, self.out = config, make_folder(out)
         self.lock: Lock | None = None
         if self.accelerator.is_main_process:

@@ -70,7 +70,9 @@ class Objective(nn.Module):
         model, w = self.model, self.weights
         losses: dict[str, Tensor] = {}
         encoded = model.encode_graphs(pairs.graphs)
-        read = model.encode_text(pairs.input_ids, pairs.attention_mask, pairs.states)
+        read = model.encode_text(
+            pairs.input_ids, pairs.attention_mask, pairs.states, model.with_parts or w.mlm > 0 or w.itm > 0
+        )
         texts = model.embed_texts(read)
         images = model.embed_images(encoded)
         text_to_image, image_to_text = both_ways(model.scale(), model.alignment, texts, images)

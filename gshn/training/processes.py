@@ -13,8 +13,12 @@ from gshn.errors import ConfigError
 from gshn.launchers import process
 
 
-def start_processes(environment: Mapping[str, str]) -> Accelerator:
+def start_processes(environment: Mapping[str, str], precision: str = "auto") -> Accelerator:
     """Join the processes that a launcher started.
+
+    Args:
+        environment: Variables of the environment.
+        precision: As in the configuration.
 
     Raises:
         ConfigError: there are others than the launcher was asked for: each would train alone, into the same folder.
@@ -28,7 +32,7 @@ def start_processes(environment: Mapping[str, str]) -> Accelerator:
     gpu = torch.cuda.is_available()
     accelerator = Accelerator(
         cpu=launched > 1 and not gpu,  # Accelerate takes no notice of a launcher on CPUs unless it is told
-        mixed_precision="bf16" if gpu else "no",
+        mixed_precision="bf16" if precision == "bfloat16" or (gpu and precision == "auto") else "no",
         dataloader_config=DataLoaderConfiguration(split_batches=True),
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
