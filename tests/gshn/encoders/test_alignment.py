@@ -28,3 +28,26 @@ def test_unit_vectors_and_padding() -> None:
     texts = embeddings([3, 1, 4], 4, 0)
     torch.testing.assert_close(texts.whole.norm(dim=-1), torch.ones(3))
     torch.testing.assert_close(texts.parts.norm(dim=-1), texts.mask.float())
+
+
+def test_a_hidden_layer_stands_beside_the_linear_map() -> None:
+    torch.manual_seed(0)
+    head = AlignmentHead(4, 6, hidden=5, dropout=0.5).eval()
+    x = torch.randn(3, 4)
+    with torch.no_grad():
+        out = head.of_wholes(x)
+        first, _, _, second = head.hidden
+        for row, state in zip(out, x, strict=True):
+            h = (state - state.mean()) / (state.var(correction=0) + 1e-5).sqrt()
+            hidden = (first.weight @ h + first.bias).clamp(min=0)
+            expected = head.whole.weight @ h + head.whole.bias + second.weight @ hidden + second.bias
+            torch.testing.assert_close(row, expected / expected.norm())
+        assert not torch.equal(head.train().of_wholes(x), out)  # dropout
+
+
+def test_wholes_alone_have_no_parts() -> None:
+    whole = torch.eye(3)
+    alone = Embeddings.of_wholes(whole)
+    assert alone.parts.shape == (3, 0, 3) and alone.mask.shape == (3, 0)
+    assert torch.equal(similarity(alone, alone, with_parts=False), whole)
+    assert alone[:2].parts.shape == (2, 0, 3)

@@ -5,6 +5,7 @@ import torch
 
 from gshn.config import GATConfig, ModelConfig, SpikingConfig
 from gshn.encoders.hybrid import HybridEncoder, NodeInputs
+from gshn.encoders.pooled import PooledEncoder
 from gshn.encoders.spiking import SpikeTrains
 from gshn.errors import ConfigError
 
@@ -73,6 +74,45 @@ def test_attention_is_what_spikes_pass_along_when_asked_for() -> None:
     torch.testing.assert_close(encoder.spiking_inputs(inputs).dense(5), attention.dense(5))
     degree = make(aggregation="degree").spiking_inputs(inputs).dense(5)
     torch.testing.assert_close(degree[3], torch.tensor([0, 0, 0.05, 0.9, 0.05]))
+
+
+@torch.no_grad()
+def test_a_linear_readout_hears_all_layers_whatever_their_firing_rate() -> None:
+    encoder, inputs = make(readout="linear", width=12), make_inputs()
+    out = encoder(inputs)
+    assert out.spikes is not None and [layer.shape[2] for layer in out.spikes.layers] == [12, 12]
+    f_gat, _ = encoder.gat(inputs.x, inputs.edge_index, inputs.edge_attr)
+    norm, _, linear = encoder.decoder
+    for n in range(5):
+        rates = torch.cat([layer[:, n].mean(dim=0) for layer in out.spikes.layers]).float()
+        z = (rates - rates.mean()) / (rates.var(correction=0) + 1e-5).sqrt() * norm.weight + norm.bias
+        expected = encoder.r * (linear.weight @ z + linear.bias) + f_gat[n]
+        torch.testing.assert_close(out.nodes[n], expected, atol=1e-5, rtol=1e-5)
+    with pytest.raises(ConfigError, match=r"model\.spiking\.width.*readout=linear"):
+        SpikingConfig(width=12)
+
+
+@torch.no_grad()
+def test_the_node_of_the_whole_image_is_the_readout() -> None:
+    encoder, inputs = make(), make_inputs()
+    whole = torch.tensor([True, False, True, False, False])
+    out = encoder(dataclasses.replace(inputs, whole=whole))
+    assert torch.equal(out.readout, out.nodes[[0, 2]])
+    assert out.whole is whole
+
+
+@torch.no_grad()
+def test_pooled_baseline_by_hand() -> None:
+    torch.manual_seed(0)
+    encoder, inputs = PooledEncoder(ModelConfig(width=8, encoder="pooled", pooled_hidden=5)).eval(), make_inputs()
+    out = encoder(dataclasses.replace(inputs, whole=torch.tensor([True, False, True, False, False])))
+    first, _, _, second = encoder.hidden
+    for row, x in zip(out.readout, inputs.x[[0, 2]], strict=True):
+        hidden = (first.weight @ x + first.bias).clamp(min=0)
+        expected = encoder.linear.weight @ x + encoder.linear.bias + second.weight @ hidden + second.bias
+        torch.testing.assert_close(row, expected)
+    with pytest.raises(ConfigError, match=r"graph\.whole_image=true"):
+        encoder(inputs)
 
 
 @torch.no_grad()

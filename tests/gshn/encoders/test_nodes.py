@@ -84,3 +84,20 @@ def test_the_equation_node_by_node() -> None:
             inner = model.outer[1]
             e = e + inner.weight @ torch.nn.functional.gelu(e) + inner.bias
             torch.testing.assert_close(out[n], torch.nn.functional.layer_norm(e, (32,)), atol=1e-5, rtol=1e-5)
+
+
+def test_noise_is_on_visual_features_in_training_only() -> None:
+    features, category, geometry = (part[:1].expand(4000, *part.shape[1:]) for part in inputs(1))
+    torch.manual_seed(0)
+    model = NodeEmbedding(FEATURES, 10, 32, unlabelled=9, dropout=0.0, noise=0.7)
+    seen: list[torch.Tensor] = []
+    model.visual.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    model.colour.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    batch = torch.zeros(4000, dtype=torch.long)
+    with torch.no_grad():
+        model.train()(features, category, geometry, batch, 1)
+        model.eval()(features, category, geometry, batch, 1)
+    colour, visual, colour_again, visual_again = seen
+    noise = visual - visual_again
+    assert abs(float(noise.std()) - 0.7) < 0.01 and abs(float(noise.mean())) < 0.01
+    assert torch.equal(colour, colour_again) and torch.equal(visual_again[0], visual_again[1])

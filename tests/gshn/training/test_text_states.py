@@ -78,6 +78,18 @@ def test_kept_states_are_what_the_encoder_says(model: GSHN, tmp_path: Path) -> N
     assert torch.equal(read.words, asked.words)
 
 
+@pytest.mark.parametrize("pooling", ["cls", "mean", "last"])
+def test_a_whole_text_needs_no_tokens(encoder: str, tmp_path: Path, pooling: str) -> None:
+    model = tiny_model(tiny_config(encoder, "model.text.tune=none", f"model.text.pooling={pooling}"))
+    kept = text_states(model, CAPTIONS, tmp_path)
+    ids, mask = tokenize(model.tokenizer, CAPTIONS)
+    states = kept.of(text_identities(ids, mask), ids.shape[1])
+    with torch.no_grad():
+        full, lean = (model.encode_text(ids, mask, states, tokens) for tokens in (True, False))
+    torch.testing.assert_close(lean.whole, full.whole, rtol=1e-5, atol=1e-5)
+    assert lean.hidden.shape == (*ids.shape, 0) and torch.equal(lean.words, full.words)
+
+
 def test_losses_are_those_without_the_cache(model: GSHN, tmp_path: Path) -> None:
     batch, objective = pair_batch(model, range(4)), Objective(model, model.config.objectives)
     kept = text_states(model, CAPTIONS, tmp_path)

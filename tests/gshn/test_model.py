@@ -1,0 +1,86 @@
+"""What retrieval ranks by, and what spiked text learning reads and looks at."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers import pair_batch, tiny_config, tiny_model
+
+from gshn.losses.contrastive import unit
+from gshn.losses.spiked_text import traces
+from gshn.model import GSHN
+from gshn.training.objective import Objective
+
+
+def with_whole_nodes(model: GSHN):
+    """A batch of which each graph's first node stands for the whole image."""
+    batch = pair_batch(model, range(4))
+    graphs = batch.graphs
+    graphs.whole = torch.zeros(graphs.num_nodes, dtype=torch.bool).index_fill(0, graphs.ptr[:-1], True)
+    return batch
+
+
+@torch.no_grad()
+def test_whole_texts_and_whole_images_as_spikes() -> None:
+    model = tiny_model(tiny_config("model.spiking.text=whole", "model.similarity=whole")).eval()
+    batch = with_whole_nodes(model)
+    encoded = model.encode_graphs(batch.graphs)
+    read = model.encode_text(batch.input_ids, batch.attention_mask)
+    texts, images = model.embed_texts(read), model.embed_images(encoded)
+    p, stl = encoded.spikes, model.stl
+    for i, first in enumerate(batch.graphs.ptr[:-1].tolist()):
+        own = torch.stack([torch.cat([layer[t, first] for layer in p.layers]) for t in range(len(p.output))])
+        expected = unit(traces(own.float(), stl.p).flatten())
+        torch.testing.assert_close(images.spikes.whole[i], expected)
+        current = F.layer_norm(read.whole[i], (16,)) @ stl.current.weight.T + stl.current.bias
+        code = stl.text_spikes(F.layer_norm(read.whole[i], (16,))[None])[:, 0]
+        assert (code[0] == (0.5 * current > 1)).all()  # the first step of lif_step: w = dt / tau * current
+        torch.testing.assert_close(texts.spikes.whole[i], unit(traces(code, stl.p).flatten()))
+    met = model.met(read, model.node_tokens(encoded))
+    assert met.shape[-1] == 2 and torch.equal(met[:, 0, :, 1], met[:, 1, :, 1])
+    assert not torch.equal(met[:, 0, :, 0], met[:, 1, :, 0])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("weight", [None, 0.0, 0.25])
+def test_the_weight_of_spikes_in_retrieval(weight: float | None) -> None:
+    model = tiny_model(tiny_config(f"model.spike_weight={'null' if weight is None else weight}")).eval()
+    batch = pair_batch(model, range(4))
+    images = model.embed_images(model.encode_graphs(batch.graphs))
+    texts = model.embed_texts(model.encode_text(batch.input_ids, batch.attention_mask))
+    w = float(model.stl.scale() / model.scale()) if weight is None else weight
+    expected = (model.alignment(texts, images) + w * model.spike_alignment(texts, images)) / (1 + w)
+    torch.testing.assert_close(model.similarity(texts, images), expected)
+    assert float(model.similarity_scale()) == pytest.approx(float(model.scale()) * (1 + w))
+
+
+def test_retrieval_alone_reads_no_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What compares wholes only does not project tokens, and learns the same."""
+    asked: list[bool] = []
+    encode = GSHN.encode_text
+
+    def watch(self, ids, mask, states=None, tokens=True):
+        asked.append(tokens)
+        return encode(self, ids, mask, states, tokens)
+
+    monkeypatch.setattr(GSHN, "encode_text", watch)
+    model = tiny_model(tiny_config("model.similarity=whole", "objectives.mlm=0", "objectives.itm=0"))
+    batch = pair_batch(model, range(4))
+    losses = Objective(model, model.config.objectives)(batch)
+    losses["loss"].backward()
+    assert asked == [False] and {"itc", "stl_contrast"} <= losses.keys()
+    assert model.text_head.parts.weight.grad is None
+    Objective(model, replace(model.config.objectives, mlm=1.0))(batch)
+    assert asked[1]
+
+
+@torch.no_grad()
+def test_v_changes_with_the_spikes_where_they_are_read_linearly() -> None:
+    model = tiny_model(tiny_config("model.spiking.readout=linear", "model.spiking.width=24")).eval()
+    batch = pair_batch(model, range(4))
+    before = model.encode_graphs(batch.graphs)
+    model.encoder.r.zero_()
+    after = model.encode_graphs(batch.graphs)
+    discrete = (before.nodes - after.nodes).norm(dim=1)
+    assert (discrete > 0.2 * after.nodes.norm(dim=1)).all()
