@@ -117,11 +117,22 @@ class HybridEncoder(nn.Module):
         if self.spiking is not None:
             spikes = spikes or self.spiking(inputs.x, self.aggregation(inputs, attention))
             nodes = self.r * self.discrete(spikes).to(nodes.dtype) + nodes
-        if inputs.whole is None:
-            readout = self.readout(nodes, inputs.batch, dim_size=inputs.num_graphs)
-        else:
-            readout = nodes[inputs.whole]
+        readout = self.image(nodes, inputs.batch, inputs.num_graphs, inputs.whole)
         return EncodedGraphs(nodes, readout, inputs.batch, inputs.num_graphs, inputs.centroid, spikes, inputs.whole)
+
+    def image(self, nodes: Tensor, batch: Tensor, num_graphs: int, whole: Tensor | None) -> Tensor:
+        """The readout: what stands for each image, of V' of shape (N, C) -> (B, C). See the class.
+
+        Args:
+            nodes: V'.
+            batch: Graph of each node, shape (N,).
+            num_graphs: B.
+            whole: True at the node of the whole image, shape (N,), one of each graph; None where there is none.
+        """
+        if whole is not None:
+            return nodes[whole]
+        readout: Tensor = self.readout(nodes, batch, dim_size=num_graphs)
+        return readout
 
     def discrete(self, spikes: SpikeTrains) -> Tensor:
         """E_SNN, shape (N, C): the last layer's firing rates; or W Dropout(LayerNorm(rates)) + b of all layers' rates.

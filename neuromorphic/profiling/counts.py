@@ -195,8 +195,8 @@ def read_out(model: GSHN, encoded: EncodedGraphs) -> None:
     """V' = r E_SNN + F_GAT, the readout and the embeddings, given both paths' outputs."""
     encoder = model.encoder
     assert isinstance(encoder, HybridEncoder)
-    _ = encoder.r * encoded.nodes + encoded.nodes
-    encoder.readout(encoded.nodes, encoded.batch, dim_size=encoded.num_graphs)
+    discrete = encoded.nodes if encoded.spikes is None else encoder.discrete(encoded.spikes)
+    encoder.image(encoder.r * discrete + encoded.nodes, encoded.batch, encoded.num_graphs, encoded.whole)
     model.embed_images(encoded)
 
 
