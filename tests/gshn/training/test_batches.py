@@ -153,10 +153,10 @@ class TestPairs:
         has = torch.zeros(6, len(one.tokenizer)).scatter_(1, batch.input_ids, 1.0)[:, collate.words]
         assert torch.equal(batch.words, (has[::2] + has[1::2]) / 2)
         # Alike however it is spread over processes, though each pads to its own longest caption.
-        alone = collate(keys[2:])
+        alone = collate(keys[:1])
         length = alone.input_ids.shape[1]
         assert length < batch.input_ids.shape[1]
-        assert torch.equal(alone.masked_ids, batch.masked_ids[4:, :length])
+        assert torch.equal(alone.masked_ids, batch.masked_ids[:2, :length])
         assert not torch.equal(batch.masked_ids[2], batch.masked_ids[3]), "each is masked anew"
 
     def test_captions_of_no_weight_are_never_chosen(self) -> None:
