@@ -102,6 +102,7 @@ def test_shapes_of_easy_vqa_come_out_exactly():
     assert np.mean(ious) > 0.98
     assert min(ious) > 0.8
 
+
 def test_a_number_of_segments_is_met():
     image = np.random.default_rng(3).integers(0, 256, (6, 8, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
     for count in (1, 5, 12):
