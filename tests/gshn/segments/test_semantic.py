@@ -28,6 +28,7 @@ from transformers import (
 
 from gshn.errors import ConfigError, DataError
 from gshn.segments.choose import make_segmenter
+from gshn.segments.panoptic import decode_panoptic_png
 from gshn.segments.semantic import SemanticSegmenter
 from gshn.segments.superpixels import SuperpixelSegmenter
 from gshn.training.segmentation import image_processor, small_mask2former
@@ -250,20 +251,17 @@ def test_weights_that_cannot_be_used(tmp_path, weights):
 
 @pytest.mark.skipif(not (official.SHARED / "deeplab_voc").is_dir(), reason="the real weights are not at hand")
 def test_a_real_network_finds_people():
+    # Of the photographs with more people than 5 % of the area, these are its two best, not its typical ones.
     segmenter = SemanticSegmenter(official.SHARED / "deeplab_voc")
     person = segmenter.categories[14]
     assert person.name == "person" and person.isthing and segmenter.categories[-1].name == "region"
     folder = official.SHARED / "coco_panoptic_sample"
     content = json.loads((folder / "annotations" / "panoptic_val2017.json").read_text())
-    looked = 0
-    for entry in content["annotations"]:
-        people = [s["id"] for s in entry["segments_info"] if s["category_id"] == 1]
-        png = np.asarray(Image.open(folder / "panoptic" / entry["file_name"]).convert("RGB"))
-        truth = np.isin(png.astype(int) @ [1, 256, 65536], people)
-        if truth.mean() < 0.05:
-            continue
-        looked += 1
-        image = np.asarray(Image.open(folder / "images" / f"{entry['image_id']:012d}.jpg").convert("RGB"))
-        found = segmenter(image)
+    entries = {entry["image_id"]: entry for entry in content["annotations"]}
+    for image_id, bound in ((233771, 0.7), (142238, 0.45)):
+        people = [s["id"] for s in entries[image_id]["segments_info"] if s["category_id"] == 1]
+        png = np.asarray(Image.open(folder / "panoptic" / entries[image_id]["file_name"]).convert("RGB"))
+        truth = np.isin(decode_panoptic_png(png), people)
+        found = segmenter(np.asarray(Image.open(folder / "images" / f"{image_id:012d}.jpg").convert("RGB")))
         seen = np.isin(found.segment_map, [s.id for s in found.segments if s.category_id == person.id])
-        print("   ", entry["image_id"], (seen & truth).sum() / (seen | truth).sum(), truth.mean(), len(found.segments))
+        assert (seen & truth).sum() / (seen | truth).sum() > bound
