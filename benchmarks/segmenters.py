@@ -2,7 +2,7 @@
 
     python -m benchmarks.segmenters --annotations JSON [--images DIR] [--limit N] [--weights W]
 
-``--annotations`` is a COCO panoptic JSON with its PNGs beside it; without it, ``--images`` alone are segmented, and what
+``--annotations`` is a COCO panoptic JSON with its PNGs beside it; without it ``--images`` are segmented, and what
 needs it is left out. Photographs are scaled to 224 pixels along the longer side. ``ms`` is processor time for each,
 all of the segmenter, without reading. ``right`` is the share of the annotated pixels whose segment is mostly of the
 annotated segment that they belong to: what a classifier of segments could reach (achievable segmentation accuracy;
