@@ -8,7 +8,7 @@ import official
 import pytest
 import torch
 from PIL import Image
-from torch.nn.functional import avg_pool2d, interpolate
+from torch.nn.functional import avg_pool2d
 from transformers import (
     BeitConfig,
     BeitForSemanticSegmentation,
@@ -29,7 +29,7 @@ from transformers import (
 from gshn.errors import ConfigError, DataError
 from gshn.segments.choose import make_segmenter
 from gshn.segments.panoptic import decode_panoptic_png
-from gshn.segments.semantic import SemanticSegmenter
+from gshn.segments.semantic import SemanticSegmenter, upsampled
 from gshn.segments.superpixels import SuperpixelSegmenter
 from gshn.training.segmentation import image_processor, small_mask2former
 
@@ -100,8 +100,9 @@ class Colours(torch.nn.Module):
         red, blue = pixel_values[:, 0] - pixel_values[:, 1], pixel_values[:, 2] - pixel_values[:, 1]
         logits = torch.stack([red.amax() / 2 + 0 * red, red, -1 + 0 * red, blue], dim=1)
         if self.aligned:
-            sides = [(side - 1) // self.stride + 1 for side in pixel_values.shape[2:]]
-            return SimpleNamespace(logits=interpolate(logits, sides, mode="bilinear", align_corners=True))
+            return SimpleNamespace(
+                logits=avg_pool2d(logits, self.stride + 1, self.stride, self.stride // 2, False, False)
+            )
         return SimpleNamespace(logits=avg_pool2d(logits, self.stride))
 
 
@@ -117,7 +118,7 @@ CROPPED = MobileViTImageProcessorPil(
 @pytest.mark.parametrize("shape", [(60, 90), (90, 48)])
 @pytest.mark.parametrize(
     ("processor", "stride", "aligned"),
-    [(SQUARE, 4, False), (ODD, 16, True), (KEPT, 4, False), (PADDED, 2, False), (CROPPED, 2, False)],
+    [(SQUARE, 4, False), (ODD, 4, True), (KEPT, 4, False), (PADDED, 2, False), (CROPPED, 2, False)],
     ids=["scaled", "aligned", "shape kept", "padded", "cropped"],
 )
 def test_labels_lie_where_the_network_saw_them(weights, monkeypatch, shape, processor, stride, aligned):
@@ -136,6 +137,16 @@ def test_labels_lie_where_the_network_saw_them(weights, monkeypatch, shape, proc
     for label in (1, 3):
         overlap = ((found == label) & (truth == label)).sum() / ((found == label) | (truth == label)).sum()
         assert overlap > 0.9, label
+
+
+@pytest.mark.parametrize(("size", "first"), [(129, 0), (128, 7.5)], ids=["on the border", "within"])
+def test_where_a_networks_outputs_lie(size, first):
+    """Linear scores, 16 pixels apart, are interpolated exactly: label 1 begins where they reach 10.6 pixels."""
+    position = first + 16 * torch.arange((size + 8) // 16)
+    scores = torch.stack([torch.full_like(position, 10.6, dtype=torch.float32), position.float()])
+    labels = upsampled(scores[:, :, None].expand(2, -1, len(position)), (size, size), [slice(0, size)] * 2, (size, 200))
+    assert labels.shape == (size, 200)
+    np.testing.assert_array_equal(labels, np.broadcast_to(np.arange(size)[:, None] > 10.6, labels.shape))
 
 
 def test_real_processors_lose_the_cut_when_they_are_read(tmp_path):
@@ -224,7 +235,9 @@ def test_weights_that_cannot_be_used(tmp_path, weights):
         SemanticSegmenter(tmp_path / "nowhere")
     small_mask2former().save_pretrained(tmp_path / "universal")
     image_processor(48).save_pretrained(tmp_path / "universal")
-    BertModel(BertConfig(8, 8, 1, 1, 8)).save_pretrained(tmp_path / "text")
+    BertModel(BertConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1)).save_pretrained(
+        tmp_path / "text"
+    )
     DetrConfig().save_pretrained(tmp_path / "detector")
     for kind, more in (("universal", "segmenter mask2former takes these"), ("text", "BertModel"), ("detector", "detr")):
         with pytest.raises(DataError, match=r"takes ForSemanticSegmentation of transformers.*segformer") as caught:
