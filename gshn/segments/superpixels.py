@@ -109,7 +109,7 @@ def superpixels(
     if inside is None:
         labels = _grow(_regions(found, min_area), colours)
     else:
-        # Cut along the outline, and into the pieces that this leaves. A part without a region is one, unless it is tiny.
+        # Cut along the outline, and into the pieces that this leaves. A part without a region is one, if not tiny.
         pieces = label(np.where(inside, found + 1, 0), background=0, connectivity=2)
         regions = np.where(inside, _regions(pieces, min_area), 0)
         parts = label(inside, connectivity=1)

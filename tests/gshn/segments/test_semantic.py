@@ -142,7 +142,7 @@ def test_labels_lie_where_the_network_saw_them(weights, monkeypatch, shape, proc
 @pytest.mark.parametrize(("size", "first"), [(129, 0), (128, 7.5)], ids=["on the border", "within"])
 def test_where_a_networks_outputs_lie(size, first):
     """Linear scores, 16 pixels apart, are interpolated exactly: label 1 begins where they reach 10.6 pixels."""
-    position = first + 16 * torch.arange((size + 8) // 16)
+    position = first + 16 * torch.arange((size + 15) // 16)
     scores = torch.stack([torch.full_like(position, 10.6, dtype=torch.float32), position.float()])
     labels = upsampled(scores[:, :, None].expand(2, -1, len(position)), (size, size), [slice(0, size)] * 2, (size, 200))
     assert labels.shape == (size, 200)
