@@ -2,13 +2,13 @@
 
     python -m benchmarks.segmenters --annotations JSON [--images DIR] [--limit N] [--weights W]
 
-``--annotations`` is a COCO panoptic JSON with its PNGs beside it; without it, ``--images`` alone are segmented, and
-``right`` is left out. Photographs are scaled to 224 pixels along the longer side. ``ms`` is processor time per
-photograph, all of the segmenter, without reading. ``right`` is the share of the annotated pixels whose segment is mostly
-of the annotated segment that they belong to: what a classifier of segments could reach (achievable segmentation
-accuracy; Liu et al., Entropy rate superpixel segmentation, CVPR 2011). It grows with the number of segments: compare
-rows that have as many. ``IoU`` is the best that any found segment reaches, mean over annotated segments of at least 1 %
-of the area.
+``--annotations`` is a COCO panoptic JSON with its PNGs beside it; without it ``--images`` are segmented, and what
+needs it is left out. Photographs are scaled to 224 pixels along the longer side. ``ms`` is processor time for each,
+all of the segmenter, without reading. ``right`` is the share of the annotated pixels whose segment is mostly of the
+annotated segment that they belong to: what a classifier of segments could reach (achievable segmentation accuracy;
+Liu et al., Entropy rate superpixel segmentation, CVPR 2011). It grows with the number of segments: compare rows that
+have as many. ``IoU`` is the best that any found segment reaches, mean over annotated segments of at least 1 % of the
+area.
 """
 
 from __future__ import annotations

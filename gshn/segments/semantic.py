@@ -95,7 +95,7 @@ class SemanticSegmenter(Segmenter):
             logits = self.model(pixel_values=torch.stack([prepared[i] for i in indices]).to(self.model.device)).logits
             for index, own in zip(indices, logits, strict=True):
                 height, width = images[index].shape[:2]
-                found[index] = _upsampled(own, shape[1:], self._extent(height, width), (height, width))
+                found[index] = upsampled(own, shape[1:], self._extent(height, width), (height, width))
         return [found[index] for index in range(len(images))]
 
     def _prepare(self, image: NDArray[np.uint8], padding: NDArray[np.uint8] | None = None, **how: Any) -> Tensor:
@@ -170,7 +170,7 @@ class SemanticSegmenter(Segmenter):
         return max(1, min(self.count - found, round(self.count * outside.mean())))
 
 
-def _upsampled(
+def upsampled(
     logits: Tensor, size: Sequence[int], extent: Sequence[slice], image_size: Sequence[int]
 ) -> NDArray[np.int64]:
     """The most likely label of every pixel of an image, shape (H, W).

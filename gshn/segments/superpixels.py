@@ -109,16 +109,18 @@ def superpixels(
     if inside is None:
         labels = _grow(_regions(found, min_area), colours)
     else:
-        # Cut along the outline, and into the pieces that this leaves. A part without a region is one.
+        # Cut along the outline, and into the pieces that this leaves. A part without a region is one, if not tiny.
         pieces = label(np.where(inside, found + 1, 0), background=0, connectivity=2)
         regions = np.where(inside, _regions(pieces, min_area), 0)
-        parts = label(inside, connectivity=2)
+        parts = label(inside, connectivity=1)
+        areas = np.bincount(parts.ravel())
         lacks = np.bincount(parts.ravel(), weights=(regions > 0).ravel()) == 0
+        lacks &= areas >= min(min_area, areas[1:].max(initial=0))
         regions = np.where(inside & lacks[parts], regions.max() + parts, regions)
         labels = _renumbered(_grow(regions, colours, inside))
-        if (corners := inside & (labels == 0)).any():  # what hangs together by corners alone is not grown into
+        if (tiny := inside & (labels == 0)).any():
             nearest = ndimage.distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
-            labels = np.where(corners, labels[tuple(nearest)], labels)
+            labels = np.where(tiny, labels[tuple(nearest)], labels)
     lab = rgb2lab(image)
     return _merge(labels, lab, parameters.merge_distance) if count is None else ward_merge(labels, lab, count)
 

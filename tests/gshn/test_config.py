@@ -40,6 +40,8 @@ def test_overrides() -> None:
         ("finetune.lr=inf", r"finetune\.lr' is inf: must lie in \(0, 10\]"),
         ("model.r=nan", r"model\.r' is nan: must lie in \[-1000, 1000\]"),
         ("model.width=0", r"model\.width' is 0: must lie in \[1, 8192\]"),
+        ("data.questions.segments=0", r"data\.questions\.segments' is 0: must lie in \[1, 10000\]"),
+        ("data.pairs.segmenter=semantic", r"data\.pairs\.weights' is None: semantic needs weights"),
         ("data.pairs.test=null", r"data\.pairs\.test' is None: ShapeScenes needs a number"),
         (
             "objectives={itc: 0, mlm: 0, itm: 0, spike_contrast: 0, stl_contrast: 0, stl_words: 0, firing_rate: 0}",

@@ -57,6 +57,11 @@ def test_superpixels(run, pictures, tmp_path, capsys):
         width, height = size_of(out / f"{name}.segments.png")
         assert width > 900 and height > 400
     assert "segments in 3 images" in capsys.readouterr().out
+    with pytest.raises(DataError, match="segments that differ in segmenter"):
+        run(pictures, "--segmenter", "superpixels", "--segments", 3, "--out", out)
+    run(pictures, "--segmenter", "superpixels", "--segments", 3, "--out", tmp_path / "three")
+    content = json.loads((tmp_path / "three" / "panoptic.json").read_text())
+    assert [len(entry["segments_info"]) for entry in content["annotations"]] == [3, 3, 3]
 
 
 def test_ground_truth_comes_back_as_it_was(run, tmp_path):

@@ -13,6 +13,7 @@ from gshn.evaluation.answers import evaluate_task
 from gshn.evaluation.retrieval import evaluate_retrieval
 from gshn.graphs.scene_graph import GEOMETRY
 from gshn.inference import SpikeCount
+from gshn.segments.superpixels import SuperpixelSegmenter
 from gshn.training.corpora import Corpora, build_model, word_frequencies
 
 
@@ -27,6 +28,14 @@ SCENES = [f"data.{name}.{split}=4" for name in ("pairs", "hypotheses") for split
 def flickr(tmp_path, *overrides):
     root = official.flickr8k(tmp_path / "flickr", count=6)
     return corpora(tmp_path, f"data.pairs.source=flickr8k:{root}", "data.pairs.segmenter=superpixels", *overrides)
+
+
+def test_a_number_of_segments_reaches_every_segmenter(tmp_path):
+    parts = ("pairs", "questions", "hypotheses", "statements")
+    given = [f"data.{part}.{each}" for part in parts for each in ("segments=7", "segmenter=superpixels")]
+    data = corpora(tmp_path, *given)
+    for part in parts:
+        assert data._segmenter(getattr(data.config.data, part), ()).key == SuperpixelSegmenter(count=7).key
 
 
 def test_a_broken_photograph_is_left_out_with_its_captions(tmp_path, caplog):

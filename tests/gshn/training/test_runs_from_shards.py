@@ -72,6 +72,8 @@ def test_explain_builds_the_graph_that_training_had(shards):
         ("data.pairs.image_size=96", "'data.pairs.image_size' is 96: .* were made with 48"),
         ("data.pairs.segmenter=ground-truth", "'data.pairs.segmenter' is 'ground-truth': .* 'superpixels'"),
         ("data.pairs.weights=w", "'data.pairs.weights' is 'w': .* None"),
+        ("data.pairs.segments=5", "'data.pairs.segments' is 5: .* None"),
+        ("data.pairs.fill=false", "'data.pairs.fill' is False: .* True"),
         ("graph.backbone=small_conv", "'graph.backbone' is 'small_conv': .* 'efficientnet_lite0'"),
         ("graph.neighbours=4", "'graph.neighbours' is 4: .* 2"),
         ("graph.max_segments=3", "'graph.max_segments' is 3: .* 64"),
