@@ -478,8 +478,8 @@ class ModelConfig(Section):
     """Of an image and a text. parts: of the wholes, and of each token with the segment that meets it best; whole: of
     the wholes only, as in CLIP."""
     spike_weight: float | None = number(None, Range(0, 1000))
-    """Weight of the similarity by spikes beside that by V' in retrieval; null: the ratio of the inverse temperatures that
-    both were trained with."""
+    """Weight of the similarity by spikes beside that by V' in retrieval; null: the ratio of the inverse temperatures
+    that both were trained with."""
     gat: GATConfig = field(default_factory=GATConfig)
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     spiking: SpikingConfig = field(default_factory=SpikingConfig)

@@ -272,8 +272,10 @@ class GSHN(nn.Module):
         return self.scale() * (1 + self.spike_weight())
 
     def spike_weight(self) -> Tensor:
-        """w of :meth:`similarity`: that of the configuration, or the ratio of the inverse temperatures of both contrasts,
-        so that their logits add up; 0 without spiked text learning."""
+        """w of :meth:`similarity`; 0 without spiked text learning.
+
+        That of the configuration, or the ratio of both contrasts' inverse temperatures, so that their logits add up.
+        """
         if (stl := self.spike_embeddings) is None:
             return torch.zeros_like(self.logit_scale)
         given = self.config.model.spike_weight

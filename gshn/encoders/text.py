@@ -262,7 +262,7 @@ class FrozenText(TransformersText):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, states: Tensor | None = None, tokens: bool = True
     ) -> EncodedTexts:
-        """See :class:`TextEncoder`. Of kept states the mean is projected, where nobody asks for tokens: L times less."""
+        """See :class:`TextEncoder`. Where nobody asks for tokens, kept states are pooled before they are projected."""
         if tokens or states is None:
             return super().forward(input_ids, attention_mask, states)
         mask = attention_mask.bool()
