@@ -40,3 +40,8 @@ class TrainingError(GSHNError, RuntimeError):
 def tell(message: str) -> None:
     """Log what is amiss with data and can be lived with: once, however often it is met."""
     logger.warning("%s", message)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of another library says, in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

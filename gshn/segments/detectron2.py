@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gshn.errors import ConfigError, DataError
+from gshn.errors import ConfigError, DataError, first_line
 from gshn.files import file_digest
 from gshn.segments.panoptic import Category, PanopticSegments, Segmenter, segments_from_map
 
@@ -66,7 +66,7 @@ class Detectron2Segmenter(Segmenter):
             # Models that name no segments give each pixel category * divisor + instance.
             self._divisor = getattr(metadata, "label_divisor", None)
         except Exception as error:  # detectron2 raises whatever suits it
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            reason = first_line(error)
             raise DataError(
                 f"detectron2 model {self.weights} cannot be used ({reason}); give CONFIG or CONFIG:WEIGHTS, CONFIG a "
                 "YAML file or a name in detectron2's model zoo"

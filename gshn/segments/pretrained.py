@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +16,15 @@ from transformers import (
     AutoModelForUniversalSegmentation,
     AutoProcessor,
 )
-from transformers.utils import logging as transformers_logging
 
-from gshn.errors import DataError
+from gshn.errors import DataError, first_line
+from gshn.hub import quiet_transformers
 
 KINDS: dict[str, tuple[Any, Any]] = {
     "semantic": (AutoModelForSemanticSegmentation, MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING),
     "mask2former": (AutoModelForUniversalSegmentation, MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING),
 }
 """What the segmenters of these names take: its class, and its families by configuration."""
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Without the progress bars and warnings of transformers: that backbones other than Swin are not tried, say."""
-    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()
 
 
 def load_network(segmenter: str, weights: str) -> tuple[Any, Any]:
@@ -66,8 +50,7 @@ def load_network(segmenter: str, weights: str) -> tuple[Any, Any]:
     except DataError:
         raise
     except Exception as error:  # transformers and the hub raise whatever suits them
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
-        raise DataError(f"segmenter weights {weights} cannot be used ({reason}); {mend}") from None
+        raise DataError(f"segmenter weights {weights} cannot be used ({first_line(error)}); {mend}") from None
     # Auxiliary heads are of use in training only; any other part that is not there would be random.
     if segmenter == "semantic" and (missing := sorted(key for key in told["missing_keys"] if "auxiliary" not in key)):
         raise DataError(

@@ -29,8 +29,8 @@ from gshn.data.images import ImageCollection
 from gshn.data.shapescenes import CATEGORIES, ShapeScenes
 from gshn.errors import CheckpointError, ConfigError, GSHNWarning
 from gshn.files import Lock, make_folder, write_atomically, writing
+from gshn.hub import quiet_transformers
 from gshn.segments.panoptic import PanopticSegments
-from gshn.segments.pretrained import quiet_transformers
 from gshn.training.batches import generator
 from gshn.training.checkpoint import FILE, Progress, read_state, restore_model, restore_optimizer, save_state
 from gshn.training.guard import Guard

@@ -23,8 +23,8 @@ from transformers.utils import cached_file
 
 from gshn.config import ModelConfig
 from gshn.encoders.text import Architecture, FrozenText, TextEncoder, TransformersText, wrap_tokenizer
-from gshn.errors import ConfigError
-from gshn.segments.pretrained import quiet_transformers
+from gshn.errors import ConfigError, first_line
+from gshn.hub import quiet_transformers
 
 POOLINGS = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_lasttoken": "last"}
 """What sentence-transformers calls them."""
@@ -51,10 +51,9 @@ def _reading(source: str) -> Iterator[None]:
     except ConfigError:
         raise
     except Exception as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ConfigError(
-            f"text encoder {source} cannot be used ({reason}); name a folder with config.json, tokenizer.json and "
-            "model.safetensors, or a model on the hub (model.text.encoder)"
+            f"text encoder {source} cannot be used ({first_line(error)}); name a folder with config.json, "
+            "tokenizer.json and model.safetensors, or a model on the hub (model.text.encoder)"
         ) from None
 
 

@@ -127,8 +127,3 @@ def fingerprint(network: nn.Module) -> str:
         digest.update(f"{name} {values.dtype} {tuple(values.shape)} ".encode())
         digest.update(values.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def first_line(error: BaseException) -> str:
-    """What an error of another library says, in one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -10,12 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gshn.errors import ConfigError, DataError
+from gshn.errors import ConfigError, DataError, first_line
 from gshn.graphs.backbones.base import (
     FrozenBackbone,
     choose_levels,
     fingerprint,
-    first_line,
     resize_to_multiples,
 )
 

@@ -12,15 +12,14 @@ import transformers
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoModel
 
-from gshn.errors import DataError
+from gshn.errors import DataError, first_line
 from gshn.graphs.backbones.base import (
     FrozenBackbone,
     choose_levels,
     fingerprint,
-    first_line,
     resize_to_multiples,
 )
-from gshn.segments.pretrained import quiet_transformers
+from gshn.hub import quiet_transformers
 
 NAMES = ("transformers:NAME_OR_FOLDER",)
 
