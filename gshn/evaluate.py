@@ -36,6 +36,12 @@ def main() -> None:
         metavar="K",
         help="retrieval: reorder each query's K best by the matching head, too",
     )
+    parser.add_argument(
+        "--paths",
+        action="store_true",
+        help="what each path is worth: figures with r of V' = r E_SNN + F_GAT set to 0, too, and of retrieval also by "
+        "V' alone and by spikes alone",
+    )
     parser.add_argument("--encoder", choices=["torch", "lava"], default="torch", help="what runs the spiking path")
     parser.add_argument("--precision", choices=["float", "fixed"], default="float", help="of Lava's arithmetic")
     parser.add_argument("--json", type=Path, help="write the figures here too")
@@ -59,7 +65,7 @@ def main() -> None:
     import torch
 
     from gshn.evaluation.answers import answer_all, task_figures
-    from gshn.evaluation.retrieval import evaluate_retrieval
+    from gshn.evaluation.retrieval import evaluate_retrieval, without_spikes_in_v
     from gshn.evaluation.submission import submission
     from gshn.evaluation.table import print_figures
     from gshn.inference import SpikeBackend, SpikeCount
@@ -82,6 +88,11 @@ def main() -> None:
         from neuromorphic.export.backend import LavaBackend
 
         backend = LavaBackend(model.encoder.spiking, arguments.precision)
+    if arguments.paths and (model.encoder.spiking is None or not hasattr(model.encoder, "r")):
+        raise CheckpointError(
+            f"{arguments.checkpoint} has not both paths, so that none can be left out (--paths): model.encoder is not "
+            "hybrid, or model.spiking.enabled is false"
+        )
     if arguments.task != "retrieval" and arguments.task not in model.vocabulary.answers:
         trained = ", ".join(["retrieval", *model.vocabulary.answers])
         raise CheckpointError(f"{arguments.checkpoint} was not trained on {arguments.task}, but on {trained}")
@@ -93,7 +104,7 @@ def main() -> None:
     figures["split"] = arguments.split
     if arguments.task == "retrieval":
         corpus = corpora.test_pairs_of(arguments.split)
-        figures |= evaluate_retrieval(model, corpus, count, backend, arguments.rerank)
+        figures |= evaluate_retrieval(model, corpus, count, backend, arguments.rerank, arguments.paths)
     else:
         # Before the graphs are made, which may take hours.
         asked = corpora.task_texts(arguments.task, arguments.split)
@@ -107,6 +118,10 @@ def main() -> None:
         texts = corpora.test_texts(arguments.task, arguments.split)
         predicted = answer_all(model, texts, count, backend)
         figures |= task_figures(texts, predicted)
+        if arguments.paths:
+            with without_spikes_in_v(model):
+                silent = task_figures(texts, answer_all(model, texts, SpikeCount(), backend))
+            figures |= {f"r0.{key}": value for key, value in silent.items()}
     figures["firing_rate"] = round(count.firing_rate, 6)
     figures["seconds"] = round(time.monotonic() - begun, 1)
     print_figures(figures, str(arguments.checkpoint))

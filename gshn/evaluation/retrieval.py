@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 from torchmetrics.functional.retrieval import retrieval_hit_rate
 
 from gshn.encoders.alignment import Embeddings
+from gshn.encoders.hybrid import HybridEncoder
 from gshn.encoders.text import tokenize
 from gshn.inference import (
     TEXTS_PER_BATCH,
@@ -49,12 +51,27 @@ def recalls(scores: Tensor, owner: Tensor, prefix: str = "retrieval") -> dict[st
 
 
 @torch.inference_mode()
-def similarities(model: GSHN, texts: Embeddings, images: Embeddings, size: int = 64) -> Tensor:
-    """Similarity of all pairs, in blocks of texts that fit in memory."""
+def similarities(
+    similarity: Callable[[Embeddings, Embeddings], Tensor], texts: Embeddings, images: Embeddings, size: int = 64
+) -> Tensor:
+    """Similarity of all pairs, such as :meth:`gshn.model.GSHN.similarity`, in blocks of texts that fit in memory."""
     blocks = []
     for start in range(0, len(texts.whole), size):
-        blocks.append(model.similarity(texts[start : start + size], images).cpu())
+        blocks.append(similarity(texts[start : start + size], images).cpu())
     return torch.cat(blocks)
+
+
+@contextmanager
+def without_spikes_in_v(model: GSHN) -> Iterator[None]:
+    """Meanwhile, r of V' = r E_SNN + F_GAT is 0."""
+    assert isinstance(model.encoder, HybridEncoder)
+    r = model.encoder.r.detach().clone()
+    with torch.no_grad():
+        model.encoder.r.zero_()
+        try:
+            yield
+        finally:
+            model.encoder.r.copy_(r)
 
 
 @torch.inference_mode()
@@ -98,7 +115,12 @@ def reranked(
 
 
 def evaluate_retrieval(
-    model: GSHN, corpus: PairCorpus, count: SpikeCount, backend: SpikeBackend | None = None, rerank: int = 0
+    model: GSHN,
+    corpus: PairCorpus,
+    count: SpikeCount,
+    backend: SpikeBackend | None = None,
+    rerank: int = 0,
+    paths: bool = False,
 ) -> dict[str, float]:
     """Retrieval among a corpus's images, by contrastive similarity.
 
@@ -107,7 +129,9 @@ def evaluate_retrieval(
         for the k-th caption, counted from 0, as ``retrieval.caption<k>.i2t_r1``: vaguer captions fit several images,
         of which only the image that they were written for counts as right. Of other sources, with all captions.
         With ``rerank`` K > 0 also ``retrieval.reranked.i2t_r1`` and so on, of the first or all captions: see
-        :func:`reranked`.
+        :func:`reranked`. With ``paths`` also what each path is worth, of the first or all captions: ``retrieval.v``
+        ranks by V' alone, ``retrieval.spikes`` by the similarity of spikes alone, ``retrieval.v_r0`` by V' with r = 0,
+        and ``retrieval.r0`` by both with r = 0.
     """
     images = encode_images(model, corpus.graphs, count, backend)
     captions = list(corpus.captions())
@@ -120,11 +144,21 @@ def evaluate_retrieval(
     for name, of_image in chosen.items():
         owner = torch.arange(len(of_image)).repeat_interleave(torch.tensor([len(own) for own in of_image]))
         texts = [caption for own in of_image for caption in own]
-        scores = similarities(model, embed_texts(model, texts), images.embeddings)
+        embedded = embed_texts(model, texts)
+        scores = similarities(model.similarity, embedded, images.embeddings)
         figures |= recalls(scores, owner, name)
         if rerank and name == "retrieval":
             to_images, to_texts = reranked(model, texts, images, scores, rerank)
             prefix = "retrieval.reranked"
             by_image, by_text = recalls(to_images, owner, prefix), recalls(to_texts, owner, prefix)
             figures |= {key: by_image[key] if ".t2i" in key else by_text[key] for key in by_image}
+        if paths and name == "retrieval":
+            with without_spikes_in_v(model):
+                silent = encode_images(model, corpus.graphs, SpikeCount(), backend).embeddings
+            ranked = {"v": (model.alignment, images.embeddings), "v_r0": (model.alignment, silent)}
+            if images.embeddings.spikes is not None:
+                ranked["spikes"] = (model.spike_alignment, images.embeddings)
+                ranked["r0"] = (model.similarity, silent)
+            for path, (similarity, own) in ranked.items():
+                figures |= recalls(similarities(similarity, embedded, own), owner, f"retrieval.{path}")
     return figures

@@ -21,6 +21,14 @@ CAPTIONS = {
 }
 """What each caption of ShapeScenes says, by the prefix of its figures."""
 
+PATHS = {
+    "retrieval.v": "V' alone",
+    "retrieval.v_r0": "V' alone, r = 0",
+    "retrieval.spikes": "spikes alone",
+    "retrieval.r0": "V' and spikes, r = 0",
+}
+"""What retrieval ranks by, by the prefix of its figures."""
+
 
 SHARES = (".accuracy", ".consistency", ".wups_0.9", ".wups_0.0")
 """How the keys of figures end that are printed in percent."""
@@ -41,7 +49,7 @@ def print_figures(figures: Mapping[str, float | str], title: str) -> None:
             if "retrieval.caption1.t2i_r1" in figures
             else {"retrieval": "all", "retrieval.reranked": "all, reranked"}
         )
-        for prefix, label in labels.items():
+        for prefix, label in (labels | PATHS).items():
             if f"{prefix}.{columns[0]}" in figures:
                 table.add_row(label, *(f"{100 * float(figures[f'{prefix}.{column}']):.1f}" for column in columns))
         console.print(table)

@@ -1,11 +1,13 @@
 import pytest
 import torch
-from helpers import CAPTIONS, pair_batch, tiny_config, tiny_model
+from helpers import CAPTIONS, pair_batch, random_graph, tiny_config, tiny_model
 
 from gshn.encoders.alignment import similarity
 from gshn.encoders.text import tokenize
-from gshn.evaluation.retrieval import recalls, similarities
-from gshn.inference import join
+from gshn.evaluation.retrieval import evaluate_retrieval, recalls, similarities
+from gshn.graphs.dataset import GraphDataset
+from gshn.inference import SpikeCount, embed_texts, join
+from gshn.training.batches import PairCorpus
 
 
 def test_recalls_equal_sorting() -> None:
@@ -49,9 +51,9 @@ def test_blocks_give_the_whole() -> None:
     w = float(model.stl.scale() / model.scale())
     expected = (similarity(texts, images) + w * similarity(texts.spikes, images.spikes)) / (1 + w)
     assert not torch.allclose(expected, similarity(texts, images), atol=1e-3)
-    torch.testing.assert_close(similarities(model, texts, images, size=3), expected)
+    torch.testing.assert_close(similarities(model.similarity, texts, images, size=3), expected)
     parts = [texts[:5], texts[5:]]
-    torch.testing.assert_close(similarities(model, join(parts), images), expected)
+    torch.testing.assert_close(similarities(model.similarity, join(parts), images), expected)
 
 
 @torch.no_grad()
@@ -93,6 +95,32 @@ def test_fusion_is_told_how_well_each_token_is_met(monkeypatch: pytest.MonkeyPat
             met = [max(float(t.parts[row, token] @ p) for p in i.parts[row, i.mask[row]]) for t, i in of]
             expected = read.hidden[row, token] + model.found.weight @ torch.tensor(met) + model.found.bias
             torch.testing.assert_close(told[0][row, token], expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_what_each_path_is_worth() -> None:
+    model = tiny_model(tiny_config("model.spiking.readout=linear")).eval()
+    model.encoder.r.fill_(3.0)
+    all_graphs = [random_graph(2 + i % 4, i) for i in range(len(CAPTIONS))]
+    tensors = {k: torch.cat([g[k] for g in all_graphs]) for k in ("x", "category", "geometry", "edge_attr")}
+    tensors["edge_index"] = torch.cat([g.edge_index.T for g in all_graphs])
+    tensors["nodes"] = torch.tensor([g.num_nodes for g in all_graphs])
+    tensors["edges"] = torch.tensor([g.num_edges for g in all_graphs])
+    graphs = GraphDataset(tensors)
+    corpus = PairCorpus(graphs, [[caption] for caption in CAPTIONS], CAPTIONS)
+    owner = torch.arange(len(CAPTIONS))
+    figures = evaluate_retrieval(model, corpus, SpikeCount(), paths=True)
+    assert float(model.encoder.r) == 3.0
+    texts = embed_texts(model, CAPTIONS)
+    expected = {}
+    for r, names in ((3.0, ("", ".v", ".spikes")), (0.0, (".r0", ".v_r0", None))):
+        model.encoder.r.fill_(r)
+        images = model.embed_images(model.encode_graphs(corpus.fetch(range(len(CAPTIONS)))[0]))
+        for name, score in zip(names, (model.similarity, model.alignment, model.spike_alignment), strict=True):
+            if name is not None:
+                expected |= recalls(score(texts, images), owner, f"retrieval{name}")
+    assert figures == expected
+    assert len({tuple(v for k, v in figures.items() if k.startswith(f"retrieval{n}.i2t")) for n in ("", ".r0")}) == 2
 
 
 def test_text_teaches_the_spikes_of_every_layer() -> None:
