@@ -37,6 +37,9 @@ SETTINGS = (
 def main() -> None:
     """Parse arguments, write this process's shards, report."""
     parser = CommandParser("python -m gshn.preprocess", description=__doc__)
+    parser.add_argument(
+        "--config", default="default", help="named config or YAML file that says how graphs are made (default: default)"
+    )
     parser.add_argument("--data", required=True, help="shapescenes, coco:DIR, vqa2:DIR, captions:FILE, ...")
     parser.add_argument("--segmenter", choices=SEGMENTERS, required=True)
     parser.add_argument("--weights", help="of a learned segmenter: a folder, or a name on the hub")
@@ -68,7 +71,7 @@ def main() -> None:
     if arguments.data == "shapescenes" and arguments.limit is None:
         raise ConfigError("--data shapescenes has no end: give --limit N, the scenes of each split")
     config = load_config(
-        "default", [*arguments.overrides, *(f"data.pairs.{key}={value}" for key, value in data.items())]
+        arguments.config, [*arguments.overrides, *(f"data.pairs.{key}={value}" for key, value in data.items())]
     )
 
     # Late: PyTorch takes seconds to import, which a wrong argument should not cost.

@@ -67,6 +67,17 @@ def test_more_segments_than_the_limit(run, tmp_path, caplog):
     assert "000000000001.jpg: 2 segments, 1 dropped: only the 1 largest are kept" in caplog.text
 
 
+def test_a_config_says_how_graphs_are_made(run, tmp_path):
+    root = official.coco(tmp_path / "coco", count=2)
+    config = tmp_path / "own.yaml"
+    config.write_text("graph: {neighbours: 2, whole_image: true}\n")
+    out = tmp_path / "shards"
+    run("--config", config, "--data", f"coco:{root}", "--segmenter", "superpixels", "--split", "val", "--out", out)
+    index = read_index(out / "val")
+    assert index.manifest["settings"]["graph.neighbours"] == 2 and index.manifest["settings"]["graph.whole_image"]
+    assert all(stored.tensors["category"][0] == len(index.categories) - 1 for stored in ShardStream(index))
+
+
 def test_captions_of_ones_own_split_by_share_or_column(run, tmp_path, capsys):
     names = [path.name for path in (official.jpeg(tmp_path / f"photos/{i}.jpg", i) for i in range(5))]
     rows = [f"{name},A thing {i},{'test' if i == 4 else 'train'}" for i, name in enumerate(names)]
