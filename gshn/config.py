@@ -477,6 +477,10 @@ class ModelConfig(Section):
     similarity: str = "parts"
     """Of an image and a text. parts: of the wholes, and of each token with the segment that meets it best; whole: of
     the wholes only, as in CLIP."""
+    residual: str = "post"
+    """post: node embedding and GAT layers are residual with a LayerNorm after each, and V' is embedded by a linear map.
+    pre: visual features enter V' by one linear map, GAT layers add to it what they make of its LayerNorm, and V' of the
+    whole image is its embedding: few data are learned by heart through more layers."""
     spike_weight: float | None = number(None, Range(0, 1000))
     """Weight of the similarity by spikes beside that by V' in retrieval; null: the ratio of the inverse temperatures
     that both were trained with."""
@@ -494,6 +498,7 @@ class ModelConfig(Section):
         super().__post_init__()
         _one_of("model.encoder", self.encoder, "hybrid", "transformer", "spikformer", "pooled")
         _one_of("model.similarity", self.similarity, "parts", "whole")
+        _one_of("model.residual", self.residual, "post", "pre")
         if "spikformer" in (self.encoder, self.text.encoder):
             _one_of("model.spiking.neuron", self.spiking.neuron, "lif")
         enabled = self.gat.enabled or self.spiking.enabled

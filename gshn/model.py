@@ -114,8 +114,9 @@ class GSHN(nn.Module):
         self.backbone = SmallConvNet(levels=config.graph.levels) if config.graph.backbone == TRAINED else None
         features = vocabulary.feature_channels if self.backbone is None else COLOUR_DIM + self.backbone.dim
         categories = vocabulary.categories
+        pre = m.residual == "pre"
         self.node_embedding = NodeEmbedding(
-            features, len(categories), m.width, categories.index(REGION.name), m.category_dropout, m.feature_noise
+            features, len(categories), m.width, categories.index(REGION.name), m.category_dropout, m.feature_noise, pre
         )
         self.encoder = build_encoder(m)
         if config.objectives.mlm and tokenizer.mask_token is None:
@@ -123,7 +124,7 @@ class GSHN(nn.Module):
                 f"the tokenizer of text encoder {m.text.encoder} has no token to mask a word with: set objectives.mlm=0"
             )
         self.text = build_text_encoder(m, tokenizer, architecture)
-        self.image_head = AlignmentHead(m.width, m.width)
+        self.image_head = AlignmentHead(m.width, m.width, linear=not pre)
         self.text_head = AlignmentHead(m.width, m.width, m.text.hidden, m.hidden_dropout)
         self.logit_scale = nn.Parameter(torch.tensor(2.66))  # log(1 / 0.07), as in CLIP
         self.fusion = FusionTransformer(m.width, m.text.heads, m.fusion_layers, m.dropout)

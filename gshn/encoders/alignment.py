@@ -59,11 +59,12 @@ class AlignmentHead(nn.Module):
         embedding: Of the unit vectors.
         hidden: Neurons of the hidden layer; 0: none.
         dropout: Of the hidden layer.
+        linear: Whether there is the linear map of wholes; if not, w = normalise(h), and there is no hidden layer.
     """
 
-    def __init__(self, channels: int, embedding: int, hidden: int = 0, dropout: float = 0.0):
+    def __init__(self, channels: int, embedding: int, hidden: int = 0, dropout: float = 0.0, linear: bool = True):
         super().__init__()
-        self.whole = nn.Linear(channels, embedding)
+        self.whole = nn.Linear(channels, embedding) if linear else nn.Identity()
         self.parts = nn.Linear(channels, embedding)
         self.hidden: nn.Module | None = None
         if hidden:

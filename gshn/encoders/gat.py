@@ -11,11 +11,15 @@ from gshn.encoders.aggregation import Aggregation
 class GraphAttentionEncoder(nn.Module):
     """Residual :class:`torch_geometric.nn.GATv2Conv` layers with edge features.
 
-    h <- LayerNorm(h + GELU(GATv2(h, edge_attr)));  F_GAT is the last h.  Source: Brody et al., arXiv:2105.14491.
+    h <- LayerNorm(h + GELU(GATv2(h, edge_attr))), or h <- h + GELU(GATv2(LayerNorm(h), edge_attr)) where ``pre``;
+    F_GAT is the last h.  Source: Brody et al., arXiv:2105.14491.
     """
 
-    def __init__(self, channels: int, edge_channels: int, layers: int, heads: int, dropout: float):
+    def __init__(
+        self, channels: int, edge_channels: int, layers: int, heads: int, dropout: float, pre: bool = False
+    ) -> None:
         super().__init__()
+        self.pre = pre
         self.convs = nn.ModuleList(
             GATv2Conv(channels, channels // heads, heads, edge_dim=edge_channels, dropout=dropout)
             for _ in range(layers)
@@ -36,6 +40,7 @@ class GraphAttentionEncoder(nn.Module):
             target's weights sum to 1.
         """
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            out, (attended, attention) = conv(x, edge_index, edge_attr, return_attention_weights=True)
-            x = norm(x + self.activation(out))
+            inputs = norm(x) if self.pre else x
+            out, (attended, attention) = conv(inputs, edge_index, edge_attr, return_attention_weights=True)
+            x = x + self.activation(out) if self.pre else norm(x + self.activation(out))
         return x, Aggregation(attended, attention.mean(dim=1))

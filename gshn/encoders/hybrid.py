@@ -76,7 +76,9 @@ class HybridEncoder(nn.Module):
         self.attention_aggregation = spiking.aggregation == "attention"
         self.self_weight = spiking.self_weight
         self.gat = (
-            GraphAttentionEncoder(c, edge_channels, gat.layers, gat.heads, config.dropout) if gat.enabled else None
+            GraphAttentionEncoder(c, edge_channels, gat.layers, gat.heads, config.dropout, config.residual == "pre")
+            if gat.enabled
+            else None
         )
         self.spiking: SpikingGraphEncoder | None = None
         if spiking.enabled:

@@ -32,7 +32,8 @@ class NodeEmbedding(nn.Module):
     """Segment -> node embedding.
 
     e = W_v visual features + W_c colour + W_g gamma(geometry) + category embedding;
-    h = LayerNorm(e + W_2 GELU(e)), shape (N, C); features are standardised, gamma is :func:`waves`.
+    h = LayerNorm(e + W_2 GELU(e)), or h = e where ``linear``, shape (N, C); features are standardised, gamma is
+    :func:`waves`.
 
     Colour and geometry have weights of their own: among hundreds of channels of a backbone, a few numbers that say
     where and how large would start out unheard, and a short training leaves it so.
@@ -46,7 +47,14 @@ class NodeEmbedding(nn.Module):
     std: Tensor
 
     def __init__(
-        self, features: int, categories: int, channels: int, unlabelled: int, dropout: float, noise: float = 0.0
+        self,
+        features: int,
+        categories: int,
+        channels: int,
+        unlabelled: int,
+        dropout: float,
+        noise: float = 0.0,
+        linear: bool = False,
     ):
         """Build.
 
@@ -57,6 +65,7 @@ class NodeEmbedding(nn.Module):
             unlabelled: The category of unlabelled regions.
             dropout: Share of the training graphs whose categories are hidden.
             noise: sigma.
+            linear: Whether the embedding is e.
         """
         super().__init__()
         self.register_buffer("mean", torch.zeros(features))
@@ -68,8 +77,8 @@ class NodeEmbedding(nn.Module):
         self.colour = nn.Linear(COLOUR_DIM, channels)
         self.visual = nn.Linear(features - COLOUR_DIM, channels)
         self.geometry = nn.Linear((1 + 2 * len(FREQUENCIES)) * len(GEOMETRY), channels)
-        self.outer = nn.Sequential(nn.GELU(), nn.Linear(channels, channels))
-        self.norm = nn.LayerNorm(channels)
+        self.outer = None if linear else nn.Sequential(nn.GELU(), nn.Linear(channels, channels))
+        self.norm = None if linear else nn.LayerNorm(channels)
 
     def forward(self, features: Tensor, category: Tensor, geometry: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
         """Embed features (N, F), category indices (N,) and geometry (N, G) of B graphs; ``batch`` has shape (N,)."""
@@ -79,6 +88,8 @@ class NodeEmbedding(nn.Module):
         colour, visual = ((features - self.mean) / self.std).clamp(-10, 10).tensor_split([COLOUR_DIM], dim=1)
         if self.training and self.noise:
             visual = visual + self.noise * torch.randn_like(visual)
-        e = self.colour(colour) + self.visual(visual) + self.geometry(waves(geometry)) + self.category(category)
+        e: Tensor = self.colour(colour) + self.visual(visual) + self.geometry(waves(geometry)) + self.category(category)
+        if self.outer is None or self.norm is None:
+            return e
         out: Tensor = self.norm(e + self.outer(e))
         return out

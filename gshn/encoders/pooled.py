@@ -11,7 +11,7 @@ from gshn.errors import ConfigError
 
 
 class PooledEncoder(nn.Module):
-    """h = W x + b + W_2 Dropout(ReLU(W_1 x + b_1)) + b_2 of the node that stands for the whole image.
+    """h = x + W_2 Dropout(ReLU(W_1 LayerNorm(x) + b_1)) + b_2 of the node that stands for the whole image.
 
     What a retrieval model is without segments, graph and spikes. Other nodes keep their embedding.
     """
@@ -21,10 +21,8 @@ class PooledEncoder(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         c, hidden = config.width, config.pooled_hidden
-        self.linear = nn.Linear(c, c)
-        self.hidden = nn.Sequential(
-            nn.Linear(c, hidden), nn.ReLU(), nn.Dropout(config.hidden_dropout), nn.Linear(hidden, c)
-        )
+        dropout = nn.Dropout(config.hidden_dropout)
+        self.hidden = nn.Sequential(nn.LayerNorm(c), nn.Linear(c, hidden), nn.ReLU(), dropout, nn.Linear(hidden, c))
 
     def forward(self, inputs: NodeInputs, spikes: SpikeTrains | None = None) -> EncodedGraphs:
         """Encode a batch of scene graphs. There are no spikes to replace.
@@ -35,5 +33,5 @@ class PooledEncoder(nn.Module):
         if inputs.whole is None:
             raise ConfigError("model.encoder=pooled looks at the whole image only: set graph.whole_image=true")
         x: Tensor = inputs.x[inputs.whole]
-        readout = self.linear(x) + self.hidden(x)
+        readout = x + self.hidden(x)
         return EncodedGraphs(inputs.x, readout, inputs.batch, inputs.num_graphs, inputs.centroid, None)

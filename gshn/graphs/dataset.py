@@ -46,8 +46,14 @@ class GraphDataset(Dataset[SceneGraph]):
 
     @property
     def moments(self) -> tuple[Tensor, Tensor] | None:
-        """Means of the nodes' visual features and of their squares, each of shape (F,); None as of ``x``."""
+        """Means of the nodes' visual features and of their squares, each of shape (F,); None as of ``x``.
+
+        Over all nodes, or over those that stand for whole images, where there are such: their features, which vary
+        less than segments', are then at home in the scale that noise and learning rates are set for.
+        """
         x = self.x
+        if x is not None and "whole" in self._tensors:
+            x = x[self._tensors["whole"]]
         return None if x is None else (x.mean(dim=0), x.square().mean(dim=0))
 
     @cached_property

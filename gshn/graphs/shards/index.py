@@ -37,7 +37,8 @@ class Index:
         graphs: Number of graphs of each shard, by file name.
         nodes: Number of nodes in all.
         broken: Images that could not be used: ``index``, ``name`` and ``reason``.
-        mean: Of each feature over all nodes, shape (F,), float64; None where the backbone is trained.
+        mean: Of each feature over all nodes, or over those of whole images where there are such, shape (F,), float64;
+            None where the backbone is trained.
         square: Mean of the features' squares.
     """
 
@@ -133,7 +134,7 @@ def read_index(folder: Path, limit: int | None = None, leave_out: ImageNames | N
     left_out: set[int] = set()
     graphs: dict[str, int] = {}
     moments = []
-    nodes = 0
+    nodes = counted = 0
     for name, images in shard_ranges(manifest["images"], manifest["shard_size"]).items():
         if images.start >= limit:
             break
@@ -147,10 +148,12 @@ def read_index(folder: Path, limit: int | None = None, leave_out: ImageNames | N
         left_out |= own
         graphs[name] = content["graphs"]
         nodes += content["nodes"]
-        moments += [content["moments"]] if content["moments"] else []
+        if content["moments"]:
+            moments.append(content["moments"])
+            counted += content.get("counted", content["nodes"])  # older shards counted all
     mean = square = None
     if moments:
-        mean, square = torch.tensor(moments, dtype=torch.float64).sum(dim=0) / nodes
+        mean, square = torch.tensor(moments, dtype=torch.float64).sum(dim=0) / counted
     if leave_out is not None and left_out and not any(graphs.values()):
         raise DataError(f"{leave_out.path} has all images of {folder}: none is left to train on")
     broken = [entry for entry in index["broken"] if entry["index"] < limit]

@@ -239,8 +239,11 @@ def _write_shard(recipe: Recipe, path: Path, images: range, strict: bool, annota
 
 
 def summary(graphs: Iterable[StoredGraph]) -> dict[str, Any]:
-    """What is kept of some graphs: numbers of graphs and nodes, sums over the nodes' features and their squares."""
-    count = nodes = 0
+    """What is kept of some graphs: numbers of graphs and nodes, sums over the nodes' features and their squares.
+
+    The sums are over ``counted`` nodes: those of whole images where there are such, see :attr:`GraphDataset.moments`.
+    """
+    count = nodes = counted = 0
     total: Tensor | float = 0.0
     squares: Tensor | float = 0.0
     for stored in graphs:
@@ -248,9 +251,12 @@ def summary(graphs: Iterable[StoredGraph]) -> dict[str, Any]:
         nodes += len(stored.tensors["category"])
         if "x" in stored.tensors:
             x = stored.tensors["x"].double()
+            if "whole" in stored.tensors:
+                x = x[stored.tensors["whole"]]
+            counted += len(x)
             total, squares = total + x.sum(dim=0), squares + x.square().sum(dim=0)
     moments = [total.tolist(), squares.tolist()] if isinstance(total, Tensor) and isinstance(squares, Tensor) else []
-    return {"graphs": count, "nodes": nodes, "moments": moments}
+    return {"graphs": count, "nodes": nodes, "counted": counted, "moments": moments}
 
 
 def _build(recipe: Recipe, indices: Sequence[int]) -> Iterator[tuple[int, str, SceneGraph | DataError]]:

@@ -45,6 +45,11 @@ def test_a_hidden_layer_stands_beside_the_linear_map() -> None:
         assert not torch.equal(head.train().of_wholes(x), out)  # dropout
 
 
+def test_without_a_linear_map_a_whole_is_its_own_embedding() -> None:
+    x = torch.randn(3, 4)
+    torch.testing.assert_close(AlignmentHead(4, 4, linear=False).of_wholes(x), x / x.norm(dim=1, keepdim=True))
+
+
 def test_wholes_alone_have_no_parts() -> None:
     whole = torch.eye(3)
     alone = Embeddings.of_wholes(whole)

@@ -102,14 +102,25 @@ def test_the_node_of_the_whole_image_is_the_readout() -> None:
 
 
 @torch.no_grad()
+def test_pre_norm_layers_add_to_their_input() -> None:
+    inputs = make_inputs()
+    encoder = HybridEncoder(ModelConfig(width=8, residual="pre", spiking=SpikingConfig(enabled=False)), 3).eval()
+    h = inputs.x
+    for conv, norm in zip(encoder.gat.convs, encoder.gat.norms, strict=True):
+        h = h + torch.nn.functional.gelu(conv(norm(h), inputs.edge_index, inputs.edge_attr))
+    torch.testing.assert_close(encoder(inputs).nodes, h)
+
+
+@torch.no_grad()
 def test_pooled_baseline_by_hand() -> None:
     torch.manual_seed(0)
     encoder, inputs = PooledEncoder(ModelConfig(width=8, encoder="pooled", pooled_hidden=5)).eval(), make_inputs()
     out = encoder(dataclasses.replace(inputs, whole=torch.tensor([True, False, True, False, False])))
-    first, _, _, second = encoder.hidden
+    norm, first, _, _, second = encoder.hidden
     for row, x in zip(out.readout, inputs.x[[0, 2]], strict=True):
-        hidden = (first.weight @ x + first.bias).clamp(min=0)
-        expected = encoder.linear.weight @ x + encoder.linear.bias + second.weight @ hidden + second.bias
+        z = (x - x.mean()) / (x.var(correction=0) + 1e-5).sqrt() * norm.weight + norm.bias
+        hidden = (first.weight @ z + first.bias).clamp(min=0)
+        expected = x + second.weight @ hidden + second.bias
         torch.testing.assert_close(row, expected)
     with pytest.raises(ConfigError, match=r"graph\.whole_image=true"):
         encoder(inputs)

@@ -86,6 +86,16 @@ def test_the_equation_node_by_node() -> None:
             torch.testing.assert_close(out[n], torch.nn.functional.layer_norm(e, (32,)), atol=1e-5, rtol=1e-5)
 
 
+@torch.no_grad()
+def test_a_linear_embedding_is_the_sum_of_its_parts() -> None:
+    features, category, geometry = inputs(5)
+    model = NodeEmbedding(FEATURES, 10, 32, unlabelled=9, dropout=0.0, linear=True).eval()
+    expected = model.visual(features[:, COLOUR_DIM:].clamp(-10, 10)) + model.colour(features[:, :COLOUR_DIM])
+    expected = expected + model.geometry(waves(geometry)) + model.category(category)
+    out = model(features, category, geometry, torch.zeros(5, dtype=torch.long), 1)
+    torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_noise_is_on_visual_features_in_training_only() -> None:
     features, category, geometry = (part[:1].expand(4000, *part.shape[1:]) for part in inputs(1))
     torch.manual_seed(0)
