@@ -484,6 +484,17 @@ def test_streaming_gives_every_graph_once_and_holds_few(tmp_path):
     assert all(len(set(reads[i : i + 20])) <= 4 for i in range(0, 75, 5)), "neighbours lie in few shards"
 
 
+def test_moments_are_those_of_whole_images_where_there_are_such(tmp_path):
+    graphs = load(tmp_path, Images(6), parameters=GraphParameters(whole_image=True))
+    index = read_index(next(tmp_path.glob("*/")))
+    whole = torch.cat([graphs[i].x[:1] for i in range(6)])
+    for own, expected in zip((index.mean, index.square), (whole.mean(dim=0), whole.square().mean(dim=0)), strict=True):
+        torch.testing.assert_close(own.float(), expected)
+    assert all(map(torch.equal, graphs.moments, (whole.mean(dim=0), whole.square().mean(dim=0))))
+    some = read_index(next(tmp_path.glob("*/")), 2)
+    torch.testing.assert_close(some.mean.float(), whole[:2].mean(dim=0))
+
+
 def test_moments_are_those_of_all_nodes(tmp_path):
     write_shards(recipe(Unreliable(50)), tmp_path, "test", shard_size=20)
     index = write_index(tmp_path)
