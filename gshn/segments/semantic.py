@@ -25,6 +25,9 @@ MIN_AREA = 0.005
 """Smallest segment, as a share of the image: 16 x 16 pixels at 224 x 224. A network of stride 16 has five positions
 there at an input of 513 x 513, and one or two at 257 x 257: less is noise of its outlines."""
 
+TOGETHER = 8
+"""Most images that the network takes at a time: 64 of 513 x 513 pixels would need gigabytes."""
+
 
 class SemanticSegmenter(Segmenter):
     """SegFormer, BEiT, DPT, UperNet, DeepLabv3 (MobileNet, MobileViT), in the format of transformers.
@@ -91,7 +94,8 @@ class SemanticSegmenter(Segmenter):
         for index, pixels in enumerate(prepared):
             alike[pixels.shape].append(index)
         found: dict[int, NDArray[np.int64]] = {}
-        for shape, indices in alike.items():
+        batches = [(s, alike[s][k : k + TOGETHER]) for s in alike for k in range(0, len(alike[s]), TOGETHER)]
+        for shape, indices in batches:
             logits = self.model(pixel_values=torch.stack([prepared[i] for i in indices]).to(self.model.device)).logits
             for index, own in zip(indices, logits, strict=True):
                 height, width = images[index].shape[:2]
