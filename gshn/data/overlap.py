@@ -112,7 +112,7 @@ def check_overlap(train: Sequence[Pictures], test: Sequence[Pictures], allowed: 
     if lines and not allowed:
         raise DataError(
             f"test pictures are trained on: {'; '.join(lines)}; figures on them say little: leave them out of "
-            "training, or set data.allow_overlap=true"
+            "training (data.pairs.leave_out), or set data.allow_overlap=true"
         )
     for line in lines:
         tell(f"test pictures are trained on: {line}")

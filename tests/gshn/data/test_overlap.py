@@ -107,7 +107,12 @@ def test_real_photographs_of_two_data_sets(tmp_path):
         ],
     )
     (pictures,) = Corpora(left).training_pictures()
-    assert len(pictures.names) == 6000 - 536 and not shared_pictures(pictures.names, map(str, test.paths))
+    assert len(pictures.names) == 6000 - 536
+    # One of them stands in Flickr8k twice, under another name, which the list does not have.
+    again = shared_pictures(pictures.names, map(str, test.paths))
+    assert [(Path(a).stem, Path(b).stem) for a, b in again.items()] == [
+        ("2851198725_37b6027625", "3050606344_af711c726c")
+    ]
     assert len(listed) == 536 and {Path(name).stem for name in found} == {Path(name).stem for name in listed}
 
 
