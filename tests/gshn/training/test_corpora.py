@@ -33,7 +33,7 @@ def flickr(tmp_path, *overrides):
 def test_a_number_of_segments_reaches_every_segmenter(tmp_path):
     parts = ("pairs", "questions", "hypotheses", "statements")
     given = [f"data.{part}.{each}" for part in parts for each in ("segments=7", "segmenter=superpixels")]
-    data = corpora(tmp_path, *given)
+    data = flickr(tmp_path, *given)
     for part in parts:
         assert data._segmenter(getattr(data.config.data, part), ()).key == SuperpixelSegmenter(count=7).key
 
