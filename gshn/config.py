@@ -643,6 +643,8 @@ class Config(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         _one_of("precision", self.precision, "auto", "float32", "bfloat16")
+        whole = self.model.encoder != "pooled" or self.graph.whole_image
+        _check(whole, "model.encoder", self.model.encoder, "looks at the whole image only: set graph.whole_image=true")
         if self.model.spiking.enabled and self.model.spiking.neuron == "relu":
             for name in ("spike_contrast", "firing_rate"):
                 mend = "must be 0 where model.spiking.neuron is relu: there are no spikes"

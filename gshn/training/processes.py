@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs
 
 from gshn.distributed import world_size
@@ -30,6 +31,7 @@ def start_processes(environment: Mapping[str, str], precision: str = "auto") -> 
             "without GPUs; use torchrun --nproc_per_node N -m gshn.train ..., or unset MASTER_ADDR"
         )
     gpu = torch.cuda.is_available()
+    AcceleratorState._reset_state()  # An earlier run of this Python process may have had another precision.
     accelerator = Accelerator(
         cpu=launched > 1 and not gpu,  # Accelerate takes no notice of a launcher on CPUs unless it is told
         mixed_precision="bf16" if precision == "bfloat16" or (gpu and precision == "auto") else "no",

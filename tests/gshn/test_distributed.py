@@ -106,6 +106,12 @@ class TestLaunchers:
         assert "error: MASTER_ADDR is set, as for several processes, but this is the only one" in err
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="of CPUs")
+def test_each_run_of_a_python_process_has_its_own_precision() -> None:
+    for precision, expected in (("bfloat16", "bf16"), ("float32", "no"), ("bfloat16", "bf16"), ("auto", "no")):
+        assert start_processes({}, precision).mixed_precision == expected
+
+
 def test_processes_that_do_not_find_each_other_are_refused() -> None:
     assert start_processes({}).num_processes == 1
     assert start_processes({"MASTER_ADDR": "localhost", "RANK": "0", "WORLD_SIZE": "1"}).num_processes == 1

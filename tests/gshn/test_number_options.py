@@ -14,7 +14,7 @@ NUMBERS = {
     "evaluate": {"--rerank"},
     "ablate": {"--seeds", "--jobs"},
     "preprocess": {"--image-size", "--limit", "--shard-size"},
-    "segment": {"--image-size", "--steps", "--seed", "--limit"},
+    "segment": {"--image-size", "--steps", "--seed", "--limit", "--segments"},
     "explain": {"--index"},
 }
 NONSENSE = ("-1", "1.5", "nan", "inf", "", "1e3", "x", "9" * 40)
