@@ -29,6 +29,9 @@ ABOVE = {
     "throne": ["chair", "relic"],
     "armchair": ["chair"],
     "goose": ["thing"],
+    "toy": ["thing", "relic"],  # the longest way to the root is longer than that of relic, the shortest is not
+    "doll": ["toy"],
+    "puppet": ["toy"],
     "spirit": [],
     "ghost": ["spirit"],
 }
@@ -73,6 +76,7 @@ def test_all_pairs_are_as_all_ways_up_say(nouns):
         found[a, b] = max(slow_similarity(x, y) for x in senses_of(a) for y in senses_of(b))
         assert nouns.likeness(a, b) == pytest.approx(found[a, b], abs=1e-12), (a, b)
     assert found["chair", "sofa"] == 6 / 8, "entity, thing, furniture are above both; one step each"
+    assert found["doll", "puppet"] == 10 / 14, "relic counts, with five senses to the root and two steps each, not toy"
     assert found["ghost", "chair"] == 0 and found["chair", "zeus"] == 4 / 6, "the second sense of chair"
     assert len({round(value, 9) for value in found.values()}) > 12
 
