@@ -195,7 +195,7 @@ def read_out(model: GSHN, encoded: EncodedGraphs) -> None:
     """V' = r E_SNN + F_GAT, the readout and the embeddings, given both paths' outputs."""
     encoder = model.encoder
     assert isinstance(encoder, HybridEncoder)
-    discrete = encoded.nodes if encoded.spikes is None else encoder.discrete(encoded.spikes)
+    discrete = encoded.nodes if encoded.spikes is None else encoder.discrete(encoded.spikes).to(encoded.nodes.dtype)
     encoder.image(encoder.r * discrete + encoded.nodes, encoded.batch, encoded.num_graphs, encoded.whole)
     model.embed_images(encoded)
 

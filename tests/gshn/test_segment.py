@@ -281,7 +281,9 @@ def test_fit_segment_and_measure(run, pictures, tmp_path, capsys):
     assert "4 held-out scenes" in capsys.readouterr().out
     run("--evaluate", "shapescenes", "--segmenter", "mask2former", "--weights", weights, "--limit", 4)
     # Of an untrained network nothing may be found, which is said of each image.
-    with pytest.raises(DataError, match=r"3 of 3 images could not be segmented, the first: .*scene0.png: there is no"):
+    with pytest.raises(
+        DataError, match=r"3 of 3 images could not be segmented, the first: .*scene0.png: the image has no"
+    ):
         run(pictures, "--segmenter", "mask2former", "--weights", weights, "--out", tmp_path / "out")
 
 

@@ -151,6 +151,7 @@ def test_a_model_has_nodes_for_whole_images(tmp_path, backbone, regions):
     assert alone.num_nodes == int(graphs.ptr[1])
     assert set(node_map.unique().tolist()) - {-1} == set(range(1, alone.num_nodes))
     # Before any spike: features are float16 in the cache, which may make one more or less.
+    model.node_embedding.std.fill_(1.0)  # that of a few pictures is small, and would show float16's rounding large
     nodes = model.node_inputs(Batch.from_data_list([alone])).x
     torch.testing.assert_close(nodes, model.node_inputs(graphs).x[: len(nodes)], rtol=1e-2, atol=1e-2)
 
