@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -25,12 +26,17 @@ class Explanation:
     Attributes:
         tokens: The caption's tokens.
         similarity: What retrieval ranks by, in [-1, 1].
-        matching: Probability of a match by the matching head.
-        met: <p_a, p_s> of token a and segment s by V', shape (L, S): the maxima of its rows are in the similarity.
-        met_by_spikes: The same by spikes, <c_a, c_s>; None without spiked text learning.
+        matching: Probability of a match by the matching head; None where that was not trained.
+        compared: What of the text is compared with segments: its tokens; or all of it in one, where retrieval compares
+            wholes only (``model.similarity=whole``) and nothing was learned of tokens.
+        met: <p_a, p_s> of compared a and segment s by V', shape (len(compared), S). Of tokens the maxima of the rows
+            are in the similarity. Of a whole text it is the similarity that an image of this segment's V' would have.
+        met_by_spikes: The same by spikes, <c_a, c_s>; None where they were not taught so.
         share: What each segment gives to the second term of the similarity, mean_a max_s, by V' and by spikes together:
-            the sum of their :func:`shares`, each times its weight in :meth:`gshn.model.GSHN.similarity`, shape (S,).
-        attention: Of token a to segment s, mean over the fusion's layers and heads, shape (L, S).
+            the sum of their :func:`shares`, each times its weight in :meth:`gshn.model.GSHN.similarity`, shape (S,). Of
+            a whole text, ``met`` and ``met_by_spikes`` with these weights.
+        attention: Of token a to segment s, mean over the fusion's layers and heads, shape (L, S); None where the fusion
+            was not trained.
         spikes: Of every layer, each of shape (T, S, C); None without a spiking path.
         spiking: Norm of r E_SNN, shape (S,).
         continuous: Norm of F_GAT, shape (S,).
@@ -39,11 +45,12 @@ class Explanation:
 
     tokens: list[str]
     similarity: float
-    matching: float
+    matching: float | None
+    compared: list[str]
     met: Tensor
     met_by_spikes: Tensor | None
     share: Tensor
-    attention: Tensor
+    attention: Tensor | None
     spikes: tuple[Tensor, ...] | None
     spiking: Tensor
     continuous: Tensor
@@ -95,24 +102,34 @@ def explain(model: GSHN, graph: SceneGraph, caption: str) -> Explanation:
     read = model.encode_text(ids, mask)
     texts, images = model.embed_texts(read), model.embed_images(encoded)
     tokens = model.node_tokens(encoded)
-    compared = model.met(read, tokens)[0].cpu()
-    met, met_by_spikes = compared[..., 0], None
-    share = shares(met)
-    if compared.shape[-1] > 1:
-        met_by_spikes = compared[..., 1]
+    of_tokens = model.met(read, tokens)[0].cpu()
+    by_spikes = [of_tokens[..., code] for code in range(1, of_tokens.shape[-1])]  # none or one
+    names_of_tokens = [str(token) for token in model.tokenizer.convert_ids_to_tokens(ids[0].tolist())]
+    each: Callable[[Tensor], Tensor] = shares
+    compared, met = names_of_tokens, of_tokens[..., 0]
+    if not model.with_parts:
+        each = torch.flatten
+        compared, met = ["the text"], (texts.whole @ model.image_head.of_wholes(encoded.nodes).T).cpu()
+        # Where the whole text is one code, every token's row is the same; words were not compared.
+        by_spikes = [own[:1] for own in by_spikes if model.config.model.spiking.text == "whole"]
+    share = each(met)
+    if by_spikes:
         weight = float(1 / (1 + model.spike_weight()))
-        share = weight * share + (1 - weight) * shares(met_by_spikes)
+        share = weight * share + (1 - weight) * each(by_spikes[0])
     with model.fusion.watched() as weights:
         logits = model.matching(read, tokens)
+    objectives = model.config.objectives
+    fused = objectives.mlm or objectives.itm or model.vocabulary.answers
     spiking, continuous = paths(model, encoded)
     return Explanation(
-        tokens=[str(token) for token in model.tokenizer.convert_ids_to_tokens(ids[0].tolist())],
+        tokens=names_of_tokens,
         similarity=float(model.similarity(texts, images)),
-        matching=float(logits.float().softmax(dim=1)[0, 1]),
+        matching=float(logits.float().softmax(dim=1)[0, 1]) if objectives.itm else None,
+        compared=compared,
         met=met,
-        met_by_spikes=met_by_spikes,
+        met_by_spikes=by_spikes[0] if by_spikes else None,
         share=share,
-        attention=torch.stack(weights).mean(dim=0)[0].cpu(),
+        attention=torch.stack(weights).mean(dim=0)[0].cpu() if fused else None,
         spikes=None if encoded.spikes is None else tuple(layer.cpu() for layer in encoded.spikes.layers),
         spiking=spiking.cpu(),
         continuous=continuous.cpu(),

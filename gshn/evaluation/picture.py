@@ -84,10 +84,8 @@ def draw_explanation(
     e = explanation
     figure = Figure(figsize=(19, 9.5), dpi=80, layout="constrained")
     (plain, driven, first, last), (met, met_by_spikes, attended, paths) = figure.subplots(2, 4)
-    figure.suptitle(
-        f"{verbatim(fill(caption, 170))}\nsimilarity {e.similarity:.3f}, match with probability {e.matching:.3f}",
-        fontsize=11,
-    )
+    match = "" if e.matching is None else f", match with probability {e.matching:.3f}"
+    figure.suptitle(f"{verbatim(fill(caption, 170))}\nsimilarity {e.similarity:.3f}{match}", fontsize=11)
     plain.imshow(image)
     _numbered(plain, node_map)
     plain.set_title("image and its segments")
@@ -99,7 +97,9 @@ def draw_explanation(
     figure.colorbar(drawn, ax=driven, fraction=0.05, pad=0.02)
     _numbered(driven, node_map)
     of_image = "".join(f", of it {name} {s:.3f}" for name, s in zip(e.names, share, strict=True) if not name.isdigit())
-    driven.set_title(f"share of the match, sum {share.sum():.3f}{of_image}")
+    parts = e.compared == e.tokens
+    told = f"share of the match, sum {share.sum():.3f}" if parts else "similarity of each segment alone"
+    driven.set_title(told + of_image)
     for panel in (plain, driven):
         panel.set_axis_off()
 
@@ -111,12 +111,16 @@ def draw_explanation(
             layer = e.spikes[0 if name == "first" else -1]
             rate = f"{float(layer.mean()):.3f} spikes per neuron and step"
             raster(panel, layer.numpy() > 0, f"{name} layer: {rate}", e.names)
-    _table(met, e.met.numpy(), e.tokens, e.names, "how well tokens meet segments by V', <p_a, p_s>", mark=True)
+    of = "tokens meet" if parts else "the text meets"
+    _table(met, e.met.numpy(), e.compared, e.names, f"how well {of} segments by V', <p_a, p_s>", mark=True)
     if e.met_by_spikes is None:
         _absent(met_by_spikes, "no spiked text learning")
     else:
-        _table(met_by_spikes, e.met_by_spikes.numpy(), e.tokens, e.names, "the same by spikes, <c_a, c_s>", mark=True)
-    _table(attended, e.attention.numpy(), e.tokens, e.names, "fusion: attention of tokens to segments", mark=False)
+        _table(met_by_spikes, e.met_by_spikes.numpy(), e.compared, e.names, "the same by spikes, <c_a, c_s>", mark=True)
+    if e.attention is None:
+        _absent(attended, "the fusion transformer was not trained")
+    else:
+        _table(attended, e.attention.numpy(), e.tokens, e.names, "fusion: attention of tokens to segments", mark=False)
 
     nodes = np.arange(len(share))
     paths.barh(nodes - 0.2, e.spiking.numpy(), height=0.38, color="tab:orange", label="|r E_SNN|, spiking")

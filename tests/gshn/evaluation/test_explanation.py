@@ -48,6 +48,28 @@ def test_shares_add_up_to_the_similarity(overrides: list[str]) -> None:
     assert e.tokens == ["[CLS]", "a", "star", "on", "grass", "[SEP]"] and e.met.shape == (6, 5)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("text", ["whole", "words"])
+def test_where_wholes_are_compared_a_segment_has_the_similarity_that_it_would_have_alone(text: str) -> None:
+    keys = [f"model.spiking.text={text}", "model.similarity=whole", "objectives.mlm=0", "objectives.itm=0"]
+    model, graph = tiny_model(tiny_config(*keys)).eval(), random_graph(5, 0)
+    model.vocabulary.answers.clear()
+    e = explain(model, graph, CAPTION)
+    ids, mask = tokenize(model.tokenizer, [CAPTION])
+    nodes = model.encode_graphs(Batch.from_data_list([graph])).nodes
+    whole = model.embed_texts(model.encode_text(ids, mask)).whole[0]
+    expected = torch.stack([model.image_head.of_wholes(node[None])[0] @ whole for node in nodes])
+    torch.testing.assert_close(e.met, expected[None])
+    assert e.compared == ["the text"] and e.matching is None and e.attention is None
+    if text == "words":
+        assert e.met_by_spikes is None and torch.equal(e.share, e.met[0])
+    else:
+        w = float(model.spike_weight())
+        torch.testing.assert_close(e.share, (e.met[0] + w * e.met_by_spikes[0]) / (1 + w))
+    drawn = picture.draw_explanation(np.zeros((8, 8, 3), np.uint8), np.arange(64).reshape(8, 8) % 5, e, CAPTION)
+    assert drawn[1:4] == b"PNG"
+
+
 def test_attention_is_the_fusions_own() -> None:
     """Watching changes no result and leaves no hook behind."""
     model, graph = tiny_model().eval(), random_graph(5, 1)
