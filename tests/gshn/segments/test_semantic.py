@@ -138,6 +138,9 @@ def test_labels_lie_where_the_network_saw_them(weights, monkeypatch, shape, proc
     for label in (1, 3):
         overlap = ((found == label) & (truth == label)).sum() / ((found == label) | (truth == label)).sum()
         assert overlap > 0.9, label
+    rows, columns = segmenter._extent(*shape)
+    seen = (rows.stop - rows.start) / (columns.stop - columns.start)
+    assert seen == pytest.approx(shape[0] / shape[1], rel=0.06), "things keep their shape"
 
 
 @pytest.mark.parametrize(("size", "first"), [(129, 0), (128, 7.5)], ids=["on the border", "within"])
@@ -208,13 +211,16 @@ def test_superpixels_have_the_backgrounds_share_of_the_number(weights):
     assert len(SemanticSegmenter(weights, 3)._segments(image, labels).segments) == 3
 
 
-def test_an_image_of_specks_alone_and_one_of_background_alone(weights):
+def test_an_image_of_specks_alone_and_one_of_background_alone(weights, monkeypatch):
     random = np.random.default_rng(0)
     image = random.integers(0, 256, (60, 80, 3), dtype=np.uint8)
     segmenter = SemanticSegmenter(weights, fill=False)
     specks = segmenter._segments(image, 1 + (np.indices((60, 80)).sum(axis=0) // 3) % 3)
     specks.validate()
     assert specks.segments and (specks.segment_map > 0).all()
+    with monkeypatch.context() as patch:
+        patch.setattr("gshn.segments.semantic.MIN_AREA", 0.9)
+        assert [s.area for s in segmenter._segments(image, np.where(blobs() == 1, 1, 3)).segments] == [60 * 80]
     assert segmenter._segments(image, np.zeros((60, 80), np.int64)).segments == ()
     filled = SemanticSegmenter(weights, count=5)._segments(image, np.zeros((60, 80), np.int64))
     assert len(filled.segments) == len(SuperpixelSegmenter(count=5)(image).segments)
@@ -256,7 +262,8 @@ def test_weights_that_cannot_be_used(tmp_path, weights):
     cut = segformer(tmp_path / "cut")
     (cut / "model.safetensors").write_bytes((cut / "model.safetensors").read_bytes()[:1000])
     pickled = segformer(tmp_path / "pickled")
-    torch.save(SegformerForSemanticSegmentation(SegformerConfig(**TINY)).state_dict(), pickled / "pytorch_model.bin")
+    whole = SegformerForSemanticSegmentation(SegformerConfig(**TINY, **THINGS)).state_dict()
+    torch.save(whole, pickled / "pytorch_model.bin")
     (pickled / "model.safetensors").unlink()
     for folder in (cut, pickled):
         with pytest.raises(DataError, match=rf"segmenter weights .*{folder.name} cannot be used .*model.safetensors"):
