@@ -84,3 +84,28 @@ def test_v_changes_with_the_spikes_where_they_are_read_linearly() -> None:
     after = model.encode_graphs(batch.graphs)
     discrete = (before.nodes - after.nodes).norm(dim=1)
     assert (discrete > 0.2 * after.nodes.norm(dim=1)).all()
+
+
+@torch.no_grad()
+def test_what_few_data_need_reaches_the_model() -> None:
+    keys = ["model.residual=pre", "model.feature_noise=0.5", "model.text.hidden=7", "model.hidden_dropout=0.3"]
+    model = tiny_model(tiny_config(*keys, "model.spiking.readout=linear", "model.spiking.width=24"))
+    assert model.node_embedding.norm is None and model.node_embedding.noise == 0.5
+    assert model.encoder.gat.pre and model.encoder.spiking.weights[-1].shape == (24, 24)
+    assert model.text_head.hidden[0].out_features == 7
+    assert model.encoder.decoder[1].p == model.text_head.hidden[2].p == 0.3
+    encoded = model.eval().encode_graphs(pair_batch(model, range(4)).graphs)
+    torch.testing.assert_close(model.embed_images(encoded).whole, F.normalize(encoded.readout, dim=-1))
+    assert tiny_model(tiny_config()).node_embedding.norm is not None
+
+
+@torch.no_grad()
+def test_the_pooled_baseline_looks_at_the_whole_image_only() -> None:
+    keys = ["model.encoder=pooled", "graph.whole_image=true", "model.similarity=whole", "objectives.firing_rate=0"]
+    model = tiny_model(tiny_config(*keys)).eval()
+    graphs = with_whole_nodes(model).graphs
+    before = model.embed_images(model.encode_graphs(graphs)).whole
+    graphs.x = torch.where(graphs.whole[:, None], graphs.x, 0.0)
+    torch.testing.assert_close(model.embed_images(model.encode_graphs(graphs)).whole, before)
+    graphs.x = graphs.x + graphs.whole[:, None]
+    assert not torch.allclose(model.embed_images(model.encode_graphs(graphs)).whole, before, atol=1e-3)
