@@ -107,7 +107,7 @@ def draw_explanation(
         if e.spikes is None:
             _absent(panel, "no spiking path")
         else:
-            # The last layer's rates are E_SNN; a text is compared with all layers.
+            # E_SNN is made of the last layer's rates, or of all layers'; a text is compared with all of them.
             layer = e.spikes[0 if name == "first" else -1]
             rate = f"{float(layer.mean()):.3f} spikes per neuron and step"
             raster(panel, layer.numpy() > 0, f"{name} layer: {rate}", e.names)
