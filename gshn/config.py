@@ -431,7 +431,7 @@ class TextConfig(Section):
     encoder was trained (MiniLM: mean, CLIP: last, bert and spikformer: cls)."""
     tune: str = "all"
     """Of a pretrained encoder. all: it is trained on; none: it stays as it is, and what it says of the training texts
-    is computed once and kept in data.cache."""
+    is computed once and kept in data.cache; last:K: its last K layers are trained, and what the others say is kept."""
     layers: int = number(2, DEPTH)
     heads: int = number(4, HEADS)
     max_length: int = number(80, Range(8, 512))
@@ -447,9 +447,15 @@ class TextConfig(Section):
         _check(known, "model.text.encoder", self.encoder, f"choose one of {', '.join(choices)}")
         if self.pooling is not None:
             _one_of("model.text.pooling", self.pooling, "cls", "mean", "last")
-        _one_of("model.text.tune", self.tune, "all", "none")
+        mend = "choose all, none, or last:K with a number of layers K above 0"
+        _check(bool(re.fullmatch(r"all|none|last:[1-9]\d?", self.tune)), "model.text.tune", self.tune, mend)
         mend = f"must be all where model.text.encoder is {self.encoder}, which starts from nothing"
         _check(self.tune == "all" or kind not in FROM_SCRATCH, "model.text.tune", self.tune, mend)
+
+    @property
+    def tuned_layers(self) -> int:
+        """K of ``tune=last:K``; 0 of ``none``."""
+        return int(self.tune.partition(":")[2] or 0)
 
 
 @dataclass

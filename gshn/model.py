@@ -28,7 +28,7 @@ from gshn.encoders.pointing import Pointers
 from gshn.encoders.pooled import PooledEncoder
 from gshn.encoders.spikformer import SpikformerEncoder
 from gshn.encoders.spiking import SpikeTrains
-from gshn.encoders.text import SPECIAL_TOKENS, Architecture, EncodedTexts, FrozenText, TransformersText, wrap_tokenizer
+from gshn.encoders.text import SPECIAL_TOKENS, Architecture, EncodedTexts, TransformersText, wrap_tokenizer
 from gshn.encoders.text_encoders import build_text_encoder
 from gshn.encoders.transformer import TransformerEncoder
 from gshn.errors import CheckpointError, ConfigError
@@ -162,10 +162,10 @@ class GSHN(nn.Module):
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
         """What learns on from where somebody else's training ended: a pretrained text encoder's weights."""
-        if self.text.architecture is None or isinstance(self.text, FrozenText):
+        if self.text.architecture is None:
             return []
         assert isinstance(self.text, TransformersText)
-        return list(self.text.bert.parameters())
+        return [p for p in self.text.bert.parameters() if p.requires_grad]
 
     def node_inputs(self, graphs: SceneGraph) -> NodeInputs:
         """Embed a batch of scene graphs' nodes (see :mod:`gshn.graphs.scene_graph`)."""

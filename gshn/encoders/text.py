@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from gshn.config import ModelConfig
 from gshn.encoders.padding import Padded, in_groups_of_like_length
-from gshn.errors import tell
+from gshn.errors import ConfigError, tell
 
 SPECIAL_TOKENS = {
     "pad_token": "[PAD]",
@@ -237,27 +237,64 @@ class TransformersText(TextEncoder):
 
 
 class FrozenText(TransformersText):
-    """A pretrained model that is not trained, so that what it says of a text can be kept.
+    """A pretrained model whose first layers are not trained, so that what they say of a text can be kept.
 
-    Its states are rounded to float16, in which they are kept: what is computed anew equals what was kept. Texts that
-    are computed together differ in the last bit of float32 with the company, which changes the rounding of a few
-    numbers by one float16.
+    All of its layers, or all but the last K (``model.text.tune=last:K``), which are trained on the kept states.
+
+    Kept states are rounded to float16: what is computed anew equals what was kept. Texts that are computed together
+    differ in the last bit of float32 with the company, which changes the rounding of a few numbers by one float16.
+
+    Args:
+        bert: The model.
+        config: The configuration of the whole model.
+        architecture: Of the model.
+        tuned: K.
+
+    Raises:
+        ConfigError: K is above 0, and the model does not have so many layers, or is none of BERT's family.
     """
 
-    def __init__(self, bert: PreTrainedModel, config: ModelConfig, architecture: Architecture) -> None:
+    def __init__(self, bert: PreTrainedModel, config: ModelConfig, architecture: Architecture, tuned: int = 0) -> None:
         super().__init__(bert.requires_grad_(False).eval(), config, architecture)
+        self.tuned = last_layers(bert, tuned, config.text.encoder)
+        for layer in self.tuned:
+            layer.requires_grad_(True)
 
     def train(self, mode: bool = True) -> Self:
-        """Train what comes after the model, which stays in eval mode."""
+        """Train the last K layers and what comes after the model; the rest stays in eval mode."""
         super().train(mode)
         self.bert.eval()
+        for layer in self.tuned:
+            layer.train(mode)
         return self
 
     @torch.no_grad()
     def states(self, input_ids: Tensor, mask: Tensor) -> Tensor:
-        """States of the model's last layer, each the nearest float16: see :class:`TransformersText`."""
+        """States that the last K layers start from, each the nearest float16: see :class:`TransformersText`."""
         with torch.autocast(input_ids.device.type, enabled=False):
-            return super().states(input_ids, mask).half().float()
+            if not self.tuned:
+                return super().states(input_ids, mask).half().float()
+            out = self.bert(input_ids=input_ids, attention_mask=mask.long(), output_hidden_states=True)
+            states: Tensor = out.hidden_states[-1 - len(self.tuned)]
+            return states.half().float()
+
+    def finish(self, states: Tensor, mask: Tensor) -> Tensor:
+        """What the last K layers make of kept states of shape (B, L, W): states of the model's last layer."""
+        additive = torch.zeros_like(states[:, None, None, :, 0]).masked_fill(~mask[:, None, None], -1e9)
+        for layer in self.tuned:
+            out = layer(states, attention_mask=additive)
+            states = out[0] if isinstance(out, tuple) else out
+        return states
+
+    def hidden(self, input_ids: Tensor, mask: Tensor, states: Tensor | None) -> Tensor:
+        """See :class:`TextEncoder`."""
+
+        def encode(rows: Tensor, length: int) -> Tensor:
+            own = mask[rows, :length]
+            kept = self.states(input_ids[rows, :length], own) if states is None else states[rows, :length].float()
+            return self.projection(self.finish(kept, own))
+
+        return in_groups_of_like_length(encode, mask)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, states: Tensor | None = None, tokens: bool = True
@@ -265,6 +302,29 @@ class FrozenText(TransformersText):
         """See :class:`TextEncoder`. Where nobody asks for tokens, kept states are pooled before they are projected."""
         if tokens or states is None:
             return super().forward(input_ids, attention_mask, states)
-        mask = attention_mask.bool()
-        whole = self.projection(pool(states.float(), mask, self.pooling))
+        mask, last = attention_mask.bool(), states.float()
+        if self.tuned:
+            last = in_groups_of_like_length(
+                lambda rows, length: self.finish(states[rows, :length].float(), mask[rows, :length]), mask
+            )
+        whole = self.projection(pool(last, mask, self.pooling))
         return EncodedTexts(mask, states.new_zeros(*mask.shape, 0), look_up(self.dictionary, input_ids, mask), whole)
+
+
+def last_layers(bert: PreTrainedModel, count: int, name: str) -> tuple[nn.Module, ...]:
+    """The last ``count`` layers of a model of BERT's family.
+
+    Raises:
+        ConfigError: there are not so many; the model, which is called ``name``, is of another family.
+    """
+    if count == 0:
+        return ()
+    layers = getattr(getattr(bert, "encoder", None), "layer", None)
+    if not isinstance(layers, nn.ModuleList):
+        raise ConfigError(
+            f"model.text.tune=last:{count} needs a model of BERT's family, which text encoder {name} is not: set it to "
+            "all or none"
+        )
+    if count > len(layers):
+        raise ConfigError(f"model.text.tune=last:{count}: text encoder {name} has {len(layers)} layers")
+    return tuple(layers[-count:])

@@ -50,9 +50,9 @@ class PairBatch(OnDevice):
         graphs: Batch of B scene graphs.
         input_ids: Captions, shape (B K, L).
         attention_mask: Shape (B K, L).
-        masked_ids: Captions with masked tokens, shape (B K, L).
-        labels: Token ids where masked, IGNORE elsewhere, shape (B K, L).
-        words: Share of the image's captions here that have the word, shape (B, number of words).
+        masked_ids: Captions with masked tokens, shape (B K, L); None where nobody asks for them.
+        labels: Token ids where masked, IGNORE elsewhere, shape (B K, L); None as of ``masked_ids``.
+        words: Share of the image's captions here that have the word, shape (B, number of words asked for).
         text: Identity of each caption: equal where the tokens are, shape (B K,), int64.
         image: Identity of each image: equal where the graphs are, shape (B,), int64.
         noise_seed: Seed of the randomness that all processes share, shape ().
@@ -62,8 +62,8 @@ class PairBatch(OnDevice):
     graphs: SceneGraph
     input_ids: Tensor
     attention_mask: Tensor
-    masked_ids: Tensor
-    labels: Tensor
+    masked_ids: Tensor | None
+    labels: Tensor | None
     words: Tensor
     text: Tensor
     image: Tensor
@@ -256,6 +256,7 @@ class PairCollator:
         seed: Sequence[int],
         captions: int = 1,
         states: TextStates | None = None,
+        masked: bool = True,
     ):
         """Set up.
 
@@ -267,10 +268,14 @@ class PairCollator:
             seed: Key of the randomness.
             captions: K, captions of each image.
             states: Of a frozen text encoder.
+            masked: Whether masked captions are asked for.
         """
         self.corpus, self.tokenizer, self.seed = corpus, tokenizer, tuple(seed)
-        self.each, self.states = captions, states
+        self.each, self.states, self.masked = captions, states, masked
         self.words = torch.tensor(words, dtype=torch.long)
+        # Of each token among the words; the place after the last is of all others.
+        self.place = torch.full((len(tokenizer),), len(words))
+        self.place[self.words] = torch.arange(len(words))
         self.weights = None if weights is None else np.asarray(weights) / np.sum(weights)
 
     def choose(self, captions: Sequence[str], random: np.random.Generator) -> list[str]:
@@ -297,14 +302,22 @@ class PairCollator:
         ]
         return torch.stack([ids for ids, _ in masked]), torch.stack([labels for _, labels in masked])
 
+    def share(self, input_ids: Tensor) -> Tensor:
+        """Captions of shape (B K, L) -> :attr:`PairBatch.words`."""
+        width = len(self.words) + 1
+        # A word counts once for a caption, however often it stands there.
+        found = (torch.arange(len(input_ids))[:, None] * width + self.place[input_ids]).unique()
+        image, place = found // width // self.each, found % width
+        out = torch.zeros(len(input_ids) // self.each, width)
+        return out.index_put_((image, place), torch.ones(()), accumulate=True)[:, :-1] / self.each
+
     def __call__(self, keys: list[Key]) -> PairBatch:
         """Assemble a batch."""
         randoms = [generator(*self.seed, *key) for key in keys]
         graphs, captions_of, image = self.corpus.fetch([index for _, index in keys])
         chosen = [self.choose(captions, random) for random, captions in zip(randoms, captions_of, strict=True)]
         input_ids, attention_mask = tokenize(self.tokenizer, list(chain.from_iterable(chosen)))
-        masked_ids, labels = self.mask(input_ids, randoms)
-        has_token = torch.zeros(len(input_ids), len(self.tokenizer)).scatter_(1, input_ids, 1.0)
+        masked_ids, labels = self.mask(input_ids, randoms) if self.masked else (None, None)
         text = text_identities(input_ids, attention_mask)
         return PairBatch(
             graphs=graphs,
@@ -312,7 +325,7 @@ class PairCollator:
             attention_mask=attention_mask,
             masked_ids=masked_ids,
             labels=labels,
-            words=has_token[:, self.words].unflatten(0, (-1, self.each)).mean(dim=1),
+            words=self.share(input_ids),
             text=text,
             image=image,
             noise_seed=torch.tensor(int(generator(*self.seed, keys[0][0]).integers(2**62))),

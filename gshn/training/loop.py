@@ -176,11 +176,12 @@ class Trainer:
         pairs = PairCollator(
             self.corpora.pairs,
             self.model.tokenizer,
-            self.model.vocabulary.words,
+            self.model.vocabulary.words if c.objectives.stl_words else [],
             self.corpora.caption_weights,
             (*seed, 0),
             c.pretrain.captions,
             self.states,
+            c.objectives.mlm > 0,
         )
         if stage == "pretrain":
             sampler = self._sampler("pretrain.batch_size", self.corpora.pairs, steps, (*seed, 1))

@@ -127,6 +127,7 @@ class Objective(nn.Module):
         images = model.node_tokens(encoded)
         losses: dict[str, Tensor] = {}
         if w.mlm:
+            assert pairs.masked_ids is not None and pairs.labels is not None
             masked = model.encode_text(pairs.masked_ids[first], pairs.attention_mask[first])
             fused = model.fuse(masked, images[rows])
             labels = pairs.labels[first]

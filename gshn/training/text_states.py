@@ -132,7 +132,10 @@ def text_states(model: GSHN, texts: Iterable[str], cache: Path) -> TextStates | 
 def _key(encoder: FrozenText) -> str:
     assert encoder.architecture is not None
     digest = blake2b(json.dumps(encoder.architecture.config, sort_keys=True).encode(), digest_size=16)
+    tuned = {name for name, parameter in encoder.bert.named_parameters() if parameter.requires_grad}
     for name, tensor in sorted(encoder.bert.state_dict().items()):
+        if name in tuned:
+            continue
         digest.update(name.encode())
         digest.update(tensor.cpu().contiguous().numpy().data)
     return digest.hexdigest()

@@ -186,7 +186,7 @@ def _without_pooler(model: PreTrainedModel) -> PreTrainedModel:
 def pretrained_encoder(
     source: str, config: ModelConfig, tokenizer: PreTrainedTokenizerFast, architecture: Architecture | None
 ) -> TransformersText:
-    """A pretrained text encoder, frozen where ``model.text.tune`` says so.
+    """A pretrained text encoder, frozen, or all but its last layers, where ``model.text.tune`` says so.
 
     Args:
         source: A folder, or a name on the hub; not looked at where the architecture is given.
@@ -208,8 +208,9 @@ def pretrained_encoder(
     else:
         shape = AutoConfig.for_model(**architecture.config)
         bert = _without_pooler(_auto(shape).from_config(shape, dtype=torch.float32))
-    kind = FrozenText if config.text.tune == "none" else TransformersText
-    return kind(bert, config, architecture)
+    if config.text.tune == "all":
+        return TransformersText(bert, config, architecture)
+    return FrozenText(bert, config, architecture, config.text.tuned_layers)
 
 
 @torch.no_grad()

@@ -125,6 +125,15 @@ class TestPairs:
             expected = [float(word in batch.input_ids[row]) for word in collate.words]
             assert batch.words[row].tolist() == expected
 
+    def test_what_no_objective_reads_is_not_made(self) -> None:
+        """The rest of the batch stays as it is."""
+        corpus, model = PairCorpus(graph_dataset(3), [["a cross"]] * 3, list("abc")), tiny_model()
+        whole = PairCollator(corpus, model.tokenizer, model.vocabulary.words, None, (0,))([(0, 1), (1, 2)])
+        bare = PairCollator(corpus, model.tokenizer, [], None, (0,), masked=False)([(0, 1), (1, 2)])
+        assert bare.masked_ids is bare.labels is None and bare.words.shape == (2, 0)
+        assert torch.equal(bare.input_ids, whole.input_ids) and torch.equal(bare.image, whole.image)
+        assert bare.to(torch.device("cpu")).labels is None
+
     def test_one_caption_an_image_is_drawn_as_ever(self) -> None:
         """The draws of (seed, step, item): a caption, then a number for each of its tokens."""
         collate = self.make()

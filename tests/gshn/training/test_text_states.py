@@ -11,7 +11,7 @@ from helpers import CAPTIONS, pair_batch, tiny_config, tiny_model
 from transformers import BertConfig, BertModel
 
 from gshn.encoders.text import FrozenText, tokenize, word_tokenizer
-from gshn.errors import TrainingError
+from gshn.errors import ConfigError, TrainingError
 from gshn.model import GSHN
 from gshn.training import text_states as module
 from gshn.training.loop import make_optimizer
@@ -169,3 +169,63 @@ def test_files_are_mapped_and_not_read(tmp_path: Path) -> None:
         out, torch.from_numpy(np.stack([states[1:], [states[0], [0, 0, 0], [0, 0, 0]]]).astype(np.float16))
     )
     assert 8 not in kept and 7 in kept
+
+
+@pytest.fixture
+def half_tuned(encoder: str) -> GSHN:
+    """Of two layers, the last is trained."""
+    return tiny_model(tiny_config(encoder, "model.text.tune=last:1", "model.text.pooling=mean")).train()
+
+
+def test_last_layers_start_from_kept_states_and_say_what_the_whole_encoder_says(
+    half_tuned: GSHN, tmp_path: Path
+) -> None:
+    kept = text_states(half_tuned, CAPTIONS, tmp_path)
+    assert kept is not None
+    ids, mask = tokenize(half_tuned.tokenizer, CAPTIONS)
+    states = kept.of(text_identities(ids, mask), ids.shape[1])
+    half_tuned.eval()
+    with torch.no_grad():
+        out = half_tuned.text.bert(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+        own = mask.bool()
+        torch.testing.assert_close(states[own].float(), out.hidden_states[1][own], rtol=2**-10, atol=1e-6)
+        mean = (out.last_hidden_state * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+        expected = half_tuned.text.projection(mean)
+        for given in (states, None):
+            for tokens in (True, False):
+                whole = half_tuned.encode_text(ids, mask, given, tokens).whole
+                torch.testing.assert_close(whole, expected, rtol=0, atol=3e-3)
+
+
+def test_last_layers_are_trained_and_the_first_are_not(half_tuned: GSHN, tmp_path: Path) -> None:
+    kept = text_states(half_tuned, CAPTIONS, tmp_path)
+    batch = pair_batch(half_tuned, range(4))
+    stage = replace(half_tuned.config.pretrain, pretrained_lr=1e-4)
+    layers = half_tuned.text.bert.encoder.layer
+    groups = make_optimizer(half_tuned, stage).param_groups
+    slow = {id(p) for group in groups if group["peak"] == 1e-4 for p in group["params"]}
+    assert slow == {id(p) for p in layers[1].parameters()}
+    assert layers[1].training and not layers[0].training  # dropout
+    assert kept is not None
+    states = kept.of(text_identities(batch.input_ids, batch.attention_mask), batch.input_ids.shape[1])
+    Objective(half_tuned, half_tuned.config.objectives)(replace(batch, states=states))["loss"].backward()
+    assert all(p.grad is None for p in layers[0].parameters())
+    assert layers[1].output.dense.weight.grad.abs().sum() > 0
+
+
+def test_what_is_kept_does_not_depend_on_what_is_trained(half_tuned: GSHN, tmp_path: Path, never: None) -> None:
+    """A resumed run has other last layers, and finds the states all the same."""
+    folder = tmp_path / f"text-{module._key(half_tuned.text)}"
+    with torch.no_grad():
+        half_tuned.text.bert.encoder.layer[1].output.dense.weight += 1
+        assert folder.name == f"text-{module._key(half_tuned.text)}"
+        half_tuned.text.bert.encoder.layer[0].output.dense.weight += 1
+        assert folder.name != f"text-{module._key(half_tuned.text)}"
+
+
+def test_last_layers_that_are_not_there(encoder: str) -> None:
+    with pytest.raises(ConfigError, match=r"model\.text\.tune=last:3: text encoder transformers:.* has 2 layers"):
+        tiny_model(tiny_config(encoder, "model.text.tune=last:3"))
+    for wrong in ("last", "last:0", "last:x", "first:1"):
+        with pytest.raises(ConfigError, match=f"'model.text.tune' is '{wrong}': choose all, none, or last:K"):
+            tiny_config(encoder, f"model.text.tune={wrong}")
