@@ -212,3 +212,9 @@ class TestBadInput:
     def test_what_starts_from_nothing_cannot_be_frozen(self, encoder: str) -> None:
         with pytest.raises(ConfigError, match=f"'model.text.tune' is 'none': must be all where .* is {encoder}"):
             tiny_config(f"model.text.encoder={encoder}", "model.text.tune=none")
+
+
+def test_last_layers_are_of_berts_family(tmp_path: Path) -> None:
+    write(tmp_path, padded_gpt2())
+    with pytest.raises(ConfigError, match=r"last:1 needs a model of BERT's family, which text encoder .* is not"):
+        tiny_model(tiny_config(f"model.text.encoder=transformers:{tmp_path}", "model.text.tune=last:1"))
