@@ -1,4 +1,4 @@
-"""Images that a CPU's second of the config ``photographs`` trains on: by what is tuned of the text encoder, and by captions.
+"""Images that a second of a CPU trains on in the config ``photographs``, by what is tuned of the text encoder.
 
     OMP_NUM_THREADS=1 python -m benchmarks.text data.pairs.source=flickr8k:DIR data.pairs.train=128 data.pairs.test=8
 
