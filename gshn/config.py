@@ -389,7 +389,7 @@ class SpikingConfig(Section):
     """Neurons of each layer; null: model.width."""
     readout: str = "rates"
     """E_SNN. rates: the last layer's firing rates, which need model.spiking.width=null; linear: a linear map of all
-    layers' firing rates."""
+    layers' spike counts."""
     text: str = "words"
     """What of a text drives spiked text learning's neurons. words: each token's entry in the text encoder's dictionary;
     whole: the text encoder's state of the whole text."""
@@ -468,8 +468,8 @@ class ModelConfig(Section):
     """Channels of node tokens, spiking layers, text and fusion."""
     dropout: float = number(0.0, DROPOUT)
     hidden_dropout: float = number(0.0, DROPOUT)
-    """Of the wide hidden layers: firing rates before model.spiking.readout=linear, model.text.hidden, and
-    model.pooled_hidden."""
+    """Of the wide hidden layers: spike counts before model.spiking.readout=linear, model.text.hidden,
+    model.pooled_hidden, and what goes into and comes out of graph attention where model.residual is pre."""
     feature_noise: float = number(0.0, Range(0, 100))
     """Gaussian noise on the nodes' visual features in training, in standard deviations of a feature. A few thousand
     photographs are learned by heart without it."""

@@ -75,11 +75,12 @@ class HybridEncoder(nn.Module):
         gat, spiking = config.gat, config.spiking
         self.attention_aggregation = spiking.aggregation == "attention"
         self.self_weight = spiking.self_weight
-        self.gat = (
-            GraphAttentionEncoder(c, edge_channels, gat.layers, gat.heads, config.dropout, config.residual == "pre")
-            if gat.enabled
-            else None
-        )
+        self.gat: GraphAttentionEncoder | None = None
+        if gat.enabled:
+            pre = config.residual == "pre"
+            self.gat = GraphAttentionEncoder(
+                c, edge_channels, gat.layers, gat.heads, config.dropout, pre, config.hidden_dropout
+            )
         self.spiking: SpikingGraphEncoder | None = None
         if spiking.enabled:
             p = LIFParameters(tau=spiking.tau, dt=spiking.dt, v_threshold=spiking.v_threshold)
@@ -92,9 +93,7 @@ class HybridEncoder(nn.Module):
         self.decoder: nn.Module | None = None
         if spiking.enabled and spiking.readout == "linear":
             neurons = spiking.layers * width
-            self.decoder = nn.Sequential(
-                nn.LayerNorm(neurons), nn.Dropout(config.hidden_dropout), nn.Linear(neurons, c)
-            )
+            self.decoder = nn.Sequential(nn.Dropout(config.hidden_dropout), nn.Linear(neurons, c))
         self.r = nn.Parameter(torch.tensor(config.r), requires_grad=config.learn_r)
         self.readout = AttentionalAggregation(nn.Linear(c, 1), nn.Linear(c, c))
 
@@ -137,13 +136,14 @@ class HybridEncoder(nn.Module):
         return readout
 
     def discrete(self, spikes: SpikeTrains) -> Tensor:
-        """E_SNN, shape (N, C): the last layer's firing rates; or W Dropout(LayerNorm(rates)) + b of all layers' rates.
+        """E_SNN, shape (N, C): the last layer's firing rates; or W Dropout(counts) + b of all layers' spike counts.
 
-        Rates are small and of many zeros; the norm brings E_SNN to the scale of F_GAT, whatever the firing rate.
+        Counts are of the scale of what a ReLU layer gives. A LayerNorm of the rates would bring silence to that scale,
+        too: photographs are learned by heart by it (docs/photographs.md).
         """
         if self.decoder is None:
             return spikes.rates
-        e: Tensor = self.decoder(spikes.code.mean(dim=0).to(self.r.dtype))
+        e: Tensor = self.decoder(spikes.code.sum(dim=0).to(self.r.dtype))
         return e
 
     def spiking_inputs(self, inputs: NodeInputs) -> Aggregation:

@@ -93,7 +93,7 @@ def test_what_few_data_need_reaches_the_model() -> None:
     assert model.node_embedding.norm is None and model.node_embedding.noise == 0.5
     assert model.encoder.gat.pre and model.encoder.spiking.weights[-1].shape == (24, 24)
     assert model.text_head.hidden[0].out_features == 7
-    assert model.encoder.decoder[1].p == model.text_head.hidden[2].p == 0.3
+    assert model.encoder.decoder[0].p == model.text_head.hidden[2].p == model.encoder.gat.drop.p == 0.3
     encoded = model.eval().encode_graphs(pair_batch(model, range(4)).graphs)
     torch.testing.assert_close(model.embed_images(encoded).whole, F.normalize(encoded.readout, dim=-1))
     assert tiny_model(tiny_config()).node_embedding.norm is not None

@@ -77,16 +77,15 @@ def test_attention_is_what_spikes_pass_along_when_asked_for() -> None:
 
 
 @torch.no_grad()
-def test_a_linear_readout_hears_all_layers_whatever_their_firing_rate() -> None:
+def test_a_linear_readout_counts_the_spikes_of_all_layers() -> None:
     encoder, inputs = make(readout="linear", width=12), make_inputs()
     out = encoder(inputs)
     assert out.spikes is not None and [layer.shape[2] for layer in out.spikes.layers] == [12, 12]
     f_gat, _ = encoder.gat(inputs.x, inputs.edge_index, inputs.edge_attr)
-    norm, _, linear = encoder.decoder
+    _, linear = encoder.decoder
     for n in range(5):
-        rates = torch.cat([layer[:, n].mean(dim=0) for layer in out.spikes.layers]).float()
-        z = (rates - rates.mean()) / (rates.var(correction=0) + 1e-5).sqrt() * norm.weight + norm.bias
-        expected = encoder.r * (linear.weight @ z + linear.bias) + f_gat[n]
+        counts = torch.cat([layer[:, n].sum(dim=0) for layer in out.spikes.layers]).float()
+        expected = encoder.r * (linear.weight @ counts + linear.bias) + f_gat[n]
         torch.testing.assert_close(out.nodes[n], expected, atol=1e-5, rtol=1e-5)
     with pytest.raises(ConfigError, match=r"model\.spiking\.width.*readout=linear"):
         SpikingConfig(width=12)
@@ -99,6 +98,20 @@ def test_the_node_of_the_whole_image_is_the_readout() -> None:
     out = encoder(dataclasses.replace(inputs, whole=whole))
     assert torch.equal(out.readout, out.nodes[[0, 2]])
     assert out.whole is whole
+
+
+@torch.no_grad()
+def test_what_pre_norm_attention_reads_and_adds_is_dropped_in_training() -> None:
+    inputs = make_inputs()
+    config = ModelConfig(width=8, residual="pre", hidden_dropout=0.5, spiking=SpikingConfig(enabled=False))
+    gat = HybridEncoder(config, 3).gat.train()
+    added = torch.stack([gat(inputs.x, inputs.edge_index, inputs.edge_attr)[0] - inputs.x for _ in range(200)])
+    assert 0.2 < (added == 0).float().mean() < 0.3  # by both layers
+    own = added[:, 0, 0][added[:, 0, 0] != 0]
+    assert len(own.unique()) > 20  # what is added differs, too: inputs are dropped
+    gat.eval()
+    once, again = (gat(inputs.x, inputs.edge_index, inputs.edge_attr)[0] for _ in range(2))
+    assert torch.equal(once, again)
 
 
 @torch.no_grad()
