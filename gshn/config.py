@@ -482,7 +482,9 @@ class ModelConfig(Section):
     """Neurons of the hidden layer of model.encoder=pooled."""
     similarity: str = "parts"
     """Of an image and a text. parts: of the wholes, and of each token with the segment that meets it best; whole: of
-    the wholes only, as in CLIP."""
+    the wholes only, as in CLIP; attention: of the wholes, and of the text with the segments that it attends to."""
+    part_weight: float = number(0.5, SHARE)
+    """Of what the text attends to, where model.similarity is attention."""
     residual: str = "post"
     """post: node embedding and GAT layers are residual with a LayerNorm after each, and V' is embedded by a linear map.
     pre: visual features enter V' by one linear map, GAT layers add to it what they make of its LayerNorm, and V' of the
@@ -503,7 +505,7 @@ class ModelConfig(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         _one_of("model.encoder", self.encoder, "hybrid", "transformer", "spikformer", "pooled")
-        _one_of("model.similarity", self.similarity, "parts", "whole")
+        _one_of("model.similarity", self.similarity, "parts", "whole", "attention")
         _one_of("model.residual", self.residual, "post", "pre")
         if "spikformer" in (self.encoder, self.text.encoder):
             _one_of("model.spiking.neuron", self.spiking.neuron, "lif")

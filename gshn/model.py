@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerFast
 from gshn.backbone_names import TRAINED
 from gshn.config import Config, ModelConfig, load_config, to_yaml
 from gshn.data.tasks import TASKS
-from gshn.encoders.alignment import AlignmentHead, Embeddings, similarity
+from gshn.encoders.alignment import AlignmentHead, Embeddings, attended, similarity
 from gshn.encoders.answering import AnswerHead
 from gshn.encoders.fusion import FusionTransformer
 from gshn.encoders.hybrid import EncodedGraphs, HybridEncoder, NodeInputs
@@ -127,6 +127,8 @@ class GSHN(nn.Module):
         self.image_head = AlignmentHead(m.width, m.width, linear=not pre)
         self.text_head = AlignmentHead(m.width, m.width, m.text.hidden, m.hidden_dropout)
         self.logit_scale = nn.Parameter(torch.tensor(2.66))  # log(1 / 0.07), as in CLIP
+        if m.similarity == "attention":
+            self.attention_scale = nn.Parameter(torch.tensor(10.0))
         self.fusion = FusionTransformer(m.width, m.text.heads, m.fusion_layers, m.dropout)
         codes = 2 if self.encoder.spiking is not None and config.objectives.stl_contrast else 1
         self.found = nn.Linear(codes, m.width)
@@ -210,6 +212,10 @@ class GSHN(nn.Module):
         if self.with_parts:
             own = own_nodes(encoded.batch, encoded.num_graphs)
             out: Embeddings = self.image_head(encoded.readout, place(encoded.nodes, own), seen(own))
+        elif self.config.model.similarity == "attention":
+            own = own_nodes(encoded.batch, encoded.num_graphs)
+            parts = place(self.image_head.of_wholes(encoded.nodes), own)
+            out = Embeddings(self.image_head.of_wholes(encoded.readout), parts, seen(own))
         else:
             out = Embeddings.of_wholes(self.image_head.of_wholes(encoded.readout))
         if (stl := self.spike_embeddings) is None or encoded.spikes is None:
@@ -249,13 +255,21 @@ class GSHN(nn.Module):
         return self.config.model.similarity == "parts"
 
     def alignment(self, texts: Embeddings, images: Embeddings) -> Tensor:
-        """How well texts describe images by V', shape (texts, images): :func:`gshn.encoders.alignment.similarity`."""
-        return similarity(texts, images, self.with_parts)
+        """How well texts describe images by V', shape (texts, images), by ``model.similarity``.
+
+        parts: :func:`gshn.encoders.alignment.similarity`; whole: W = <w_t, w_i>; attention: (1 - w) W + w A with A of
+        :func:`gshn.encoders.alignment.attended` and w = ``model.part_weight``.
+        """
+        out = similarity(texts, images, self.with_parts)
+        if self.config.model.similarity != "attention":
+            return out
+        w = self.config.model.part_weight
+        return (1 - w) * out + w * attended(texts, images, self.attention_scale)
 
     def spike_alignment(self, texts: Embeddings, images: Embeddings) -> Tensor:
-        """The same by spikes alone."""
+        """The same by spikes alone; of ``attention`` the wholes alone."""
         assert texts.spikes is not None and images.spikes is not None
-        return self.alignment(texts.spikes, images.spikes)
+        return similarity(texts.spikes, images.spikes, self.with_parts)
 
     def similarity(self, texts: Embeddings, images: Embeddings) -> Tensor:
         """How well texts describe images, which retrieval ranks by, shape (texts, images), in [-1, 1].

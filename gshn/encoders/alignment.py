@@ -110,3 +110,26 @@ def similarity(texts: Embeddings, images: Embeddings, with_parts: bool = True) -
     best = best.masked_fill(~images.mask, -2.0).amax(dim=-1)
     mean = torch.zeros_like(whole).index_add(0, owner, best) / texts.mask.sum(dim=1, keepdim=True)
     return (whole + mean) / 2
+
+
+def attended(texts: Embeddings, images: Embeddings, scale: Tensor) -> Tensor:
+    """How well texts describe what they attend to in images, in [-1, 1].
+
+    A[t, i] = <w_t, normalise(sum_s a_s p_is)> with a = softmax_s(scale <w_t, p_is>), w_t the vector of text t and p_is
+    those of the segments of image i, in the same space. Each text weighs the segments by how near they are to it, as in
+    SCAN (Lee et al., arXiv:1803.08024), of which this is the image's side with a whole text in place of its words.
+
+    Args:
+        texts: Their wholes are compared.
+        images: Their parts are compared; each has at least one.
+        scale: Of the softmax, shape ().
+
+    Returns:
+        Shape (number of texts, number of images).
+    """
+    near = torch.einsum("te,ise->tis", texts.whole, images.parts)
+    weight = (scale * near).masked_fill(~images.mask, -torch.inf).softmax(dim=2)
+    # The norm of the weighted sum, without the sum: it would have shape (texts, images, E).
+    gram = torch.einsum("ise,iue->isu", images.parts, images.parts)
+    square = (torch.einsum("tis,isu->tiu", weight, gram) * weight).sum(dim=2)
+    return (weight * near).sum(dim=2) / square.clamp(min=1e-12).sqrt()

@@ -28,7 +28,7 @@ class Explanation:
         similarity: What retrieval ranks by, in [-1, 1].
         matching: Probability of a match by the matching head; None where that was not trained.
         compared: What of the text is compared with segments: its tokens; or all of it in one, where retrieval compares
-            wholes only (``model.similarity=whole``) and nothing was learned of tokens.
+            whole texts only (``model.similarity`` is whole or attention) and nothing was learned of tokens.
         met: <p_a, p_s> of compared a and segment s by V', shape (len(compared), S). Of tokens the maxima of the rows
             are in the similarity. Of a whole text it is the similarity that an image of this segment's V' would have.
         met_by_spikes: The same by spikes, <c_a, c_s>; None where they were not taught so.

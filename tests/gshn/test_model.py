@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from helpers import pair_batch, tiny_config, tiny_model
 
+from gshn.encoders.alignment import attended
 from gshn.losses.contrastive import unit
 from gshn.losses.spiked_text import traces
 from gshn.model import GSHN
@@ -109,3 +110,19 @@ def test_the_pooled_baseline_looks_at_the_whole_image_only() -> None:
     torch.testing.assert_close(model.embed_images(model.encode_graphs(graphs)).whole, before)
     graphs.x = graphs.x + graphs.whole[:, None]
     assert not torch.allclose(model.embed_images(model.encode_graphs(graphs)).whole, before, atol=1e-3)
+
+
+@torch.no_grad()
+def test_a_text_attends_to_segments_in_the_space_of_wholes() -> None:
+    keys = ["model.similarity=attention", "model.part_weight=0.3", "objectives.stl_contrast=0", "model.residual=pre"]
+    model = tiny_model(tiny_config(*keys)).eval()
+    batch = pair_batch(model, range(4))
+    encoded = model.encode_graphs(batch.graphs)
+    images = model.embed_images(encoded)
+    assert images.mask.sum(dim=1).tolist() == [2, 3, 4, 5]
+    torch.testing.assert_close(images.parts[1, :3], F.normalize(encoded.nodes[2:5], dim=-1))
+    texts = model.embed_texts(model.encode_text(batch.input_ids, batch.attention_mask))
+    whole = texts.whole @ images.whole.T
+    expected = 0.7 * whole + 0.3 * attended(texts, images, model.attention_scale)
+    torch.testing.assert_close(model.similarity(texts, images), expected)
+    assert "attention_scale" not in tiny_model(tiny_config()).state_dict()  # checkpoints of before load

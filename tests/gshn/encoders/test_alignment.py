@@ -1,6 +1,6 @@
 import torch
 
-from gshn.encoders.alignment import AlignmentHead, Embeddings, similarity
+from gshn.encoders.alignment import AlignmentHead, Embeddings, attended, similarity
 
 
 def embeddings(sizes: list[int], width: int, seed: int) -> Embeddings:
@@ -56,3 +56,14 @@ def test_wholes_alone_have_no_parts() -> None:
     assert alone.parts.shape == (3, 0, 3) and alone.mask.shape == (3, 0)
     assert torch.equal(similarity(alone, alone, with_parts=False), whole)
     assert alone[:2].parts.shape == (2, 0, 3)
+
+
+def test_attended_equals_the_loop() -> None:
+    texts, images = embeddings([3, 1, 4], 4, 0), embeddings([2, 5], 5, 1)
+    out = attended(texts, images, torch.tensor(3.0))
+    for t in range(3):
+        for i in range(2):
+            parts = images.parts[i][images.mask[i]]
+            weight = torch.softmax(torch.stack([3 * (part @ texts.whole[t]) for part in parts]), dim=0)
+            pooled = sum(a * part for a, part in zip(weight, parts, strict=True))
+            assert abs(float(out[t, i]) - float(texts.whole[t] @ (pooled / pooled.norm()))) < 1e-6
