@@ -213,9 +213,7 @@ class GSHN(nn.Module):
             own = own_nodes(encoded.batch, encoded.num_graphs)
             out: Embeddings = self.image_head(encoded.readout, place(encoded.nodes, own), seen(own))
         elif self.config.model.similarity == "attention":
-            own = own_nodes(encoded.batch, encoded.num_graphs)
-            parts = place(self.image_head.of_wholes(encoded.nodes), own)
-            out = Embeddings(self.image_head.of_wholes(encoded.readout), parts, seen(own))
+            out = self.attended_segments(encoded)
         else:
             out = Embeddings.of_wholes(self.image_head.of_wholes(encoded.readout))
         if (stl := self.spike_embeddings) is None or encoded.spikes is None:
@@ -223,6 +221,21 @@ class GSHN(nn.Module):
         return replace(
             out, spikes=stl.embed_images(encoded.spikes.code, encoded.batch, encoded.num_graphs, encoded.whole)
         )
+
+    def attended_segments(self, encoded: EncodedGraphs) -> Embeddings:
+        """Images as ``model.similarity=attention`` compares them: V' of the whole, F_GAT of each segment, in one space.
+
+        Segments have no E_SNN there: with it photographs are learned by heart (docs/photographs.md). The node that
+        stands for the whole image is no segment, unless it is alone.
+        """
+        own = own_nodes(encoded.batch, encoded.num_graphs)
+        mask = seen(own)
+        if encoded.whole is not None:
+            segments = place(~encoded.whole, own)
+            mask = mask & (segments | ~segments.any(dim=1, keepdim=True))
+        nodes = encoded.nodes if encoded.continuous is None else encoded.continuous
+        parts = place(self.image_head.of_wholes(nodes), own)
+        return Embeddings(self.image_head.of_wholes(encoded.readout), parts * mask[..., None], mask)
 
     def embed_texts(self, texts: EncodedTexts) -> Embeddings:
         """Embeddings of texts: what pooling gives stands for the whole, every token for itself."""

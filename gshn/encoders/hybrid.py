@@ -50,6 +50,7 @@ class EncodedGraphs:
         centroid: That of the inputs, shape (N, 2).
         spikes: Spike trains of the discrete path; None where it is switched off.
         whole: That of the inputs, shape (N,).
+        continuous: F_GAT, shape (N, C); None where there is no such path.
     """
 
     nodes: Tensor
@@ -59,6 +60,7 @@ class EncodedGraphs:
     centroid: Tensor
     spikes: SpikeTrains | None
     whole: Tensor | None = None
+    continuous: Tensor | None = None
 
 
 class HybridEncoder(nn.Module):
@@ -112,14 +114,17 @@ class HybridEncoder(nn.Module):
                 own (see :meth:`spiking_inputs`).
         """
         nodes = torch.zeros_like(inputs.x)
-        attention = None
+        attention = continuous = None
         if self.gat is not None:
             nodes, attention = self.gat(inputs.x, inputs.edge_index, inputs.edge_attr)
+            continuous = nodes
         if self.spiking is not None:
             spikes = spikes or self.spiking(inputs.x, self.aggregation(inputs, attention))
             nodes = self.r * self.discrete(spikes).to(nodes.dtype) + nodes
         readout = self.image(nodes, inputs.batch, inputs.num_graphs, inputs.whole)
-        return EncodedGraphs(nodes, readout, inputs.batch, inputs.num_graphs, inputs.centroid, spikes, inputs.whole)
+        return EncodedGraphs(
+            nodes, readout, inputs.batch, inputs.num_graphs, inputs.centroid, spikes, inputs.whole, continuous
+        )
 
     def image(self, nodes: Tensor, batch: Tensor, num_graphs: int, whole: Tensor | None) -> Tensor:
         """The readout: what stands for each image, of V' of shape (N, C) -> (B, C). See the class.

@@ -116,13 +116,16 @@ def test_the_pooled_baseline_looks_at_the_whole_image_only() -> None:
 def test_a_text_attends_to_segments_in_the_space_of_wholes() -> None:
     keys = ["model.similarity=attention", "model.part_weight=0.3", "objectives.stl_contrast=0", "model.residual=pre"]
     model = tiny_model(tiny_config(*keys)).eval()
-    batch = pair_batch(model, range(4))
+    batch = with_whole_nodes(model)
     encoded = model.encode_graphs(batch.graphs)
     images = model.embed_images(encoded)
-    assert images.mask.sum(dim=1).tolist() == [2, 3, 4, 5]
-    torch.testing.assert_close(images.parts[1, :3], F.normalize(encoded.nodes[2:5], dim=-1))
+    assert images.mask.sum(dim=1).tolist() == [1, 2, 3, 4] and not images.mask[:, 0].any()  # the whole is no segment
+    torch.testing.assert_close(images.parts[1, 1:3], F.normalize(encoded.continuous[3:5], dim=-1))
+    torch.testing.assert_close(images.whole, F.normalize(encoded.nodes[batch.graphs.whole], dim=-1))
     texts = model.embed_texts(model.encode_text(batch.input_ids, batch.attention_mask))
     whole = texts.whole @ images.whole.T
     expected = 0.7 * whole + 0.3 * attended(texts, images, model.attention_scale)
     torch.testing.assert_close(model.similarity(texts, images), expected)
+    alone = replace(encoded, whole=torch.ones_like(batch.graphs.whole))
+    assert torch.equal(model.embed_images(alone).mask.sum(dim=1), torch.tensor([2, 3, 4, 5]))
     assert "attention_scale" not in tiny_model(tiny_config()).state_dict()  # checkpoints of before load
