@@ -11,13 +11,13 @@ import argparse
 import json
 from pathlib import Path
 
-from gshn.cli import CommandParser, run_command
-from gshn.files import check_destination, write_atomically
+from neuromorphic.cli import CommandParser, run_command
 from neuromorphic.compiler.limits import CHIPS
 from neuromorphic.conversion.report import conversion_report
 from neuromorphic.conversion.support import support_table
 from neuromorphic.conversion.tables import print_conversion
 from neuromorphic.errors import UnsupportedGraphError
+from neuromorphic.files import check_destination, write_atomically
 from neuromorphic.run import add_graph_arguments, load_graph
 from neuromorphic.signals import load_inputs
 

@@ -12,13 +12,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from gshn.cli import CommandParser, run_command, seconds, whole
-from gshn.files import check_destination, write_atomically
 from neuromorphic.backends import BACKENDS, PRECISIONS, Simulation, simulate
+from neuromorphic.cli import CommandParser, run_command, seconds, whole
 from neuromorphic.errors import UnsupportedGraphError
 from neuromorphic.execution.operations import NOT_COUNTED
 from neuromorphic.execution.record import Record
 from neuromorphic.execution.spikes import by_node, compare_nodes, save_arrays
+from neuromorphic.files import check_destination, write_atomically
 from neuromorphic.graph import RESETS, Graph, flatten
 from neuromorphic.lava.target import TARGETS, choose_target
 from neuromorphic.nir_file import read_nir
@@ -38,7 +38,7 @@ def load_graph(arguments: argparse.Namespace) -> Graph:
     """The graph that the arguments name.
 
     Raises:
-        GSHNError: the file is no NIR graph, or one that cannot be run.
+        UserError: the file is no NIR graph, or one that cannot be run.
     """
     try:
         return flatten(read_nir(arguments.nir), arguments.dt, arguments.reset)

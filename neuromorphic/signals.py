@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gshn.errors import GSHNWarning
 from neuromorphic.arguments import check_count, check_path, listed, not_finite
-from neuromorphic.errors import SignalFileError
+from neuromorphic.errors import SignalFileError, UserNotice
 from neuromorphic.execution.record import Record, check_graph, check_room
 from neuromorphic.graph import Graph
 from neuromorphic.hdf5 import available_memory, in_words, reason
@@ -131,7 +130,7 @@ def chosen(path: Path, file: np.lib.npyio.NpzFile, names: Sequence[str]) -> dict
         raise SignalFileError(f"{path} holds {in_words(need)}, {in_words(room)} are free; cut it into several files")
     if ignored := [key for key in file.files if key not in keys.values()]:
         text = f"{path}: {listed(ignored)} {'is no Input node' if len(ignored) == 1 else 'are no Input nodes'}"
-        warnings.warn(f"{text} of the graph and left out", GSHNWarning, stacklevel=4)
+        warnings.warn(f"{text} of the graph and left out", UserNotice, stacklevel=4)
     return {name: file[key] for name, key in keys.items()}
 
 
@@ -158,7 +157,7 @@ def potential_key(name: str, taken: Collection[str]) -> str:
         return key
     while key in taken:
         key += "_"
-    warnings.warn(f"potentials of '{name}' are written as '{key}': a node is named '{name}.potential'", GSHNWarning, 3)
+    warnings.warn(f"potentials of '{name}' are written as '{key}': a node is named '{name}.potential'", UserNotice, 3)
     return key
 
 

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from gshn.cli import CommandParser, run_command, whole
-from gshn.files import check_destination, write_atomically
 from neuromorphic.backends import BACKENDS, PRECISIONS, simulate
+from neuromorphic.cli import CommandParser, run_command, whole
 from neuromorphic.execution.record import Record, check_room
 from neuromorphic.execution.spikes import by_node, compare_nodes
 from neuromorphic.execution.ties import FOLLOWS, OTHER, TIE, FirstDifference, first_differences
+from neuromorphic.files import check_destination, write_atomically
 from neuromorphic.graph import Graph
 from neuromorphic.run import add_graph_arguments, load_graph
 from neuromorphic.signals import load_inputs, with_membrane

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from gshn.files import writing
 from neuromorphic.compiler.netx import NetxNetwork, netx_file
 from neuromorphic.compiler.quantize import Ints
 from neuromorphic.execution.spikes import Spikes
+from neuromorphic.files import writing
 from neuromorphic.lava.compat import import_netx, require_lava_dl
 from neuromorphic.lava.run import MEND, run_child
 

@@ -18,13 +18,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gshn.files import writing
 from neuromorphic.arguments import check_choice, check_names, check_seconds, check_type
 from neuromorphic.compiler.network import Network, Population, repeat
 from neuromorphic.compiler.quantize import FixedNetwork, FixedPopulation
 from neuromorphic.compiler.schedule import schedule
 from neuromorphic.errors import LavaRunError, UnsupportedGraphError
 from neuromorphic.execution.populations import by_sample, flat_inputs
+from neuromorphic.files import writing
 from neuromorphic.lava.compat import require_lava
 from neuromorphic.lava.folder import save
 from neuromorphic.lava.progress import describe

@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from gshn.errors import ConfigError
 from neuromorphic.arguments import check_path, printed
+from neuromorphic.errors import EnergyModelError
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def load_models(path: Path | None = None) -> dict[str, EnergyModel]:
 
     Raises:
         ArgumentError: the path is none.
-        ConfigError: the file cannot be read, or a row lacks a field, has an unknown one or a value that cannot be.
+        EnergyModelError: the file cannot be read, or a row lacks a field, has an unknown one or a value that cannot be.
     """
     source = (
         files("neuromorphic.profiling") / "energy_models.yaml"
@@ -110,21 +110,21 @@ def load_models(path: Path | None = None) -> dict[str, EnergyModel]:
             models[model.name] = model
     except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException, AssertionError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError(f"energy models {source}: {reason}") from None
+        raise EnergyModelError(f"energy models {source}: {reason}") from None
     for model in models.values():
         where = f"energy models {source}: '{model.name}'"
         for kind, prices in model.picojoules.items():
             if kind not in KINDS:
-                raise ConfigError(f"{where} prices '{kind}'; choose from {', '.join(KINDS)}")
+                raise EnergyModelError(f"{where} prices '{kind}'; choose from {', '.join(KINDS)}")
             if len(prices) != 2 or not all(0 <= price < math.inf for price in prices):
-                raise ConfigError(f"{where}: {kind} must be [low, high] in picojoules, at least 0, got {prices}")
+                raise EnergyModelError(f"{where}: {kind} must be [low, high] in picojoules, at least 0, got {prices}")
         if model.graph not in ("factored", "unrolled"):
-            raise ConfigError(f"{where}: graph must be factored or unrolled, got '{model.graph}'")
+            raise EnergyModelError(f"{where}: graph must be factored or unrolled, got '{model.graph}'")
         if model.host is not None and (model.host not in models or models[model.host].host is not None):
-            raise ConfigError(f"{where}: host must name a model that has none itself, got '{model.host}'")
+            raise EnergyModelError(f"{where}: host must name a model that has none itself, got '{model.host}'")
         own = {*model.picojoules, *(models[model.host].picojoules if model.host else ())}
         if missing := [kind for kind in KINDS if kind not in own]:
-            raise ConfigError(f"{where} has no price for '{missing[0]}', and no host that has")
+            raise EnergyModelError(f"{where} has no price for '{missing[0]}', and no host that has")
     return models
 
 

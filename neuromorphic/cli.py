@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from gshn.errors import ConfigError, GSHNError, GSHNWarning
+from neuromorphic.errors import ArgumentError, UserError, UserNotice
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -19,7 +19,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise the error instead of printing the usage."""
-        raise ConfigError(f"{message}; {self.prog} --help lists the arguments")
+        raise ArgumentError(f"{message}; {self.prog} --help lists the arguments")
 
 
 def seconds(text: str) -> float:
@@ -50,10 +50,10 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Run a command's ``main``; print a :class:`GSHNError` as one line and exit with status 2.
+    """Run a command's ``main``; print a :class:`UserError` as one line and exit with status 2.
 
     What does not fit in memory, and what the system refuses (a name that is too long, say), is one line and status 2,
-    too; a :class:`GSHNWarning` is a line. Ctrl-C exits with status 130, the shell's convention, after one line.
+    too; a :class:`UserNotice` is a line. Ctrl-C exits with status 130, the shell's convention, after one line.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # A path may hold what no encoding has; it must not end a command.
@@ -61,17 +61,17 @@ def run_command(main: Callable[[], None]) -> None:
     show = warnings.showwarning
 
     def say(message: Warning | str, category: type[Warning], *rest: Any, **options: Any) -> None:
-        if issubclass(category, GSHNWarning):
+        if issubclass(category, UserNotice):
             print(f"note: {' '.join(str(message).split())}", file=sys.stderr)
         else:
             show(message, category, *rest, **options)
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("always", GSHNWarning)
+            warnings.simplefilter("always", UserNotice)
             warnings.showwarning = say
             main()
-    except GSHNError as error:
+    except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from None
     except MemoryError as error:

@@ -17,15 +17,15 @@ import torch
 from gshn.encoders.hybrid import HybridEncoder
 from gshn.encoders.spiking import SpikingGraphEncoder
 from gshn.errors import CheckpointError
+from gshn.export.images import graph_inputs
 from gshn.model import GSHN
+from gshn.profiling.counts import ImageCount, Parts, Source, check_source, count_images, count_parts, totals
+from gshn.profiling.dense import count_operations
+from gshn.profiling.meters import Measurement
 from neuromorphic.arguments import check_count, check_path
 from neuromorphic.backends import Precision
 from neuromorphic.execution.operations import NOT_COUNTED, LayerCount
-from neuromorphic.export.images import graph_inputs
-from neuromorphic.profiling.counts import ImageCount, Parts, Source, check_source, count_images, count_parts, totals
-from neuromorphic.profiling.dense import count_operations
 from neuromorphic.profiling.energy import EnergyModel, Operations, Workload, joules
-from neuromorphic.profiling.meters import Measurement
 
 SCHEMA = 1
 """Raised whenever a key changes its meaning or goes."""

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 from rich.table import Table
 
-from neuromorphic.profiling.plots import accuracy_and_energy, energy_by_part, firing_over_time, png
+from gshn.profiling.plots import accuracy_and_energy, energy_by_part, firing_over_time, png
 
 COLUMNS = ("neurons", "spikes", "firing_rate", "synaptic_operations", "effective_macs", "effective_acs",
            "dense_operations", "neuron_updates", "bias_additions", "delayed_messages", "activation_sparsity",
@@ -60,9 +60,7 @@ def summary_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def html(report: Mapping[str, Any]) -> str:
     """The page."""
-    environment = Environment(
-        loader=PackageLoader("neuromorphic.profiling", "."), autoescape=True, undefined=StrictUndefined
-    )
+    environment = Environment(loader=PackageLoader("gshn.profiling", "."), autoescape=True, undefined=StrictUndefined)
     environment.filters |= {"number": number, "microjoules": microjoules}
     plots = {"energy": energy_by_part(report), "firing": firing_over_time(report)}
     accuracies = sorted({name for row in report["compared"] for name in row["accuracy"]})
