@@ -13,13 +13,9 @@ from pathlib import Path
 
 from neuromorphic.cli import CommandParser, run_command
 from neuromorphic.compiler.limits import CHIPS
-from neuromorphic.conversion.report import conversion_report
 from neuromorphic.conversion.support import support_table
-from neuromorphic.conversion.tables import print_conversion
-from neuromorphic.errors import UnsupportedGraphError
 from neuromorphic.files import check_destination, write_atomically
-from neuromorphic.run import add_graph_arguments, load_graph
-from neuromorphic.signals import load_inputs
+from neuromorphic.run import add_graph_arguments, load_network
 
 
 class PrintSupport(argparse.Action):
@@ -42,16 +38,11 @@ def main() -> None:
     if arguments.json is not None:
         check_destination(arguments.json, (arguments.nir, arguments.input))
 
-    graph = load_graph(arguments)
-    inputs = load_inputs(arguments.input, graph).inputs if arguments.input is not None else None
-    try:
-        report = {"nir": str(arguments.nir)} | conversion_report(graph, arguments.target, inputs)
-    except UnsupportedGraphError as error:
-        raise UnsupportedGraphError(f"{arguments.nir}: {error}") from None
+    conversion = load_network(arguments).check(arguments.target, arguments.input)
     if arguments.json is not None:
-        write_atomically(arguments.json, json.dumps(report, indent=2, allow_nan=False) + "\n")
-    print_conversion(report, str(arguments.nir))
-    if not report["fits"]:
+        write_atomically(arguments.json, json.dumps(conversion.report(), indent=2, allow_nan=False) + "\n")
+    conversion.print()
+    if not conversion.fits:
         raise SystemExit(1)
 
 

@@ -37,7 +37,7 @@ def run_netx(network: NetxNetwork, messages: Ints, deadline: float = 600.0) -> t
     """
     require_lava_dl()
     lag = len(network.layers)
-    with tempfile.TemporaryDirectory(prefix="gshn-netx-") as name:
+    with tempfile.TemporaryDirectory(prefix="neuromorphic-netx-") as name:
         folder = Path(name)
         with writing(folder, MEND):
             (folder / NET_FILE).write_bytes(netx_file(network))

@@ -102,7 +102,7 @@ def run_network(
     messages = {name: network.messages(name, x) if isinstance(network, FixedNetwork) else x for name, x in flat.items()}
     if batched:  # Side by side, (T, B n).
         messages = {name: x.swapaxes(0, 1).reshape(steps, -1) for name, x in messages.items()}
-    with tempfile.TemporaryDirectory(prefix="gshn-lava-") as name:
+    with tempfile.TemporaryDirectory(prefix="neuromorphic-lava-") as name:
         folder = Path(name)
         keep: dict[str, dict[str, str]] = {}
         for number, p in enumerate(network.populations):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -140,3 +141,36 @@ def joules(models: Mapping[str, EnergyModel], name: str, workload: Workload) -> 
             total += getattr(operations, kind) * prices[end]
         ends.append(total * 1e-12)
     return Joules(min(ends), max(ends))
+
+
+def energy_rows(
+    workloads: Mapping[str, Workload], models: Mapping[str, EnergyModel], alternatives: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """Energy of each part by each model; ``alternatives`` are parts for comparison, in no total."""
+    rows = []
+    for name in models:
+        for part, workload in workloads.items():
+            energy = joules(models, name, workload)
+            rows.append(
+                {
+                    "model": name,
+                    "part": part,
+                    "joules_low": energy.low,
+                    "joules_high": energy.high,
+                    "in_total": part not in alternatives,
+                }
+            )
+    return rows
+
+
+def total_of(energy: Sequence[Mapping[str, Any]], model: str) -> dict[str, float]:
+    """Energy by a model, all parts that are in the total."""
+    own = [row for row in energy if row["model"] == model and row["in_total"]]
+    return {end: sum(row[end] for row in own) for end in ("joules_low", "joules_high")}
+
+
+def microjoules(energy: Mapping[str, float]) -> str:
+    """A range of energies, with ``low`` and ``high`` or ``joules_low`` and ``joules_high``."""
+    low, high = (energy.get(end, energy.get(f"joules_{end}", 0.0)) * 1e6 for end in ("low", "high"))
+    shown = [f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in (low, high)]
+    return shown[0] if shown[0] == shown[1] else " to ".join(shown)

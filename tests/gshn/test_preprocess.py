@@ -20,7 +20,7 @@ from gshn.errors import ConfigError, DataError
 from gshn.graphs.shards.index import load_all, read_index
 from gshn.graphs.shards.stream import ShardStream
 from gshn.training.corpora import Corpora
-from neuromorphic.errors import UserNotice
+from neuromorphic.errors import ArgumentError, UserNotice
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_what_cannot_be_run(run, tmp_path):
         (("--data", "coco:nowhere", *common), DataError, "folder nowhere is missing; COCO has it"),
         (
             ("--data", f"coco:{tmp_path}", *common, "--limit", "0"),
-            ConfigError,
+            ArgumentError,
             "argument --limit: must be a whole number from 1 to",
         ),
         (("--data", f"coco:{tmp_path}", *common, "graph.colour=1"), ConfigError, "graph.colour"),

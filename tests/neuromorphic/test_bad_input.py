@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from scenarios import DT, chain, lif, relay
 
-from neuromorphic import backends, check, run, verify
+from neuromorphic import backends, check, run, spiking_network, verify
 from neuromorphic.backends import run_side_by_side, simulate
 from neuromorphic.cli import run_command
 from neuromorphic.compiler.lower import lower
@@ -339,9 +339,8 @@ def test_files_that_cannot_be_written_are_found_before_the_work(
     def work(*_: object, **__: object) -> None:
         raise AssertionError("the work was begun")
 
-    for module in (run, verify):
-        monkeypatch.setattr(module, "simulate", work)
-    monkeypatch.setattr(check, "conversion_report", work)
+    monkeypatch.setattr(spiking_network, "simulate", work)
+    monkeypatch.setattr("neuromorphic.conversion.report.conversion_report", work)
     Path("folder.npz").mkdir()
     Path("o.json").mkdir()
     Path("text").write_text("")
