@@ -15,7 +15,13 @@ from neuromorphic.cli import CommandParser, run_command
 from neuromorphic.compiler.limits import CHIPS
 from neuromorphic.conversion.support import support_table
 from neuromorphic.files import check_destination, write_atomically
-from neuromorphic.run import add_graph_arguments, load_network
+from neuromorphic.run import INPUT, add_graph_arguments, load_network
+
+EXAMPLES = """
+examples:
+  python -m neuromorphic.check --nir model.nir --input in.npz     # of typical inputs, as large as they get
+  python -m neuromorphic.check --support
+"""
 
 
 class PrintSupport(argparse.Action):
@@ -28,10 +34,12 @@ class PrintSupport(argparse.Action):
 
 def main() -> None:
     """Parse the arguments, compile, print the report."""
-    parser = CommandParser(prog="python -m neuromorphic.check", description=__doc__)
+    parser = CommandParser(prog="python -m neuromorphic.check", description=__doc__, epilog=EXAMPLES)
     add_graph_arguments(parser)
-    parser.add_argument("--target", choices=CHIPS, default="loihi2", help="chip (default: loihi2)")
-    parser.add_argument("--input", type=Path, metavar="IN.npz", help="'input', or one by Input node (default: ones)")
+    parser.add_argument(
+        "--target", choices=CHIPS, default="loihi2", help="chip: Intel's Loihi 1 or Loihi 2 (default: loihi2)"
+    )
+    parser.add_argument("--input", type=Path, metavar="IN.npz", help=f"{INPUT} (default: ones)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all of the report here too")
     parser.add_argument("--support", action=PrintSupport, nargs=0, help="print what is supported where, and end")
     arguments = parser.parse_args()

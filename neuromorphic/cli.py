@@ -6,16 +6,33 @@ import argparse
 import errno
 import io
 import math
+import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.metadata import version
 from typing import Any, NoReturn
 
 from neuromorphic.errors import ArgumentError, UserError, UserNotice
 
+MARKUP = re.compile(r":\w+:`~?([^`<]+)`|``([^`]+)``")
+"""What docstrings mark up: roles and code."""
+
 
 class CommandParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, like all other errors of the commands."""
+    """An argument parser whose errors are one line, like all other errors of the commands.
+
+    ``prog`` is that of ``python -m``; a command that was called by its console script shows that one's name. Texts are
+    shown as they are laid out, without the markup of docstrings.
+    """
+
+    def __init__(self, prog: str | None = None, description: str | None = None, **options: Any) -> None:
+        if prog is not None and prog == f"python -m {sys.argv[0].replace(' ', '.')}":
+            prog = sys.argv[0]
+        description = description and MARKUP.sub(lambda match: match[1] or match[2], description)
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(prog=prog, description=description, **options)
 
     def error(self, message: str) -> NoReturn:
         """Raise the error instead of printing the usage."""
@@ -47,6 +64,32 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
         return value
 
     return number
+
+
+def run_subcommand(package: str, commands: Mapping[str, str]) -> None:
+    """What a console script does: run the command that its first argument names, a module of the package.
+
+    Args:
+        package: Name of the package, and of the script.
+        commands: What each command does, by name of its module.
+
+    Raises:
+        ArgumentError: there is no such command.
+    """
+    name, *rest = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        width = max(map(len, commands))
+        listing = "\n".join(f"  {key:<{width}}  {what}" for key, what in commands.items())
+        print(f"usage: {package} COMMAND ...\n\n{listing}\n\n{package} COMMAND --help says more; it is the same as")
+        print(f"python -m {package}.COMMAND.")
+        return
+    if name == "--version":
+        print(version("gshn"))
+        return
+    if name not in commands:
+        raise ArgumentError(f"'{name}' is no command; choose one of {', '.join(commands)}")
+    sys.argv = [f"{package} {name}", *rest]
+    import_module(f"{package}.{name}").main()
 
 
 def run_command(main: Callable[[], None]) -> None:

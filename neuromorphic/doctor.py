@@ -27,6 +27,10 @@ from neuromorphic.plugins import registered
 
 SETUP, EXTRA = "make setup", "uv pip install -e '.[{extra}]'"
 """What mends a missing package: of all, and of an extra alone."""
+EXAMPLES = """
+example:
+  python -m neuromorphic.doctor --probe
+"""
 DESCRIPTORS = 512
 """File descriptors that a Lava network of a hundred processes takes, with room to spare."""
 
@@ -153,7 +157,7 @@ def examine(run_probe: bool) -> dict[str, list[Finding]]:
 
 def main() -> None:
     """Examine, print, exit."""
-    parser = CommandParser(prog="python -m neuromorphic.doctor", description=__doc__)
+    parser = CommandParser(prog="python -m neuromorphic.doctor", description=__doc__, epilog=EXAMPLES)
     parser.add_argument("--probe", action="store_true", help="also run three neurons on Lava (2 s)")
     parser.add_argument("--json", type=Path, help="write the findings here too")
     arguments = parser.parse_args()

@@ -39,8 +39,8 @@ class EnergyModelError(UserError, ValueError):
     """A file of energy models cannot be used."""
 
 
-class PackageMissingError(UserError, ImportError):
-    """A package that is needed for this alone is not installed."""
+class PackagesMissingError(UserError, ImportError):
+    """Packages that are needed for this alone are not installed."""
 
 
 def first_line(error: BaseException) -> str:

@@ -10,12 +10,13 @@ A package registers with an entry point of the group :data:`GROUP`, which names 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from neuromorphic.errors import PackageMissingError
+from neuromorphic.errors import PackagesMissingError, UserError
 
 if TYPE_CHECKING:
     from neuromorphic.backends import Precision
@@ -67,17 +68,28 @@ def checkpoint_tools() -> CheckpointTools:
     """The tools of the package that reads checkpoints.
 
     Raises:
-        PackageMissingError: none is registered, or what it needs is not installed.
+        PackagesMissingError: none is registered, or what it needs is not installed.
     """
     points = registered()
     if not points:
-        raise PackageMissingError(
+        raise PackagesMissingError(
             f"no installed package reads checkpoints (entry points '{GROUP}'): pip install 'gshn[train]', or name a NIR"
             " file with --nir"
         )
-    try:
+    with needing_packages():
         return cast(CheckpointTools, points[0].load())
+
+
+@contextmanager
+def needing_packages() -> Iterator[None]:
+    """Turn a missing import into one line.
+
+    Raises:
+        PackagesMissingError: something could not be imported.
+    """
+    try:
+        yield
+    except UserError:
+        raise
     except ImportError as error:
-        raise PackageMissingError(
-            f"{points[0].name} cannot be imported ({error}): pip install '{points[0].name}[train]'"
-        ) from None
+        raise PackagesMissingError(f"checkpoints need more packages ({error}): pip install 'gshn[train]'") from None

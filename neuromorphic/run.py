@@ -14,13 +14,31 @@ from neuromorphic.lava.target import TARGETS, choose_target
 from neuromorphic.signals import with_membrane
 from neuromorphic.spiking_network import SpikingNetwork, load
 
+INPUT = (
+    "an array 'input', or one for each Input node by its name, of shape (T, ...) or (B, T, ...): T steps of B samples, "
+    "then the shape of the node, in NIR's units; or an .npy file of one array"
+)
+BACKEND = "reference: NIR's semantics in NumPy; torch: the same in PyTorch, faster; lava: Intel's Lava simulator"
+PRECISION = "float: float64; fixed: Loihi's integers, 8-bit weights and 24-bit states"
+"""What --input takes, and what choices mean, for the help of all commands."""
+
+EXAMPLES = """
+example:
+  python -c "import numpy; numpy.savez('in.npz', input=numpy.ones((100, 784)))"   # T = 100 steps of 784 numbers
+  python -m neuromorphic.run --nir model.nir --input in.npz --out out.npz
+      out.npz: 'output' of shape (100, ...), or an array for each of several Output nodes; out.json: what was counted
+"""
+
 
 def add_graph_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """The arguments of all commands that take a NIR file."""
-    parser.add_argument("--nir", type=Path, required=required, metavar="MODEL.nir", help="the NIR graph")
-    parser.add_argument("--dt", type=float, metavar="SECONDS", help="time step (default: the file's metadata)")
+    parser.add_argument("--nir", type=Path, required=required, metavar="MODEL.nir", help="a NIR file, whoever wrote it")
+    parser.add_argument("--dt", type=float, metavar="SECONDS", help="time step of a NIR file (default: its metadata's)")
     parser.add_argument(
-        "--reset", choices=RESETS, help="reset to v_reset, or by subtraction (default: the metadata's, else zero)"
+        "--reset",
+        choices=RESETS,
+        help="after a spike, zero: the membrane is set to v_reset; subtract: v_threshold is taken off (default: the "
+        "metadata's, else zero)",
     )
 
 
@@ -35,15 +53,19 @@ def load_network(arguments: argparse.Namespace) -> SpikingNetwork:
 
 def main() -> None:
     """Parse the arguments, run, write ``OUT.npz`` and the report beside it."""
-    parser = CommandParser(prog="python -m neuromorphic.run", description=__doc__)
+    parser = CommandParser(prog="python -m neuromorphic.run", description=__doc__, epilog=EXAMPLES)
     add_graph_arguments(parser)
-    parser.add_argument("--input", type=Path, required=True, metavar="IN.npz", help="'input', or one by Input node")
+    parser.add_argument("--input", type=Path, required=True, metavar="IN.npz", help=INPUT)
     parser.add_argument("--out", type=Path, required=True, metavar="OUT.npz", help="a report OUT.json goes beside it")
-    parser.add_argument("--backend", choices=BACKENDS, default="reference")
-    parser.add_argument("--precision", choices=PRECISIONS, default="float", help="float64, or Loihi's integers")
+    parser.add_argument("--backend", choices=BACKENDS, default="reference", help=f"{BACKEND} (default: reference)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float", help=f"{PRECISION} (default: float)")
     parser.add_argument("--steps", type=whole(1), metavar="T", help="cut the input to T steps, or go on with zeros")
     parser.add_argument(
-        "--trace", nargs="+", default=[], metavar="NODE", help="neurons to write spikes and potentials of"
+        "--trace",
+        nargs="+",
+        default=[],
+        metavar="NODE",
+        help="neuron nodes whose spikes and potentials are written too",
     )
     parser.add_argument(
         "--compare",
@@ -51,9 +73,18 @@ def main() -> None:
         help="also run the float reference, and say how spikes agree; it may take longer than the run itself",
     )
     parser.add_argument(
-        "--target", choices=TARGETS, default="simulator", help="of Lava; auto: Loihi 2 where there is one"
+        "--target",
+        choices=TARGETS,
+        default="simulator",
+        help="of --backend lava, simulator: on the CPU; loihi2: the chip; auto: the chip where there is one",
     )
-    parser.add_argument("--deadline", type=seconds, default=600.0, metavar="SECONDS", help="for a run on Lava")
+    parser.add_argument(
+        "--deadline",
+        type=seconds,
+        default=600.0,
+        metavar="SECONDS",
+        help="a run on Lava is stopped then (default: 600)",
+    )
     arguments = parser.parse_args()
     if arguments.out.suffix != ".npz":
         parser.error(f"--out must name an .npz file, got {arguments.out}")

@@ -257,7 +257,7 @@ class SpikingNetwork:
 
         Raises:
             ArgumentError: no run, or an unknown node or sample.
-            PackageMissingError: matplotlib is not installed.
+            PackagesMissingError: matplotlib is not installed.
         """
         return plot(run, nodes, sample)
 

@@ -13,18 +13,28 @@ from pathlib import Path
 from neuromorphic.backends import BACKENDS, PRECISIONS
 from neuromorphic.cli import CommandParser, run_command, whole
 from neuromorphic.files import check_destination, write_atomically
-from neuromorphic.run import add_graph_arguments, load_network
+from neuromorphic.run import BACKEND, INPUT, PRECISION, add_graph_arguments, load_network
+
+EXAMPLES = """
+examples:
+  python -m neuromorphic.verify --nir model.nir --against lava                        # random input
+  python -m neuromorphic.verify --nir model.nir --against reference --precision fixed --input in.npz
+"""
 
 
 def main() -> None:
     """Parse the arguments, run both back ends, print where they differ."""
-    parser = CommandParser(prog="python -m neuromorphic.verify", description=__doc__)
+    parser = CommandParser(prog="python -m neuromorphic.verify", description=__doc__, epilog=EXAMPLES)
     add_graph_arguments(parser)
-    parser.add_argument("--against", choices=BACKENDS, required=True, help="back end that is verified")
-    parser.add_argument("--precision", choices=PRECISIONS, default="float", help="of --against")
-    parser.add_argument("--backend", choices=BACKENDS, default="reference", help="what it is held to")
-    parser.add_argument("--backend-precision", choices=PRECISIONS, default="float", help="of --backend")
-    parser.add_argument("--input", type=Path, metavar="IN.npz", help="default: random input")
+    parser.add_argument("--against", choices=BACKENDS, required=True, help=f"back end that is verified; {BACKEND}")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float", help=f"of --against; {PRECISION}")
+    parser.add_argument(
+        "--backend", choices=BACKENDS, default="reference", help="what it is held to (default: reference)"
+    )
+    parser.add_argument(
+        "--backend-precision", choices=PRECISIONS, default="float", help="of --backend (default: float)"
+    )
+    parser.add_argument("--input", type=Path, metavar="IN.npz", help=f"{INPUT} (default: random input)")
     parser.add_argument("--steps", type=whole(1), metavar="T", help="steps (default: the input's; 32 of random input)")
     parser.add_argument("--seed", type=whole(0), default=0, help="of random input")
     parser.add_argument("--json", type=Path, help="write the result here too")

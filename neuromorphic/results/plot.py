@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorphic.arguments import check_count, check_names
-from neuromorphic.errors import ArgumentError, PackageMissingError
+from neuromorphic.errors import ArgumentError, PackagesMissingError
 from neuromorphic.results.run import Run
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def plot(run: Run, nodes: Collection[str] | None = None, sample: int = 0) -> Fig
 
     Raises:
         ArgumentError: no run, or an unknown node or sample.
-        PackageMissingError: matplotlib is not installed.
+        PackagesMissingError: matplotlib is not installed.
     """
     if not isinstance(run, Run):
         raise ArgumentError("plot draws a run; give what net.run(x) returned")
@@ -44,7 +44,7 @@ def plot(run: Run, nodes: Collection[str] | None = None, sample: int = 0) -> Fig
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise PackageMissingError("net.plot needs matplotlib: pip install matplotlib") from None
+        raise PackagesMissingError("net.plot needs matplotlib: pip install matplotlib") from None
     from neuromorphic.figures import verbatim
 
     steps = run.shape[1]
