@@ -19,7 +19,8 @@ from neuromorphic.arguments import check_path as as_path
 from neuromorphic.arguments import check_type, not_finite
 from neuromorphic.errors import NIRFileError, UnsupportedGraphError, UserError
 from neuromorphic.files import check_destination, write_atomically
-from neuromorphic.graph import MAX_DEPTH, PARAMETERS, check_nir_graph
+from neuromorphic.graph.model import PARAMETERS
+from neuromorphic.graph.nested import MAX_DEPTH, check_nir_graph
 from neuromorphic.hdf5 import CheckedFile, Member, reason, shown, try_in_a_fork
 
 NODE_TYPES: Mapping[str, Any] = {

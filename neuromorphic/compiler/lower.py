@@ -14,7 +14,8 @@ from neuromorphic.compiler.network import GRADED, LIF, SUBTRACT, SUM, Levels, Ne
 from neuromorphic.compiler.operators import Operator, add, block_diagonal, compose, scale_rows
 from neuromorphic.compiler.quantize import DECAY_UNITY, decay_registers
 from neuromorphic.errors import UnsupportedGraphError
-from neuromorphic.graph import RESET_BY_SUBTRACTION, TIME_CONSTANTS, Floats, Graph, Node
+from neuromorphic.graph import RESET_BY_SUBTRACTION, Floats, Graph, Node
+from neuromorphic.graph.model import TIME_CONSTANTS
 
 
 @dataclass(frozen=True)

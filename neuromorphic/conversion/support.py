@@ -19,7 +19,8 @@ from neuromorphic.compiler.schedule import schedule
 from neuromorphic.errors import LavaMissingError, UnsupportedGraphError
 from neuromorphic.execution import populations, reference
 from neuromorphic.execution.record import Record
-from neuromorphic.graph import LINEAR, NEURONS, PARAMETERS, RESET_BY_SUBTRACTION, TIME_CONSTANTS, Graph, flatten
+from neuromorphic.graph import RESET_BY_SUBTRACTION, Graph, flatten
+from neuromorphic.graph.model import LINEAR, NEURONS, PARAMETERS, TIME_CONSTANTS
 from neuromorphic.lava.run import run_network
 from neuromorphic.nir_file import build, graph_of
 

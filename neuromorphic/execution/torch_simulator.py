@@ -15,7 +15,8 @@ from neuromorphic.errors import ArgumentError
 from neuromorphic.execution import native
 from neuromorphic.execution.native import UniformLIF
 from neuromorphic.execution.record import Record, check_inputs
-from neuromorphic.graph import RESET_BY_SUBTRACTION, Graph, Node, components
+from neuromorphic.graph import RESET_BY_SUBTRACTION, Graph, Node
+from neuromorphic.graph.order import components
 from neuromorphic.hdf5 import reason
 
 Step = Callable[[Tensor, int], None]

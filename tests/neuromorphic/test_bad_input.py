@@ -24,7 +24,8 @@ from neuromorphic.execution import reference
 from neuromorphic.execution.spikes import save_arrays
 from neuromorphic.execution.torch_simulator import simulate_torch
 from neuromorphic.files import check_destination
-from neuromorphic.graph import DEFAULT_DT, flatten
+from neuromorphic.graph import flatten
+from neuromorphic.graph.times import DEFAULT_DT
 from neuromorphic.lava.run import run_network
 from neuromorphic.nir_file import read_nir, write_nir
 from neuromorphic.signals import load_inputs, output_arrays

@@ -17,7 +17,7 @@ from neuromorphic.conversion import support
 from neuromorphic.conversion.support import DIFFERS, MISSING, NO, Row, primitives, rows
 from neuromorphic.errors import LavaMissingError, UnsupportedGraphError
 from neuromorphic.execution import populations, torch_simulator
-from neuromorphic.graph import GRADED, LINEAR, PARAMETERS
+from neuromorphic.graph.model import GRADED, LINEAR, PARAMETERS
 from neuromorphic.lava.run import LavaRun
 
 NAMES = ("Conv2d", "Delay", "LI", "LIF", "LIF, reset by subtraction", "loops")
