@@ -12,10 +12,10 @@ import json
 from pathlib import Path
 
 from neuromorphic.cli import CommandParser, run_command
-from neuromorphic.compiler.limits import CHIPS
-from neuromorphic.conversion.support import support_table
+from neuromorphic.conversion.chips import CHIPS
 from neuromorphic.files import check_destination, write_atomically
 from neuromorphic.run import INPUT, add_graph_arguments, load_network
+from neuromorphic.support import support_table
 
 EXAMPLES = """
 examples:

@@ -103,7 +103,7 @@ def run_command(main: Callable[[], None]) -> None:
             stream.reconfigure(errors="backslashreplace")
     show = warnings.showwarning
 
-    def say(message: Warning | str, category: type[Warning], *rest: Any, **options: Any) -> None:
+    def show_notice(message: Warning | str, category: type[Warning], *rest: Any, **options: Any) -> None:
         if issubclass(category, UserNotice):
             print(f"note: {' '.join(str(message).split())}", file=sys.stderr)
         else:
@@ -112,7 +112,7 @@ def run_command(main: Callable[[], None]) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserNotice)
-            warnings.showwarning = say
+            warnings.showwarning = show_notice
             main()
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from neuromorphic.arguments import check_count, check_path, check_real, described, listed, not_finite, printed
 from neuromorphic.errors import ArgumentError, SignalFileError, UserError, UserNotice
-from neuromorphic.execution.record import Record, check_graph, check_room
+from neuromorphic.execution.record import Record, check_graph, check_memory
 from neuromorphic.graph import Graph
-from neuromorphic.hdf5 import available_memory, in_words, reason
+from neuromorphic.hdf5 import available_memory, reason, size_text
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def with_batch_axis(
     if len({x.shape[:2] for x in inputs.values()}) != 1:
         raise error(f"{where}'{next(iter(inputs))}' and others differ in batch size or steps; give all the same")
     if steps is not None:
-        check_room(graph, len(next(iter(inputs.values()))), steps)
+        check_memory(graph, len(next(iter(inputs.values()))), steps)
         inputs = {name: of_length(x, steps) for name, x in inputs.items()}
     return Signals(inputs, axes == {2})
 
@@ -181,7 +181,7 @@ def chosen(path: Path, file: np.lib.npyio.NpzFile, names: Sequence[str]) -> dict
     need = sum(info.file_size for info in file.zip.infolist() if info.filename in wanted)
     room = available_memory()
     if need > room:
-        raise SignalFileError(f"{path} holds {in_words(need)}, {in_words(room)} are free; cut it into several files")
+        raise SignalFileError(f"{path} holds {size_text(need)}, {size_text(room)} are free; cut it into several files")
     if ignored := [key for key in file.files if key not in keys.values()]:
         text = f"{path}: {listed(ignored)} {'is no Input node' if len(ignored) == 1 else 'are no Input nodes'}"
         warnings.warn(f"{text} of the graph and left out", UserNotice, stacklevel=4)

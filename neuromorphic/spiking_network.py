@@ -13,7 +13,7 @@ import numpy as np
 from neuromorphic.arguments import check_choice, check_count
 from neuromorphic.backends import BACKENDS, PRECISIONS, Backend, Precision, simulate
 from neuromorphic.errors import UnsupportedGraphError
-from neuromorphic.execution.record import check_room
+from neuromorphic.execution.record import check_memory
 from neuromorphic.graph import Graph, flatten
 from neuromorphic.lava.target import choose_target
 from neuromorphic.nir_file import read_nir
@@ -192,7 +192,7 @@ class SpikingNetwork:
             check_choice(what, word, known)
         if x is None:
             steps = RANDOM_STEPS if steps is None else check_count("steps", steps)
-            check_room(self.graph, 1, steps)
+            check_memory(self.graph, 1, steps)
             signals = Signals(random_inputs(self.graph, 1, steps, check_count("seed", seed, 0)), batched=False)
         else:
             signals = as_signals(x, self.graph, steps)

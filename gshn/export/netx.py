@@ -14,13 +14,13 @@ from gshn.export.report import constant_input, pytorch_spikes
 from gshn.export.to_nir import spiking_graph_to_nir
 from gshn.inference import SpikingInput
 from neuromorphic.compiler.lower import lower
-from neuromorphic.compiler.netx import fixed_network, netx_file, netx_network
 from neuromorphic.compiler.quantize import quantize
 from neuromorphic.execution import populations
 from neuromorphic.execution.spikes import Agreement, compare
 from neuromorphic.files import write_atomically
 from neuromorphic.graph import flatten
 from neuromorphic.lava.netx import NET_FILE, run_netx
+from neuromorphic.lava.netx_file import fixed_network, netx_file, netx_network
 
 NOTES = {
     "input": "graded integers round(message_scale x), one row a step; netx has to be told input_message_bits",

@@ -39,7 +39,7 @@ PARAMETERS: dict[type, tuple[str, ...]] = {
 }
 """Neurons, that is, all that can close a loop, with their parameters, one value per neuron."""
 
-GRADED = {"I", "LI", "CubaLI"}
+GRADED_NEURONS = {"I", "LI", "CubaLI"}
 """Neurons whose output is the membrane potential; the others' are spikes."""
 
 LINEAR = (nir.Affine, nir.Linear, nir.Scale, nir.Conv1d, nir.Conv2d, nir.SumPool2d, nir.AvgPool2d, nir.Flatten)
@@ -92,7 +92,7 @@ class Node:
     @property
     def is_spiking(self) -> bool:
         """Whether the output is 0 or 1."""
-        return self.is_neuron and self.kind not in GRADED
+        return self.is_neuron and self.kind not in GRADED_NEURONS
 
     @property
     def threshold(self) -> Floats:

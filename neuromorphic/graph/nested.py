@@ -73,7 +73,7 @@ def unnest(
     known = set(edges)
     for ends in misnamed(nir_graph, prefix):
         source, target = (
-            f"{prefix}{port(nir_graph, name, kind, prefix)}"
+            f"{prefix}{endpoint(nir_graph, name, kind, prefix)}"
             for name, kind in zip(ends, (nir.Output, nir.Input), strict=True)
         )
         if (source, target) in known:
@@ -82,24 +82,24 @@ def unnest(
         edges.append((source, target))
 
 
-def find(nir_graph: nir.NIRGraph, name: str) -> nir.NIRNode | None:
+def find_node(nir_graph: nir.NIRGraph, name: str) -> nir.NIRNode | None:
     """The node that an end of an edge names: one of the graph's own or, as ``graph.node``, one of a graph in it."""
     if name in nir_graph.nodes:
         return nir_graph.nodes[name]
     for place in (k for k, c in enumerate(name) if c == "."):
         inner = nir_graph.nodes.get(name[:place])
-        if isinstance(inner, nir.NIRGraph) and (node := find(inner, name[place + 1 :])) is not None:
+        if isinstance(inner, nir.NIRGraph) and (node := find_node(inner, name[place + 1 :])) is not None:
             return node
     return None
 
 
-def port(nir_graph: nir.NIRGraph, name: str, kind: type, prefix: str) -> str:
+def endpoint(nir_graph: nir.NIRGraph, name: str, kind: type, prefix: str) -> str:
     """The node that an edge to (``kind`` Input) or from (Output) ``name`` means; of a graph its one node of that kind.
 
     Raises:
         UnsupportedGraphError: there is no such node, or a graph has several.
     """
-    node = find(nir_graph, name)
+    node = find_node(nir_graph, name)
     if node is None:
         raise UnsupportedGraphError(
             f"an edge names the node '{prefix}{name}', which the graph does not have; its nodes are "
@@ -124,7 +124,7 @@ def misnamed(nir_graph: nir.NIRGraph, prefix: str) -> list[tuple[str, str]]:
     """
     edges = [(source, target) for source, target in nir_graph.edges]
     named = dict.fromkeys(end for edge in edges for end in edge)
-    unknown = [end for end in named if find(nir_graph, end) is None]
+    unknown = [end for end in named if find_node(nir_graph, end) is None]
     if len(unknown) != 1:
         return edges
     inside = [end for end in named if end not in nir_graph.nodes]

@@ -42,7 +42,7 @@ def infer_shapes(
                 shapes[name] = output_shape(name, node, own)
     for name in nodes:
         if isinstance(nodes[name], nir.Input) and not sources[name]:
-            shapes_in[name] = shapes[name] = of_a_step(shapes[name], wanted[name])
+            shapes_in[name] = shapes[name] = without_leading_axes(shapes[name], wanted[name])
     waiting = [name for name in nodes if name not in shapes]
     while waiting:
         left = []
@@ -72,7 +72,7 @@ def infer_shapes(
     for name in nodes:
         if isinstance(nodes[name], nir.Output):
             sent = {shapes[source] for source in sources[name]}
-            shapes_in[name] = shapes[name] = of_a_step(shapes[name], sent)
+            shapes_in[name] = shapes[name] = without_leading_axes(shapes[name], sent)
     for name, shape in shapes_in.items():
         for source in sources[name]:
             if shapes[source] != shape:
@@ -93,7 +93,7 @@ def infer_shapes(
     return {name: (shapes_in[name], shapes[name]) for name in nodes}
 
 
-def of_a_step(shape: Shape, beside: Collection[Shape]) -> Shape:
+def without_leading_axes(shape: Shape, beside: Collection[Shape]) -> Shape:
     """A port's shape without the one or two leading axes, batch and time, that the nodes beside it do not have."""
     own, *others = beside or [shape]
     extra = len(shape) - len(own)

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from neuromorphic.compiler.netx import NetxNetwork, netx_file
 from neuromorphic.compiler.quantize import Ints
 from neuromorphic.execution.spikes import Spikes
 from neuromorphic.files import writing
 from neuromorphic.lava.compat import import_netx, require_lava_dl
+from neuromorphic.lava.netx_file import NetxNetwork, netx_file
 from neuromorphic.lava.run import MEND, run_child
 
 RUN_FILE, NET_FILE, SPIKES_FILE = "netx.json", "encoder.net", "output.spikes.npy"

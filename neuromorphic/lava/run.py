@@ -176,12 +176,12 @@ def run_child(folder: Path, deadline: float, steps: int) -> None:
         about = describe(folder, child.pid, steps)
         raise LavaRunError(f"Lava did not end within {deadline:g} s and was stopped: {about}") from None
     finally:
-        end(child)
+        stop_child(child)
     if status:
         raise failure(folder, status)
 
 
-def end(child: subprocess.Popen[bytes]) -> None:
+def stop_child(child: subprocess.Popen[bytes]) -> None:
     """End the child and all that it started, if anything of it is left."""
     assert child.stdin is not None
     try:

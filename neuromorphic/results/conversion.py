@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from neuromorphic.compiler.limits import CHIPS
+from neuromorphic.conversion.chips import CHIPS
 from neuromorphic.results.tables import Table, percent
 
 

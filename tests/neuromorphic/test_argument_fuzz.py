@@ -22,7 +22,7 @@ from gshn.profiling.report import profile as profile_of
 from neuromorphic import backends, check, doctor, export, nir_file, profile, run, signals, verify
 from neuromorphic.cli import run_command
 from neuromorphic.compiler.lower import lower
-from neuromorphic.conversion.report import compile_graph, conversion_report
+from neuromorphic.conversion.report import conversion_report, convert
 from neuromorphic.errors import UserError
 from neuromorphic.execution import populations, reference, spikes
 from neuromorphic.execution.torch_simulator import simulate_torch
@@ -423,7 +423,7 @@ FUNCTIONS: dict[str, Call] = {
         },
     ),
     "lower": (lower, {"graph": FLAT}, {"graph": {"graph"}}),
-    "compile_graph": (compile_graph, {"graph": FLAT, "inputs": {"input": ROWS}}, RUNS),
+    "convert": (convert, {"graph": FLAT, "inputs": {"input": ROWS}}, RUNS),
     "conversion_report": (
         conversion_report,
         {"graph": FLAT, "target": "loihi2", "inputs": None},

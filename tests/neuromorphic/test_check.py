@@ -13,9 +13,9 @@ import pytest
 from scenarios import DT, SCENARIOS, chain, lif, relay
 
 from neuromorphic import check
-from neuromorphic.conversion.support import primitives
 from neuromorphic.errors import ArgumentError, UnsupportedGraphError
 from neuromorphic.nir_file import write_nir
+from neuromorphic.support import primitives
 
 README = Path(__file__).parents[2] / "README.md"
 

@@ -15,13 +15,13 @@ from scipy import sparse
 
 from neuromorphic import export
 from neuromorphic.compiler.lower import lower
-from neuromorphic.compiler.netx import BIAS_LIMIT, NetxNetwork, fixed_network, netx_file, netx_network
 from neuromorphic.compiler.quantize import FixedNetwork, quantize
 from neuromorphic.errors import LavaMissingError, LavaRunError, UnsupportedGraphError
 from neuromorphic.execution.populations import run
 from neuromorphic.graph import flatten
 from neuromorphic.lava import lava_dl
 from neuromorphic.lava.netx import run_netx
+from neuromorphic.lava.netx_file import BIAS_LIMIT, NetxNetwork, fixed_network, netx_file, netx_network
 
 
 def quantized(graph: nir.NIRGraph, x: np.ndarray) -> FixedNetwork:

@@ -67,15 +67,15 @@ def spike_margins(network: Network, fixed: FixedNetwork, ranges: Ranges, steps: 
         v_drift = np.abs(dv - population.dv) * ranges.potential[population.name]
         e_u, e_w = np.zeros(population.size), np.zeros(population.size)
         for _ in range(steps):
-            e_u = kept(du, e_u) + u_drift + e_a + q
-            e_w = kept(dv, e_w) + v_drift + e_u + q
+            e_u = decayed(du, e_u) + u_drift + e_a + q
+            e_w = decayed(dv, e_w) + v_drift + e_u + q
         e_w = e_w + np.where(uneven, 2 / (du * scale), 0.0)
         e_th = np.abs(quantized.threshold / scale - population.threshold) if population.spikes else 0.0
         errors[population.name] = e_w + e_th
     return {p.name: errors[p.name] for p in network.populations if p.kind != "sum"}
 
 
-def kept(decay: Floats, error: Floats) -> Floats:
+def decayed(decay: Floats, error: Floats) -> Floats:
     """(1 - decay) error; nothing is kept of an infinite error where the decay is 1."""
     return (1 - decay) * np.where(decay < 1, error, 0.0)
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from scenarios import DT, chain, lif
 
-from neuromorphic.compiler.limits import CHIPS, Limit, axon_bits, place
 from neuromorphic.compiler.lower import lower
 from neuromorphic.compiler.network import Network
 from neuromorphic.compiler.quantize import FixedProjection, quantize, synapse_groups
 from neuromorphic.compiler.schedule import schedule
+from neuromorphic.conversion.chips import CHIPS, Limit, axon_bits, place
 from neuromorphic.execution.populations import run
 from neuromorphic.graph import flatten
 

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorphic.compiler.hardware import for_hardware
-from neuromorphic.compiler.limits import RULES
 from neuromorphic.compiler.lower import lower, unite
 from neuromorphic.compiler.network import GRADED, LIF, SUBTRACT, SUM, Network
 from neuromorphic.compiler.quantize import FixedNetwork, quantize
 from neuromorphic.compiler.schedule import schedule
+from neuromorphic.conversion.chips import RULES
 from neuromorphic.errors import LavaMissingError, UnsupportedGraphError
 from neuromorphic.execution import populations, reference
 from neuromorphic.execution.record import Record
@@ -235,7 +235,7 @@ def on_lava(trials: Iterable[Trial], fixed: bool) -> dict[str, str]:
             for name, full in own.items()
         }
         near = tried[primitive].agrees(values, *((FIXED_VALUES, FIXED_SPIKES) if fixed else (ROUNDING,)))
-        cells[primitive] = DIFFERS if not (same and near) else "yes" if fixed else becomes(tried[primitive])
+        cells[primitive] = DIFFERS if not (same and near) else "yes" if fixed else compiled_to(tried[primitive])
     return cells
 
 
@@ -255,7 +255,7 @@ def compiled(tried: Trial, fixed: bool) -> Network:
     return network
 
 
-def becomes(tried: Trial) -> str:
+def compiled_to(tried: Trial) -> str:
     """What the compiler makes of the node in question."""
     network = lower(tried.graph)
     found = {p.name: p.kind for p in network.populations}

@@ -14,11 +14,11 @@ from neuromorphic.compiler.network import Network
 from neuromorphic.compiler.operators import expanded
 from neuromorphic.compiler.quantize import FixedNetwork, quantize
 from neuromorphic.conversion import support
-from neuromorphic.conversion.support import DIFFERS, MISSING, NO, Row, primitives, rows
 from neuromorphic.errors import LavaMissingError, UnsupportedGraphError
 from neuromorphic.execution import populations, torch_simulator
-from neuromorphic.graph.model import GRADED, LINEAR, PARAMETERS
+from neuromorphic.graph.model import GRADED_NEURONS, LINEAR, PARAMETERS
 from neuromorphic.lava.run import LavaRun
+from neuromorphic.support import DIFFERS, MISSING, NO, Row, primitives, rows
 
 NAMES = ("Conv2d", "Delay", "LI", "LIF", "LIF, reset by subtraction", "loops")
 Break = Callable[[dict[str, NDArray]], None]
@@ -53,7 +53,7 @@ def test_rows_say_what_lava_gives() -> None:
     assert found["LIF"].lava_float == "LIF" and found["LIF, reset by subtraction"].lava_float == "a process of ours"
     assert found["Delay"].lava_float == "delays of synapses" and found["Conv2d"].lava_float == "synapses"
     for name, row in found.items():
-        assert row.loihi2.startswith("no:") == (name in GRADED or "subtraction" in name)
+        assert row.loihi2.startswith("no:") == (name in GRADED_NEURONS or "subtraction" in name)
         assert row.torch == "yes" and row.lava_float not in (DIFFERS, NO, MISSING)
         assert row.lava_fixed == "yes", name
 

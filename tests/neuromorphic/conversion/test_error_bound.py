@@ -10,10 +10,10 @@ import pytest
 from random_graphs import random_graph
 from scenarios import chain, lif
 
-from neuromorphic.compiler.error_bound import spike_margins
 from neuromorphic.compiler.lower import lower
 from neuromorphic.compiler.network import Network
 from neuromorphic.compiler.quantize import FixedNetwork, quantize
+from neuromorphic.conversion.error_bound import spike_margins
 from neuromorphic.execution.calibration import calibrate
 from neuromorphic.execution.populations import PopulationRun, run
 from neuromorphic.graph import flatten
