@@ -1,4 +1,4 @@
-/* All steps of LIF neurons, forward and backward; gshn/neurons/native.py compiles it, multistep.py has the equations.
+/* All steps of LIF neurons, forward and backward; native.py compiles it, gshn/neurons/multistep.py has the equations.
  *
  * Neurons are taken in blocks whose potentials of all steps fit in the cache: every step's inputs are then read as long
  * runs, and each number of the tensors passes the memory bus once. The order of operations is that of
