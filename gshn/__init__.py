@@ -3,7 +3,8 @@
 Data flow, which is also the import order of the folders:
 
 ``data`` (images, cut into ``segments``) -> ``graphs`` -> ``encoders`` (with ``neurons``) -> ``losses`` -> ``model`` ->
-``inference`` -> ``training`` -> ``evaluation``; ``python -m gshn.train`` and ``python -m gshn.evaluate`` are the entry
+``inference`` -> ``training`` -> ``evaluation``, and ``export`` and ``profiling`` of what was trained, by the package
+``neuromorphic``, which this one is built on; ``python -m gshn.train`` and ``python -m gshn.evaluate`` are the entry
 points.
 """
 

@@ -174,7 +174,7 @@ class CheckedFile:
         if size > self.left:
             raise self.error(
                 where,
-                f"claims {in_words(size)}; {in_words(self.left)} are left of the {in_words(self.budget)} that a file"
+                f"claims {size_text(size)}; {size_text(self.left)} are left of the {size_text(self.budget)} that a file"
                 f" may take here ({MEMORY_SHARE:.0%} of the available memory)",
             )
         self.left -= size
@@ -208,7 +208,7 @@ class CheckedFile:
                 raise self.error(where, f"{claim}, of which the file holds only a part; export it again")
             size = max(size, chunks * math.prod(chunk) if size else 0)
         if size * item > ratio * storage or storage > self.file_size:
-            raise self.error(where, f"{claim}, of which the file holds only {in_words(storage)}; export it again")
+            raise self.error(where, f"{claim}, of which the file holds only {size_text(storage)}; export it again")
         self.take(size * max(item, dtype.itemsize), where)
         return dtype
 
@@ -240,7 +240,7 @@ def describe(dtype: np.dtype) -> str:
     return words.get(dtype.kind, str(dtype))
 
 
-def in_words(size: float) -> str:
+def size_text(size: float) -> str:
     """Bytes, in the unit that suits them."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:

@@ -69,7 +69,7 @@ def for_hardware(network: Network, registers: bool = False) -> Network:
     if isinstance(network, FixedNetwork):
         raise UnsupportedGraphError("a network in integers cannot be split for hardware: split first, then quantise")
     parts = parts_of(network, registers)
-    inputs = {name: (whole(name, np.arange(network.size(name))),) for name in network.inputs}
+    inputs = {name: (undivided(name, np.arange(network.size(name))),) for name in network.inputs}
     populations = tuple(part_of(p, part) for p in network.populations for part in parts[p.name])
     projections = []
     for projection in network.projections:
@@ -86,7 +86,7 @@ def parts_of(network: Network, registers: bool = False) -> Parts:
             name = projection.target
             source = parts[projection.source]
             parts[name] = tuple(
-                whole(name if len(source) == 1 else f"{name}[{k}]", part.neurons) for k, part in enumerate(source)
+                undivided(name if len(source) == 1 else f"{name}[{k}]", part.neurons) for k, part in enumerate(source)
             )
     names = [*network.inputs, *(part.name for own in parts.values() for part in own)]
     if len(set(names)) < len(names):
@@ -100,7 +100,7 @@ def split(population: Population, registers: bool) -> Iterable[Part]:
     size = population.size
     du, dv = population.du, population.dv
     if population.kind == SUM or not size:
-        yield whole(population.name, np.arange(size))
+        yield undivided(population.name, np.arange(size))
         return
     if registers:
         du, dv = (values / DECAY_UNITY for values in decay_registers(du, dv))
@@ -129,7 +129,7 @@ def sizes_of(threshold: Floats) -> Indices:
     return out
 
 
-def whole(name: str, neurons: Indices) -> Part:
+def undivided(name: str, neurons: Indices) -> Part:
     """A part of an input or output, which has no dynamics."""
     return Part(name, neurons, np.ones(len(neurons)), 1.0, 1.0, 0.0)
 

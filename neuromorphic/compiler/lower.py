@@ -14,7 +14,8 @@ from neuromorphic.compiler.network import GRADED, LIF, SUBTRACT, SUM, Levels, Ne
 from neuromorphic.compiler.operators import Operator, add, block_diagonal, compose, scale_rows
 from neuromorphic.compiler.quantize import DECAY_UNITY, decay_registers
 from neuromorphic.errors import UnsupportedGraphError
-from neuromorphic.graph import RESET_BY_SUBTRACTION, TIME_CONSTANTS, Floats, Graph, Node
+from neuromorphic.graph import RESET_BY_SUBTRACTION, Floats, Graph, Node
+from neuromorphic.graph.model import TIME_CONSTANTS
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def lower(graph: Graph, check: bool = True, horizon: int | None = None) -> Netwo
     check_type("the graph", graph, Graph, "give a neuromorphic.graph.Graph: flatten(nir_graph)")
     signals: dict[str, Signal] = {name: Signal({(name, 0): None}, {}) for name in (*graph.inputs, *graph.neurons)}
     for name in graph.linear:
-        signals[name] = through(graph.nodes[name], gather(graph, name, signals))
+        signals[name] = propagate(graph.nodes[name], gather(graph, name, signals))
     populations: list[Population] = []
     projections: list[Projection] = []
     together = {name: component for component in graph.components for name in component}
@@ -86,7 +87,7 @@ def gather(graph: Graph, name: str, signals: Mapping[str, Signal]) -> Signal:
     return Signal(terms, bias)
 
 
-def through(node: Node, signal: Signal) -> Signal:
+def propagate(node: Node, signal: Signal) -> Signal:
     """A signal after a linear node or a delay."""
     if node.kind == "Delay":
         return delayed(node, signal)

@@ -1,1 +1,1 @@
-"""What becomes of a graph on a chip: bounds, limits, the conversion report and the table of what is supported."""
+"""What becomes of a graph on a chip: what chips hold, bounds, errors of fixed point, and the conversion report."""

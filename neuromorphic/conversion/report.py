@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from neuromorphic.arguments import check_choice
 from neuromorphic.compiler.hardware import Part, Parts, for_hardware, join, parts_of
-from neuromorphic.compiler.limits import CHIPS, WITHOUT, Chip, place
 from neuromorphic.compiler.lower import fold, lower
 from neuromorphic.compiler.network import GRADED, SUBTRACT, SUM, Network, Population
 from neuromorphic.compiler.operators import Floats, expanded
@@ -29,6 +28,7 @@ from neuromorphic.compiler.quantize import (
 )
 from neuromorphic.compiler.schedule import Schedule, schedule
 from neuromorphic.conversion.bounds import Bounds, bounds
+from neuromorphic.conversion.chips import CHIPS, WITHOUT, Chip, place
 from neuromorphic.execution import populations
 from neuromorphic.execution.calibration import calibrate
 from neuromorphic.execution.record import check_graph, check_inputs
@@ -53,7 +53,7 @@ FOLDED = {
 
 
 @dataclass(frozen=True)
-class Compiled:
+class Converted:
     """A graph as ``--target`` compiles it.
 
     Attributes:
@@ -86,7 +86,7 @@ def unit_input(graph: Graph) -> dict[str, NDArray]:
     return {name: np.ones((1, UNIT_STEPS, *graph.nodes[name].shape)) for name in graph.inputs}
 
 
-def compile_graph(graph: Graph, inputs: Mapping[str, NDArray], signed: bool = False) -> Compiled:
+def convert(graph: Graph, inputs: Mapping[str, NDArray], signed: bool = False) -> Converted:
     """Lower, split and quantise a graph for some inputs, shape (B, T, *shape), and run them both ways.
 
     With ``signed``, inputs may have either sign, see :func:`~neuromorphic.execution.calibration.calibrate`.
@@ -109,7 +109,7 @@ def compile_graph(graph: Graph, inputs: Mapping[str, NDArray], signed: bool = Fa
         for name, own in parts.items()
     }
     values = join(parts, {name: fixed.values(name, messages) for name, messages in ours.sent.items()})
-    return Compiled(network, parts, hardware, fixed, schedule(hardware), exact, values, ours.ranges, overflow, steps)
+    return Converted(network, parts, hardware, fixed, schedule(hardware), exact, values, ours.ranges, overflow, steps)
 
 
 def conversion_report(graph: Graph, target: str, inputs: Mapping[str, NDArray] | None = None) -> dict[str, Any]:
@@ -130,24 +130,24 @@ def conversion_report(graph: Graph, target: str, inputs: Mapping[str, NDArray] |
       - ``spikes``: ``float``, ``fixed``, ``agreement`` (share of cells that are equal), of spiking nodes;
       - ``values``: ``range`` of the float run and ``largest_error``, of nodes that send their potential;
       - ``never_fire``, ``always_fire``: neurons in C order, ``float`` and ``fixed``;
-    - ``cores``: by node what :class:`~neuromorphic.compiler.limits.Placement` says, of all its parts; ``total_cores``;
+    - ``cores``: by node what :class:`~neuromorphic.conversion.chips.Placement` says, of all its parts; ``total_cores``;
     - ``breaks``, ``notes``: ``node``, ``what``, ``mend``; ``fits``: whether nothing breaks.
 
     Args:
         graph: The graph.
-        target: One of :data:`~neuromorphic.compiler.limits.CHIPS`.
+        target: One of :data:`~neuromorphic.conversion.chips.CHIPS`.
         inputs: By Input node, shape (B, T, *shape); by default :func:`unit_input`.
 
     Raises:
         ArgumentError: an argument of the wrong type, or an unknown target.
-        UnsupportedGraphError: see :func:`compile_graph`.
+        UnsupportedGraphError: see :func:`convert`.
     """
     check_choice("target", target, CHIPS)
     check_graph(graph)
     given = inputs is not None
     inputs = unit_input(graph) if inputs is None else inputs
     chip = CHIPS[target]
-    compiled = compile_graph(graph, inputs, signed=not given)
+    compiled = convert(graph, inputs, signed=not given)
     spans = {
         name: [float(x.min(initial=0.0)), float(x.max(initial=0.0))] if given else [-1.0, 1.0]
         for name, x in inputs.items()
@@ -178,7 +178,7 @@ def conversion_report(graph: Graph, target: str, inputs: Mapping[str, NDArray] |
 
 
 def layer_report(
-    name: str, node: Node, dt: float, compiled: Compiled, exact: Bounds, integers: Mapping[str, Bounds]
+    name: str, node: Node, dt: float, compiled: Converted, exact: Bounds, integers: Mapping[str, Bounds]
 ) -> dict[str, Any]:
     """What becomes of one neuron node."""
     parts = compiled.parts[name]
@@ -257,7 +257,7 @@ def folded(node: Node, p: Population) -> list[str]:
 
 
 def parameters(
-    name: str, node: Node, dt: float, compiled: Compiled, fixed: Mapping[str, FixedPopulation]
+    name: str, node: Node, dt: float, compiled: Converted, fixed: Mapping[str, FixedPopulation]
 ) -> dict[str, dict[str, Any]]:
     """Parameters of a node before and after.
 
@@ -321,7 +321,7 @@ def span_of(values: NDArray) -> list[float]:
     return [float(values.min()), float(values.max())] if values.size else [0.0, 0.0]
 
 
-def weights(source: str, target: str, gains: tuple[Floats, Floats], compiled: Compiled) -> dict[str, Any]:
+def weights(source: str, target: str, gains: tuple[Floats, Floats], compiled: Converted) -> dict[str, Any]:
     """Weights of all synapses from one node to another, before and after, as a linear node would have them.
 
     Args:
@@ -387,7 +387,7 @@ def worst_case(found: list[Bounds]) -> dict[str, Any]:
     }
 
 
-def observed(compiled: Compiled, name: str) -> dict[str, Any]:
+def observed(compiled: Converted, name: str) -> dict[str, Any]:
     """Shares of the registers' ranges that u and v of the integers took, and what overflowed."""
     own = compiled.observed
     names = [part.name for part in compiled.parts[name]]
@@ -398,7 +398,7 @@ def observed(compiled: Compiled, name: str) -> dict[str, Any]:
     }
 
 
-def placements(compiled: Compiled, chip: Chip) -> dict[str, dict[str, Any]]:
+def placements(compiled: Converted, chip: Chip) -> dict[str, dict[str, Any]]:
     """What each neuron node takes of the chip, its parts together."""
     found = place(compiled.fixed, compiled.plan, chip)
     out: dict[str, dict[str, Any]] = {}
@@ -415,7 +415,7 @@ def placements(compiled: Compiled, chip: Chip) -> dict[str, dict[str, Any]]:
 
 def findings(
     graph: Graph,
-    compiled: Compiled,
+    compiled: Converted,
     chip: Chip,
     layers: Mapping[str, Mapping[str, Any]],
     cores: Mapping[str, Mapping[str, Any]],
@@ -424,14 +424,14 @@ def findings(
     breaks: list[dict[str, str]] = []
     notes: list[dict[str, str]] = []
 
-    def say(to: list[dict[str, str]], node: str, what: str, mend: str) -> None:
+    def add(to: list[dict[str, str]], node: str, what: str, mend: str) -> None:
         finding = {"node": node, "what": what, "mend": mend}
         if finding not in to:
             to.append(finding)
 
     node_of = {part.name: name for name, own in compiled.parts.items() for part in own}
     for source, target in sorted(compiled.plan.instant):
-        say(
+        add(
             breaks,
             node_of[target],
             f"hears '{node_of.get(source, source)}' within a step, in a loop whose Delay leaves no time for a synapse",
@@ -439,7 +439,7 @@ def findings(
         )
     for (source, target), waits in compiled.plan.waits.items():
         if (longest := max(waits.values(), default=0)) > chip.delay.value:
-            say(
+            add(
                 breaks,
                 node_of[target],
                 f"'{node_of.get(source, source)}' reaches it after {longest + 1:,} steps, a synapse takes up to "
@@ -449,27 +449,27 @@ def findings(
     for name, own in cores.items():
         p = compiled.network.population(name)
         if p.kind == GRADED:
-            say(breaks, name, f"{graph.nodes[name].kind} sends its potential, {WITHOUT[GRADED]}", "read it on the host")
+            add(breaks, name, f"{graph.nodes[name].kind} sends its potential, {WITHOUT[GRADED]}", "read it on the host")
         if own["largest_fan_in"] > chip.axons.value:
-            say(
+            add(
                 breaks,
                 name,
                 f"a neuron hears {own['largest_fan_in']:,} sources, a core {chip.axons.value:,}",
                 f"sum them over {-(-own['largest_fan_in'] // chip.axons.value)} layers' parts, or prune its weights",
             )
         if own["largest_neuron"] > chip.memory.value:
-            say(
+            add(
                 breaks,
                 name,
                 f"the synapses of one neuron take {own['largest_neuron']:,} bytes, a core has {chip.memory.value:,}",
                 "prune its weights",
             )
         if own["because"]:
-            say(notes, name, f"one core is too small for its {own['because']}", f"it takes {own['cores']:,} cores")
+            add(notes, name, f"one core is too small for its {own['because']}", f"it takes {own['cores']:,} cores")
     total = sum(own["cores"] for own in cores.values())
     if total > chip.cores.value:
         largest = max(cores, key=lambda name: cores[name]["cores"])
-        say(
+        add(
             breaks,
             largest,
             f"the network takes {total:,} cores, {chip.title} has {chip.cores.value}; '{largest}' most, "
@@ -479,19 +479,19 @@ def findings(
     if not chip.payload.value:
         for name in compiled.network.inputs:
             if any(q.source == name for q in compiled.network.projections) and not binary(compiled, name):
-                say(breaks, name, f"its values are graded, spikes of {chip.title} carry none", "encode it as spikes")
+                add(breaks, name, f"its values are graded, spikes of {chip.title} carry none", "encode it as spikes")
     for name in graph.neurons:
         p = compiled.network.population(name)
         parts = compiled.parts[name]
         if len(parts) > 1:
-            say(
+            add(
                 notes,
                 name,
                 "its neurons differ in du, dv or the size of their threshold",
                 f"{len(parts)} populations",
             )
         if layers[name]["decays_clipped"]:
-            say(
+            add(
                 notes,
                 name,
                 f"{layers[name]['decays_clipped']:,} decays are clipped to registers of 12 bits",
@@ -499,28 +499,28 @@ def findings(
             )
         for key, own in layers[name]["parameters"].items():
             if own.get("zeroed"):
-                say(
+                add(
                     notes,
                     name,
                     f"{own['zeroed']:,} {key} are rounded to 0, of {own['zeroed'] + own['synapses']:,}",
                     "prune or scale them; the least exponent is that of a unit, or -8",
                 )
         if p.kind == SUBTRACT:
-            say(breaks, name, f"resets by subtraction, {WITHOUT[SUBTRACT]}", "train it with a reset to v_reset")
+            add(breaks, name, f"resets by subtraction, {WITHOUT[SUBTRACT]}", "train it with a reset to v_reset")
         for what, mend in inaccuracies(layers[name]):
-            say(breaks, name, what, mend)
+            add(breaks, name, what, mend)
         if LOW_AGREEMENT <= layers[name].get("spikes", {}).get("agreement", 1.0) < FAIR_AGREEMENT:
             share = 100 * layers[name]["spikes"]["agreement"]
-            say(notes, name, f"{share:.1f} % of its spikes' cells are as in float", "see the errors of its parameters")
+            add(notes, name, f"{share:.1f} % of its spikes' cells are as in float", "see the errors of its parameters")
         late = [part.name for part in parts if needs_source(compiled, part.name)]
         if late:
             why = "its bias starts late, changes, or passes a synaptic current"
-            say(notes, name, why, "a source on the host sends it")
+            add(notes, name, why, "a source on the host sends it")
         counts = layers[name].get("never_fire", {}), layers[name].get("always_fire", {})
         for found, what in zip(counts, ("can never fire", "fire in every step"), strict=True):
             if found and (found["fixed"] or found["float"]):
                 before, after = len(found["float"]), len(found["fixed"])
-                say(
+                add(
                     notes,
                     name,
                     f"{after:,} of {p.size:,} neurons {what} ({before:,} before the conversion)",
@@ -560,12 +560,12 @@ def inaccuracies(layer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 )
 
 
-def binary(compiled: Compiled, name: str) -> bool:
+def binary(compiled: Converted, name: str) -> bool:
     """Whether an input's messages were those of spikes, 0 or 1."""
     return compiled.observed.messages[name] in (0.0, 1.0) and name in compiled.observed.unsigned
 
 
-def needs_source(compiled: Compiled, part: str) -> bool:
+def needs_source(compiled: Converted, part: str) -> bool:
     """Whether a bias cannot be a neuron's own, which is there from the chip's first step on and goes into v."""
     p = compiled.fixed.population(part)
     if not p.bias.start:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from neuromorphic.compiler.limits import CHIPS
+from neuromorphic.conversion.chips import CHIPS
 
 SHOWN = 8
 """Neurons that are listed one by one."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from neuromorphic.arguments import check_names, check_real, check_type, not_finite
 from neuromorphic.errors import UnsupportedGraphError
 from neuromorphic.graph import Graph
-from neuromorphic.hdf5 import available_memory, in_words
+from neuromorphic.hdf5 import available_memory, size_text
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def check_inputs(graph: Graph, inputs: Mapping[str, NDArray], potentials: Collec
         if size != (batch, steps):
             raise UnsupportedGraphError(f"inputs '{graph.inputs[0]}' and '{name}' differ in batch size or steps")
     check_names("potentials", potentials, graph.neurons)
-    check_room(graph, batch, steps)
+    check_memory(graph, batch, steps)
     return batch, steps
 
 
@@ -75,7 +75,7 @@ def check_graph(graph: object) -> None:
     )
 
 
-def check_room(graph: Graph, batch: int, steps: int) -> None:
+def check_memory(graph: Graph, batch: int, steps: int) -> None:
     """Check that what a run gives fits in memory; any run takes a multiple of it.
 
     Raises:
@@ -85,8 +85,8 @@ def check_room(graph: Graph, batch: int, steps: int) -> None:
     need, room = 8 * batch * steps * numbers, available_memory()
     if need > room:
         raise UnsupportedGraphError(
-            f"{batch:,} x {steps:,} steps of {numbers:,} inputs and outputs take {in_words(need)}, {in_words(room)} are"
-            " free; run fewer steps or samples"
+            f"{batch:,} x {steps:,} steps of {numbers:,} inputs and outputs take {size_text(need)}, {size_text(room)} "
+            "are free; run fewer steps or samples"
         )
 
 

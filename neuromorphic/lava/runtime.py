@@ -47,7 +47,7 @@ def end_with_parent(parent: int) -> None:
             os._exit(1)
 
 
-def act(builder: Any, number: int, progress: Progress, parent: int) -> None:
+def run_process(builder: Any, number: int, progress: Progress, parent: int) -> None:
     """Build a process model or service, and run it."""
     end_with_parent(parent)
     progress.rows[number, PID] = os.getpid()
@@ -119,7 +119,7 @@ class WatchedRuntime(Runtime):
         gc.collect()
         gc.freeze()
         for number, (name, builder) in enumerate(jobs):
-            self._messaging_infrastructure.launch(name, act, builder, number, progress, os.getpid())
+            self._messaging_infrastructure.launch(name, run_process, builder, number, progress, os.getpid())
 
     def _build_runtime_services(self) -> None:
         """They have been started."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gshn import deployment
 from neuromorphic import doctor
 from neuromorphic.errors import LavaMissingError
 from neuromorphic.lava import target
@@ -55,7 +56,7 @@ def test_ranges_are_those_that_the_project_declares() -> None:
     requirements = doctor.declared()
     assert requirements["lava-nc"][1] == "lava" and requirements["numpy"][1] == ""
     assert "2.0" not in requirements["numpy"][0].specifier
-    for _, (extra, *names) in doctor.NEEDS.items():
+    for extra, *names in (*doctor.NEEDS.values(), *deployment.NEEDS.values()):
         for name in names:
             assert name in requirements and requirements[name][1] == extra, name
 

@@ -17,7 +17,8 @@ import pytest
 
 from neuromorphic.errors import NIRFileError
 from neuromorphic.execution.reference import simulate
-from neuromorphic.graph import flatten, walk
+from neuromorphic.graph import flatten
+from neuromorphic.graph.nested import walk
 from neuromorphic.nir_file import read_nir
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -13,7 +13,8 @@ from scenarios import lif
 from neuromorphic.backends import simulate
 from neuromorphic.compiler.lower import lower
 from neuromorphic.errors import UnsupportedGraphError
-from neuromorphic.graph import TIME_TOLERANCE, flatten, time_step
+from neuromorphic.graph import flatten, time_step
+from neuromorphic.graph.times import TIME_TOLERANCE
 
 DT = 1e-4
 TYPES = [np.float32, np.float64]

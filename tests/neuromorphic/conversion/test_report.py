@@ -14,7 +14,7 @@ from scenarios import DT, SCENARIOS, chain, lif, relay
 
 from neuromorphic.compiler.lower import lower
 from neuromorphic.conversion import report as module
-from neuromorphic.conversion.report import compile_graph, conversion_report, unit_input
+from neuromorphic.conversion.report import conversion_report, convert, unit_input
 from neuromorphic.execution.populations import run
 from neuromorphic.graph import flatten
 
@@ -77,7 +77,7 @@ def test_samples_start_from_rest_and_ranges_hold_for_all() -> None:
     scenario = SCENARIOS["random_0"]
     graph = flatten(scenario.graph)
     both = {"input": np.stack([scenario.x, 2 * scenario.x])}
-    compiled = compile_graph(graph, both)
+    compiled = convert(graph, both)
     for b in range(2):
         alone = run(lower(graph), {"input": both["input"][b]}).sent
         for name in alone:

@@ -1,0 +1,116 @@
+"""How far fixed point can be from float, derived."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from neuromorphic.compiler.network import Network, Population, Projection
+from neuromorphic.compiler.operators import expanded
+from neuromorphic.compiler.quantize import (
+    BIAS_FRACTION,
+    DECAY_UNITY,
+    EXACT,
+    FixedNetwork,
+    FixedPopulation,
+    FixedProjection,
+    Ranges,
+)
+from neuromorphic.graph import Floats
+
+
+def spike_margins(network: Network, fixed: FixedNetwork, ranges: Ranges, steps: int) -> dict[str, Floats]:
+    """How close to its threshold a neuron must have been where fixed point gives another spike first.
+
+    As long as a population and all that it gets spikes as in float, and no register overflows, the potentials w of the
+    two differ by at most e_w, and thresholds by e_th. So in the step in which a neuron first spikes otherwise, float
+    has |w - threshold| <= e_w + e_th. With s the scale, q = 1 / (64 s) the state's unit (1 / s on the host), hats for
+    what fixed point has, U and V the largest |u| and |w| of the float run:
+
+    e_a = sum_j (|w^_ij - w_ij| M_j + |w^_ij| e_m) + |bias^ - bias| + n / s
+    e_u <- (1 - du^) e_u + |du^ - du| U + e_a + q
+    e_w <- (1 - dv^) e_w + |dv^ - dv| V + e_u + q
+
+    from 0, for as many steps as there are. M_j bounds what source j sends, e_m its error: 0 of spikes, half a unit of
+    an input that is not whole, of a graded population its e_w and a unit; n counts taps whose sums are rounded down,
+    those of exponents below -1, of 16-bit weights below 0. A bias that is no whole number of units is
+    sent as units that add up to it within one: e_w gets 2 / (du^ s) more at the end, twice the peak of what a unit in a
+    leads to in w. After a reset the errors are smaller, so the bound holds on. Loops of graded populations are not
+    bounded.
+
+    Args:
+        network: The float network.
+        fixed: What it was quantised to.
+        ranges: Of the float run.
+        steps: Its length.
+
+    Returns:
+        e_w + e_th by population that spikes, e_w by graded one, shape (M,), in units of the float network's potential.
+    """
+    errors: dict[str, Floats] = {}
+    for population in network.populations:
+        quantized = fixed.population(population.name)
+        assert isinstance(quantized, FixedPopulation)
+        scale = quantized.scale
+        units = levels(quantized) / 2.0**BIAS_FRACTION
+        e_a = np.abs(units / scale - levels(population)).max(axis=0, initial=0.0)
+        uneven = (units != np.round(units)).any(axis=0)
+        for exact, ours in zip(network.into(population.name), fixed.into(population.name), strict=True):
+            if network.is_direct(exact):
+                continue
+            assert isinstance(ours, FixedProjection)
+            e_a = e_a + projection_error(network, fixed, exact, ours, scale, ranges, errors)
+        q = 1 / (2.0**quantized.alignment * scale)
+        du, dv = quantized.du / DECAY_UNITY, quantized.dv / DECAY_UNITY
+        u_drift = np.abs(du - population.du) * ranges.current[population.name]
+        v_drift = np.abs(dv - population.dv) * ranges.potential[population.name]
+        e_u, e_w = np.zeros(population.size), np.zeros(population.size)
+        for _ in range(steps):
+            e_u = decayed(du, e_u) + u_drift + e_a + q
+            e_w = decayed(dv, e_w) + v_drift + e_u + q
+        e_w = e_w + np.where(uneven, 2 / (du * scale), 0.0)
+        e_th = np.abs(quantized.threshold / scale - population.threshold) if population.spikes else 0.0
+        errors[population.name] = e_w + e_th
+    return {p.name: errors[p.name] for p in network.populations if p.kind != "sum"}
+
+
+def decayed(decay: Floats, error: Floats) -> Floats:
+    """(1 - decay) error; nothing is kept of an infinite error where the decay is 1."""
+    return (1 - decay) * np.where(decay < 1, error, 0.0)
+
+
+def levels(population: Population) -> Floats:
+    """All values of a population's bias."""
+    return np.asarray(population.bias.values, np.float64)
+
+
+def projection_error(
+    network: Network,
+    fixed: FixedNetwork,
+    exact: Projection,
+    ours: FixedProjection,
+    scale: Floats,
+    ranges: Ranges,
+    errors: Mapping[str, Floats],
+) -> Floats:
+    """e_a of one projection, see :func:`spike_margins`."""
+    source = exact.source
+    largest, unit, e_m = ranges.messages[source], np.array(1.0), np.array(0.0)
+    if source in network.inputs:
+        unit = np.array(1 / fixed.message_scale[source])
+        whole = source in ranges.whole and fixed.message_scale[source] == 1
+        e_m = 0.0 * unit if whole else 0.5 * unit
+    elif not network.population(source).spikes:
+        unit = fixed.message_unit(fixed.population(source))
+        e_m = unit + errors.get(source, np.array(np.inf))
+    else:
+        largest = 1.0
+    total = np.zeros(len(scale))
+    for delay, operator in exact.taps.items():
+        dense = expanded(operator, 0).toarray()
+        back = expanded(ours.taps[delay], 0).toarray() * 2.0 ** ours.weight_exp[:, None] / (scale[:, None] * unit)
+        carried = np.abs(back) * np.where(back == 0, 0.0, e_m)
+        total = total + (np.abs(back - dense) * largest).sum(axis=1) + carried.sum(axis=1)
+        total = total + np.where(ours.weight_exp < (0 if ours.host else EXACT), 1 / scale, 0.0)
+    return total

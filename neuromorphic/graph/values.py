@@ -1,0 +1,79 @@
+"""Values of a NIR node's fields, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import nir
+import numpy as np
+from numpy.typing import NDArray
+
+from neuromorphic.arguments import described, not_finite, printed
+from neuromorphic.errors import UnsupportedGraphError
+from neuromorphic.graph.model import Floats, Shape
+
+MAX_NUMBER = 1e300
+"""Largest parameter of a neuron, and 1 / the smallest that is not 0."""
+
+
+def metadata_of(node: nir.NIRNode) -> Mapping[str, Any]:
+    """A node's metadata; in nir 1.0.4 not every type has any."""
+    return getattr(node, "metadata", {})
+
+
+def text(value: object) -> str | None:
+    """A metadata value as text."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return value if value is None or isinstance(value, str) else printed(value)
+
+
+def numbers(name: str, key: str, value: object) -> Floats:
+    """A parameter as float64, finite.
+
+    Raises:
+        UnsupportedGraphError: it is no array of finite numbers.
+    """
+    try:
+        array = np.asarray(value)
+    except Exception as error:  # A ragged list, or a tensor that PyTorch does not hand out.
+        raise UnsupportedGraphError(f"node '{name}': {key} is {described(value)} and no array of numbers") from error
+    if array.dtype.kind not in "fiub":
+        held = described(value) if array.dtype.kind == "O" else array.dtype
+        raise UnsupportedGraphError(f"node '{name}': {key} must be real numbers, got {held}")
+    array = array.astype(np.float64, copy=False)
+    if found := not_finite(array):
+        raise UnsupportedGraphError(f"node '{name}': {key} is {found}; it must be finite")
+    return array
+
+
+def integers(name: str, key: str, value: object, count: int | None, low: int | None) -> tuple[int, ...]:
+    """A parameter as ``count`` integers, each at least ``low``; a single one stands for all."""
+    array = numbers(name, key, value).reshape(-1)
+    if (array != np.round(array)).any() or (low is not None and (array < low).any()) or (abs(array) > 2**40).any():
+        at_least = "" if low is None else f" of at least {low}"
+        raise UnsupportedGraphError(f"node '{name}': {key} must be integers{at_least}, got {array.tolist()}")
+    if count is not None and len(array) == 1:
+        array = np.repeat(array, count)
+    if count is not None and len(array) != count:
+        raise UnsupportedGraphError(f"node '{name}': {key} must be {count} integers, got {array.tolist()}")
+    return tuple(int(entry) for entry in array)
+
+
+def check_axes(name: str, key: str, array: NDArray, axes: int) -> None:
+    """Check how many dimensions an array has."""
+    if array.ndim != axes:
+        raise UnsupportedGraphError(f"node '{name}': {key} needs {axes} dimensions, got shape {array.shape}")
+
+
+def spread(name: str, key: str, value: object, shape: Shape) -> Floats:
+    """A parameter spread over a node's shape; v_reset, which NIR 1.0.4 does not have, is 0 where it is missing."""
+    array = numbers(name, key, 0.0 if value is None else value)
+    if array.size == 1:
+        array = array.reshape(())
+    elif array.shape != shape:
+        raise UnsupportedGraphError(f"node '{name}': {key} has shape {array.shape}, the node's shape is {shape}")
+    return np.broadcast_to(array, shape)
