@@ -64,7 +64,7 @@ def main() -> None:
 
     import torch
 
-    from gshn.evaluation.answers import answer_all, task_figures
+    from gshn.evaluation.answers import answer_all, check_trained, task_figures
     from gshn.evaluation.retrieval import evaluate_retrieval, without_spikes_in_v
     from gshn.evaluation.submission import submission
     from gshn.evaluation.table import print_figures
@@ -93,9 +93,8 @@ def main() -> None:
             f"{arguments.checkpoint} has not both paths, so that none can be left out (--paths): model.encoder is not "
             "hybrid, or model.spiking.enabled is false"
         )
-    if arguments.task != "retrieval" and arguments.task not in model.vocabulary.answers:
-        trained = ", ".join(["retrieval", *model.vocabulary.answers])
-        raise CheckpointError(f"{arguments.checkpoint} was not trained on {arguments.task}, but on {trained}")
+    if arguments.task != "retrieval":
+        check_trained(model, arguments.task, str(arguments.checkpoint))
     config = load_config(arguments.checkpoint / "config.yaml", arguments.overrides)
     corpora = Corpora(config, model.vocabulary)
     check_against_training(arguments.checkpoint, corpora, arguments.task, arguments.split)

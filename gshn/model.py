@@ -36,6 +36,7 @@ from gshn.files import write_atomically
 from gshn.graphs.backbones.small_conv import SmallConvNet
 from gshn.graphs.region_features import COLOUR_DIM, region_features
 from gshn.graphs.scene_graph import CENTROID, EDGE_GEOMETRY, SceneGraph
+from gshn.hub import checkpoint_folder
 from gshn.losses.spiked_text import SpikedTextLearning
 from gshn.segments.superpixels import REGION
 
@@ -384,18 +385,17 @@ class GSHN(nn.Module):
         write_atomically(folder / "model.safetensors", save(tensors))
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> GSHN:
+    def from_pretrained(cls, name: str | Path, revision: str | None = None) -> GSHN:
         """Load what :meth:`save_pretrained` wrote, in eval mode.
+
+        Args:
+            name: The folder, or a name on the hub: see :func:`gshn.hub.checkpoint_folder`.
+            revision: Of a name on the hub.
 
         Raises:
             CheckpointError: a file is missing or broken, or does not fit the model, or a tensor is not finite.
         """
-        folder = Path(folder)
-        if not folder.is_dir():
-            raise CheckpointError(f"checkpoint {folder} is not a folder; name the one that gshn.train wrote (--out)")
-        for name in ("config.yaml", "vocabulary.json", "tokenizer.json", "model.safetensors"):
-            if not (folder / name).is_file():
-                raise CheckpointError(f"{folder / name} is missing; name the folder that gshn.train wrote (--out)")
+        folder = checkpoint_folder(name, revision)
         config = load_config(folder / "config.yaml")
         try:
             vocabulary = Vocabulary(**json.loads((folder / "vocabulary.json").read_text()))
