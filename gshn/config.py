@@ -635,8 +635,13 @@ class Config(Section):
     precision: str = "auto"
     """float32; bfloat16: matrix products in bfloat16 (automatic mixed precision; spikes, norms and losses stay in
     float32); auto: bfloat16 on a GPU, float32 on a CPU. CPUs that compute in bfloat16 train about 1.5 times as fast."""
+    init: str | None = None
+    """A finished checkpoint to start from: a folder, or owner/name on the Hugging Face hub (gshn.train --init). Words,
+    categories and answers of the new data are added. null: from nothing."""
     log_every: int = number(10, SOME)
     """Steps between lines of metrics.jsonl."""
+    log_with: list[str] = field(default_factory=list)
+    """Accelerate's trackers that get the same lines: tensorboard, wandb, mlflow, ..., whose libraries are installed."""
     checkpoint_every: int = number(100, SOME)
     """Steps between training checkpoints: what a kill can cost at most."""
 

@@ -73,6 +73,9 @@ class NodeTokens(Padded):
     spikes: Tensor | None
 
 
+WEIGHTS = ("weight", "bias")
+"""Of a linear layer."""
+
 Encoder = HybridEncoder | TransformerEncoder | SpikformerEncoder | PooledEncoder
 
 
@@ -364,6 +367,21 @@ class GSHN(nn.Module):
         evidence = self.evidence(EncodedTexts.cat([texts] * image.shape[1]), images[image.T.flatten()])
         logits: Tensor = self.answer_heads[task](evidence.reshape(*image.T.shape, -1).transpose(0, 1))
         return logits
+
+    def vocabulary_rows(self) -> dict[str, list[str]]:
+        """Of each tensor of the state dict whose rows stand for a vocabulary, the names of its entries in order."""
+        tokens = [str(token) for token in self.tokenizer.convert_ids_to_tokens(list(range(len(self.tokenizer))))]
+        dictionary = next(name for name, p in self.named_parameters() if p is self.text.dictionary.weight)
+        rows = dict.fromkeys((dictionary, "language_head.weight", "language_head.bias"), tokens)
+        rows["node_embedding.category.weight"] = self.vocabulary.categories
+        for task, answers in self.vocabulary.answers.items():
+            head = self.answer_heads[task]
+            assert isinstance(head, AnswerHead)
+            rows |= dict.fromkeys((f"answer_heads.{task}.answer.{len(head.answer) - 1}.{p}" for p in WEIGHTS), answers)
+        if self.stl is not None:
+            words = [tokens[word] for word in self.vocabulary.words]
+            rows |= dict.fromkeys((f"stl.words.{len(self.stl.words) - 1}.{p}" for p in WEIGHTS), words)
+        return rows
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.yaml``, ``vocabulary.json``, ``tokenizer.json`` and ``model.safetensors`` to a folder.

@@ -24,7 +24,8 @@ ORDER = [
         *(
             f"training.{name}"
             for name in (
-                *("batches", "checkpoint", "corpora", "guard", "objective", "processes", "segmentation", "text_states"),
+                *("batches", "card", "checkpoint", "corpora", "guard", "objective"),
+                *("processes", "segmentation", "start", "text_states"),
             )
         ),
     ),

@@ -23,7 +23,6 @@ from gshn.data.tasks import TASKS, Example, Task, TaskText
 from gshn.data.vqa2 import answer_vocabulary, compared
 from gshn.data.wordnet import WordNet, find_wordnet
 from gshn.encoders.text import TextCount
-from gshn.encoders.text_encoders import build_tokenizer
 from gshn.errors import ConfigError, DataError, tell
 from gshn.graphs.backbones.base import Backbone
 from gshn.graphs.backbones.choose import make_backbone
@@ -41,6 +40,7 @@ from gshn.segments.ground_truth import GroundTruthSegmenter
 from gshn.segments.panoptic import Category, Segmenter
 from gshn.segments.superpixels import REGION, SuperpixelSegmenter
 from gshn.training.batches import PairCorpus, StreamedPairs, TaskCorpus
+from gshn.training.start import take_over, tokenizer_of
 
 
 class Corpora:
@@ -452,9 +452,18 @@ def word_frequencies(
     return {token: total / images for token, total in occurs.items()}
 
 
-def build_model(config: Config, corpora: Corpora) -> GSHN:
-    """A new model whose vocabulary and input standardisation come from the training corpora."""
-    tokenizer = build_tokenizer(config.model.text.encoder, corpora.training_texts(), config.model.text.max_length)
+def build_model(config: Config, corpora: Corpora, start: GSHN | None = None) -> GSHN:
+    """A new model whose vocabulary and input standardisation come from the training corpora.
+
+    Args:
+        config: The configuration.
+        corpora: The corpora.
+        start: A finished model, whose weights and standardisation are taken over: see :mod:`gshn.training.start`.
+
+    Raises:
+        ConfigError: ``start`` is of another shape.
+    """
+    tokenizer = tokenizer_of(config, corpora.training_texts(), start)
     count = TextCount(tokenizer)
     occurs = word_frequencies(count, corpora.pairs.captions(), corpora.caption_weights)
     count.tell("training captions")
@@ -468,7 +477,7 @@ def build_model(config: Config, corpora: Corpora) -> GSHN:
     moments = [moment for moment in found if moment is not None]
     channels = len(moments[0][0]) if moments else 0
     vocabulary = Vocabulary(corpora.categories, corpora.answers, words, channels)
-    model = GSHN(config, vocabulary, tokenizer)
+    model = GSHN(config, vocabulary, tokenizer, None if start is None else start.text.architecture)
     if model.stl is not None:
         model.stl.expect_words(torch.tensor([occurs[word] for word in words]))
     if moments:
@@ -476,4 +485,6 @@ def build_model(config: Config, corpora: Corpora) -> GSHN:
         mean, square = (torch.stack(parts).mean(dim=0) for parts in zip(*moments, strict=True))
         model.node_embedding.mean.copy_(mean)
         model.node_embedding.std.copy_((square - mean.square()).clamp(min=1e-6).sqrt())
+    if start is not None:
+        take_over(model, start)
     return model
