@@ -60,14 +60,14 @@ def _fetch(name: str, revision: str | None) -> Path:
         ) from None
 
 
-def push_folder(folder: Path, name: str, private: bool | None = None, message: str = "A checkpoint of GSHN") -> str:
+def push(folder: Path, name: str, card: str, private: bool | None = None) -> str:
     """Upload a checkpoint to the hub in one commit, into a repository that is made where there is none.
 
     Args:
         folder: The checkpoint.
         name: ``owner/name``, or ``name`` of one's own account.
+        card: The model card, in place of the folder's README.md.
         private: Whether a repository that is made is private; None: as the account has it.
-        message: Of the commit.
 
     Returns:
         Address of the commit.
@@ -77,18 +77,18 @@ def push_folder(folder: Path, name: str, private: bool | None = None, message: s
     """
     import huggingface_hub  # late, as above
 
+    files: dict[str, Path | bytes] = {file: folder / file for file in FILES if (folder / file).is_file()}
+    files["README.md"] = card.encode()
+    operations = [huggingface_hub.CommitOperationAdd(file, content) for file, content in files.items()]
     api = huggingface_hub.HfApi(library_name="gshn")
     try:
         repository = api.create_repo(name, private=private, exist_ok=True).repo_id
-        commit = api.upload_folder(
-            repo_id=repository, folder_path=folder, allow_patterns=list(FILES), commit_message=message
-        )
+        return str(api.create_commit(repository, operations, commit_message="A checkpoint of GSHN").commit_url)
     except Exception as error:  # of the network, the hub, or a name that it does not take
         raise GSHNError(
             f"{folder} could not be pushed to {name} ({first_line(error)}); log in with `hf auth login`, and check the "
             "name"
         ) from None
-    return str(commit)
 
 
 @contextmanager

@@ -21,12 +21,12 @@ from gshn.config import Config, PairData, TaskData
 from gshn.data.images import ImageSample
 from gshn.data.tasks import TASKS
 from gshn.encoders.text import TextCount
-from gshn.errors import CheckpointError, ConfigError, DataError, tell
+from gshn.errors import CheckpointError, ConfigError, DataError, GSHNError, tell
 from gshn.evaluation.answers import answer_logits, check_trained
 from gshn.evaluation.explanation import explain, require_paths
 from gshn.evaluation.retrieval import similarities
 from gshn.graphs.scene_graph import SceneGraph
-from gshn.hub import checkpoint_folder, push_folder
+from gshn.hub import checkpoint_folder, push
 from gshn.inference import (
     IMAGES_PER_BATCH,
     EncodedImages,
@@ -39,6 +39,7 @@ from gshn.inference import (
 )
 from gshn.model import GSHN, NodeTokens
 from gshn.segments.panoptic import Category, Segmenter
+from gshn.training.card import model_card
 from gshn.training.corpora import Corpora
 
 TEMPLATES = ("{}", "a {}", "a photo of a {}")
@@ -415,12 +416,36 @@ class Model:
         spikes = {f"lif_{k}": layer for k, layer in enumerate(pytorch_spikes(encoder, inputs))}
         return SpikingNetwork(images.names[0], graph, {"input": constant_input(inputs.x, encoder.steps)}, spikes)
 
-    def push_to_hub(self, name: str, *, private: bool | None = None) -> str:
-        """Upload the checkpoint with its figures and model card to the Hugging Face hub.
+    def card(self, name: str | None = None, images: int = 64) -> str:
+        """The model card, as Markdown: data, figures, spikes, modelled energy, and the command that trained the model.
+
+        Args:
+            name: What readers load the model by; what it was loaded by here where None.
+            images: Held-out images that energy is modelled on; 0: without energy. Without the data there is none, too,
+                which a note tells.
+        """
+        # Late: only this needs the profiler.
+        from neuromorphic.profiling.energy import load_models
+        from neuromorphic.profiling.report import profile, read_figures, report_of
+
+        energy: dict[str, dict[str, float]] = {}
+        encoder = self.module.encoder.spiking
+        if images and self.config.model.encoder == "hybrid" and encoder is not None and not encoder.relu:
+            images = min(images, self.config.data.pairs.test or images)
+            try:
+                report = report_of(profile(self.folder, images), load_models(), {}, "torch", "float")
+                energy = {key: own | {"images": images} for key, own in report["totals"]["joules_per_image"].items()}
+            except GSHNError as error:
+                tell(f"the model card of {self.name} is without energy: {error}")
+        return model_card(self.module, name or self.name, read_figures(self.folder / "metrics.json"), energy)
+
+    def push_to_hub(self, name: str, *, private: bool | None = None, images: int = 64) -> str:
+        """Upload the checkpoint with its figures and its model card (:meth:`card`) to the Hugging Face hub.
 
         Args:
             name: ``owner/name``, or ``name`` of one's own account; a repository is made where there is none.
             private: Whether it is private; None: as the account has it.
+            images: See :meth:`card`.
 
         Returns:
             Address of the commit.
@@ -428,7 +453,7 @@ class Model:
         Raises:
             GSHNError: the hub refused, or cannot be reached.
         """
-        return push_folder(self.folder, name, private)
+        return push(self.folder, name, self.card(name, images), private)
 
     def _section(self, task: str) -> PairData | TaskData:
         """Of the configuration, where images of a task are described."""

@@ -197,14 +197,13 @@ def test_explanations_are_saved_and_shown(model, tmp_path) -> None:
 def test_the_spiking_network_of_an_image_spikes_as_pytorch_does(model, tmp_path) -> None:
     from neuromorphic.backends import simulate
     from neuromorphic.graph import flatten
-    from neuromorphic.signals import Signals
 
     (path, *_) = pictures(tmp_path)
     network = model.spiking_network(path)
     graph = flatten(network.graph)
     inputs = {name: x[None] for name, x in network.inputs.items()}
     assert all(x.shape[0] == model.config.model.spiking.steps for x in network.inputs.values())
-    record = simulate(graph, Signals(inputs, False), "reference", "float").record.spikes
+    record = simulate(graph, inputs, "reference", "float").record.spikes
     assert record.keys() == network.spikes.keys() and any(spikes.any() for spikes in network.spikes.values())
     for name, spikes in network.spikes.items():
         assert np.array_equal(record[name][0], spikes)

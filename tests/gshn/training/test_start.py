@@ -16,7 +16,14 @@ from gshn.model import GSHN
 from gshn.training import loop
 from gshn.training.loop import Trainer
 
-SCENES = [*TINY, "data.pairs.train=24", "data.pairs.test=4", "pretrain.batch_size=8", "checkpoint_every=2", "log_every=1"]
+SCENES = [
+    *TINY,
+    "data.pairs.train=24",
+    "data.pairs.test=4",
+    "pretrain.batch_size=8",
+    "checkpoint_every=2",
+    "log_every=1",
+]
 PHOTOGRAPHS = ["data.pairs.train=null", "data.pairs.test=null", "data.pairs.segmenter=superpixels"]
 
 

@@ -42,7 +42,14 @@ class Kept(tracking.GeneralTracker):
 
 def test_a_tracker_gets_every_line_and_the_figures(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "kept", Kept)
-    keys = [*TINY, "data.pairs.train=8", "data.pairs.test=4", "pretrain.steps=2", "pretrain.batch_size=8", "log_every=1"]
+    keys = [
+        *TINY,
+        "data.pairs.train=8",
+        "data.pairs.test=4",
+        "pretrain.steps=2",
+        "pretrain.batch_size=8",
+        "log_every=1",
+    ]
     keys += ["finetune.tasks=[]", f"data.cache={tmp_path / 'cache'}", "log_with=[kept]"]
     trainer = Trainer(load_config("default", keys), tmp_path / "run", resume=False)
     figures = trainer.run()
