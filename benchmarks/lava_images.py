@@ -20,10 +20,10 @@ import torch
 from benchmarks.timing import OURS, Row, rows, run
 from gshn.encoders.aggregation import degree_normalized
 from gshn.encoders.spiking import SpikingGraphEncoder
+from gshn.export.netx import export_netx
+from gshn.export.report import run_images
 from gshn.inference import SpikingInput
 from gshn.neurons.lif import LIFParameters, spike_function
-from neuromorphic.export.netx import export_netx
-from neuromorphic.export.report import run_images
 
 NODES, CHANNELS, STEPS = 6, 64, 8
 PACKED = (1, 8, 64, 256)

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gshn.evaluation.picture import raster
+from gshn.export.images import held_out_images
+from gshn.export.report import pytorch_spikes, run_images
 from gshn.model import GSHN
 from gshn.training.corpora import Corpora
-from neuromorphic.export.images import held_out_images
-from neuromorphic.export.report import pytorch_spikes, run_images
 
 SCENE = 3
 

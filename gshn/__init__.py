@@ -3,8 +3,9 @@
 ``gshn.load`` gives a trained model: docs/api.md. Data flow, which is also the import order of the folders:
 
 ``data`` (images, cut into ``segments``) -> ``graphs`` -> ``encoders`` (with ``neurons``) -> ``losses`` -> ``model`` ->
-``inference`` -> ``training`` -> ``evaluation`` -> ``api``; ``python -m gshn.train`` and ``python -m gshn.evaluate`` are
-the entry points.
+``inference`` -> ``training`` -> ``evaluation`` -> ``export`` and ``profiling`` of what was trained, by the package
+``neuromorphic``, which this one is built on -> ``api``; ``python -m gshn.train`` and ``python -m gshn.evaluate`` are the
+entry points.
 """
 
 from importlib import import_module
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gshn.api.encoded import Images, Texts
     from gshn.api.model import Model, load
-    from gshn.api.results import Answer, Match, SpikingNetwork
-    from gshn.errors import GSHNError
+    from gshn.api.results import Answer, ImageNetwork, Match
+    from neuromorphic.errors import UserError
 
 __version__ = "0.1.0"
 
@@ -25,12 +26,12 @@ _HOMES = {
     "Texts": "gshn.api.encoded",
     "Answer": "gshn.api.results",
     "Match": "gshn.api.results",
-    "SpikingNetwork": "gshn.api.results",
-    "GSHNError": "gshn.errors",
+    "ImageNetwork": "gshn.api.results",
+    "UserError": "neuromorphic.errors",
 }
 """Imported when they are first asked for: PyTorch takes seconds to import."""
 
-__all__ = ["Answer", "GSHNError", "Images", "Match", "Model", "SpikingNetwork", "Texts", "load"]
+__all__ = ["Answer", "ImageNetwork", "Images", "Match", "Model", "Texts", "UserError", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 from gshn.ablation.grid import BASE, PARTS, VARIANTS
-from gshn.cli import CommandParser, run_command, whole
 from gshn.errors import ConfigError
-from gshn.files import Lock, make_folder, write_atomically
+from neuromorphic.cli import CommandParser, run_command, whole
+from neuromorphic.files import Lock, make_folder, write_atomically
 
 
 def main() -> None:

@@ -7,11 +7,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gshn.cli import CommandParser, run_command, whole
 from gshn.config import load_config
 from gshn.data.tasks import TASKS
-from gshn.errors import CheckpointError, ConfigError, DataError, GSHNError, tell
-from gshn.files import check_destination, write_atomically
+from gshn.errors import CheckpointError, ConfigError, DataError, tell
+from neuromorphic.cli import CommandParser, run_command, whole
+from neuromorphic.errors import UserError
+from neuromorphic.files import check_destination, write_atomically
 
 if TYPE_CHECKING:
     from gshn.training.corpora import Corpora
@@ -85,7 +86,7 @@ def main() -> None:
                 f"{arguments.checkpoint} has no spiking path that Lava can run (model.spiking.enabled is false, "
                 "model.spiking.neuron is relu, or model.encoder is not hybrid)"
             )
-        from neuromorphic.export.backend import LavaBackend
+        from gshn.export.backend import LavaBackend
 
         backend = LavaBackend(model.encoder.spiking, arguments.precision)
     if arguments.paths and (model.encoder.spiking is None or not hasattr(model.encoder, "r")):
@@ -150,7 +151,7 @@ def check_against_training(checkpoint: Path, corpora: Corpora, task: str, split:
     test = corpora.test_pictures([task], split)
     try:
         trained = Corpora(own, corpora.vocabulary).training_pictures()
-    except GSHNError as error:
+    except UserError as error:
         tell(f"whether {checkpoint} was trained on these pictures cannot be said: {error}")
         return
     check_overlap(trained, test, corpora.config.data.allow_overlap)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gshn.cli import CommandParser, run_command, whole
 from gshn.config import SEGMENTERS
 from gshn.errors import ConfigError
-from gshn.files import check_destination, write_atomically
+from neuromorphic.cli import CommandParser, run_command, whole
+from neuromorphic.files import check_destination, write_atomically
 
 
 def main() -> None:

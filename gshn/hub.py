@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gshn.errors import CheckpointError, GSHNError, first_line
+from gshn.errors import CheckpointError
+from neuromorphic.errors import UserError, first_line
 
 NEEDED = ("config.yaml", "vocabulary.json", "tokenizer.json", "model.safetensors")
 """Files that every checkpoint has."""
@@ -73,7 +74,7 @@ def push(folder: Path, name: str, card: str, private: bool | None = None) -> str
         Address of the commit.
 
     Raises:
-        GSHNError: the hub refused, or cannot be reached.
+        UserError: the hub refused, or cannot be reached.
     """
     import huggingface_hub  # late, as above
 
@@ -85,7 +86,7 @@ def push(folder: Path, name: str, card: str, private: bool | None = None) -> str
         repository = api.create_repo(name, private=private, exist_ok=True).repo_id
         return str(api.create_commit(repository, operations, commit_message="A checkpoint of GSHN").commit_url)
     except Exception as error:  # of the network, the hub, or a name that it does not take
-        raise GSHNError(
+        raise UserError(
             f"{folder} could not be pushed to {name} ({first_line(error)}); log in with `hf auth login`, and check the "
             "name"
         ) from None

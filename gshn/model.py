@@ -32,13 +32,13 @@ from gshn.encoders.text import SPECIAL_TOKENS, Architecture, EncodedTexts, Froze
 from gshn.encoders.text_encoders import build_text_encoder
 from gshn.encoders.transformer import TransformerEncoder
 from gshn.errors import CheckpointError, ConfigError
-from gshn.files import write_atomically
 from gshn.graphs.backbones.small_conv import SmallConvNet
 from gshn.graphs.region_features import COLOUR_DIM, region_features
 from gshn.graphs.scene_graph import CENTROID, EDGE_GEOMETRY, SceneGraph
 from gshn.hub import checkpoint_folder
 from gshn.losses.spiked_text import SpikedTextLearning
 from gshn.segments.superpixels import REGION
+from neuromorphic.files import write_atomically
 
 
 @dataclass(frozen=True)

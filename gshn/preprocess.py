@@ -7,11 +7,12 @@ import time
 import warnings
 from pathlib import Path
 
-from gshn.cli import CommandParser, run_command, whole
 from gshn.config import SEGMENTERS, flat, load_config
-from gshn.errors import ConfigError, DataError, GSHNWarning, MissingError
-from gshn.files import make_folder
+from gshn.errors import ConfigError, DataError, MissingError
 from gshn.launchers import process
+from neuromorphic.cli import CommandParser, run_command, whole
+from neuromorphic.errors import UserNotice
+from neuromorphic.files import make_folder
 
 SPLITS = ("train", "val", "test")
 
@@ -120,7 +121,7 @@ def main() -> None:
     if len(missing) == len(SPLITS):
         raise missing[SPLITS[0]]
     if missing:
-        warnings.warn(f"{arguments.data}: {reasons}", GSHNWarning, stacklevel=1)
+        warnings.warn(f"{arguments.data}: {reasons}", UserNotice, stacklevel=1)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gshn.cli import CommandParser, run_command, whole
 from gshn.config import SEGMENTERS, SegmenterFit
-from gshn.errors import ConfigError, DataError, GSHNError, GSHNWarning
-from gshn.files import write_atomically
+from gshn.errors import ConfigError, DataError
+from neuromorphic.cli import CommandParser, run_command, whole
+from neuromorphic.errors import UserError, UserNotice
+from neuromorphic.files import write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
@@ -211,11 +212,11 @@ def _image_files(named: Sequence[Path], out: Path) -> dict[str, Path]:
         files += [((folder.resolve() / path.relative_to(folder)).relative_to(root).as_posix(), path) for path in images]
     if others:
         text = f"{others.total()} files are no images that Pillow reads here and are left out: {_counts(others)}"
-        warnings.warn(text, GSHNWarning, stacklevel=2)
+        warnings.warn(text, UserNotice, stacklevel=2)
     found: dict[str, Path] = {}
     for name, path in files:
         if found.setdefault(name, path).resolve() != path.resolve():
-            raise GSHNError(f"{found[name]} and {path} would both be called {name}; segment them apart")
+            raise UserError(f"{found[name]} and {path} would both be called {name}; segment them apart")
     return found
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gshn.cli import CommandParser, run_command, whole
 from gshn.config import load_config, named_configs
 from gshn.hub import checkpoint_folder
+from neuromorphic.cli import CommandParser, run_command, whole
 
 
 def main() -> None:

@@ -1,9 +1,45 @@
-"""From a trained checkpoint, or anybody's NIR file, to a neuromorphic simulator, with NIR as the contract.
+"""Anybody's NIR file on a neuromorphic simulator, with NIR as the contract.
 
 Data flow, which is also the order in which to read:
 
-checkpoint -> ``export`` -> NIR graph -> ``graph`` (flat, shaped, checked) -> ``compiler`` (populations, projections,
-integers) -> ``execution`` (simulators that all else is held to) -> ``lava`` (runs on Lava) -> ``backends`` (one way to
-run on any) -> the commands ``run``, ``verify``, ``check``, ``doctor``. Only ``export`` and one simulator need PyTorch,
-only ``lava`` needs Lava.
+NIR graph -> ``graph`` (flat, shaped, checked) -> ``compiler`` (populations, projections, integers) -> ``execution``
+(simulators that all else is held to) -> ``lava`` (runs on Lava) -> ``backends`` (one way to run on any) -> the commands
+``run``, ``verify``, ``check``, ``export``, ``profile``, ``doctor``. Only one simulator needs PyTorch, only ``lava``
+needs Lava. Nothing here knows of checkpoints: a package that does registers with ``plugins``.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from neuromorphic.errors import UserError, UserNotice
+
+if TYPE_CHECKING:
+    from neuromorphic.results.conversion import Conversion
+    from neuromorphic.results.profile import Profile
+    from neuromorphic.results.run import Run
+    from neuromorphic.results.verification import Verification
+    from neuromorphic.spiking_network import SpikingNetwork, load
+
+__all__ = ["Conversion", "Profile", "Run", "SpikingNetwork", "UserError", "UserNotice", "Verification", "load"]
+
+HOMES = {
+    "Conversion": "results.conversion",
+    "Profile": "results.profile",
+    "Run": "results.run",
+    "SpikingNetwork": "spiking_network",
+    "Verification": "results.verification",
+    "load": "spiking_network",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on its first use: SciPy and h5py take longer than all else, and errors need neither."""
+    if name not in HOMES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

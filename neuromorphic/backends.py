@@ -15,7 +15,7 @@ from neuromorphic.compiler.hardware import for_hardware, join, parts_of
 from neuromorphic.compiler.lower import lower, pack
 from neuromorphic.compiler.network import Network
 from neuromorphic.compiler.quantize import FixedNetwork, Ranges
-from neuromorphic.errors import ArgumentError, UnsupportedGraphError
+from neuromorphic.errors import ArgumentError, PackagesMissingError, UnsupportedGraphError
 from neuromorphic.execution import populations, reference
 from neuromorphic.execution.calibration import calibrate
 from neuromorphic.execution.operations import LayerCount, count_layers
@@ -258,6 +258,7 @@ def simulate(
         ArgumentError: an argument of the wrong type, or an unknown back end, precision, target or neuron.
         UnsupportedGraphError: the inputs do not fit, the back end cannot run the graph exactly, or a signal leaves
             float64's range.
+        PackagesMissingError: PyTorch is not installed.
         LavaMissingError, LavaRunError: see :func:`neuromorphic.lava.run.run_network`.
     """
     check_choice("back end", backend, BACKENDS)
@@ -271,7 +272,10 @@ def simulate(
     if backend == "torch":
         if precision == "fixed":
             raise UnsupportedGraphError("the torch back end has no fixed point; use --backend reference or lava")
-        from neuromorphic.execution.torch_simulator import simulate_torch
+        try:
+            from neuromorphic.execution.torch_simulator import simulate_torch
+        except ImportError as error:
+            raise PackagesMissingError(f"the torch back end needs PyTorch ({error}): pip install torch") from None
 
         record = simulate_torch(graph, inputs, potentials)
     elif backend == "reference" and precision == "float":

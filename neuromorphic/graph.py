@@ -12,9 +12,8 @@ import nir
 import numpy as np
 from numpy.typing import NDArray
 
-from gshn.errors import GSHNWarning
 from neuromorphic.arguments import check_choice, check_type, described, listed, not_finite, printed
-from neuromorphic.errors import UnsupportedGraphError
+from neuromorphic.errors import UnsupportedGraphError, UserNotice
 
 Floats = NDArray[np.float64]
 Shape = tuple[int, ...]
@@ -423,7 +422,7 @@ def misnamed(nir_graph: nir.NIRGraph, prefix: str) -> list[tuple[str, str]]:
     warnings.warn(
         f"edges name '{prefix}{unknown[0]}', which the graph does not have, and none names '{prefix}{alone[0]}': taken "
         "for the same node",
-        GSHNWarning,
+        UserNotice,
         stacklevel=2,
     )
     mended = {unknown[0]: alone[0]}
@@ -641,7 +640,7 @@ def flattened(name: str, node: nir.Flatten, shape_in: Shape, wanted: set[Shape])
         warnings.warn(
             f"node '{name}': start_dim={start}, end_dim={end} count {axes} of batch and time, which NIR leaves out: "
             f"read as {shape_in} -> {shape}",
-            GSHNWarning,
+            UserNotice,
             stacklevel=2,
         )
         return shape

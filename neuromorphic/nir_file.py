@@ -15,11 +15,10 @@ import nir
 import numpy as np
 from numpy.typing import NDArray
 
-from gshn.errors import GSHNError
-from gshn.files import check_destination, write_atomically
 from neuromorphic.arguments import check_path as as_path
 from neuromorphic.arguments import check_type, not_finite
-from neuromorphic.errors import NIRFileError, UnsupportedGraphError
+from neuromorphic.errors import NIRFileError, UnsupportedGraphError, UserError
+from neuromorphic.files import check_destination, write_atomically
 from neuromorphic.graph import MAX_DEPTH, PARAMETERS, check_nir_graph
 from neuromorphic.hdf5 import CheckedFile, Member, reason, shown, try_in_a_fork
 
@@ -47,14 +46,14 @@ def write_nir(path: Path, graph: nir.NIRGraph) -> None:
 
     Raises:
         ArgumentError: the path or the graph is of the wrong type.
-        GSHNError: the folder cannot be written to, the disk is full, or the graph has what a NIR file cannot hold.
+        UserError: the folder cannot be written to, the disk is full, or the graph has what a NIR file cannot hold.
     """
     path = as_path("path", path)
     check_destination(path)
     check_nir_graph(graph)
     try:
         content = storable(graph.to_dict(), "the graph")
-    except GSHNError:
+    except UserError:
         raise
     except Exception as error:  # Whatever the values' own copying raises.
         raise UnsupportedGraphError(f"the graph holds what cannot be written ({reason(error)}); remove it") from error
@@ -63,7 +62,7 @@ def write_nir(path: Path, graph: nir.NIRGraph) -> None:
         nir.write(buffer, Content(content))
         with h5py.File(buffer, "r+") as file:
             add_later_fields(file["node"], graph)
-    except GSHNError:
+    except UserError:
         raise
     except Exception as error:  # What nir and h5py do not take.
         raise UnsupportedGraphError(f"the graph cannot be written ({reason(error)})") from error

@@ -1,58 +1,87 @@
-"""``python -m neuromorphic.profile``: spikes, operations, memory and energy of a trained model."""
+"""``python -m neuromorphic.profile``: spikes, operations and energy of a NIR file's run, or of a trained model.
+
+Energies are estimates by energy models (docs/energy.md), each with a source, as ranges.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from gshn.cli import CommandParser, run_command, whole
-from gshn.files import Lock, check_destination, make_folder, write_atomically
-from neuromorphic.lava.compat import require_lava
+from neuromorphic.backends import BACKENDS, PRECISIONS
+from neuromorphic.cli import CommandParser, run_command, whole
+from neuromorphic.files import Lock, check_destination, make_folder, write_atomically
+from neuromorphic.plugins import checkpoint_tools, needing_packages
+from neuromorphic.run import BACKEND, INPUT, PRECISION, add_graph_arguments, load_network
+
+EXAMPLES = """
+examples:
+  python -m neuromorphic.profile --nir model.nir --input in.npz --out profiled
+  python -m neuromorphic.profile --checkpoint runs/default --out profiled --images 64
+      profiled/: report.json and report.html, one page that needs no other file
+"""
 
 
 def main() -> None:
     """Parse the arguments, count, and write ``report.json`` and ``report.html``."""
-    parser = CommandParser(prog="python -m neuromorphic.profile", description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, required=True, help="folder that gshn.train wrote")
-    parser.add_argument("--out", type=Path, required=True, help="folder for report.json and report.html")
-    parser.add_argument("--images", type=whole(1), default=64, help="held-out images (default: 64)")
-    parser.add_argument("--backend", choices=["torch", "reference", "lava"], default="torch", help="gives the spikes")
-    parser.add_argument("--precision", choices=["float", "fixed"], default="float", help="of reference or lava")
+    parser = CommandParser(prog="python -m neuromorphic.profile", description=__doc__, epilog=EXAMPLES)
+    add_graph_arguments(parser, required=False)
+    parser.add_argument("--input", type=Path, metavar="IN.npz", help=f"of --nir: {INPUT}")
+    parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="folder that gshn.train wrote")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for report.json and report.html")
+    parser.add_argument("--images", type=whole(1), help="of --checkpoint: held-out images (default: 64)")
     parser.add_argument(
-        "--compare", type=Path, nargs="+", default=[], metavar="DIR", help="other checkpoints: of other T, a ReLU twin"
+        "--backend",
+        choices=BACKENDS,
+        help=f"what gives the spikes (default: reference, of --checkpoint torch); {BACKEND}",
+    )
+    parser.add_argument("--precision", choices=PRECISIONS, default="float", help=f"of reference or lava; {PRECISION}")
+    parser.add_argument(
+        "--compare", type=Path, nargs="+", metavar="DIR", help="other checkpoints: of other T, a ReLU twin"
     )
     parser.add_argument("--energy-models", type=Path, metavar="FILE.yaml", help="in place of the project's own")
-    parser.add_argument("--no-measure", action="store_true", help="count only")
+    parser.add_argument("--no-measure", action="store_true", help="of --checkpoint: count only, measure no time")
     arguments = parser.parse_args()
+    if (arguments.nir is None) == (arguments.checkpoint is None):
+        parser.error("give --nir or --checkpoint, one of them")
+    if arguments.checkpoint is None:
+        for option in ("images", "compare"):
+            if getattr(arguments, option) is not None:
+                parser.error(f"--{option} is of --checkpoint")
+        if arguments.input is None:
+            parser.error("--nir needs --input, which is run and counted")
+    else:
+        for option in ("dt", "reset", "input"):
+            if getattr(arguments, option) is not None:
+                parser.error(f"--{option} is of --nir, and a checkpoint has its own")
+    if arguments.backend is None:
+        arguments.backend = "reference" if arguments.checkpoint is None else "torch"
     if arguments.precision == "fixed" and arguments.backend == "torch":
         parser.error("--precision fixed needs --backend reference or lava")
-    if arguments.backend == "lava":
-        require_lava()
     for name in ("report.json", "report.html"):
-        check_destination(arguments.out / name, (arguments.energy_models,))
-
-    # Late: PyTorch takes seconds to import, which a wrong argument should not cost.
-    from gshn.errors import CheckpointError
-    from neuromorphic.profiling.energy import load_models
-    from neuromorphic.profiling.meters import Meter
-    from neuromorphic.profiling.page import html, print_summary
-    from neuromorphic.profiling.report import profile, report_of
-    from neuromorphic.profiling.workloads import measure_model
-
-    models = load_models(arguments.energy_models)
-    own = profile(arguments.checkpoint, arguments.images, arguments.backend, arguments.precision)
-    if not own.spikes:
-        raise CheckpointError(
-            f"{arguments.checkpoint} has no spiking neurons (model.spiking.neuron is relu); name it with --compare"
-        )
-    others = [profile(folder, arguments.images) for folder in arguments.compare]
-    measured = {} if arguments.no_measure else measure_model(own.model, Meter())
-    report = report_of(own, models, measured, arguments.backend, arguments.precision, others)
-    page = html(report)
+        check_destination(arguments.out / name, (arguments.energy_models, arguments.nir, arguments.input))
+    if arguments.checkpoint is not None:
+        tools = checkpoint_tools()
+        with needing_packages():
+            tools.profile(
+                arguments.checkpoint,
+                arguments.out,
+                64 if arguments.images is None else arguments.images,
+                arguments.backend,
+                arguments.precision,
+                arguments.compare or (),
+                arguments.energy_models,
+                not arguments.no_measure,
+            )
+        return
+    profile = load_network(arguments).profile(
+        arguments.input, arguments.backend, arguments.precision, energy_models=arguments.energy_models
+    )
+    report = json.dumps(profile.report(), indent=2, allow_nan=False) + "\n"
     with Lock(make_folder(arguments.out) / ".lock", str(arguments.out)):  # The two are of one run.
-        write_atomically(arguments.out / "report.json", json.dumps(report, indent=2) + "\n")
-        write_atomically(arguments.out / "report.html", page)
-    print_summary(report, str(arguments.checkpoint))
+        write_atomically(arguments.out / "report.json", report)
+        write_atomically(arguments.out / "report.html", profile.page())
+    profile.print()
     print(f"{arguments.out / 'report.html'}")
 
 

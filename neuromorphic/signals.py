@@ -1,18 +1,17 @@
-"""Inputs and outputs of NIR graphs as ``.npz`` files, with or without a batch axis."""
+"""Inputs and outputs of NIR graphs, as arrays and as ``.npz`` files, with or without a batch axis."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gshn.errors import GSHNWarning
-from neuromorphic.arguments import check_count, check_path, listed, not_finite
-from neuromorphic.errors import SignalFileError
+from neuromorphic.arguments import check_count, check_path, check_real, described, listed, not_finite, printed
+from neuromorphic.errors import ArgumentError, SignalFileError, UserError, UserNotice
 from neuromorphic.execution.record import Record, check_graph, check_room
 from neuromorphic.graph import Graph
 from neuromorphic.hdf5 import available_memory, in_words, reason
@@ -31,6 +30,48 @@ class Signals:
     batched: bool
 
 
+def as_signals(x: object, graph: Graph, steps: int | None = None) -> Signals:
+    """Inputs as a user has them: an array, arrays by Input node, or a file of them.
+
+    Args:
+        x: An array for the one Input node, or a mapping of Input node to array, each of shape (T, *shape) or
+            (B, T, *shape); whatever NumPy makes an array of will do. Or the path of a file, see :func:`load_inputs`.
+        graph: Whose inputs they are.
+        steps: Run so many steps: the inputs are cut, or go on with zeros.
+
+    Raises:
+        ArgumentError: there is no array for an Input node, one too many, or one of another shape.
+        SignalFileError: the file cannot be used.
+        UnsupportedGraphError: so many steps take more memory than there is.
+    """
+    if isinstance(x, str | Path):
+        return load_inputs(Path(x), graph, steps)
+    check_graph(graph)
+    if not isinstance(x, Mapping):
+        if len(graph.inputs) != 1:
+            raise ArgumentError(f"the network has the inputs {listed(graph.inputs)}; give an array for each, by name")
+        x = {graph.inputs[0]: x}
+    if set(x) != set(graph.inputs):
+        names = [name if isinstance(name, str) else printed(name) for name in x]
+        raise ArgumentError(f"inputs {listed(names)} are given; the network's are {listed(graph.inputs)}")
+    arrays = {name: as_array(f"input '{name}'", x[name]) for name in graph.inputs}
+    return with_batch_axis(arrays, graph, steps, "input ", ArgumentError)
+
+
+def as_array(what: str, x: object) -> NDArray:
+    """Something as an array of finite real numbers.
+
+    Raises:
+        ArgumentError: it is none.
+    """
+    if not isinstance(x, np.ndarray) and not isinstance(x, str | bytes | Mapping):
+        try:
+            x = np.asarray(x)
+        except Exception as error:  # A ragged list, or a tensor that PyTorch does not hand out.
+            raise ArgumentError(f"{what} is {described(x)} that NumPy makes no array of ({reason(error)})") from None
+    return check_real(what, x)
+
+
 def load_inputs(path: Path, graph: Graph, steps: int | None = None) -> Signals:
     """Read ``input``, or an array per Input node by its name, of shape (T, *shape) or (B, T, *shape).
 
@@ -46,24 +87,36 @@ def load_inputs(path: Path, graph: Graph, steps: int | None = None) -> Signals:
     """
     path = check_path("path", path)
     check_graph(graph)
+    return with_batch_axis(read_arrays(path, graph.inputs), graph, steps, f"{path}: ", SignalFileError)
+
+
+def with_batch_axis(
+    arrays: Mapping[str, NDArray], graph: Graph, steps: int | None, where: str, error: type[UserError]
+) -> Signals:
+    """Arrays by Input node with the axis B, which is added where they have none.
+
+    Raises:
+        ArgumentError: the number of steps is none.
+        UserError: ``error``, for shapes that do not fit the graph or each other.
+        UnsupportedGraphError: so many steps take more memory than there is.
+    """
     if steps is not None:
         steps = check_count("steps", steps)
-    arrays = read_arrays(path, graph.inputs)
     axes = {x.ndim - len(graph.nodes[name].shape) for name, x in arrays.items()}
     inputs: dict[str, NDArray] = {}
     for name, x in arrays.items():
         shape = graph.nodes[name].shape
         if x.ndim - len(shape) not in (1, 2) or x.shape[x.ndim - len(shape) :] != shape:
             wanted = [", ".join(map(str, (*lead, *shape))) for lead in (("T",), ("B", "T"))]
-            raise SignalFileError(f"{path}: '{name}' must have shape ({wanted[0]}) or ({wanted[1]}), got {x.shape}")
+            raise error(f"{where}'{name}' must have shape ({wanted[0]}) or ({wanted[1]}), got {x.shape}")
         if len(axes) != 1:
-            raise SignalFileError(f"{path}: some arrays have the axis B and some have not; give it to all, or to none")
+            raise error(f"{where}'{name}' and others differ in the axis B; give it to all, or to none")
         x = x if axes == {2} else x[None]
         if 0 in x.shape[:2]:
-            raise SignalFileError(f"{path}: '{name}' has no {'step' if len(x) else 'sample'} to run: shape {x.shape}")
+            raise error(f"{where}'{name}' has no {'step' if len(x) else 'sample'} to run: shape {x.shape}")
         inputs[name] = x
     if len({x.shape[:2] for x in inputs.values()}) != 1:
-        raise SignalFileError(f"{path}: the inputs differ in batch size or steps")
+        raise error(f"{where}'{next(iter(inputs))}' and others differ in batch size or steps; give all the same")
     if steps is not None:
         check_room(graph, len(next(iter(inputs.values()))), steps)
         inputs = {name: of_length(x, steps) for name, x in inputs.items()}
@@ -131,7 +184,7 @@ def chosen(path: Path, file: np.lib.npyio.NpzFile, names: Sequence[str]) -> dict
         raise SignalFileError(f"{path} holds {in_words(need)}, {in_words(room)} are free; cut it into several files")
     if ignored := [key for key in file.files if key not in keys.values()]:
         text = f"{path}: {listed(ignored)} {'is no Input node' if len(ignored) == 1 else 'are no Input nodes'}"
-        warnings.warn(f"{text} of the graph and left out", GSHNWarning, stacklevel=4)
+        warnings.warn(f"{text} of the graph and left out", UserNotice, stacklevel=4)
     return {name: file[key] for name, key in keys.items()}
 
 
@@ -158,7 +211,7 @@ def potential_key(name: str, taken: Collection[str]) -> str:
         return key
     while key in taken:
         key += "_"
-    warnings.warn(f"potentials of '{name}' are written as '{key}': a node is named '{name}.potential'", GSHNWarning, 3)
+    warnings.warn(f"potentials of '{name}' are written as '{key}': a node is named '{name}.potential'", UserNotice, 3)
     return key
 
 

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 
 # The data flow, as gshn/__init__.py spells it; a module imports from its own place and from those before it.
 ORDER = [
-    ("errors", "files", "cli", "figures", "lava_dl", "launchers", "backbone_names", "hub"),
+    ("errors", "launchers", "backbone_names", "hub"),
     ("config",),
     ("distributed",),
     ("segments",),
@@ -31,10 +31,17 @@ ORDER = [
     ),
     ("evaluation",),
     ("training.loop",),
+    ("export",),
+    ("profiling",),
     ("api",),
+    ("deployment",),
     ("ablation",),
     ("train", "evaluate", "segment", "preprocess", "ablate", "explain"),
 ]
+# What knows networks; all else of gshn takes only what both packages share.
+DEPLOYS = {"export", "profiling", "deployment", "evaluate", "api"}
+SHARED = {f"neuromorphic.{name}" for name in ("errors", "files", "cli", "figures", "lava.lava_dl")}
+SHARED |= {"neuromorphic.execution", "neuromorphic.execution.native"}  # kernels of LIF neurons
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 
 
@@ -63,23 +70,13 @@ def test_gshn_imports_follow_the_data_flow(path: Path) -> None:
         if name.startswith("gshn."):
             other = tuple(name.split(".")[1:])
             assert rank(other) <= rank(parts), f"{path} imports {name}, which comes after it"
-        if name.split(".")[0] == "neuromorphic":
-            allowed = parts == ("evaluate",) or parts[0] == "api"
-            assert allowed, f"{path} imports {name}: only gshn.api and the command gshn.evaluate may"
+        if name.split(".")[0] == "neuromorphic" and parts[0] not in DEPLOYS:
+            assert name in SHARED, f"{path} imports {name}: only {', '.join(sorted(DEPLOYS))} may"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "neuromorphic").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
-def test_neuromorphic_takes_the_model_only_in_export_and_profiling(path: Path) -> None:
-    # lava_dl: gshn trains with lava-dl's rounding and must not import neuromorphic for the mend that needs.
-    light = {"gshn.errors", "gshn.files", "gshn.cli", "gshn.figures", "gshn.lava_dl"}
-    heavy = {name for name in imports(path) if name.split(".")[0] in ("gshn", "torch")} - light
-    if heavy:
-        # The PyTorch back end is imported only where it is chosen; the rest runs without PyTorch.
-        back_end = path.name == "torch_simulator.py" and heavy <= {
-            "torch",
-            "torch.nn.functional",
-            "gshn.neurons",
-            "gshn.neurons.lif",
-        }
-        allowed = path.parent.name in ("export", "profiling") or path.name == "profile.py"
-        assert allowed or back_end, f"{path} imports {sorted(heavy)}; only export/ and profiling/ may"
+def test_neuromorphic_stands_alone(path: Path) -> None:
+    packages = {name.split(".")[0] for name in imports(path)}
+    assert "gshn" not in packages, f"{path} imports gshn, which is built on it"
+    # The PyTorch back end is imported only where it is chosen; the rest runs without PyTorch.
+    assert "torch" not in packages or path.name in ("torch_simulator.py", "native.py"), f"{path} imports torch"

@@ -162,8 +162,8 @@ def embed(bench: Bench, folder: Any, size: int) -> dict[str, Any]:
 
 def modelled(bench: Bench) -> dict[str, Any]:
     """Joules of one image by every energy model of ``neuromorphic.profile``, of the hybrid model as trained here."""
+    from gshn.profiling.report import energy_rows, profile, total_of
     from neuromorphic.profiling.energy import load_models
-    from neuromorphic.profiling.report import energy_rows, profile, total_of
 
     own = profile(bench.work / "runs" / "hybrid", 4 if bench.quick else 32)
     models = load_models()

@@ -14,7 +14,7 @@ from scipy import stats
 
 from gshn.ablation.grid import BASE, GRID, PARTS
 from gshn.ablation.run import Row
-from gshn.figures import to_png
+from neuromorphic.figures import to_png
 
 FIGURES = {
     ("retrieval", "known", "t2i_r1"): "retrieval R@1",

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from gshn.ablation.grid import GRID, PARTS, QUICK, Variant
 from gshn.config import Config, differences, load_config
 from gshn.errors import ConfigError, DataError
-from gshn.files import write_atomically
+from neuromorphic.files import write_atomically
 
 CANDIDATES = 8
 """Of each query, reordered by the matching head."""

@@ -16,12 +16,12 @@ from tqdm import tqdm
 from gshn.api.encoded import Details, Images, Texts
 from gshn.api.html import table
 from gshn.api.pictures import Picture, as_list, check_texts, name_of, read
-from gshn.api.results import Answer, Match, SpikingNetwork
+from gshn.api.results import Answer, ImageNetwork, Match
 from gshn.config import Config, PairData, TaskData
 from gshn.data.images import ImageSample
 from gshn.data.tasks import TASKS
 from gshn.encoders.text import TextCount
-from gshn.errors import CheckpointError, ConfigError, DataError, GSHNError, tell
+from gshn.errors import CheckpointError, ConfigError, DataError, tell
 from gshn.evaluation.answers import answer_logits, check_trained
 from gshn.evaluation.explanation import explain, require_paths
 from gshn.evaluation.retrieval import similarities
@@ -41,6 +41,7 @@ from gshn.model import GSHN, NodeTokens
 from gshn.segments.panoptic import Category, Segmenter
 from gshn.training.card import model_card
 from gshn.training.corpora import Corpora
+from neuromorphic.errors import UserError
 
 TEMPLATES = ("{}", "a {}", "a photo of a {}")
 """What :meth:`Model.classify` makes texts of labels with, as far as the model knows the words."""
@@ -392,7 +393,7 @@ class Model:
         return images
 
     @torch.inference_mode()
-    def spiking_network(self, image: Images | Picture) -> SpikingNetwork:
+    def spiking_network(self, image: Images | Picture) -> ImageNetwork:
         """The spiking path of one image's scene graph as a NIR graph with its input, for neuromorphic simulators.
 
         Raises:
@@ -406,15 +407,15 @@ class Model:
                 "model.encoder is not hybrid; train with model.spiking.enabled=true"
             )
         # Late: only this needs the exporter.
-        from neuromorphic.export.report import constant_input, pytorch_spikes
-        from neuromorphic.export.to_nir import spiking_graph_to_nir
+        from gshn.export.report import constant_input, pytorch_spikes
+        from gshn.export.to_nir import spiking_graph_to_nir
 
         images = self._one(image)
         graphs = Batch.from_data_list([images.graphs[0]]).to(device_of(self.module))
         (inputs,) = spiking_inputs(self.module, self.module.node_inputs(graphs))
         graph = spiking_graph_to_nir(encoder, inputs.aggregation, inputs.num_nodes)
         spikes = {f"lif_{k}": layer for k, layer in enumerate(pytorch_spikes(encoder, inputs))}
-        return SpikingNetwork(images.names[0], graph, {"input": constant_input(inputs.x, encoder.steps)}, spikes)
+        return ImageNetwork(images.names[0], graph, {"input": constant_input(inputs.x, encoder.steps)}, spikes)
 
     def card(self, name: str | None = None, images: int = 64) -> str:
         """The model card, as Markdown: data, figures, spikes, modelled energy, and the command that trained the model.
@@ -425,8 +426,8 @@ class Model:
                 which a note tells.
         """
         # Late: only this needs the profiler.
+        from gshn.profiling.report import profile, read_figures, report_of
         from neuromorphic.profiling.energy import load_models
-        from neuromorphic.profiling.report import profile, read_figures, report_of
 
         energy: dict[str, dict[str, float]] = {}
         encoder = self.module.encoder.spiking
@@ -435,7 +436,7 @@ class Model:
             try:
                 report = report_of(profile(self.folder, images), load_models(), {}, "torch", "float")
                 energy = {key: own | {"images": images} for key, own in report["totals"]["joules_per_image"].items()}
-            except GSHNError as error:
+            except UserError as error:
                 tell(f"the model card of {self.name} is without energy: {error}")
         return model_card(self.module, name or self.name, read_figures(self.folder / "metrics.json"), energy)
 
@@ -451,7 +452,7 @@ class Model:
             Address of the commit.
 
         Raises:
-            GSHNError: the hub refused, or cannot be reached.
+            UserError: the hub refused, or cannot be reached.
         """
         return push(self.folder, name, self.card(name, images), private)
 

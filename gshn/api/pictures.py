@@ -13,7 +13,8 @@ from PIL import Image
 
 from gshn.data.files import list_images, read_image, to_pixels
 from gshn.data.images import ImageSample
-from gshn.errors import DataError, first_line
+from gshn.errors import DataError
+from neuromorphic.errors import first_line
 
 Picture = str | os.PathLike[str] | Image.Image | NDArray[np.uint8] | ImageSample
 """An image: a file; an image of Pillow; RGB of shape (H, W, 3), uint8; or an image of a data set, with its segments."""

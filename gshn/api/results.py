@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+import neuromorphic
 from gshn.api.html import picture, table
 from gshn.errors import DataError
 from gshn.evaluation.explanation import Explanation
 from gshn.evaluation.picture import draw_explanation
-from gshn.files import check_destination, write_atomically
+from neuromorphic.files import check_destination, write_atomically
 
 if TYPE_CHECKING:
     import nir
@@ -110,7 +110,7 @@ class Match:
 
         Raises:
             DataError: the file's name does not end in .png.
-            GSHNError: it cannot be written.
+            UserError: it cannot be written.
         """
         path = Path(path)
         if path.suffix.lower() != ".png":
@@ -128,7 +128,7 @@ class Match:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SpikingNetwork:
+class ImageNetwork:
     """The spiking path of one image's scene graph, as neuromorphic simulators take it.
 
     Attributes:
@@ -144,11 +144,11 @@ class SpikingNetwork:
     spikes: dict[str, NDArray[np.bool_]]
 
     @cached_property
-    def network(self) -> Any:
+    def network(self) -> neuromorphic.SpikingNetwork:
         """The network that ``neuromorphic.load`` makes of :attr:`graph`: it runs, verifies, profiles and compiles."""
-        return import_module("neuromorphic").load(self.graph)  # late: only who runs it needs it
+        return neuromorphic.load(self.graph)
 
-    def run(self, **options: Any) -> Any:
+    def run(self, **options: Any) -> neuromorphic.Run:
         """Run :attr:`network` on :attr:`inputs`; ``options`` are those of its ``run``, such as ``backend="lava"``."""
         return self.network.run(self.inputs, **options)
 
@@ -156,9 +156,7 @@ class SpikingNetwork:
         steps = len(next(iter(self.inputs.values())))
         neurons = sum(spikes.shape[1] for spikes in self.spikes.values())
         total = sum(int(spikes.sum()) for spikes in self.spikes.values())
-        return (
-            f"SpikingNetwork({self.name}: {len(self.spikes)} layers, {neurons} neurons, {steps} steps, {total} spikes)"
-        )
+        return f"ImageNetwork({self.name}: {len(self.spikes)} layers, {neurons} neurons, {steps} steps, {total} spikes)"
 
     def _repr_html_(self) -> str:
         rows = [

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gshn.errors import DataError, tell
-from gshn.files import file_digest
+from neuromorphic.files import file_digest
 
 SAMPLE = 4096
 """Bytes from the middle of a file that are compared before the whole file is."""

@@ -14,7 +14,6 @@ from typing import Any, Self
 from PIL import Image
 
 from gshn.errors import DataError
-from gshn.files import Lock, file_digest, make_folder, write_atomically, writing
 from gshn.segments.panoptic import (
     Category,
     PanopticSegments,
@@ -22,6 +21,7 @@ from gshn.segments.panoptic import (
     coco_categories,
     encode_panoptic_png,
 )
+from neuromorphic.files import Lock, file_digest, make_folder, write_atomically, writing
 
 
 class PanopticFolder:
@@ -37,7 +37,7 @@ class PanopticFolder:
 
     Raises:
         DataError: the folder holds segments of other settings or categories, or files that are broken or not ours.
-        GSHNError: it cannot be written, or another process writes it.
+        UserError: it cannot be written, or another process writes it.
     """
 
     def __init__(self, path: Path, categories: Sequence[Category], settings: Mapping[str, Any]) -> None:
@@ -128,7 +128,7 @@ class PanopticFolder:
             segments: Its segments.
 
         Raises:
-            GSHNError: the folder cannot be written.
+            UserError: the folder cannot be written.
         """
         png = f"{self.base(name)}.png"
         buffer = io.BytesIO()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gshn.errors import ConfigError
-from gshn.lava_dl import INSTALL, has_lava_dl, import_lava_dl
+from neuromorphic.lava.lava_dl import INSTALL, has_lava_dl, import_lava_dl
 
 if TYPE_CHECKING:
     from gshn.encoders.aggregation import Aggregation

@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from gshn.data.images import ImageCollection
 from gshn.errors import DataError
-from gshn.files import writing
 from gshn.segments.panoptic import (
     Category,
     PanopticSegments,
@@ -24,6 +23,7 @@ from gshn.segments.panoptic import (
     coco_categories,
     encode_panoptic_png,
 )
+from neuromorphic.files import writing
 
 ANY = Category(id=1, name="any", isthing=True)
 """The one category of the class-agnostic figures."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from gshn.evaluation.explanation import Explanation
-from gshn.figures import to_png, verbatim
+from neuromorphic.figures import to_png, verbatim
 
 CHANNELS = 40
 """Of each segment, the first so many neurons are drawn."""

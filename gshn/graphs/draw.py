@@ -10,10 +10,10 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from skimage.color import label2rgb
 
-from gshn.figures import to_png, verbatim
 from gshn.graphs.scene_graph import GEOMETRY, SceneGraph
 from gshn.segments.panoptic import Category, PanopticSegments
 from gshn.segments.superpixels import REGION
+from neuromorphic.figures import to_png, verbatim
 
 
 def draw_graph(

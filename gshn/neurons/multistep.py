@@ -4,8 +4,8 @@ Autograd keeps several tensors of the input's size for each step and walks back 
 Here the backward pass computes the potentials anew from the input, so that nothing but the input is kept (on a GPU of
 more than 16 steps: and every 16th potential); and each pass is one kernel: forward reads the input and writes the
 spikes, backward reads the input and the spikes' gradient and writes the input's. On the CPU it is C
-(:mod:`gshn.neurons.native`), on GPUs Triton (:mod:`gshn.neurons.triton_kernels`); where neither can be had the
-functions below run operation by operation, with the same spikes.
+(:mod:`neuromorphic.execution.native`), on GPUs Triton (:mod:`gshn.neurons.triton_kernels`); where neither can be had
+the functions below run operation by operation, with the same spikes.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gshn.neurons import native
 from gshn.neurons.lif import LIFParameters, Spike
+from neuromorphic.execution import native
 
 
 @cache

@@ -17,7 +17,7 @@ import triton.language as tl
 from torch import Tensor
 
 from gshn.neurons.lif import LIFParameters, Spike
-from gshn.neurons.native import SURROGATES
+from neuromorphic.execution.native import SURROGATES
 
 SEGMENT = 16
 """Steps of which a thread's registers hold the potentials."""

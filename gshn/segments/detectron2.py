@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gshn.errors import ConfigError, DataError, first_line
-from gshn.files import file_digest
+from gshn.errors import ConfigError, DataError
 from gshn.segments.panoptic import Category, PanopticSegments, Segmenter, segments_from_map
+from neuromorphic.errors import first_line
+from neuromorphic.files import file_digest
 
 CONFIG = "COCO-PanopticSegmentation/panoptic_fpn_R_50_3x.yaml"
 """Model of the zoo where nothing else is named."""

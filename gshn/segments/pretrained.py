@@ -17,8 +17,9 @@ from transformers import (
     AutoProcessor,
 )
 
-from gshn.errors import DataError, first_line
+from gshn.errors import DataError
 from gshn.hub import quiet_transformers
+from neuromorphic.errors import first_line
 
 KINDS: dict[str, tuple[Any, Any]] = {
     "semantic": (AutoModelForSemanticSegmentation, MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING),

@@ -12,8 +12,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from gshn.config import Config, flat, load_config, named_configs
 from gshn.data.tasks import TASKS
-from gshn.files import write_atomically
 from gshn.model import GSHN
+from neuromorphic.files import write_atomically
 
 TEMPLATE = """---
 {{ card_data }}

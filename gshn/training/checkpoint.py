@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gshn.errors import CheckpointError, TrainingError
-from gshn.files import write_atomically
 from gshn.model import load_tensors, not_finite, storable
+from neuromorphic.files import write_atomically
 
 FILE = "training_state.safetensors"
 

@@ -108,7 +108,7 @@ class Corpora:
         """Check that what a run is evaluated on is there, at its start and not at its end.
 
         Raises:
-            GSHNError: it is not.
+            UserError: it is not.
         """
         if self._shards is not None:
             self._index("test")

@@ -18,10 +18,9 @@ from tqdm import tqdm
 
 from gshn.config import Config, StageConfig, differences, flat, load_config, to_yaml
 from gshn.encoders.quantized import slayer_rounding
-from gshn.errors import CheckpointError, ConfigError, GSHNWarning
+from gshn.errors import CheckpointError, ConfigError
 from gshn.evaluation.answers import evaluate_task
 from gshn.evaluation.retrieval import evaluate_retrieval
-from gshn.files import Lock, make_folder, write_atomically, writing
 from gshn.inference import SpikeCount
 from gshn.model import GSHN
 from gshn.training.batches import (
@@ -43,6 +42,8 @@ from gshn.training.objective import Objective
 from gshn.training.processes import start_processes
 from gshn.training.start import read_start
 from gshn.training.text_states import text_states
+from neuromorphic.errors import UserNotice
+from neuromorphic.files import Lock, make_folder, write_atomically, writing
 
 STAGES = ("pretrain", "finetune")
 
@@ -93,7 +94,7 @@ class MetricsLog:
         """Append a line.
 
         Raises:
-            GSHNError: the disk is full.
+            UserError: the disk is full.
         """
         with writing(self.path, "make room and go on with --resume"), self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
@@ -111,7 +112,7 @@ class Trainer:
             resume: Whether to go on from the folder's last checkpoint, if there is one.
 
         Raises:
-            GSHNError: the folder is not writable, holds another run, or is another process's; an input cannot be used.
+            UserError: the folder is not writable, holds another run, or is another process's; an input cannot be used.
         """
         begun = time.monotonic()
         if config.model.spiking.enabled and config.model.spiking.quantize:
@@ -218,7 +219,7 @@ class Trainer:
             warnings.warn(
                 f"config key '{key}' is {size}, but there are only {len(corpus)} {items} to train on: some stand "
                 "several times in a batch, which teaches nothing more; lower it",
-                GSHNWarning,
+                UserNotice,
                 stacklevel=1,
             )
         return StepSampler(corpus, size, steps, seed)
@@ -294,7 +295,7 @@ class Trainer:
                     if self.accelerator.is_main_process:
                         save_state(self.out, self.model, optimizer, self.progress)
         if self.accelerator.is_main_process and (report := guard.report()):
-            warnings.warn(report, GSHNWarning, stacklevel=1)
+            warnings.warn(report, UserNotice, stacklevel=1)
 
     def seconds(self) -> float:
         """Wall time of the run so far, set-up and what went before a resumption included."""
@@ -304,7 +305,7 @@ class Trainer:
         """Train all stages from where the run stands, and write the model.
 
         Raises:
-            GSHNError: gradients are not finite time and again, or the disk is full.
+            UserError: gradients are not finite time and again, or the disk is full.
         """
         for stage in STAGES:
             if STAGES.index(stage) < STAGES.index(self.progress.stage):
@@ -322,7 +323,7 @@ class Trainer:
         """Train all stages, evaluate, and write model and figures; returns the figures.
 
         Raises:
-            GSHNError: see :meth:`train`; or test data cannot be used.
+            UserError: see :meth:`train`; or test data cannot be used.
         """
         figures: dict[str, float | str] = {}
         try:

@@ -27,13 +27,14 @@ from transformers import (
 from gshn.config import SegmenterFit
 from gshn.data.images import ImageCollection
 from gshn.data.shapescenes import CATEGORIES, ShapeScenes
-from gshn.errors import CheckpointError, ConfigError, GSHNWarning
-from gshn.files import Lock, make_folder, write_atomically, writing
+from gshn.errors import CheckpointError, ConfigError
 from gshn.hub import quiet_transformers
 from gshn.segments.panoptic import PanopticSegments
 from gshn.training.batches import generator
 from gshn.training.checkpoint import FILE, Progress, read_state, restore_model, restore_optimizer, save_state
 from gshn.training.guard import Guard
+from neuromorphic.errors import UserNotice
+from neuromorphic.files import Lock, make_folder, write_atomically, writing
 
 MAGNIFICATION = 2
 """The network sees images this much larger: its masks, a quarter of its input in size, are half of the image then."""
@@ -167,7 +168,7 @@ def fit_segmenter(settings: SegmenterFit, out: Path, resume: bool) -> None:
         resume: Whether to go on from the folder's training state, if there is one.
 
     Raises:
-        GSHNError: the folder cannot be written, is another process's, or holds a segmenter already; a loss is not
+        UserError: the folder cannot be written, is another process's, or holds a segmenter already; a loss is not
             finite.
     """
     make_folder(out)
@@ -221,7 +222,7 @@ def _fit(settings: SegmenterFit, out: Path, resume: bool) -> None:
                 if done == settings.steps or (done % settings.checkpoint_every == 0 and not guard.streak):
                     save_state(out, model, optimizer, Progress("segmenter", done, time.monotonic() - begun))
     if report := guard.report():
-        warnings.warn(report, GSHNWarning, stacklevel=1)
+        warnings.warn(report, UserNotice, stacklevel=1)
     _save(model.network, settings, out)
     (out / FILE).unlink()
 

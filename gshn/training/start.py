@@ -18,9 +18,9 @@ from gshn.config import FROM_SCRATCH, Config, flat
 from gshn.encoders.text import wrap_tokenizer
 from gshn.encoders.text_encoders import build_tokenizer
 from gshn.errors import CheckpointError, ConfigError, tell
-from gshn.files import file_digest, write_atomically
 from gshn.hub import checkpoint_folder
 from gshn.model import GSHN
+from neuromorphic.files import file_digest, write_atomically
 
 FILE = "init.json"
 """In a run's folder: the digest of the weights that it started from."""

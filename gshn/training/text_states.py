@@ -21,9 +21,9 @@ from transformers import PreTrainedTokenizerFast
 
 from gshn.encoders.text import FrozenText, tokenize
 from gshn.errors import TrainingError
-from gshn.files import Lock, file_digest, make_folder, write_atomically
 from gshn.inference import TEXTS_PER_BATCH, device_of
 from gshn.model import GSHN
+from neuromorphic.files import Lock, file_digest, make_folder, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class TextStates:
         """Keep the states of some texts, one after the other, shape (sum of lengths, W).
 
         Raises:
-            GSHNError: the folder cannot be written to.
+            UserError: the folder cannot be written to.
         """
         numbers = np.asarray(identities, dtype=np.int64)
         path = self.folder / f"{blake2b(numbers.tobytes(), digest_size=16).hexdigest()}.npy"
@@ -112,7 +112,7 @@ def text_states(model: GSHN, texts: Iterable[str], cache: Path) -> TextStates | 
         The states; None where the encoder is not frozen.
 
     Raises:
-        GSHNError: the cache cannot be written, or a state is too large for float16.
+        UserError: the cache cannot be written, or a state is too large for float16.
 
     Another process that fills the same cache is waited for.
     """

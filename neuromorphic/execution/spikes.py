@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gshn.files import write_atomically
 from neuromorphic.arguments import check_path, check_type, printed
 from neuromorphic.errors import ArgumentError
+from neuromorphic.files import write_atomically
 
 Spikes = NDArray[np.bool_]
 """Spikes of a population, shape (T, neurons)."""
@@ -26,7 +26,7 @@ def save_arrays(path: Path, named: Mapping[str, NDArray]) -> None:
 
     Raises:
         ArgumentError: an argument of the wrong type, or a name that no zip file can hold.
-        GSHNError: the folder cannot be written to.
+        UserError: the folder cannot be written to.
     """
     path = check_path("path", path)
     check_type("the arrays", named, Mapping, "give them by name")

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gshn.neurons import native
-from gshn.neurons.lif import LIFParameters
 from neuromorphic.arguments import printed
 from neuromorphic.errors import ArgumentError
+from neuromorphic.execution import native
+from neuromorphic.execution.native import UniformLIF
 from neuromorphic.execution.record import Record, check_inputs
 from neuromorphic.graph import RESET_BY_SUBTRACTION, Graph, Node, components
 from neuromorphic.hdf5 import reason
@@ -137,7 +137,7 @@ class _Run:
             step(x, t)
         self.finish(name)
 
-    def uniform(self, name: str) -> LIFParameters | None:
+    def uniform(self, name: str) -> UniformLIF | None:
         """Parameters of LIF neurons that are all alike and are reset to a value, of which no potential is asked for."""
         node, q = self.graph.nodes[name], self.graph.nodes[name].parameters
         if node.kind != "LIF" or name in self.wanted or node.reset == RESET_BY_SUBTRACTION:
@@ -148,7 +148,7 @@ class _Run:
         one = {key: float(values[0]) for key, values in found.items()}
         if not 0 < self.graph.dt <= one["tau"] or not one["v_threshold"] > one["v_reset"]:
             return None
-        return LIFParameters(dt=self.graph.dt, **one)
+        return UniformLIF(dt=self.graph.dt, **one)
 
     def loop(self, names: set[str]) -> None:
         """Step the neurons of a loop together, as :class:`~neuromorphic.graph.Graph` says."""

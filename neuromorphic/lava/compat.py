@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, cast
 
-from gshn.lava_dl import INSTALL, has_lava_dl, import_lava_dl
 from neuromorphic.errors import LavaMissingError
+from neuromorphic.lava.lava_dl import INSTALL, has_lava_dl, import_lava_dl
 
 
 def require_lava() -> None:
@@ -59,6 +59,6 @@ def mend_lava() -> None:
 
 
 def import_netx() -> ModuleType:
-    """``lava.lib.dl.netx.hdf5``, after :func:`mend_lava`; see :mod:`gshn.lava_dl` for the mend that lava-dl needs."""
+    """``lava.lib.dl.netx.hdf5``, with the mend that lava-dl needs, see :mod:`neuromorphic.lava.lava_dl`."""
     require_lava_dl()
     return import_lava_dl("lava.lib.dl.netx.hdf5")

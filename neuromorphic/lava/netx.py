@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from gshn.files import writing
 from neuromorphic.compiler.netx import NetxNetwork, netx_file
 from neuromorphic.compiler.quantize import Ints
 from neuromorphic.execution.spikes import Spikes
+from neuromorphic.files import writing
 from neuromorphic.lava.compat import import_netx, require_lava_dl
 from neuromorphic.lava.run import MEND, run_child
 
@@ -37,7 +37,7 @@ def run_netx(network: NetxNetwork, messages: Ints, deadline: float = 600.0) -> t
     """
     require_lava_dl()
     lag = len(network.layers)
-    with tempfile.TemporaryDirectory(prefix="gshn-netx-") as name:
+    with tempfile.TemporaryDirectory(prefix="neuromorphic-netx-") as name:
         folder = Path(name)
         with writing(folder, MEND):
             (folder / NET_FILE).write_bytes(netx_file(network))

@@ -18,13 +18,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gshn.files import writing
 from neuromorphic.arguments import check_choice, check_names, check_seconds, check_type
 from neuromorphic.compiler.network import Network, Population, repeat
 from neuromorphic.compiler.quantize import FixedNetwork, FixedPopulation
 from neuromorphic.compiler.schedule import schedule
 from neuromorphic.errors import LavaRunError, UnsupportedGraphError
 from neuromorphic.execution.populations import by_sample, flat_inputs
+from neuromorphic.files import writing
 from neuromorphic.lava.compat import require_lava
 from neuromorphic.lava.folder import save
 from neuromorphic.lava.progress import describe
@@ -102,7 +102,7 @@ def run_network(
     messages = {name: network.messages(name, x) if isinstance(network, FixedNetwork) else x for name, x in flat.items()}
     if batched:  # Side by side, (T, B n).
         messages = {name: x.swapaxes(0, 1).reshape(steps, -1) for name, x in messages.items()}
-    with tempfile.TemporaryDirectory(prefix="gshn-lava-") as name:
+    with tempfile.TemporaryDirectory(prefix="neuromorphic-lava-") as name:
         folder = Path(name)
         keep: dict[str, dict[str, str]] = {}
         for number, p in enumerate(network.populations):

@@ -1,1 +1,1 @@
-"""What a trained model costs: counts of what it computes, energy models that price them, and meters."""
+"""What a network costs: energy models that price counted operations."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from gshn.errors import ConfigError
 from neuromorphic.arguments import check_path, printed
+from neuromorphic.errors import EnergyModelError
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def load_models(path: Path | None = None) -> dict[str, EnergyModel]:
 
     Raises:
         ArgumentError: the path is none.
-        ConfigError: the file cannot be read, or a row lacks a field, has an unknown one or a value that cannot be.
+        EnergyModelError: the file cannot be read, or a row lacks a field, has an unknown one or a value that cannot be.
     """
     source = (
         files("neuromorphic.profiling") / "energy_models.yaml"
@@ -110,21 +111,21 @@ def load_models(path: Path | None = None) -> dict[str, EnergyModel]:
             models[model.name] = model
     except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException, AssertionError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError(f"energy models {source}: {reason}") from None
+        raise EnergyModelError(f"energy models {source}: {reason}") from None
     for model in models.values():
         where = f"energy models {source}: '{model.name}'"
         for kind, prices in model.picojoules.items():
             if kind not in KINDS:
-                raise ConfigError(f"{where} prices '{kind}'; choose from {', '.join(KINDS)}")
+                raise EnergyModelError(f"{where} prices '{kind}'; choose from {', '.join(KINDS)}")
             if len(prices) != 2 or not all(0 <= price < math.inf for price in prices):
-                raise ConfigError(f"{where}: {kind} must be [low, high] in picojoules, at least 0, got {prices}")
+                raise EnergyModelError(f"{where}: {kind} must be [low, high] in picojoules, at least 0, got {prices}")
         if model.graph not in ("factored", "unrolled"):
-            raise ConfigError(f"{where}: graph must be factored or unrolled, got '{model.graph}'")
+            raise EnergyModelError(f"{where}: graph must be factored or unrolled, got '{model.graph}'")
         if model.host is not None and (model.host not in models or models[model.host].host is not None):
-            raise ConfigError(f"{where}: host must name a model that has none itself, got '{model.host}'")
+            raise EnergyModelError(f"{where}: host must name a model that has none itself, got '{model.host}'")
         own = {*model.picojoules, *(models[model.host].picojoules if model.host else ())}
         if missing := [kind for kind in KINDS if kind not in own]:
-            raise ConfigError(f"{where} has no price for '{missing[0]}', and no host that has")
+            raise EnergyModelError(f"{where} has no price for '{missing[0]}', and no host that has")
     return models
 
 
@@ -140,3 +141,36 @@ def joules(models: Mapping[str, EnergyModel], name: str, workload: Workload) -> 
             total += getattr(operations, kind) * prices[end]
         ends.append(total * 1e-12)
     return Joules(min(ends), max(ends))
+
+
+def energy_rows(
+    workloads: Mapping[str, Workload], models: Mapping[str, EnergyModel], alternatives: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """Energy of each part by each model; ``alternatives`` are parts for comparison, in no total."""
+    rows = []
+    for name in models:
+        for part, workload in workloads.items():
+            energy = joules(models, name, workload)
+            rows.append(
+                {
+                    "model": name,
+                    "part": part,
+                    "joules_low": energy.low,
+                    "joules_high": energy.high,
+                    "in_total": part not in alternatives,
+                }
+            )
+    return rows
+
+
+def total_of(energy: Sequence[Mapping[str, Any]], model: str) -> dict[str, float]:
+    """Energy by a model, all parts that are in the total."""
+    own = [row for row in energy if row["model"] == model and row["in_total"]]
+    return {end: sum(row[end] for row in own) for end in ("joules_low", "joules_high")}
+
+
+def microjoules(energy: Mapping[str, float]) -> str:
+    """A range of energies, with ``low`` and ``high`` or ``joules_low`` and ``joules_high``."""
+    low, high = (energy.get(end, energy.get(f"joules_{end}", 0.0)) * 1e6 for end in ("low", "high"))
+    shown = [f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in (low, high)]
+    return shown[0] if shown[0] == shown[1] else " to ".join(shown)

@@ -9,8 +9,9 @@ from gshn.ablation.grid import GRID, QUICK
 from gshn.ablation.report import Interval, difference, interval, markdown, picture, summary, tables, tabulate
 from gshn.ablation.run import Row, collect, read_rows
 from gshn.config import load_config
-from gshn.errors import ConfigError, DataError, GSHNError
-from gshn.files import Lock
+from gshn.errors import ConfigError, DataError
+from neuromorphic.errors import UserError
+from neuromorphic.files import Lock
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -27,7 +28,7 @@ def test_two_grids_cannot_run_in_one_folder(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["gshn.ablate", "--out", str(tmp_path), "--quick"])
     with (
         Lock(tmp_path / ".lock", "it", "wait"),
-        pytest.raises(GSHNError, match=r"is being written by process .* choose another --out"),
+        pytest.raises(UserError, match=r"is being written by process .* choose another --out"),
     ):
         ablate.main()
 

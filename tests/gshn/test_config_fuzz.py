@@ -17,10 +17,10 @@ from helpers import TINY, pair_batch, tiny_model
 
 from gshn.config import Config, Section, SegmenterFit, load_config, numeric
 from gshn.errors import ConfigError
-from gshn.lava_dl import has_lava_dl
 from gshn.training.guard import Guard
 from gshn.training.loop import learning_rate, make_optimizer
 from gshn.training.objective import Objective
+from neuromorphic.lava.lava_dl import has_lava_dl
 
 NAN, INF = float("nan"), float("inf")
 NUMBERS = [NAN, INF, -INF, -(10**40), -1, -1e-300, 0, 1e-300, 1e-30, 0.5, 1, 2, 3, 1e30, 10**40]

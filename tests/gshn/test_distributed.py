@@ -76,7 +76,7 @@ def test_several_processes_equal_one(tmp_path: Path, processes: int, each: int) 
 
 JOIN = """
 import os, sys, pathlib
-from gshn.cli import run_command
+from neuromorphic.cli import run_command
 from gshn.training.processes import start_processes
 def main():
     joined = start_processes(os.environ)

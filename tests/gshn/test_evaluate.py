@@ -8,10 +8,11 @@ import official
 import pytest
 
 from gshn import evaluate, explain
-from gshn.errors import ConfigError, DataError, GSHNError
+from gshn.errors import ConfigError, DataError
 from gshn.model import GSHN
 from gshn.segments.panoptic import Category
 from gshn.training.corpora import Corpora
+from neuromorphic.errors import ArgumentError, UserError
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def run(monkeypatch, finished, cache, tmp_path):
 )
 def test_a_place_that_cannot_be_written_is_told_before_the_work(monkeypatch, tmp_path, command, arguments):
     monkeypatch.setattr("sys.argv", ["gshn", "--checkpoint", "nowhere", *arguments, str(tmp_path)])
-    with pytest.raises(GSHNError, match="is a folder; name a file in it"):
+    with pytest.raises(UserError, match="is a folder; name a file in it"):
         command.main()
 
 
@@ -97,7 +98,7 @@ def test_a_submission_goes_with_the_figures_of_answers_that_are_known(run, tmp_p
 def test_what_has_no_submission(run, tmp_path):
     with pytest.raises(DataError, match="--submission: the texts of this source have no ids"):
         run("--submission", tmp_path / "a.json", task="vqa")
-    with pytest.raises(ConfigError, match="--submission needs a --task that has answers"):
+    with pytest.raises(ArgumentError, match="--submission needs a --task that has answers"):
         run("--submission", tmp_path / "a.json")
     assert not (tmp_path / "a.json").exists()
 

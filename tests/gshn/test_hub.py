@@ -12,8 +12,9 @@ from huggingface_hub import CommitOperationAdd, ModelCard
 
 import gshn
 from gshn.config import flat, load_config
-from gshn.errors import CheckpointError, GSHNError
+from gshn.errors import CheckpointError
 from gshn.training.card import command_of, model_card
+from neuromorphic.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def test_a_push_is_one_commit_of_what_loads_and_its_card(folder: Path, monkeypat
 
     monkeypatch.setattr(Api, "create_repo", refuse)
     with pytest.raises(
-        GSHNError, match=r"could not be pushed to tiny \(401 Client Error\); log in with `hf auth login`"
+        UserError, match=r"could not be pushed to tiny \(401 Client Error\); log in with `hf auth login`"
     ):
         model.push_to_hub("tiny", private=True, images=0)
 

@@ -6,8 +6,8 @@ import importlib
 
 import pytest
 
-from gshn.cli import CommandParser
-from gshn.errors import ConfigError
+from neuromorphic.cli import CommandParser
+from neuromorphic.errors import ArgumentError
 
 NUMBERS = {
     "train": {"--seed"},
@@ -39,10 +39,10 @@ def parser_of(command: str, monkeypatch: pytest.MonkeyPatch) -> CommandParser:
 @pytest.mark.parametrize("command", NUMBERS)
 def test_nonsense_is_refused_by_name(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     parser = parser_of(command, monkeypatch)
-    assert not [action.dest for action in parser._actions if action.type in (int, float)], "use gshn.cli.whole"
+    assert not [action.dest for action in parser._actions if action.type in (int, float)], "use neuromorphic.cli.whole"
     taking = {a.option_strings[0] for a in parser._actions if getattr(a.type, "__name__", "") == "number"}
     assert taking == NUMBERS[command]
     for option in taking:
         for text in NONSENSE:
-            with pytest.raises(ConfigError, match=f"argument {option}: must be a whole number from"):
+            with pytest.raises(ArgumentError, match=f"argument {option}: must be a whole number from"):
                 parser.parse_args([f"{option}={text}"])

@@ -16,10 +16,11 @@ from gshn import preprocess
 from gshn.config import load_config
 from gshn.data.coco import CocoCaptions
 from gshn.data.overlap import check_overlap
-from gshn.errors import ConfigError, DataError, GSHNWarning
+from gshn.errors import ConfigError, DataError
 from gshn.graphs.shards.index import load_all, read_index
 from gshn.graphs.shards.stream import ShardStream
 from gshn.training.corpora import Corpora
+from neuromorphic.errors import ArgumentError, UserNotice
 
 
 @pytest.fixture
@@ -139,7 +140,7 @@ def test_what_cannot_be_run(run, tmp_path):
         (("--data", "coco:nowhere", *common), DataError, "folder nowhere is missing; COCO has it"),
         (
             ("--data", f"coco:{tmp_path}", *common, "--limit", "0"),
-            ConfigError,
+            ArgumentError,
             "argument --limit: must be a whole number from 1 to",
         ),
         (("--data", f"coco:{tmp_path}", *common, "graph.colour=1"), ConfigError, "graph.colour"),
@@ -268,7 +269,7 @@ class TestSplitsThatAreNotThere:
         return ("--data", f"coco:{root}", "--segmenter", "superpixels", "--out", tmp_path / "shards")
 
     def test_the_others_are_made(self, run, command, tmp_path, capsys):
-        with pytest.warns(GSHNWarning, match=r"coco: no train: .*train2017/000000000001.jpg, like all 3 images"):
+        with pytest.warns(UserNotice, match=r"coco: no train: .*train2017/000000000001.jpg, like all 3 images"):
             run(*command)
         printed = capsys.readouterr().out
         assert printed.count("3 graphs in 1 shards, of 3 images, 0 left out") == 2
@@ -286,7 +287,7 @@ class TestSplitsThatAreNotThere:
 
 
 def test_easy_vqa_has_no_val(run, tmp_path):
-    with pytest.warns(GSHNWarning, match="easyvqa: no val: "):
+    with pytest.warns(UserNotice, match="easyvqa: no val: "):
         run("--data", "easyvqa", "--segmenter", "superpixels", "--limit", "2", "--out", tmp_path)
     assert len(read_index(tmp_path / "train")) == len(read_index(tmp_path / "test")) == 2
 

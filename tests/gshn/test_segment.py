@@ -14,9 +14,10 @@ from gshn import segment
 from gshn.data.panoptic_annotations import read_coco_panoptic
 from gshn.data.panoptic_folder import PanopticFolder
 from gshn.data.shapescenes import ShapeScenes
-from gshn.errors import ConfigError, DataError, GSHNError, GSHNWarning
+from gshn.errors import ConfigError, DataError
 from gshn.segments.panoptic import decode_panoptic_png, segments_from_map
 from gshn.segments.superpixels import SuperpixelSegmenter
+from neuromorphic.errors import ArgumentError, UserError, UserNotice
 
 
 @pytest.fixture
@@ -101,10 +102,10 @@ def test_what_cannot_be_run(run, pictures, tmp_path):
             ConfigError,
             "no panoptic annotation to take as ground truth",
         ),
-        ([pictures, "--segmenter", "sam", *out], ConfigError, "invalid choice: 'sam'"),
+        ([pictures, "--segmenter", "sam", *out], ArgumentError, "invalid choice: 'sam'"),
         (
             [pictures, "--steps", "0"],
-            ConfigError,
+            ArgumentError,
             "argument --steps: must be a whole number from 1 to 1000000000, got '0'",
         ),
     ]:
@@ -114,7 +115,7 @@ def test_what_cannot_be_run(run, pictures, tmp_path):
     with pytest.raises(DataError, match="empty has no image"):
         run(tmp_path / "empty", "--segmenter", "superpixels", *out)
     shutil.copytree(pictures, tmp_path / "other" / "pictures")
-    with pytest.raises(GSHNError, match=r"would both be called pictures/scene0.png; segment them apart"):
+    with pytest.raises(UserError, match=r"would both be called pictures/scene0.png; segment them apart"):
         run(pictures, tmp_path / "other" / "pictures", "--segmenter", "superpixels", *out)
 
 
@@ -144,7 +145,7 @@ def test_every_format_and_subfolder_is_taken_or_counted(run, pictures, tmp_path)
     out = pictures / "out"
     arguments = (pictures, "--segmenter", "superpixels", "--out", out)
     counts = "4 files are no images that Pillow reads here and are left out: 2 .txt, 1 .heic, 1 no suffix"
-    with pytest.warns(GSHNWarning, match=counts):
+    with pytest.warns(UserNotice, match=counts):
         run(*arguments)
     found = entries(out)
     assert set(found) == {
@@ -217,7 +218,7 @@ def test_what_a_killed_run_left_is_kept(tmp_path):
     killed = PanopticFolder(tmp_path, SuperpixelSegmenter.categories, {"segmenter": "s"})
     for name in ("a.png", "b.png"):
         killed.add(name, "digest", segments)
-    with pytest.raises(GSHNError, match=r"is being written by process \d+ .*choose another --out"):
+    with pytest.raises(UserError, match=r"is being written by process \d+ .*choose another --out"):
         PanopticFolder(tmp_path, SuperpixelSegmenter.categories, {"segmenter": "s"})
     del killed
     partial = tmp_path / "panoptic.partial.jsonl"
@@ -251,7 +252,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path, before, room, kept)
 
     add(names[:before])
     old = (tmp_path / "panoptic.json").read_bytes()
-    with full_disk(room), pytest.raises(GSHNError, match=r"panoptic.* cannot be written \(.*\); make room"):
+    with full_disk(room), pytest.raises(UserError, match=r"panoptic.* cannot be written \(.*\); make room"):
         add(names)
     assert ((tmp_path / "panoptic.json").read_bytes() == old) == (before > 0), "the old one whole, or a new one"
     assert add(names) == kept

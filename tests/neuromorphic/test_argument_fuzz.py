@@ -18,18 +18,17 @@ import torch
 from random_graphs import random_graph
 from scenarios import chain, relay
 
-from gshn.cli import run_command
-from gshn.errors import GSHNError
-from neuromorphic import backends, check, doctor, nir_file, profile, run, signals, verify
+from gshn.profiling.report import profile as profile_of
+from neuromorphic import backends, check, doctor, export, nir_file, profile, run, signals, verify
+from neuromorphic.cli import run_command
 from neuromorphic.compiler.lower import lower
 from neuromorphic.conversion.report import compile_graph, conversion_report
+from neuromorphic.errors import UserError
 from neuromorphic.execution import populations, reference, spikes
 from neuromorphic.execution.torch_simulator import simulate_torch
-from neuromorphic.export import __main__ as export
 from neuromorphic.graph import flatten, time_step
 from neuromorphic.nir_file import write_nir
 from neuromorphic.profiling.energy import load_models
-from neuromorphic.profiling.report import profile as profile_of
 
 GRAPH = chain(*relay(2), *relay(2))
 STEPS, SIZE = 4, 2
@@ -447,7 +446,7 @@ def taken(function: Callable[..., Any], good: dict[str, Any], what: str) -> dict
             try:
                 function(**{**good, key: value})
                 out[key].add(name)
-            except GSHNError as error:
+            except UserError as error:
                 assert str(error) and "\n" not in str(error), f"{what}, {key} = {name}: {error}"
             except Exception as error:
                 raise AssertionError(f"{what}, {key} = {name}: {type(error).__name__}: {error}") from error
@@ -471,7 +470,7 @@ def test_compile(folder: Path) -> None:
     again = {"graph": GRAPH, "dt": None, "reset": None}
     expected = {"graph": {"graph", "nir"}, "dt": {"None"}, "reset": {"None", "'zero'"}}  # Others are above tau.
     assert taken(compile, again, "compile") == expected
-    with pytest.raises(GSHNError, match="dt and reset of a flat graph are its own"):
+    with pytest.raises(UserError, match="dt and reset of a flat graph are its own"):
         compile(FLAT, dt=1.0)
     process = compile(**fixed)
     arrays = {"array", "scalar", "empty"}
@@ -479,11 +478,11 @@ def test_compile(folder: Path) -> None:
     assert taken(process.decode, {"name": "output", "messages": X}, "decode") == {"name": set(), "messages": arrays}
     for name, value in objects().items():
         if name not in ("inputs", "small"):
-            with pytest.raises(GSHNError):
+            with pytest.raises(UserError):
                 process.run(value)
-    with pytest.raises(GSHNError, match="lif_9"):
+    with pytest.raises(UserError, match="lif_9"):
         process.run({"input": ROWS}, potentials=["lif_9"])
-    with pytest.raises(GSHNError, match="deadline"):
+    with pytest.raises(UserError, match="deadline"):
         process.run({"input": ROWS}, deadline=float("nan"))
 
 
@@ -521,7 +520,7 @@ def test_graphs_in_memory(tmp_path: Path) -> None:
             try:
                 function(graph)
                 counts["taken"] += 1
-            except GSHNError as error:
+            except UserError as error:
                 assert str(error) and "\n" not in str(error), f"seed {seed}, {what}: {error}"
                 counts["refused"] += 1
             except Exception as error:

@@ -14,17 +14,16 @@ import numpy as np
 import pytest
 from scenarios import DT, chain, lif, relay
 
-from gshn.cli import run_command
-from gshn.errors import GSHNError, GSHNWarning
-from gshn.files import check_destination
-from neuromorphic import backends, check, run, verify
+from neuromorphic import backends, check, run, spiking_network, verify
 from neuromorphic.backends import run_side_by_side, simulate
+from neuromorphic.cli import run_command
 from neuromorphic.compiler.lower import lower
 from neuromorphic.conversion.report import conversion_report
-from neuromorphic.errors import ArgumentError, SignalFileError, UnsupportedGraphError
+from neuromorphic.errors import ArgumentError, SignalFileError, UnsupportedGraphError, UserError, UserNotice
 from neuromorphic.execution import reference
 from neuromorphic.execution.spikes import save_arrays
 from neuromorphic.execution.torch_simulator import simulate_torch
+from neuromorphic.files import check_destination
 from neuromorphic.graph import DEFAULT_DT, flatten
 from neuromorphic.lava.run import run_network
 from neuromorphic.nir_file import read_nir, write_nir
@@ -94,7 +93,7 @@ def test_extra_arrays_are_left_out_unread_with_one_line(
     assert command(run, *RUN) == 0
     err = capsys.readouterr().err.splitlines()
     assert err == ["note: in.npz: label, comment are no Input nodes of the graph and left out"]
-    with pytest.warns(GSHNWarning, match="left out"):
+    with pytest.warns(UserNotice, match="left out"):
         load_inputs("in.npz", FLAT)
 
 
@@ -117,7 +116,7 @@ def test_what_an_array_may_not_be_is_said_of_files_and_in_python(
         load_inputs("in.npz", FLAT)
     x = arrays["input"]
     same = r"input 'input' (is NaN|is infinite|has no (step|sample)|holds complex|must have)"
-    with pytest.raises(GSHNError, match=same):
+    with pytest.raises(UserError, match=same):
         simulate(FLAT, {"input": x if x.ndim == 3 else x[None]})
 
 
@@ -171,7 +170,7 @@ def test_nodes_with_names_that_numpy_swallows(folder: Path, command: Command) ->
         np.testing.assert_array_equal(out["file"], record.spikes["file"][0])
         np.testing.assert_array_equal(out["file.potential"], record.spikes["file.potential"][0])
         np.testing.assert_array_equal(out["file.potential_"], record.potentials["file"][0])
-    with pytest.warns(GSHNWarning, match=r"written as 'file\.potential_'"):
+    with pytest.warns(UserNotice, match=r"written as 'file\.potential_'"):
         output_arrays(flatten(graph), record, ["file"], True)
 
 
@@ -285,7 +284,7 @@ def test_signals_that_leave_float64_are_named(
 )
 def test_simulate_refuses_what_it_does_not_know(arguments: dict[str, Any], message: str) -> None:
     message = message.replace("numpy\\.ndarray", "(numpy.)?ndarray")
-    with pytest.raises(GSHNError, match=message):
+    with pytest.raises(UserError, match=message):
         simulate(**{"graph": FLAT, "inputs": {"input": X[None]}, **arguments})
 
 
@@ -340,9 +339,8 @@ def test_files_that_cannot_be_written_are_found_before_the_work(
     def work(*_: object, **__: object) -> None:
         raise AssertionError("the work was begun")
 
-    for module in (run, verify):
-        monkeypatch.setattr(module, "simulate", work)
-    monkeypatch.setattr(check, "conversion_report", work)
+    monkeypatch.setattr(spiking_network, "simulate", work)
+    monkeypatch.setattr("neuromorphic.conversion.report.conversion_report", work)
     Path("folder.npz").mkdir()
     Path("o.json").mkdir()
     Path("text").write_text("")

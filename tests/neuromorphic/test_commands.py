@@ -13,11 +13,10 @@ import pytest
 from random_graphs import random_graph
 from scenarios import DT, SCENARIOS, STEPS, chain, lif, relay
 
-from gshn.errors import ConfigError, GSHNWarning
 from neuromorphic import backends, run, verify
 from neuromorphic.backends import simulate
 from neuromorphic.compiler.network import Network
-from neuromorphic.errors import NIRFileError, SignalFileError, UnsupportedGraphError
+from neuromorphic.errors import ArgumentError, NIRFileError, SignalFileError, UnsupportedGraphError, UserNotice
 from neuromorphic.execution import reference
 from neuromorphic.graph import flatten
 from neuromorphic.lava.run import LavaRun, run_network
@@ -147,8 +146,8 @@ def test_dt_and_reset_come_from_the_arguments_first(
     ("change", "arguments", "error", "message"),
     [
         ("no dt", (), UnsupportedGraphError, "model.nir: .*give --dt"),
-        ("", ("--trace", "lif_9"), ConfigError, "'lif_9' is no neuron"),
-        ("", ("--steps", "0"), ConfigError, "--steps: must be a whole number of at least 1"),
+        ("", ("--trace", "lif_9"), ArgumentError, "'lif_9' is no neuron"),
+        ("", ("--steps", "0"), ArgumentError, "--steps: must be a whole number of at least 1"),
         ("", ("--dt", "nan"), UnsupportedGraphError, "positive and finite"),
         ("no file", (), SignalFileError, "does not exist"),
         ("no array", (), SignalFileError, "has no array 'input'"),
@@ -200,7 +199,7 @@ def test_several_inputs_go_by_their_names(tmp_path: Path) -> None:
     signals = load_inputs(tmp_path / "in.npz", graph)
     assert not signals.batched and set(signals.inputs) == set(graph.inputs)
     np.savez(tmp_path / "in.npz", **{name: values[0] for name, values in x.items()}, other=np.ones(3))
-    with pytest.warns(GSHNWarning, match="other is no Input node"):
+    with pytest.warns(UserNotice, match="other is no Input node"):
         assert set(load_inputs(tmp_path / "in.npz", graph).inputs) == set(graph.inputs)
 
 

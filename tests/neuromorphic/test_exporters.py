@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from scenarios import DT
 
-from gshn.errors import GSHNWarning
 from neuromorphic.backends import simulate
-from neuromorphic.errors import NIRFileError, UnsupportedGraphError
+from neuromorphic.errors import NIRFileError, UnsupportedGraphError, UserNotice
 from neuromorphic.execution import reference
 from neuromorphic.graph import Graph, flatten
 from neuromorphic.nir_file import read_nir, write_nir
@@ -99,7 +98,7 @@ def test_two_names_that_are_nobodys_are_refused_in_a_file(tmp_path: Path) -> Non
 def test_a_renamed_node_is_found_again() -> None:
     graph = flat()
     graph.nodes = {f"{name}1" if name == "b" else name: node for name, node in graph.nodes.items()}
-    with pytest.warns(GSHNWarning, match="edges name 'b', .* and none names 'b1': taken for the same node"):
+    with pytest.warns(UserNotice, match="edges name 'b', .* and none names 'b1': taken for the same node"):
         found = flatten(graph)
     np.testing.assert_array_equal(outputs(found), outputs(flatten(flat())))
     graph.nodes["other"] = graph.nodes.pop("b1")
@@ -112,7 +111,7 @@ def test_a_renamed_node_is_found_again() -> None:
 def test_the_papers_subgraphs_are_its_flat_networks(name: str) -> None:
     with np.load(CASES / "braille_test0.npz") as file:
         x = {"input": file["x"][None, :64].astype(float)}
-    with pytest.warns(GSHNWarning, match=r"'lif1\.lif', which the graph does not have"):
+    with pytest.warns(UserNotice, match=r"'lif1\.lif', which the graph does not have"):
         nested = flatten(read_nir(CASES / "nir" / f"{name}_subgraph.nir"), 1e-4)
     expected = simulate(flatten(read_nir(CASES / "nir" / f"{name}.nir"), 1e-4), x, "torch").record
     ours = simulate(nested, x, "torch").record
@@ -165,7 +164,7 @@ def test_flatten_is_what_it_says(graph: nir.NIRGraph, shape: tuple[int, ...], re
     ],
 )
 def test_flatten_may_count_batch_and_time(graph: nir.NIRGraph, shape: tuple[int, ...]) -> None:
-    with pytest.warns(GSHNWarning, match="node 'flat': start_dim=.* of batch and time, which NIR leaves out"):
+    with pytest.warns(UserNotice, match="node 'flat': start_dim=.* of batch and time, which NIR leaves out"):
         found = flatten(graph)
     assert found.nodes["flat"].shape == shape
     x = np.arange(24.0).reshape(1, 1, *SHAPE)

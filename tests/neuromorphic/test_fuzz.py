@@ -15,9 +15,8 @@ import pytest
 from random_graphs import random_graph
 from scenarios import SCENARIOS
 
-from gshn.errors import GSHNError
 from neuromorphic import hdf5
-from neuromorphic.errors import NIRFileError, UnsupportedGraphError
+from neuromorphic.errors import NIRFileError, UnsupportedGraphError, UserError
 from neuromorphic.graph import flatten
 from neuromorphic.nir_file import read_nir, write_nir
 
@@ -86,7 +85,7 @@ def test_what_a_file_may_not_hold_is_named(file: Path, case: str) -> None:
     change, message = CASES[case]
     with h5py.File(file, "r+") as opened:
         change(opened)
-    with pytest.raises(GSHNError, match=message) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         flatten(read_nir(file))
     assert "\n" not in str(caught.value)
 
@@ -98,7 +97,7 @@ def test_deep_nesting_is_refused(file: Path) -> None:
             group = group["nodes"].create_group("deeper")
             group["type"], group["edges"] = "NIRGraph", np.zeros(0)
             group.create_group("nodes")
-    with pytest.raises(GSHNError, match="nested more than 32"):
+    with pytest.raises(UserError, match="nested more than 32"):
         read_nir(file)
 
 
@@ -106,12 +105,12 @@ def test_deep_nesting_is_refused(file: Path) -> None:
 def test_a_cut_file_is_refused(file: Path, share: float) -> None:
     whole = file.read_bytes()
     file.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(GSHNError, match=r"graph\.nir"):
+    with pytest.raises(UserError, match=r"graph\.nir"):
         read_nir(file)
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(GSHNError, match="is a folder"):
+    with pytest.raises(UserError, match="is a folder"):
         read_nir(tmp_path)
 
 
@@ -139,7 +138,7 @@ def refused_or_read(path: Path) -> str:
     """The refusal of a file, a single line; empty where it is read and flattened."""
     try:
         flatten(read_nir(path))
-    except GSHNError as error:
+    except UserError as error:
         assert "\n" not in str(error) and str(error)
         return str(error)
     return ""

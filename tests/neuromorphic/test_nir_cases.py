@@ -11,8 +11,8 @@ import official
 import pytest
 from numpy.typing import NDArray
 
-from gshn.errors import GSHNError
 from neuromorphic.backends import simulate
+from neuromorphic.errors import UserError
 from neuromorphic.execution.record import Record
 from neuromorphic.execution.spikes import by_node
 from neuromorphic.graph import RESETS, flatten
@@ -188,7 +188,7 @@ def test_a_nested_graph_whose_edges_name_no_node(network: str) -> None:
     reset = network.rpartition("_")[2]
     try:
         record = run(f"{name}_subgraph", bits(file["x"][:4], 12), "reference", reset)
-    except GSHNError as error:
+    except UserError as error:
         assert "\n" not in str(error) and "lif1" in str(error)
         return
     semantics, _ = SEMANTICS[network, reset]

@@ -11,8 +11,7 @@ import pytest
 from disk import full_disk
 from scenarios import SCENARIOS
 
-from gshn.errors import GSHNError
-from neuromorphic.errors import NIRFileError, UnsupportedGraphError
+from neuromorphic.errors import NIRFileError, UnsupportedGraphError, UserError
 from neuromorphic.graph import time_step
 from neuromorphic.nir_file import read_nir, write_nir
 
@@ -51,7 +50,7 @@ def test_what_is_no_nir_graph_is_named(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     write_nir(tmp_path / "graph.nir", GRAPH)
     before = (tmp_path / "graph.nir").read_bytes()
-    with full_disk(1000), pytest.raises(GSHNError, match=r"graph\.nir cannot be written \(File too large\); make room"):
+    with full_disk(1000), pytest.raises(UserError, match=r"graph\.nir cannot be written \(File too large\); make room"):
         write_nir(tmp_path / "graph.nir", GRAPH)
     assert [path.name for path in tmp_path.iterdir()] == ["graph.nir"]
     assert (tmp_path / "graph.nir").read_bytes() == before

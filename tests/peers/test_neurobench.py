@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from gshn.config import load_config
+from gshn.export.images import held_out_images
+from gshn.export.report import pytorch_spikes
 from gshn.model import GSHN
-from neuromorphic.export.images import held_out_images
-from neuromorphic.export.report import pytorch_spikes
-from neuromorphic.profiling.report import neurobench, profile
+from gshn.profiling.report import neurobench, profile
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.peers

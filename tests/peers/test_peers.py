@@ -23,8 +23,8 @@ import pytest
 from cases import CASES, PEERS, READERS, Case, Reader, Setting
 from numpy.typing import NDArray
 
-from gshn.errors import GSHNError
 from neuromorphic.backends import simulate as run_backend
+from neuromorphic.errors import UserError
 from neuromorphic.execution.reference import simulate
 from neuromorphic.graph import flatten
 from neuromorphic.nir_file import read_nir, write_nir
@@ -97,7 +97,7 @@ def test_spikes_of_a_graph_that_a_peer_exported(case: Case, made: dict[str, Path
         assert row["error"].startswith(case.error)
         return
     if case.refused:
-        with pytest.raises(GSHNError, match=case.refused) as refusal:
+        with pytest.raises(UserError, match=case.refused) as refusal:
             differing(case, case.plain, folder)
         row["refused"] = str(refusal.value)
     else:
@@ -156,9 +156,9 @@ def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
     from gshn.encoders.aggregation import degree_normalized
     from gshn.encoders.spiking import SpikingGraphEncoder
+    from gshn.export.report import export_nir
     from gshn.inference import SpikingInput
     from gshn.neurons.lif import LIFParameters, spike_function
-    from neuromorphic.export.report import export_nir
 
     torch.manual_seed(1)
     spiking = SpikingGraphEncoder(8, 12, 3, 32, LIFParameters(), spike_function("atan", 2.0)).eval()

@@ -23,8 +23,9 @@ from transformers.utils import cached_file
 
 from gshn.config import ModelConfig
 from gshn.encoders.text import Architecture, FrozenText, TextEncoder, TransformersText, wrap_tokenizer
-from gshn.errors import ConfigError, first_line
+from gshn.errors import ConfigError
 from gshn.hub import quiet_transformers
+from neuromorphic.errors import first_line
 
 POOLINGS = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_lasttoken": "last"}
 """What sentence-transformers calls them."""

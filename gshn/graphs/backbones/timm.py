@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gshn.errors import ConfigError, DataError, first_line
+from gshn.errors import ConfigError, DataError
 from gshn.graphs.backbones.base import (
     FrozenBackbone,
     choose_levels,
     fingerprint,
     resize_to_multiples,
 )
+from neuromorphic.errors import first_line
 
 NAMES = ("timm:NAME",)
 

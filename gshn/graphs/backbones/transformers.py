@@ -12,7 +12,7 @@ import transformers
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoModel
 
-from gshn.errors import DataError, first_line
+from gshn.errors import DataError
 from gshn.graphs.backbones.base import (
     FrozenBackbone,
     choose_levels,
@@ -20,6 +20,7 @@ from gshn.graphs.backbones.base import (
     resize_to_multiples,
 )
 from gshn.hub import quiet_transformers
+from neuromorphic.errors import first_line
 
 NAMES = ("transformers:NAME_OR_FOLDER",)
 

@@ -19,9 +19,9 @@ from torch import Tensor
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from gshn.errors import DataError
-from gshn.files import file_digest, writing
 from gshn.graphs.dataset import EDGE_TENSORS, IMAGE_TENSORS, NODE_TENSORS, GraphDataset
 from gshn.graphs.scene_graph import SceneGraph
+from neuromorphic.files import file_digest, writing
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from gshn.data.image_files import ImageNames
 from gshn.errors import DataError
-from gshn.files import Lock, file_digest, make_folder, write_atomically
 from gshn.graphs.dataset import GraphDataset
 from gshn.graphs.shards.files import StoredGraph, read_json_file, read_shard, to_dataset, whole_samples
 from gshn.graphs.shards.write import SHARD, Recipe, change, is_complete, shard_ranges, summary, write_shards
 from gshn.segments.panoptic import Category
+from neuromorphic.files import Lock, file_digest, make_folder, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -180,7 +180,7 @@ def load_or_build(
     Raises:
         DataError: an image cannot be used (it is named), images differ in size and the backbone is trainable, or the
             collection is empty.
-        GSHNError: the cache cannot be written.
+        UserError: the cache cannot be written.
 
     Another process that fills the same part of the cache is waited for.
     """

@@ -16,12 +16,12 @@ from tqdm import tqdm
 
 from gshn.data.images import ImageCollection, ImageSample
 from gshn.errors import DataError
-from gshn.files import Lock, file_digest, make_folder, write_atomically
 from gshn.graphs.backbones.base import Backbone
 from gshn.graphs.build import try_to_build_graphs
 from gshn.graphs.scene_graph import EDGE_GEOMETRY, GEOMETRY, GraphParameters, SceneGraph
 from gshn.graphs.shards.files import Appender, StoredGraph, content, read_json_file, read_shard, stamps
 from gshn.segments.panoptic import Category, Segmenter
+from neuromorphic.files import Lock, file_digest, make_folder, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def write_shards(
     Raises:
         DataError: the folder holds something else, the collection is empty, images differ in size and the backbone is
             trainable; an image cannot be used, if ``strict``.
-        GSHNError: the folder cannot be written, the disk is full, or another process writes the same shard.
+        UserError: the folder cannot be written, the disk is full, or another process writes the same shard.
     """
     collection = recipe.collection
     if not len(collection):

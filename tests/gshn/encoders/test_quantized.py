@@ -8,13 +8,13 @@ import torch
 from helpers import STEPS, finish, kill_when, lines, start
 from safetensors.torch import load_file
 
-from gshn import lava_dl
 from gshn.config import load_config
 from gshn.encoders.aggregation import degree_normalized
 from gshn.encoders.quantized import LEVELS, quantized_aggregation, slayer_rounding, weight_step
 from gshn.encoders.spiking import SpikingGraphEncoder
 from gshn.errors import ConfigError
 from gshn.neurons.lif import LIFParameters, spike_function
+from neuromorphic.lava import lava_dl
 
 needs_lava_dl = pytest.mark.skipif(not lava_dl.has_lava_dl(), reason="lava-dl is not installed: make setup")
 # 0 -> 1, 0 -> 2, 2 -> 1; 3 is alone.

@@ -9,7 +9,6 @@ from PIL import Image
 from torch_geometric.data import Batch
 
 from gshn import explain as command
-from gshn.cli import run_command
 from gshn.encoders.text import tokenize
 from gshn.errors import CheckpointError
 from gshn.evaluation import picture
@@ -17,6 +16,7 @@ from gshn.evaluation.explanation import explain, shares
 from gshn.graphs.draw import draw_graph
 from gshn.graphs.scene_graph import GraphParameters, segments_to_graph
 from gshn.segments.panoptic import Category, segments_from_map
+from neuromorphic.cli import run_command
 
 CAPTION = "a star on grass"
 

@@ -17,10 +17,8 @@ from disk import full_disk
 from torch import nn
 from torch_geometric.data import Batch
 
-from gshn import files
 from gshn.data.images import ImageSample
-from gshn.errors import DataError, GSHNError
-from gshn.files import Lock
+from gshn.errors import DataError
 from gshn.graphs.build import build_graphs
 from gshn.graphs.scene_graph import GraphParameters
 from gshn.graphs.shards import write
@@ -30,6 +28,9 @@ from gshn.graphs.shards.stream import ShardStream
 from gshn.graphs.shards.write import SHARD, Recipe, write_shards
 from gshn.segments.ground_truth import GroundTruthSegmenter
 from gshn.segments.panoptic import Category, segments_from_map
+from neuromorphic import files
+from neuromorphic.errors import UserError
+from neuromorphic.files import Lock
 
 CATEGORIES = (Category(1, "thing", True), Category(2, "stuff", False))
 SEGMENTER = GroundTruthSegmenter(CATEGORIES)
@@ -219,7 +220,7 @@ def test_what_cannot_be_cached(tmp_path):
     with pytest.raises(DataError, match=r"70.png: a trainable backbone needs images of one size, not \(10, 10, 3\)"):
         load(tmp_path, Odd(100), TrainableBackbone())
     (tmp_path / "file").write_text("")
-    with pytest.raises(GSHNError, match="cannot be written to"):
+    with pytest.raises(UserError, match="cannot be written to"):
         load(tmp_path / "file" / "cache", Images(3))
 
 
@@ -353,7 +354,7 @@ t.write_shards(t.recipe(Deadly(200)), Path(sys.argv[1]), "test", shard_size=180)
 
 def test_a_full_disk_is_one_clear_line_and_the_run_goes_on_later(tmp_path):
     message = r"00000.tar.partial cannot be written .*make room and run the same command"
-    with full_disk(60_000), pytest.raises(GSHNError, match=message):
+    with full_disk(60_000), pytest.raises(UserError, match=message):
         write_shards(recipe(Images(100)), tmp_path, "test")
     images = Images(100)
     write_shards(recipe(images), tmp_path, "test")
@@ -366,7 +367,7 @@ def test_two_processes_cannot_write_one_shard(tmp_path):
     (tmp_path / "00000.tar").rename(tmp_path / "00000.tar.partial")
     with (
         Lock(tmp_path / "00000.lock", "a shard"),
-        pytest.raises(GSHNError, match=rf"00000.tar is being written by process {os.getpid()} on .*its own rank"),
+        pytest.raises(UserError, match=rf"00000.tar is being written by process {os.getpid()} on .*its own rank"),
     ):
         write_shards(recipe(Images(3)), tmp_path, "test")
 

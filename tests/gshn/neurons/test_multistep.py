@@ -10,9 +10,9 @@ import torch
 from snntorch import surrogate
 from torch import Tensor
 
-from gshn.neurons import native
 from gshn.neurons.lif import SURROGATES, LIFParameters, Spike, lif_sequence, spike_function
 from gshn.neurons.multistep import lif
+from neuromorphic.execution import native
 
 P = LIFParameters(r=1.3, v_leak=0.1, v_reset=-0.2, v_threshold=0.9)
 ATAN = spike_function("atan", 2.0)

@@ -11,11 +11,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from gshn.config import load_config
-from gshn.errors import CheckpointError, GSHNWarning, TrainingError
+from gshn.errors import CheckpointError, TrainingError
 from gshn.model import GSHN
 from gshn.training.checkpoint import FILE, Progress, read_state, save_state
 from gshn.training.guard import LIMIT, Guard
 from gshn.training.loop import Trainer
+from neuromorphic.errors import UserNotice
 
 INF, NAN = torch.tensor(float("inf")), torch.tensor(float("nan"))
 FINE = torch.tensor(1.0)
@@ -68,7 +69,7 @@ def test_a_poisoned_batch_costs_its_step_and_nothing_else(
 
     monkeypatch.setattr(trainer.objective, "forward", poisoned)
     message = r"2 steps of pretrain left the weights as they were, the first because loss 'itm' became nan at step 2"
-    with pytest.warns(GSHNWarning, match=message):
+    with pytest.warns(UserNotice, match=message):
         trainer.run_stage("pretrain")
     assert saved == [0, 0, 0, 0], "the step before was skipped: no checkpoint of step 2"
     state = read_state(trainer.out)  # the stage's last is there

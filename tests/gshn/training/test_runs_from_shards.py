@@ -12,12 +12,13 @@ from helpers import tiny_config, tiny_model
 from gshn import explain, preprocess
 from gshn.config import load_config
 from gshn.data.sources import open_source
-from gshn.errors import ConfigError, DataError, GSHNError
+from gshn.errors import ConfigError, DataError
 from gshn.graphs.shards.index import load_all, read_index
 from gshn.graphs.shards.stream import ShardStream
 from gshn.model import Vocabulary
 from gshn.training.corpora import Corpora
 from gshn.training.loop import Trainer
+from neuromorphic.errors import UserError
 
 MADE_WITH = ["graph.neighbours=2", "graph.regions=boxes"]
 
@@ -179,7 +180,7 @@ def test_a_tasks_test_texts_are_needed_at_the_start(tmp_path):
         (missing, r"snli_ve_test.jsonl is missing"),
         (without, r"the 1 test images of shapescenes have no statements; raise data.statements.test"),
     ):
-        with pytest.raises(GSHNError, match=said):
+        with pytest.raises(UserError, match=said):
             Trainer(load_config("smoke", overrides), tmp_path / "run", resume=False)
         assert list((tmp_path / "run").iterdir()) == []
 
@@ -190,5 +191,5 @@ def test_explain_takes_the_checkpoints_segmenter(monkeypatch, tmp_path):
     image = official.jpeg(tmp_path / "a.jpg")
     arguments = [str(image), "--caption", "a star", "--checkpoint", str(tmp_path / "checkpoint"), "--out"]
     monkeypatch.setattr("sys.argv", ["gshn.explain", *arguments, str(tmp_path / "out.png")])
-    with pytest.raises(GSHNError, match="nowhere"):
+    with pytest.raises(UserError, match="nowhere"):
         explain.main()

@@ -12,8 +12,7 @@ from safetensors.torch import load_file
 
 from gshn.config import SegmenterFit
 from gshn.data.shapescenes import CATEGORIES, ShapeScenes
-from gshn.errors import CheckpointError, ConfigError, GSHNError
-from gshn.files import Lock
+from gshn.errors import CheckpointError, ConfigError
 from gshn.segments.universal import UniversalSegmenter
 from gshn.training.checkpoint import FILE
 from gshn.training.segmentation import (
@@ -27,6 +26,8 @@ from gshn.training.segmentation import (
     small_mask2former,
     training_batch,
 )
+from neuromorphic.errors import UserError
+from neuromorphic.files import Lock
 
 TINY = SegmenterFit(scenes=8, steps=6, batch_size=2, small_size=48, image_size=48, checkpoint_every=2, warmup=2)
 
@@ -37,7 +38,7 @@ def test_a_full_disk_at_the_end_costs_nothing(tmp_path):
     (tmp_path / FILE).write_text("state")
     with (
         full_disk(100_000),
-        pytest.raises(GSHNError, match=r"cannot be written \(.*; make room and go on with --resume"),
+        pytest.raises(UserError, match=r"cannot be written \(.*; make room and go on with --resume"),
     ):
         _save(network, TINY, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
@@ -55,7 +56,7 @@ def test_other_settings_do_not_go_on_with_a_training(tmp_path):
 def test_two_cannot_train_into_one_folder(tmp_path):
     with (
         Lock(tmp_path / ".lock", "it", "wait"),
-        pytest.raises(GSHNError, match=r"is being written by process .* choose another --out"),
+        pytest.raises(UserError, match=r"is being written by process .* choose another --out"),
     ):
         fit_segmenter(TINY, tmp_path, resume=True)
 

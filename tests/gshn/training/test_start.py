@@ -97,7 +97,9 @@ def test_resume_of_such_a_run_is_bit_for_bit(root: Path, monkeypatch) -> None:
 def test_a_checkpoint_that_does_not_fit_is_told(root: Path) -> None:
     with pytest.raises(ConfigError, match=r"does not fit: these keys are others: .*model\.gat\.layers \(2, here 1\)"):
         started(root, "wrong", "model.gat.layers=1")
-    with pytest.raises(ConfigError, match="'model.text.encoder' is 'spikformer': the checkpoint of init=.* has 'bert'"):
+    with pytest.raises(
+        ConfigError, match=r"'model.text.encoder' is 'spikformer': the checkpoint of init=.* has 'bert'"
+    ):
         started(root, "wrong", "model.text.encoder=spikformer")
     with pytest.raises(CheckpointError, match="nowhere is not a folder"):
         started(root, "wrong", "init=nowhere")

@@ -9,11 +9,12 @@ from helpers import STEPS, finish, kill_when, lines, start, tiny_model
 from safetensors.torch import load_file, save_file
 
 from gshn.config import TASKS, load_config
-from gshn.errors import CheckpointError, GSHNError
-from gshn.files import Lock
+from gshn.errors import CheckpointError
 from gshn.model import GSHN
 from gshn.training.checkpoint import FILE
 from gshn.training.loop import MetricsLog, Trainer, learning_rate
+from neuromorphic.errors import UserError
+from neuromorphic.files import Lock
 
 
 def test_a_run_leaves_what_it_promises(finished: Path) -> None:
@@ -112,7 +113,7 @@ def test_a_folder_that_cannot_be_used(tmp_path: Path, finished: Path, cache: str
 def test_a_folder_belongs_to_one_run(tmp_path: Path, finished: Path) -> None:
     with (
         Lock(tmp_path / ".lock", "the run", "wait"),
-        pytest.raises(GSHNError, match=r"is being written by process \d+ on .*; wait for it to end, or choose another"),
+        pytest.raises(UserError, match=r"is being written by process \d+ on .*; wait for it to end, or choose another"),
     ):
         Trainer(load_config("smoke"), tmp_path, resume=False)
     assert list(tmp_path.iterdir()) == []
@@ -123,7 +124,7 @@ def test_a_full_disk_while_figures_are_written(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path / "metrics.jsonl", None)
     log.path = Path("/dev/full")
     with pytest.raises(
-        GSHNError, match=r"/dev/full cannot be written \(No space left on device\); make room and go on"
+        UserError, match=r"/dev/full cannot be written \(No space left on device\); make room and go on"
     ):
         log.write({"stage": "pretrain", "step": 1})
 

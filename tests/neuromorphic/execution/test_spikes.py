@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gshn.errors import GSHNError
+from neuromorphic.errors import UserError
 from neuromorphic.execution.spikes import Difference, compare, save_arrays
 
 
@@ -22,7 +22,7 @@ def test_saved_spikes_come_back(tmp_path: Path) -> None:
 
 
 def test_an_unwritable_folder_is_one_error() -> None:
-    with pytest.raises(GSHNError, match="cannot be written"):
+    with pytest.raises(UserError, match="cannot be written"):
         save_arrays(Path("/proc/none/spikes.npz"), {})
 
 

@@ -21,6 +21,7 @@ from neuromorphic.execution.reference import advance
 from neuromorphic.execution.ties import FOLLOWS, OTHER, TIE, FirstDifference, first_differences, received, signals
 from neuromorphic.graph import Graph, flatten
 from neuromorphic.nir_file import write_nir
+from neuromorphic.results.verification import cause_of
 
 FLOATS = (True, True)
 
@@ -87,7 +88,7 @@ def test_integers_make_no_ties() -> None:
     records = folded(graph, ONES), reference(graph, ONES)
     integers = first_differences(graph, ONES, records, (False, False))
     assert TIE not in causes(integers).values()
-    line = verify.cause_of(integers[0], ("lava (fixed)", "reference (fixed)"), (False, False))
+    line = cause_of(integers[0], ("lava (fixed)", "reference (fixed)"), (False, False))
     assert line == "the first difference is no tie: integers are not rounded by chance"
     assert TIE in causes(first_differences(graph, ONES, records, (False, True))).values()
 

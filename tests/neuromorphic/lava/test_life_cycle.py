@@ -94,7 +94,7 @@ def deadline(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
 
 def nothing_left(folder: Path) -> bool:
-    return not processes(folder) and not [path for path in folder.iterdir() if path.name.startswith("gshn-lava-")]
+    return not processes(folder) and not list(folder.glob("neuromorphic-lava-*"))
 
 
 def shared_memory_of(folder: Path) -> list[str]:
@@ -108,7 +108,7 @@ def pid_of(folder: Path, name: str) -> int:
     found: list[int] = []
 
     def look() -> bool:
-        for run_folder in folder.glob("gshn-lava-*"):
+        for run_folder in folder.glob("neuromorphic-lava-*"):
             if (run_folder / "names.json").exists():
                 seen = Progress(run_folder)
                 row = seen.names.index(name)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gshn.errors import ConfigError
+from neuromorphic.errors import EnergyModelError
 from neuromorphic.profiling.energy import KINDS, Operations, Workload, joules, load_models
 
 TEXT = (files("neuromorphic.profiling") / "energy_models.yaml").read_text()
@@ -65,12 +65,12 @@ def test_a_bad_model_is_one_line(tmp_path: Path, old: str, new: str, said: str) 
     assert old in TEXT
     path = tmp_path / "models.yaml"
     path.write_text(TEXT.replace(old, new))
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(EnergyModelError) as error:
         load_models(path)
     assert said in str(error.value) and str(path) in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"none\.yaml"):
+    with pytest.raises(EnergyModelError, match=r"none\.yaml"):
         load_models(tmp_path / "none.yaml")

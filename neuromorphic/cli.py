@@ -6,20 +6,37 @@ import argparse
 import errno
 import io
 import math
+import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.metadata import version
 from typing import Any, NoReturn
 
-from gshn.errors import ConfigError, GSHNError, GSHNWarning
+from neuromorphic.errors import ArgumentError, UserError, UserNotice
+
+MARKUP = re.compile(r":\w+:`~?([^`<]+)`|``([^`]+)``")
+"""What docstrings mark up: roles and code."""
 
 
 class CommandParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, like all other errors of the commands."""
+    """An argument parser whose errors are one line, like all other errors of the commands.
+
+    ``prog`` is that of ``python -m``; a command that was called by its console script shows that one's name. Texts are
+    shown as they are laid out, without the markup of docstrings.
+    """
+
+    def __init__(self, prog: str | None = None, description: str | None = None, **options: Any) -> None:
+        if prog is not None and prog == f"python -m {sys.argv[0].replace(' ', '.')}":
+            prog = sys.argv[0]
+        description = description and MARKUP.sub(lambda match: match[1] or match[2], description)
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(prog=prog, description=description, **options)
 
     def error(self, message: str) -> NoReturn:
         """Raise the error instead of printing the usage."""
-        raise ConfigError(f"{message}; {self.prog} --help lists the arguments")
+        raise ArgumentError(f"{message}; {self.prog} --help lists the arguments")
 
 
 def seconds(text: str) -> float:
@@ -49,11 +66,37 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
     return number
 
 
+def run_subcommand(package: str, commands: Mapping[str, str]) -> None:
+    """What a console script does: run the command that its first argument names, a module of the package.
+
+    Args:
+        package: Name of the package, and of the script.
+        commands: What each command does, by name of its module.
+
+    Raises:
+        ArgumentError: there is no such command.
+    """
+    name, *rest = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        width = max(map(len, commands))
+        listing = "\n".join(f"  {key:<{width}}  {what}" for key, what in commands.items())
+        print(f"usage: {package} COMMAND ...\n\n{listing}\n\n{package} COMMAND --help says more; it is the same as")
+        print(f"python -m {package}.COMMAND.")
+        return
+    if name == "--version":
+        print(version("gshn"))
+        return
+    if name not in commands:
+        raise ArgumentError(f"'{name}' is no command; choose one of {', '.join(commands)}")
+    sys.argv = [f"{package} {name}", *rest]
+    import_module(f"{package}.{name}").main()
+
+
 def run_command(main: Callable[[], None]) -> None:
-    """Run a command's ``main``; print a :class:`GSHNError` as one line and exit with status 2.
+    """Run a command's ``main``; print a :class:`UserError` as one line and exit with status 2.
 
     What does not fit in memory, and what the system refuses (a name that is too long, say), is one line and status 2,
-    too; a :class:`GSHNWarning` is a line. Ctrl-C exits with status 130, the shell's convention, after one line.
+    too; a :class:`UserNotice` is a line. Ctrl-C exits with status 130, the shell's convention, after one line.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # A path may hold what no encoding has; it must not end a command.
@@ -61,17 +104,17 @@ def run_command(main: Callable[[], None]) -> None:
     show = warnings.showwarning
 
     def say(message: Warning | str, category: type[Warning], *rest: Any, **options: Any) -> None:
-        if issubclass(category, GSHNWarning):
+        if issubclass(category, UserNotice):
             print(f"note: {' '.join(str(message).split())}", file=sys.stderr)
         else:
             show(message, category, *rest, **options)
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("always", GSHNWarning)
+            warnings.simplefilter("always", UserNotice)
             warnings.showwarning = say
             main()
-    except GSHNError as error:
+    except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from None
     except MemoryError as error:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from gshn.neurons.native import by_operators
+from neuromorphic.execution.native import by_operators
 from neuromorphic.profiling.energy import Operations
 
 aten = torch.ops.aten

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gshn.encoders.spiking import SpikingGraphEncoder
-from gshn.files import write_atomically
+from gshn.export.to_nir import spiking_graph_to_nir
 from gshn.inference import SpikingInput
 from neuromorphic.backends import Precision, run_side_by_side
 from neuromorphic.compiler.lower import lower
 from neuromorphic.compiler.network import Network
 from neuromorphic.execution.spikes import Spikes, compare, save_arrays
-from neuromorphic.export.to_nir import spiking_graph_to_nir
+from neuromorphic.files import write_atomically
 from neuromorphic.graph import flatten
 from neuromorphic.nir_file import write_nir
 

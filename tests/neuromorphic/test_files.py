@@ -7,16 +7,16 @@ import threading
 import pytest
 from disk import full_disk
 
-from gshn import files
-from gshn.cli import run_command
-from gshn.errors import GSHNError, GSHNWarning
-from gshn.files import Lock, write_atomically
+from neuromorphic import files
+from neuromorphic.cli import run_command
+from neuromorphic.errors import UserError, UserNotice
+from neuromorphic.files import Lock, write_atomically
 
 
 def test_a_full_disk_keeps_what_was_there(tmp_path):
     path = tmp_path / "file"
     write_atomically(path, "before")
-    with full_disk(1000), pytest.raises(GSHNError, match=r"file cannot be written \(File too large\); make room"):
+    with full_disk(1000), pytest.raises(UserError, match=r"file cannot be written \(File too large\); make room"):
         write_atomically(path, b"x" * 2000)
     assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
 
@@ -51,18 +51,18 @@ class TestLock:
     def test_one_process_at_a_time_which_is_named(self, path):
         with (
             Lock(path, "the run", "wait"),
-            pytest.raises(GSHNError, match=rf"^the run is being written by process {os.getpid()} on .*; wait$"),
+            pytest.raises(UserError, match=rf"^the run is being written by process {os.getpid()} on .*; wait$"),
         ):
             Lock(path, "the run", "wait")
         assert not path.exists()
         Lock(path, "the run", "wait").release()
 
     def test_it_ends_with_the_process_that_holds_it(self, path):
-        script = "import sys, time; from pathlib import Path; from gshn.files import Lock\n"
+        script = "import sys, time; from pathlib import Path; from neuromorphic.files import Lock\n"
         script += "held = Lock(Path(sys.argv[1]), 'it', 'wait'); print('held', flush=True); time.sleep(1000)"
         process = subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True)
         assert process.stdout.readline() == "held\n"
-        with pytest.raises(GSHNError, match=f"by process {process.pid} on"):
+        with pytest.raises(UserError, match=f"by process {process.pid} on"):
             Lock(path, "it", "wait")
         process.kill()
         process.communicate()
@@ -76,7 +76,7 @@ class TestLock:
 
         def wait(name):
             with Lock(path, "the cache"):
-                with pytest.raises(GSHNError):
+                with pytest.raises(UserError):
                     Lock(path, "the cache", "no")
                 order.append(name)  # last: a thread's failure ends the thread alone
 
@@ -96,7 +96,7 @@ class TestLock:
         with monkeypatch.context() as child:
             child.setattr(files.os, "getpid", lambda: -1)
             lock.release()
-        with pytest.raises(GSHNError, match="the run is being written by"):
+        with pytest.raises(UserError, match="the run is being written by"):
             Lock(path, "the run", "wait")
         lock.release()
         assert not path.exists()
@@ -106,5 +106,5 @@ class TestLock:
             raise OSError(95, "Operation not supported")
 
         monkeypatch.setattr(files.fcntl, "flock", refuse)
-        with pytest.warns(GSHNWarning, match=r"the run cannot be locked \(Operation not supported\)"):
+        with pytest.warns(UserNotice, match=r"the run cannot be locked \(Operation not supported\)"):
             Lock(path, "the run", "wait").release()

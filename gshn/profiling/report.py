@@ -17,15 +17,16 @@ import torch
 from gshn.encoders.hybrid import HybridEncoder
 from gshn.encoders.spiking import SpikingGraphEncoder
 from gshn.errors import CheckpointError
+from gshn.export.images import graph_inputs
 from gshn.model import GSHN
+from gshn.profiling.counts import ImageCount, Parts, Source, check_source, count_images, count_parts, totals
+from gshn.profiling.dense import count_operations
+from gshn.profiling.meters import Measurement
 from neuromorphic.arguments import check_count, check_path
 from neuromorphic.backends import Precision
 from neuromorphic.execution.operations import NOT_COUNTED, LayerCount
-from neuromorphic.export.images import graph_inputs
-from neuromorphic.profiling.counts import ImageCount, Parts, Source, check_source, count_images, count_parts, totals
-from neuromorphic.profiling.dense import count_operations
-from neuromorphic.profiling.energy import EnergyModel, Operations, Workload, joules
-from neuromorphic.profiling.meters import Measurement
+from neuromorphic.profiling.energy import EnergyModel, Operations, Workload, energy_rows, joules, total_of
+from neuromorphic.profiling.layers import layer_row
 
 SCHEMA = 1
 """Raised whenever a key changes its meaning or goes."""
@@ -34,10 +35,6 @@ SPIKING, TWIN, SIMULATED = "spiking", "relu_twin", "spiking_simulated"
 """Parts: the spiking path; the same path with ReLU in place of LIF; the spiking path as PyTorch computes it, zeros and
 all. The last two are for comparison and in no total."""
 ALTERNATIVES = (TWIN, SIMULATED)
-
-STATE_BYTES = {"float": 4, "fixed": 3}
-"""Of a potential or a current: float32, or Loihi's 24 bits."""
-WEIGHT_BYTES = {"float": 4, "fixed": 1}
 
 
 @dataclass(frozen=True)
@@ -169,7 +166,7 @@ def report_of(
     layers, encoder = totals(main.images), main.encoder
     whole = sum(layers.values(), LayerCount())
     workloads = main.workloads()
-    energy = energy_rows(workloads, models)
+    energy = energy_rows(workloads, models, ALTERNATIVES)
     return {
         "schema": SCHEMA,
         "checkpoint": str(main.checkpoint),
@@ -178,7 +175,17 @@ def report_of(
         "dt": encoder.p.dt,
         "backend": source,
         "precision": precision,
-        "layers": [layer_row(name, layers[name], main, precision) for name in layers],
+        "layers": [
+            layer_row(
+                name,
+                layers[name],
+                np.sum([image.spikes_per_step[name] for image in main.images], axis=0),
+                precision,
+                len(main.images),
+                "image",
+            )
+            for name in layers
+        ],
         "per_image": [image_row(image) for image in main.images],
         "operations": {
             part: {"in_total": part not in ALTERNATIVES, **{side: asdict(getattr(own, side)) for side in
@@ -210,30 +217,6 @@ def report_of(
     }  # fmt: skip
 
 
-def layer_row(name: str, count: LayerCount, main: Profile, precision: Precision) -> dict[str, Any]:
-    """A layer over all images and steps; memory is of one image, on average."""
-    each = 1 / len(main.images)
-    return {
-        "name": name,
-        "neurons": count.neurons,
-        "spikes": count.spikes,
-        "spikes_per_step": np.sum([image.spikes_per_step[name] for image in main.images], axis=0).tolist(),
-        "firing_rate": count.spikes / count.cells,
-        "synaptic_operations": count.synaptic_operations,
-        "effective_macs": count.effective_macs,
-        "effective_acs": count.effective_acs,
-        "dense_operations": count.dense_operations,
-        "neuron_updates": count.neuron_updates,
-        "bias_additions": count.bias_additions,
-        "delayed_messages": count.delayed_messages,
-        "synapses": count.synapses,
-        "activation_sparsity": count.activation_sparsity,
-        "connection_sparsity": count.connection_sparsity,
-        "weight_bytes_per_image": count.synapses * each * WEIGHT_BYTES[precision],
-        "state_bytes_per_image": count.state_values * each * STATE_BYTES[precision],
-    }
-
-
 def image_row(image: ImageCount) -> dict[str, Any]:
     """One image, all layers together."""
     total = image.total
@@ -245,30 +228,6 @@ def image_row(image: ImageCount) -> dict[str, Any]:
         "synaptic_operations": total.synaptic_operations,
         "neuron_updates": total.neuron_updates,
     }
-
-
-def energy_rows(workloads: Mapping[str, Workload], models: Mapping[str, EnergyModel]) -> list[dict[str, Any]]:
-    """Energy of each part of one image by each model."""
-    rows = []
-    for name in models:
-        for part, workload in workloads.items():
-            energy = joules(models, name, workload)
-            rows.append(
-                {
-                    "model": name,
-                    "part": part,
-                    "joules_low": energy.low,
-                    "joules_high": energy.high,
-                    "in_total": part not in ALTERNATIVES,
-                }
-            )
-    return rows
-
-
-def total_of(energy: Sequence[Mapping[str, Any]], model: str) -> dict[str, float]:
-    """Energy of one image by a model, all parts that are in the total."""
-    own = [row for row in energy if row["model"] == model and row["in_total"]]
-    return {end: sum(row[end] for row in own) for end in ("joules_low", "joules_high")}
 
 
 def break_even(main: Profile, models: Mapping[str, EnergyModel], name: str) -> dict[str, float | None]:

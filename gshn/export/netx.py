@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from gshn.encoders.spiking import SpikingGraphEncoder
-from gshn.files import write_atomically
+from gshn.export.report import constant_input, pytorch_spikes
+from gshn.export.to_nir import spiking_graph_to_nir
 from gshn.inference import SpikingInput
 from neuromorphic.compiler.lower import lower
 from neuromorphic.compiler.netx import fixed_network, netx_file, netx_network
 from neuromorphic.compiler.quantize import quantize
 from neuromorphic.execution import populations
 from neuromorphic.execution.spikes import Agreement, compare
-from neuromorphic.export.report import constant_input, pytorch_spikes
-from neuromorphic.export.to_nir import spiking_graph_to_nir
+from neuromorphic.files import write_atomically
 from neuromorphic.graph import flatten
 from neuromorphic.lava.netx import NET_FILE, run_netx
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -15,24 +15,26 @@ from gshn.config import LEARNED
 from gshn.encoders.hybrid import EncodedGraphs, HybridEncoder
 from gshn.encoders.spiking import SpikingGraphEncoder
 from gshn.encoders.text import tokenize
-from gshn.errors import GSHNError
+from gshn.export.report import constant_input, network_of, pytorch_spikes, run_images
 from gshn.inference import SpikingInput, device_of
 from gshn.model import GSHN
+from gshn.profiling.dense import count_operations
 from gshn.training.corpora import Corpora
 from neuromorphic.arguments import check_choice
 from neuromorphic.backends import PRECISIONS, Precision
-from neuromorphic.errors import ArgumentError
+from neuromorphic.errors import ArgumentError, UserError
 from neuromorphic.execution.operations import LayerCount, count_layers
-from neuromorphic.export.report import constant_input, network_of, pytorch_spikes, run_images
-from neuromorphic.profiling.dense import count_operations
 from neuromorphic.profiling.energy import Operations, Workload
 
 Source = Literal["torch", "reference", "lava"]
 """Where spikes come from."""
 
 
-def check_source(source: object, precision: object) -> None:
+def check_source(source: object, precision: object) -> Source:
     """Check where spikes are to come from.
+
+    Returns:
+        The source.
 
     Raises:
         ArgumentError: a word is unknown, or the two do not go together.
@@ -41,6 +43,7 @@ def check_source(source: object, precision: object) -> None:
     check_choice("precision", precision, PRECISIONS)
     if source == "torch" and precision == "fixed":
         raise ArgumentError("fixed point needs the source reference or lava")
+    return cast(Source, source)
 
 
 @dataclass(frozen=True)
@@ -206,7 +209,7 @@ def count_pixels(corpora: Corpora, parts: Parts) -> None:
         images = corpora.images("test", 1)
         sample = images[0]
         segmenter = corpora.segmenter_of(images)
-    except GSHNError as error:
+    except UserError as error:
         parts.not_counted |= dict.fromkeys(("segmentation", "features"), str(error))
         return
     pixels = torch.from_numpy(np.ascontiguousarray(np.moveaxis(sample.image, 2, 0)))[None]

@@ -19,21 +19,22 @@ from helpers import STEPS, finish, random_graph, start, tiny_config, tiny_model
 from torch import nn
 from torch_geometric.data import Batch
 
-from gshn.errors import CheckpointError, GSHNError
+from gshn.errors import CheckpointError
+from gshn.export.report import pytorch_spikes
 from gshn.inference import spiking_inputs
 from gshn.neurons.lif import LIFParameters, spike_function
 from gshn.neurons.multistep import lif
+from gshn.profiling import meters
+from gshn.profiling.counts import count_image, count_images, totals
+from gshn.profiling.dense import count_operations
+from gshn.profiling.plots import accuracy_and_energy, energy_by_part, png
+from gshn.profiling.report import profile, relu_twin
 from neuromorphic import profile as command
+from neuromorphic.errors import UserError
 from neuromorphic.execution.operations import LayerCount
-from neuromorphic.export.report import pytorch_spikes
-from neuromorphic.profiling import meters
-from neuromorphic.profiling.counts import count_image, count_images, totals
-from neuromorphic.profiling.dense import count_operations
 from neuromorphic.profiling.energy import Operations, Workload, joules, load_models
-from neuromorphic.profiling.plots import accuracy_and_energy, energy_by_part, png
-from neuromorphic.profiling.report import profile, relu_twin
 
-SCHEMA = json.loads((files("neuromorphic.profiling") / "report.schema.json").read_text())
+SCHEMA = json.loads((files("gshn.profiling") / "report.schema.json").read_text())
 Pair = tuple[int, int]
 TWIN = ["model.spiking.neuron=relu", "model.spiking.steps=1", "objectives.spike_contrast=0", "objectives.firing_rate=0"]
 
@@ -269,7 +270,7 @@ def test_checkpoints_are_compared(monkeypatch: pytest.MonkeyPatch, finished: Pat
 
 
 def test_at_the_break_even_rate_both_cost_the_same(finished: Path) -> None:
-    from neuromorphic.profiling.report import break_even
+    from gshn.profiling.report import break_even
 
     own, models = profile(finished, 4), load_models()
     models["cmos45-fp32"].picojoules |= {"neuron_update": [0.1, 0.1], "elementwise": [0.1, 0.1], "ac": [9.0, 90.0]}
@@ -331,7 +332,7 @@ def test_without_a_meter_only_time_is_measured(monkeypatch: pytest.MonkeyPatch) 
 def test_bad_arguments_are_one_line(
     monkeypatch: pytest.MonkeyPatch, finished: Path, tmp_path: Path, arguments: list[str], said: str
 ) -> None:
-    with pytest.raises(GSHNError, match=said) as error:
+    with pytest.raises(UserError, match=said) as error:
         run(monkeypatch, "--checkpoint", finished, "--out", tmp_path / "out", "--images", "2", *arguments)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out" / "report.json").exists()
@@ -349,10 +350,10 @@ def test_nothing_is_written_where_the_page_fails(
     monkeypatch: pytest.MonkeyPatch, finished: Path, tmp_path: Path
 ) -> None:
     def fail(report: object) -> str:
-        raise GSHNError("no page")
+        raise UserError("no page")
 
-    monkeypatch.setattr("neuromorphic.profiling.page.html", fail)
-    with pytest.raises(GSHNError, match="no page"):
+    monkeypatch.setattr("gshn.profiling.page.html", fail)
+    with pytest.raises(UserError, match="no page"):
         run(monkeypatch, "--checkpoint", finished, "--out", tmp_path / "out", "--images", 2, "--no-measure")
     assert not (tmp_path / "out").exists()
 

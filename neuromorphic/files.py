@@ -13,21 +13,21 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
-from gshn.errors import GSHNError, GSHNWarning
+from neuromorphic.errors import UserError, UserNotice
 
 
 def make_folder(path: Path) -> Path:
     """Create a folder, and its parents, unless it is there.
 
     Raises:
-        GSHNError: it cannot be created or written to.
+        UserError: it cannot be created or written to.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             return path
     except OSError as error:
-        raise GSHNError(f"folder {path} cannot be written to ({error.strerror}); choose another one") from None
+        raise UserError(f"folder {path} cannot be written to ({error.strerror}); choose another one") from None
 
 
 def file_digest(path: Path) -> str:
@@ -48,20 +48,20 @@ def check_destination(path: Path, sources: Iterable[Path | None] = ()) -> None:
         sources: Files that are read, and must not be overwritten.
 
     Raises:
-        GSHNError: it is a folder or one of ``sources``, or its folder cannot be written to.
+        UserError: it is a folder or one of ``sources``, or its folder cannot be written to.
     """
     try:
         if path.is_dir():
-            raise GSHNError(f"{path} is a folder; name a file in it")
+            raise UserError(f"{path} is a folder; name a file in it")
         if any(source is not None and path.resolve() == source.resolve() for source in sources):
-            raise GSHNError(f"{path} would be overwritten, and is read; name another file")
+            raise UserError(f"{path} would be overwritten, and is read; name another file")
         folder = path.absolute().parent
         while not folder.exists():
             folder = folder.parent
         with tempfile.TemporaryFile(dir=folder):  # As root every folder seems writable.
             return
     except OSError as error:
-        raise GSHNError(f"{path} cannot be written ({error.strerror}); choose another place") from None
+        raise UserError(f"{path} cannot be written ({error.strerror}); choose another place") from None
 
 
 @contextlib.contextmanager
@@ -69,12 +69,12 @@ def writing(path: Path, mend: str = "make room, or choose another place") -> Ite
     """Turn what the system says while ``path`` is written (a full disk, say) into one line.
 
     Raises:
-        GSHNError: the system refused.
+        UserError: the system refused.
     """
     try:
         yield
     except OSError as error:
-        raise GSHNError(f"{path} cannot be written ({error.strerror or error}); {mend}") from None
+        raise UserError(f"{path} cannot be written ({error.strerror or error}); {mend}") from None
 
 
 def write_atomically(path: Path, data: bytes | str, keep: bool = False) -> None:
@@ -86,7 +86,7 @@ def write_atomically(path: Path, data: bytes | str, keep: bool = False) -> None:
         keep: Leave a file that is there already as it is, though another process wrote it just now.
 
     Raises:
-        GSHNError: the folder cannot be written to, or the disk is full.
+        UserError: the folder cannot be written to, or the disk is full.
     """
     payload = data.encode() if isinstance(data, str) else data
     make_folder(path.parent)
@@ -133,7 +133,7 @@ class Lock:
             mend: What to do about another process that holds it; where None, that one is waited for.
 
         Raises:
-            GSHNError: another process holds it and there is a ``mend``, or the file cannot be written.
+            UserError: another process holds it and there is a ``mend``, or the file cannot be written.
         """
         self.path = path
         self._descriptor: int | None = None
@@ -162,13 +162,13 @@ class Lock:
         except BlockingIOError:
             holder = os.pread(descriptor, 500, 0).decode(errors="replace") or "another process"
             if mend is not None:
-                raise GSHNError(f"{what} is being written by {holder}; {mend}") from None
-            warnings.warn(f"{what} is being written by {holder}; waiting for it", GSHNWarning, stacklevel=3)
+                raise UserError(f"{what} is being written by {holder}; {mend}") from None
+            warnings.warn(f"{what} is being written by {holder}; waiting for it", UserNotice, stacklevel=3)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         except OSError as error:
             warnings.warn(
                 f"{what} cannot be locked ({error.strerror}); see to it that no other process writes there",
-                GSHNWarning,
+                UserNotice,
                 stacklevel=3,
             )
 

@@ -9,11 +9,11 @@ import torch
 from gshn.encoders.text import tokenize
 from gshn.inference import device_of
 from gshn.model import GSHN
+from gshn.profiling.meters import Measurement, Meter
 from gshn.training.batches import PairCollator
 from gshn.training.corpora import Corpora
 from gshn.training.loop import make_optimizer
 from gshn.training.objective import Objective
-from neuromorphic.profiling.meters import Measurement, Meter
 
 
 def measure_model(model: GSHN, meter: Meter, batch: int = 64) -> dict[str, Measurement]:

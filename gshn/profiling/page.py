@@ -10,7 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 from rich.table import Table
 
-from neuromorphic.profiling.plots import accuracy_and_energy, energy_by_part, firing_over_time, png
+from gshn.profiling.plots import accuracy_and_energy, energy_by_part, firing_over_time, png
+from neuromorphic.profiling.energy import microjoules
 
 COLUMNS = ("neurons", "spikes", "firing_rate", "synaptic_operations", "effective_macs", "effective_acs",
            "dense_operations", "neuron_updates", "bias_additions", "delayed_messages", "activation_sparsity",
@@ -24,13 +25,6 @@ def number(value: object) -> str:
     if isinstance(value, float) and not value.is_integer():
         return f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
     return f"{value:,.0f}" if isinstance(value, int | float) else str(value)
-
-
-def microjoules(energy: Mapping[str, float]) -> str:
-    """A range of energies, with ``low`` and ``high`` or ``joules_low`` and ``joules_high``."""
-    low, high = (energy.get(end, energy.get(f"joules_{end}", 0.0)) * 1e6 for end in ("low", "high"))
-    shown = [f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in (low, high)]
-    return shown[0] if shown[0] == shown[1] else " to ".join(shown)
 
 
 def summary_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -60,9 +54,7 @@ def summary_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def html(report: Mapping[str, Any]) -> str:
     """The page."""
-    environment = Environment(
-        loader=PackageLoader("neuromorphic.profiling", "."), autoescape=True, undefined=StrictUndefined
-    )
+    environment = Environment(loader=PackageLoader("gshn.profiling", "."), autoescape=True, undefined=StrictUndefined)
     environment.filters |= {"number": number, "microjoules": microjoules}
     plots = {"energy": energy_by_part(report), "firing": firing_over_time(report)}
     accuracies = sorted({name for row in report["compared"] for name in row["accuracy"]})

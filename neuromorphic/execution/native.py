@@ -15,11 +15,10 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-
-from gshn.neurons.lif import LIFParameters, Spike
 
 SOURCE = Path(__file__).parent / "multistep.c"
 # Without contraction: a fused multiply-add rounds once where PyTorch rounds twice, and spikes would differ.
@@ -30,6 +29,43 @@ SHARED = 1 << 16
 """Size of the input from which threads share the work."""
 SURROGATES = {"atan": 0, "fast_sigmoid": 1, "sigmoid": 2}
 NAMES = {torch.float32: ("f32", ctypes.c_float), torch.float64: ("f64", ctypes.c_double)}
+
+
+class Dynamics(Protocol):
+    """Parameters of LIF neurons that are all alike, named as in ``nir.LIF``; tau and dt in seconds, dt <= tau."""
+
+    @property
+    def tau(self) -> float: ...
+    @property
+    def r(self) -> float: ...
+    @property
+    def v_leak(self) -> float: ...
+    @property
+    def v_threshold(self) -> float: ...
+    @property
+    def v_reset(self) -> float: ...
+    @property
+    def dt(self) -> float: ...
+
+
+class UniformLIF(NamedTuple):
+    """A :class:`Dynamics` of numbers."""
+
+    tau: float
+    r: float
+    v_leak: float
+    v_threshold: float
+    v_reset: float
+    dt: float
+
+
+class Surrogate(Protocol):
+    """A surrogate derivative of the spike: its name, one of :data:`SURROGATES`, and steepness."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def slope(self) -> float: ...
 
 
 _by_operators: ContextVar[bool] = ContextVar("by_operators", default=False)
@@ -52,7 +88,7 @@ def only_operators() -> bool:
 
 def folder() -> Path:
     """Where compiled kernels are kept, between runs."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gshn"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "neuromorphic"
 
 
 def _machine() -> str:
@@ -122,18 +158,18 @@ def _call(name: str, x: Tensor, pointers: list[int], settings: list[float], last
     getattr(library(), f"{kind}_{name}")(*arguments)
 
 
-def _settings(p: LIFParameters) -> list[float]:
+def _settings(p: Dynamics) -> list[float]:
     return [p.dt / p.tau, p.r, p.v_leak, p.v_threshold, p.v_reset]
 
 
-def forward(x: Tensor, p: LIFParameters) -> Tensor:
+def forward(x: Tensor, p: Dynamics) -> Tensor:
     """Spikes of inputs of shape (T, M)."""
     spikes = torch.empty(x.shape, dtype=x.dtype)
     _call("forward", x, [spikes.data_ptr()], _settings(p), None)
     return spikes
 
 
-def backward(x: Tensor, gradient: Tensor, p: LIFParameters, spike: Spike) -> Tensor:
+def backward(x: Tensor, gradient: Tensor, p: Dynamics, spike: Surrogate) -> Tensor:
     """Gradient of the inputs, from that of the spikes, which is contiguous; both of shape (T, M)."""
     out = torch.empty(x.shape, dtype=x.dtype)
     surrogate = (SURROGATES[spike.name], spike.slope)

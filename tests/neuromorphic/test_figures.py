@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from gshn.figures import to_png, verbatim
+from neuromorphic.figures import to_png, verbatim
 
 NAMES = ["cost $5 or $x{$", "$", r"\$5 and $6", "a$b_{}$c\\", "\udcff\x00.jpg", "two\nlines", "中文 ☃", "_hidden {0}"]
 

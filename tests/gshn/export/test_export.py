@@ -11,13 +11,13 @@ import torch
 from scenarios import reference_spikes
 
 from gshn import evaluate
-from gshn.errors import CheckpointError, ConfigError, GSHNError
+from gshn.errors import CheckpointError, ConfigError
+from gshn.export.backend import LavaBackend
+from gshn.export.images import held_out_images
+from gshn.export.report import pytorch_spikes
 from gshn.model import GSHN
-from neuromorphic.errors import LavaMissingError
-from neuromorphic.export import __main__ as export
-from neuromorphic.export.backend import LavaBackend
-from neuromorphic.export.images import held_out_images
-from neuromorphic.export.report import pytorch_spikes
+from neuromorphic import export
+from neuromorphic.errors import ArgumentError, LavaMissingError, UserError
 from neuromorphic.lava import compat
 from neuromorphic.nir_file import read_nir
 
@@ -102,11 +102,11 @@ def test_what_cannot_be_exported_is_refused(monkeypatch: pytest.MonkeyPatch, fin
     arguments = ["--checkpoint", finished, "--out", tmp_path / "out"]
     with pytest.raises(ConfigError, match="--images 99 is more than the 64 held-out images"):
         run(monkeypatch, export, "--to", "lava", *arguments, "--images", 99)
-    with pytest.raises(ConfigError, match="at least 1"):
+    with pytest.raises(ArgumentError, match="at least 1"):
         run(monkeypatch, export, "--to", "lava", *arguments, "--images", 0)
     with pytest.raises(CheckpointError, match="nowhere is not a folder"):
         run(monkeypatch, export, "--to", "nir", "--checkpoint", tmp_path / "nowhere", "--out", tmp_path / "out")
-    with pytest.raises(GSHNError, match="cannot be written"):
+    with pytest.raises(UserError, match="cannot be written"):
         run(monkeypatch, export, "--to", "nir", "--checkpoint", finished, "--out", "/proc/none")
     monkeypatch.setattr(compat, "find_spec", lambda name: None)
     with pytest.raises(LavaMissingError, match="make setup"):

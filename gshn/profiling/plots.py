@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from gshn.figures import to_png, verbatim
+from neuromorphic.figures import to_png, verbatim
 
 LABELS = {
     "segmentation": "segmentation",

@@ -13,14 +13,14 @@ import pytest
 from scenarios import SCENARIOS, STEPS, chain, constant, lif, relay
 from scipy import sparse
 
-from gshn import lava_dl
+from neuromorphic import export
 from neuromorphic.compiler.lower import lower
 from neuromorphic.compiler.netx import BIAS_LIMIT, NetxNetwork, fixed_network, netx_file, netx_network
 from neuromorphic.compiler.quantize import FixedNetwork, quantize
 from neuromorphic.errors import LavaMissingError, LavaRunError, UnsupportedGraphError
 from neuromorphic.execution.populations import run
-from neuromorphic.export import __main__ as export
 from neuromorphic.graph import flatten
+from neuromorphic.lava import lava_dl
 from neuromorphic.lava.netx import run_netx
 
 

@@ -13,12 +13,12 @@ from scenarios import reference_spikes
 
 from gshn.encoders.aggregation import degree_normalized
 from gshn.encoders.spiking import SpikingGraphEncoder
+from gshn.export.report import constant_input, pytorch_spikes
+from gshn.export.to_nir import spiking_graph_to_nir
 from gshn.inference import SpikingInput
 from gshn.neurons.lif import LIFParameters, spike_function
 from neuromorphic.compiler.linear import KRON_LEFT, KRON_RIGHT
 from neuromorphic.compiler.lower import lower
-from neuromorphic.export.report import constant_input, pytorch_spikes
-from neuromorphic.export.to_nir import spiking_graph_to_nir
 from neuromorphic.graph import flatten
 from neuromorphic.nir_file import read_nir, write_nir
 

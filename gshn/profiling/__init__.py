@@ -1,0 +1,1 @@
+"""What a trained model computes and costs: its spiking path from real spikes, all else from its operators."""

@@ -1,0 +1,28 @@
+"""The command ``neuromorphic``: all commands of this package by their names, ``neuromorphic run`` say."""
+
+from __future__ import annotations
+
+from neuromorphic.cli import run_command, run_subcommand
+
+COMMANDS = {
+    "run": "run a NIR file on a back end: spikes, outputs, operations",
+    "verify": "the same input on two back ends: where they differ, and why",
+    "check": "what becomes of a NIR file on a chip, and whether it fits",
+    "profile": "spikes, operations and energy of a NIR file, or of a checkpoint",
+    "export": "a NIR file, or a checkpoint, on Lava as a folder; a checkpoint as NIR",
+    "doctor": "what is installed, what is missing, and how to mend it",
+}
+
+
+def main() -> None:
+    """Run the command that the first argument names."""
+    run_subcommand("neuromorphic", COMMANDS)
+
+
+def script() -> None:
+    """The console script."""
+    run_command(main)
+
+
+if __name__ == "__main__":
+    script()

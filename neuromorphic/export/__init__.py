@@ -1,1 +1,0 @@
-"""Trained modules as NIR graphs; the only folder that imports PyTorch."""

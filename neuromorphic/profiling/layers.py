@@ -1,0 +1,65 @@
+"""What layers of a network did in a run, as reports have it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from neuromorphic.backends import Precision
+from neuromorphic.execution.operations import LayerCount
+from neuromorphic.profiling.energy import Operations
+
+STATE_BYTES: dict[Precision, int] = {"float": 4, "fixed": 3}
+"""Of a potential or a current: float32, or Loihi's 24 bits."""
+WEIGHT_BYTES: dict[Precision, int] = {"float": 4, "fixed": 1}
+
+
+def layer_row(
+    name: str, count: LayerCount, spikes_per_step: NDArray, precision: Precision, samples: int, unit: str
+) -> dict[str, Any]:
+    """A layer over all samples and steps; memory is of one sample, on average.
+
+    Args:
+        name: Of the layer.
+        count: Over all samples.
+        spikes_per_step: Over all samples, shape (T,).
+        precision: Says how many bytes a number takes.
+        samples: How many there were.
+        unit: What a sample is, in one word: an image, say.
+    """
+    return {
+        "name": name,
+        "neurons": count.neurons,
+        "spikes": count.spikes,
+        "spikes_per_step": spikes_per_step.tolist(),
+        "firing_rate": count.spikes / count.cells if count.cells else 0.0,
+        "synaptic_operations": count.synaptic_operations,
+        "effective_macs": count.effective_macs,
+        "effective_acs": count.effective_acs,
+        "dense_operations": count.dense_operations,
+        "neuron_updates": count.neuron_updates,
+        "bias_additions": count.bias_additions,
+        "delayed_messages": count.delayed_messages,
+        "synapses": count.synapses,
+        "activation_sparsity": count.activation_sparsity,
+        "connection_sparsity": count.connection_sparsity,
+        f"weight_bytes_per_{unit}": count.synapses / samples * WEIGHT_BYTES[precision],
+        f"state_bytes_per_{unit}": count.state_values / samples * STATE_BYTES[precision],
+    }
+
+
+def layer_operations(count: LayerCount, samples: int, spiking: bool) -> Operations:
+    """What hardware has to do for a layer of neurons that are unrolled as they are, in one sample, on average.
+
+    Messages of neurons that send numbers travel as spikes do; of an output, which has no neurons, there are none.
+    """
+    sent = count.spikes if count.neuron_updates or spiking else 0
+    total = Operations(
+        mac=count.effective_macs,
+        ac=count.effective_acs,
+        neuron_update=count.neuron_updates,
+        firing=sent if spiking else 0,
+        spike=sent,
+    )
+    return total * (1 / samples)

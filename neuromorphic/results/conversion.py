@@ -1,0 +1,76 @@
+"""What becomes of a network on a chip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from neuromorphic.compiler.limits import CHIPS
+from neuromorphic.results.tables import Table, percent
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Conversion:
+    """A network converted for a chip, what :meth:`neuromorphic.SpikingNetwork.check` returns.
+
+    Attributes:
+        source: The file that the network is from, or what it was made of.
+        details: All of it by key, see :func:`neuromorphic.conversion.report.conversion_report`.
+    """
+
+    source: str
+    details: dict[str, Any]
+
+    @property
+    def fits(self) -> bool:
+        """Whether it fits the chip, if need be on many cores."""
+        return bool(self.details["fits"])
+
+    def __bool__(self) -> bool:
+        return self.fits
+
+    @property
+    def breaks(self) -> list[dict[str, str]]:
+        """Limits that it breaks: ``node``, ``what`` and ``mend``."""
+        return list(self.details["breaks"])
+
+    @property
+    def notes(self) -> list[dict[str, str]]:
+        """What is worth knowing, likewise."""
+        return list(self.details["notes"])
+
+    @property
+    def cores(self) -> int:
+        """Cores that it takes, by estimate."""
+        return int(self.details["total_cores"])
+
+    def report(self) -> dict[str, Any]:
+        """All of it, as JSON has it."""
+        return {"nir": self.source} | self.details
+
+    def print(self) -> None:
+        """Print it to the terminal: every parameter before and after, registers, cores, and what breaks a limit."""
+        from neuromorphic.conversion.tables import print_conversion
+
+        print_conversion(self.details, self.source)
+
+    def table(self) -> Table:
+        """A row for each neuron node."""
+        rows = []
+        for name, layer in self.details["layers"].items():
+            agreement = layer.get("spikes", {}).get("agreement")
+            cores = self.details["cores"].get(name, {}).get("cores", "")
+            same = "" if agreement is None else percent(agreement)
+            rows.append((name, layer["kind"], f"{layer['neurons']:,}", str(len(layer["parts"])), str(cores), same))
+        lines = [
+            f"'{finding['node']}': {finding['what']}; {finding['mend']}" for finding in (*self.breaks, *self.notes)
+        ]
+        return Table(repr(self)[1:-1], ("node", "kind", "neurons", "parts", "cores", "spikes as float"), rows, lines)
+
+    def __repr__(self) -> str:
+        chip = CHIPS[self.details["target"]]
+        verdict = "fits" if self.fits else f"breaks {len(self.breaks)} limits"
+        return f"<Conversion of {self.source} for {chip.title}: {verdict}, {self.cores:,} of {chip.cores.value} cores>"
+
+    def _repr_html_(self) -> str:
+        return self.table().html()

@@ -1,0 +1,151 @@
+"""What a network's run costs, by energy models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from neuromorphic.execution.operations import NOT_COUNTED, LayerCount
+from neuromorphic.profiling.energy import EnergyModel, Operations, Workload, energy_rows, microjoules, total_of
+from neuromorphic.profiling.layers import layer_operations, layer_row
+from neuromorphic.results.run import Run
+from neuromorphic.results.tables import Table, versions
+
+SCHEMA = 1
+"""Raised whenever a key of the report changes its meaning or goes."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Profile:
+    """Spikes, operations and energy of a run, by layer: what :meth:`neuromorphic.SpikingNetwork.profile` returns.
+
+    A layer is a neuron node with the synapses that lead to it, or an output with its own; linear nodes in a row are
+    folded into them. Energies are estimates by energy models, of one sample of T steps, on average.
+
+    Attributes:
+        run: What was counted.
+        models: Energy models by name.
+    """
+
+    run: Run
+    models: Mapping[str, EnergyModel]
+
+    @property
+    def layers(self) -> dict[str, LayerCount]:
+        """Counts by layer, summed over samples and steps."""
+        return self.run.counts
+
+    @cached_property
+    def operations(self) -> dict[str, Operations]:
+        """What hardware has to do in one sample, by layer."""
+        samples, spiking = self.run.shape[0], self.run.graph.spiking
+        return {name: layer_operations(count, samples, name in spiking) for name, count in self.layers.items()}
+
+    @cached_property
+    def energy(self) -> list[dict[str, Any]]:
+        """Joules of one sample, a row for each energy model and layer: ``joules_low`` and ``joules_high``."""
+        return energy_rows({name: Workload.dense(own) for name, own in self.operations.items()}, self.models)
+
+    @property
+    def joules(self) -> dict[str, tuple[float, float]]:
+        """Joules of one sample by energy model, all layers: lowest and highest estimate."""
+        totals = {name: total_of(self.energy, name) for name in self.models}
+        return {name: (own["joules_low"], own["joules_high"]) for name, own in totals.items()}
+
+    def report(self) -> dict[str, Any]:
+        """All of it, as JSON has it; ``neurobench`` has NeuroBench's names and definitions (Yik et al., 2025)."""
+        batch, steps = self.run.shape
+        total = sum(self.layers.values(), LayerCount())
+        spiking = [count for name, count in self.layers.items() if name in self.run.graph.spiking]
+        cells, spikes = sum(count.cells for count in spiking), sum(count.spikes for count in spiking)
+        records = self.run.simulation.record
+        sent = records.outputs | records.potentials | records.spikes
+        per_step = {name: np.count_nonzero(np.moveaxis(sent[name], 1, 0).reshape(steps, -1), axis=1) for name in sent}
+        return {
+            "schema": SCHEMA,
+            "nir": self.run.source,
+            "samples": batch,
+            "steps": steps,
+            "dt": self.run.graph.dt,
+            "backend": self.run.backend,
+            "precision": self.run.precision,
+            "layers": [
+                layer_row(name, count, per_step[name], self.run.precision, batch, "sample")
+                for name, count in self.layers.items()
+            ],
+            "operations_per_sample": {name: asdict(own) for name, own in self.operations.items()},
+            "not_counted": NOT_COUNTED,
+            "energy": self.energy,
+            "energy_models": {name: asdict(model) for name, model in self.models.items()},
+            "totals": {
+                "spikes": spikes,
+                "synaptic_operations": total.synaptic_operations,
+                "effective_macs": total.effective_macs,
+                "effective_acs": total.effective_acs,
+                "dense_operations": total.dense_operations,
+                "neuron_updates": total.neuron_updates,
+                "firing_rate": spikes / cells if cells else 0.0,
+                "joules_per_sample": {name: total_of(self.energy, name) for name in self.models},
+            },
+            "neurobench": {
+                "activation_sparsity": 1 - spikes / cells if cells else 0.0,
+                "connection_sparsity": total.connection_sparsity,
+                "synaptic_operations": {
+                    "Effective_MACs": total.effective_macs / batch,
+                    "Effective_ACs": total.effective_acs / batch,
+                    "Dense": total.dense_operations / batch,
+                },
+            },
+            "versions": versions("gshn", "nir", "numpy"),
+        }
+
+    def table(self) -> Table:
+        """A row for each layer."""
+        batch, steps = self.run.shape
+        rows = [
+            (name, f"{count.neurons // batch:,}", f"{count.spikes:,}",
+             f"{count.spikes / count.cells if count.cells else 0:.4f}", f"{count.synaptic_operations:,}",
+             f"{count.neuron_updates:,}", *(microjoules(row) for row in self.energy if row["part"] == name))
+            for name, count in self.layers.items()
+        ]  # fmt: skip
+        columns = ("layer", "neurons", "spikes", "firing rate", "synaptic operations", "neuron updates")
+        energies = (f"{name}, µJ" for name in self.models)
+        title = f"{self.run.source}: {batch} x {steps} steps, {self.run.backend}, {self.run.precision}"
+        notes = [f"{name}: {microjoules(total_of(self.energy, name))} µJ per sample, all layers; it leaves out "
+                 f"{model.leaves_out}" for name, model in self.models.items()]  # fmt: skip
+        return Table(title, (*columns, *energies), rows, notes)
+
+    def print(self) -> None:
+        """Print layers and energies to the terminal."""
+        table = self.table()
+        counts = len(table.columns) - len(self.models)
+        Table(table.title, table.columns[:counts], [row[:counts] for row in table.rows]).print()
+        rows = [(row[0], *row[counts:]) for row in table.rows]
+        rows.append(("all", *(microjoules(total_of(self.energy, name)) for name in self.models)))
+        Table("microjoules per sample, by energy model", ("layer", *self.models), rows).print()
+
+    def page(self) -> str:
+        """One HTML page that needs no other file."""
+        title = escape(f"Spikes, operations and energy: {self.run.source}")
+        style = "body{font:15px/1.45 system-ui,sans-serif;margin:2rem}td,th{padding:.25rem .6rem;text-align:right}"
+        return (
+            f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{style}</style>'
+            f"</head><body><h1>{title}</h1>{self._repr_html_()}</body></html>\n"
+        )
+
+    def __repr__(self) -> str:
+        total = sum(self.layers.values(), LayerCount())
+        spikes = sum(self.layers[name].spikes for name in self.run.graph.spiking)
+        energy = ", ".join(f"{name} {microjoules(total_of(self.energy, name))}" for name in self.models)
+        return (
+            f"<Profile of {self.run.source}: {spikes:,} spikes, {total.synaptic_operations:,} synaptic operations; "
+            f"microjoules per sample: {energy}>"
+        )
+
+    def _repr_html_(self) -> str:
+        return self.table().html()
