@@ -4,8 +4,8 @@
 
 ``data`` (images, cut into ``segments``) -> ``graphs`` -> ``encoders`` (with ``neurons``) -> ``losses`` -> ``model`` ->
 ``inference`` -> ``training`` -> ``evaluation`` -> ``export`` and ``profiling`` of what was trained, by the package
-``neuromorphic``, which this one is built on -> ``api``; ``python -m gshn.train`` and ``python -m gshn.evaluate`` are the
-entry points.
+``neuromorphic``, which this one is built on -> ``api``; ``python -m gshn.train`` and ``python -m gshn.evaluate`` are
+the entry points.
 """
 
 from importlib import import_module

@@ -195,18 +195,13 @@ def test_explanations_are_saved_and_shown(model, tmp_path) -> None:
 
 
 def test_the_spiking_network_of_an_image_spikes_as_pytorch_does(model, tmp_path) -> None:
-    from neuromorphic.backends import simulate
-    from neuromorphic.graph import flatten
-
     (path, *_) = pictures(tmp_path)
     network = model.spiking_network(path)
-    graph = flatten(network.graph)
-    inputs = {name: x[None] for name, x in network.inputs.items()}
     assert all(x.shape[0] == model.config.model.spiking.steps for x in network.inputs.values())
-    record = simulate(graph, inputs, "reference", "float").record.spikes
+    record = network.run(backend="reference").spikes
     assert record.keys() == network.spikes.keys() and any(spikes.any() for spikes in network.spikes.values())
     for name, spikes in network.spikes.items():
-        assert np.array_equal(record[name][0], spikes)
+        assert np.array_equal(record[name], spikes)
     assert f"{sum(s.shape[1] for s in network.spikes.values())} neurons" in repr(network)
     assert "lif_0" in network._repr_html_()
 
