@@ -102,6 +102,12 @@ class Section:
 
 
 SEGMENTERS = ("ground-truth", "mask2former", "semantic", "detectron2", "superpixels")
+SEGMENTER = (
+    "ground-truth: the annotation; superpixels: regions of like colour, without training; mask2former: MaskFormer and "
+    "its kin in transformers; semantic: semantic segmentation of transformers, superpixels in its background; "
+    "detectron2: its panoptic models"
+)
+"""What the names mean, for the help of all commands."""
 LEARNED = ("mask2former", "semantic", "detectron2")
 """Segmenters that have weights."""
 TASKS = ("vqa", "entailment", "nlvr2")

@@ -5,26 +5,44 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gshn.config import SEGMENTERS
+from gshn.config import SEGMENTER, SEGMENTERS
 from gshn.errors import ConfigError
 from neuromorphic.cli import CommandParser, run_command, whole
 from neuromorphic.files import check_destination, write_atomically
 
+EXAMPLES = """
+examples:
+  python -m gshn.explain photos/dog.jpg --caption "A dog waits." --checkpoint runs/mine --out why.png
+  python -m gshn.explain --index 7 --split test --checkpoint runs/default --out why.png
+      why.png: segments and their shares, words against segments, spikes, and what each of the two paths gives
+"""
+
 
 def main() -> None:
     """Parse arguments, explain, draw."""
-    parser = CommandParser("python -m gshn.explain", description=__doc__)
-    parser.add_argument("image", nargs="?", type=Path, help="an image file; without one, see --index")
+    parser = CommandParser("python -m gshn.explain", description=__doc__, epilog=EXAMPLES)
+    parser.add_argument(
+        "image",
+        nargs="?",
+        type=Path,
+        help="a file of any format that Pillow reads and any size; without one, see --index",
+    )
     parser.add_argument("--caption", help="what to match the image with; without it, the first of image --index")
     parser.add_argument(
         "--index", type=whole(0, 10**9), help="an image of data.pairs, counted from 0, in place of a file"
     )
     parser.add_argument("--split", default="test", help="of --index (default %(default)s)")
-    parser.add_argument("--checkpoint", type=Path, required=True, help="folder that gshn.train wrote")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder that gshn.train wrote, or owner/name on the Hugging Face hub",
+    )
     parser.add_argument(
         "--segmenter",
         choices=SEGMENTERS,
-        help="default: the checkpoint's; of a file superpixels, where that is ground-truth",
+        help=f"{SEGMENTER} (default: the checkpoint's; of a file superpixels, where that is ground-truth)",
     )
     parser.add_argument("--weights", help="of a learned segmenter: a folder, or a name on the hub")
     parser.add_argument("--out", type=Path, required=True, metavar="PNG", help="the picture")

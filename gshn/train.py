@@ -8,10 +8,21 @@ from gshn.config import load_config, named_configs
 from gshn.hub import checkpoint_folder
 from neuromorphic.cli import CommandParser, run_command, whole
 
+EXAMPLES = """
+examples:
+  python -m gshn.train                                                # the default: drawn scenes and questions
+  python -m gshn.train --config smoke --out runs/smoke                # every stage in under a minute
+  python -m gshn.train --config photographs --out runs/mine data.pairs.source=captions:photos/captions.csv
+      captions.csv: columns such as 'image' and 'caption', a row a caption; a column 'split', or shares, says what is
+      trained on (docs/data.md); .tsv and JSON lines do as well
+  python -m gshn.train --init runs/mine --out runs/more data.pairs.source=captions:more/captions.csv
+  python -m gshn.train --resume --out runs/mine --config photographs data.pairs.source=captions:photos/captions.csv
+"""
+
 
 def main() -> None:
     """Parse arguments, train, print the final figures."""
-    parser = CommandParser("python -m gshn.train", description=__doc__)
+    parser = CommandParser("python -m gshn.train", description=__doc__, epilog=EXAMPLES)
     parser.add_argument(
         "--config",
         help=f"{', '.join(named_configs())}, or a YAML file (default: default; with --init the checkpoint's)",
@@ -21,8 +32,13 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, help="the run's folder (default: runs/<config>)")
     parser.add_argument("--seed", type=whole(0, 2**63 - 1), help="short for seed=N")
-    parser.add_argument("--resume", action="store_true", help="go on from the folder's last checkpoint")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. model.spiking.steps=16")
+    parser.add_argument("--resume", action="store_true", help="go on from the folder's last checkpoint, bit for bit")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="e.g. model.spiking.steps=16; config.yaml of any run lists all keys",
+    )
     arguments = parser.parse_args()
     seed = [f"seed={arguments.seed}"] if arguments.seed is not None else []
     if arguments.init is not None:
