@@ -34,8 +34,16 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     official.flickr8k(root / "flickr", count=6)
     tasks = [f"data.hypotheses.{key}" for key in ("source=shapescenes", "train=8", "test=4", "image_size=96")]
     tasks += ["data.hypotheses.segmenter=ground-truth", "finetune.batch_size=8", "finetune.rehearsal=0"]
-    run(root, "first", *SCENES, *tasks, "pretrain.steps=2", "finetune.tasks=[entailment]", "finetune.steps=1").run()
+    train_all(
+        run(root, "first", *SCENES, *tasks, "pretrain.steps=2", "finetune.tasks=[entailment]", "finetune.steps=1")
+    )
     return root
+
+
+def train_all(trainer: Trainer) -> None:
+    """All but the evaluation."""
+    trainer.train()
+    trainer.close()
 
 
 def run(root: Path, name: str, *overrides: str, resume: bool = False) -> Trainer:
@@ -45,7 +53,7 @@ def run(root: Path, name: str, *overrides: str, resume: bool = False) -> Trainer
 def started(root: Path, name: str, *overrides: str, resume: bool = False) -> Trainer:
     """A run on the photographs that starts from the first."""
     keys = [*SCENES, f"init={root / 'first'}", f"data.pairs.source=flickr8k:{root / 'flickr'}", *PHOTOGRAPHS]
-    return run(root, name, *keys, "finetune.tasks=[]", "pretrain.steps=5", *overrides, resume=resume)
+    return run(root, name, *keys, "finetune.tasks=[]", "pretrain.steps=3", *overrides, resume=resume)
 
 
 def test_what_both_vocabularies_have_is_taken_over_and_the_rest_is_new(root: Path, caplog) -> None:
@@ -73,8 +81,7 @@ def test_what_both_vocabularies_have_is_taken_over_and_the_rest_is_new(root: Pat
 
 
 def test_resume_of_such_a_run_is_bit_for_bit(root: Path, monkeypatch) -> None:
-    whole = started(root, "whole")
-    whole.run()
+    train_all(started(root, "whole"))
     saved = loop.save_state
 
     def killed(folder: Path, *rest: object) -> None:
@@ -83,9 +90,9 @@ def test_resume_of_such_a_run_is_bit_for_bit(root: Path, monkeypatch) -> None:
 
     monkeypatch.setattr(loop, "save_state", killed)
     with pytest.raises(KeyboardInterrupt):
-        started(root, "cut").run()
+        train_all(started(root, "cut"))
     monkeypatch.undo()
-    started(root, "cut", resume=True).run()
+    train_all(started(root, "cut", resume=True))
     resumed, expected = (load_file(root / name / "model.safetensors") for name in ("cut", "whole"))
     first = load_file(root / "first" / "model.safetensors")
     assert all(torch.equal(resumed[name], tensor) for name, tensor in expected.items())
@@ -110,9 +117,7 @@ def test_a_checkpoint_that_changed_meanwhile_is_told(root: Path, monkeypatch) ->
     GSHN.from_pretrained(root / "first").save_pretrained(other)
     monkeypatch.setattr(loop.Trainer, "run_stage", lambda self, stage: loop.save_state(
         self.out, self.model, loop.make_optimizer(self.model, self.config.pretrain), self.progress))  # fmt: skip
-    trainer = started(root, "later", f"init={other}")
-    trainer.train()
-    trainer.close()
+    train_all(started(root, "later", f"init={other}"))
     changed = GSHN.from_pretrained(other)
     torch.nn.init.ones_(changed.encoder.r)
     changed.encoder.r.data += 1
