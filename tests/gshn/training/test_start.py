@@ -34,16 +34,17 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     official.flickr8k(root / "flickr", count=6)
     tasks = [f"data.hypotheses.{key}" for key in ("source=shapescenes", "train=8", "test=4", "image_size=96")]
     tasks += ["data.hypotheses.segmenter=ground-truth", "finetune.batch_size=8", "finetune.rehearsal=0"]
-    train_all(
-        run(root, "first", *SCENES, *tasks, "pretrain.steps=2", "finetune.tasks=[entailment]", "finetune.steps=1")
-    )
+    tasks += ["finetune.tasks=[entailment]", "finetune.steps=1"]
+    train_all(run(root, "first", *SCENES, *tasks, "pretrain.steps=2"))
     return root
 
 
 def train_all(trainer: Trainer) -> None:
     """All but the evaluation."""
-    trainer.train()
-    trainer.close()
+    try:
+        trainer.train()
+    finally:
+        trainer.close()
 
 
 def run(root: Path, name: str, *overrides: str, resume: bool = False) -> Trainer:
