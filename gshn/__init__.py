@@ -1,11 +1,44 @@
 """Graph Spiking Hybrid Network (GSHN, arXiv:2501.19069) for vision-language alignment.
 
-Data flow, which is also the import order of the folders:
+``gshn.load`` gives a trained model: docs/api.md. Data flow, which is also the import order of the folders:
 
 ``data`` (images, cut into ``segments``) -> ``graphs`` -> ``encoders`` (with ``neurons``) -> ``losses`` -> ``model`` ->
-``inference`` -> ``training`` -> ``evaluation``, and ``export`` and ``profiling`` of what was trained, by the package
-``neuromorphic``, which this one is built on; ``python -m gshn.train`` and ``python -m gshn.evaluate`` are the entry
-points.
+``inference`` -> ``training`` -> ``evaluation`` -> ``export`` and ``profiling`` of what was trained, by the package
+``neuromorphic``, which this one is built on -> ``api``; ``python -m gshn.train`` and ``python -m gshn.evaluate`` are
+the entry points.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gshn.api.encoded import Images, Texts
+    from gshn.api.model import Model, load
+    from gshn.api.results import Answer, ImageNetwork, Match
+    from neuromorphic.errors import UserError
+
 __version__ = "0.1.0"
+
+_HOMES = {
+    "load": "gshn.api.model",
+    "Model": "gshn.api.model",
+    "Images": "gshn.api.encoded",
+    "Texts": "gshn.api.encoded",
+    "Answer": "gshn.api.results",
+    "Match": "gshn.api.results",
+    "ImageNetwork": "gshn.api.results",
+    "UserError": "neuromorphic.errors",
+}
+"""Imported when they are first asked for: PyTorch takes seconds to import."""
+
+__all__ = ["Answer", "ImageNetwork", "Images", "Match", "Model", "Texts", "UserError", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gshn' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -10,13 +10,25 @@ from gshn.errors import ConfigError
 from neuromorphic.cli import CommandParser, run_command, whole
 from neuromorphic.files import Lock, make_folder, write_atomically
 
+EXAMPLES = """
+examples:
+  python -m gshn.ablate --quick --out runs/quick                    # every variant in a few steps: shows that all runs
+  python -m gshn.ablate --variants gat snn --seeds 3 --jobs 2
+  python -m gshn.ablate --report                                    # tables and picture of what was run before
+"""
+
 
 def main() -> None:
     """Parse arguments, run what is missing of that, and write rows, tables and picture of all that the folder has."""
-    parser = CommandParser("python -m gshn.ablate", description=__doc__)
+    parser = CommandParser("python -m gshn.ablate", description=__doc__, epilog=EXAMPLES)
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"), help="folder of runs and results")
     parser.add_argument(
-        "--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME", help="what to run"
+        "--variants",
+        nargs="+",
+        choices=list(VARIANTS),
+        default=list(VARIANTS),
+        metavar="NAME",
+        help=f"what to run, of {', '.join(VARIANTS)} (default: all)",
     )
     parser.add_argument(
         "--on",

@@ -102,6 +102,12 @@ class Section:
 
 
 SEGMENTERS = ("ground-truth", "mask2former", "semantic", "detectron2", "superpixels")
+SEGMENTER = (
+    "ground-truth: the annotation; superpixels: regions of like colour, without training; mask2former: MaskFormer and "
+    "its kin in transformers; semantic: semantic segmentation of transformers, superpixels in its background; "
+    "detectron2: its panoptic models"
+)
+"""What the names mean, for the help of all commands."""
 LEARNED = ("mask2former", "semantic", "detectron2")
 """Segmenters that have weights."""
 TASKS = ("vqa", "entailment", "nlvr2")
@@ -643,8 +649,13 @@ class Config(Section):
     precision: str = "auto"
     """float32; bfloat16: matrix products in bfloat16 (automatic mixed precision; spikes, norms and losses stay in
     float32); auto: bfloat16 on a GPU, float32 on a CPU. CPUs that compute in bfloat16 train about 1.5 times as fast."""
+    init: str | None = None
+    """A finished checkpoint to start from: a folder, or owner/name on the Hugging Face hub (gshn.train --init). Words,
+    categories and answers of the new data are added. null: from nothing."""
     log_every: int = number(10, SOME)
     """Steps between lines of metrics.jsonl."""
+    log_with: list[str] = field(default_factory=list)
+    """Accelerate's trackers that get the same lines: tensorboard, wandb, mlflow, ..., whose libraries are installed."""
     checkpoint_every: int = number(100, SOME)
     """Steps between training checkpoints: what a kill can cost at most."""
 

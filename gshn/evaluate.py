@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gshn.config import load_config
 from gshn.data.tasks import TASKS
 from gshn.errors import CheckpointError, ConfigError, DataError, tell
+from gshn.hub import checkpoint_folder
 from neuromorphic.cli import CommandParser, run_command, whole
 from neuromorphic.errors import UserError
 from neuromorphic.files import check_destination, write_atomically
@@ -18,11 +19,32 @@ if TYPE_CHECKING:
     from gshn.training.corpora import Corpora
 
 
+EXAMPLES = """
+examples:
+  python -m gshn.evaluate --checkpoint runs/default --task retrieval
+  python -m gshn.evaluate --checkpoint runs/default --task vqa --json figures.json
+  python -m gshn.evaluate --checkpoint runs/coco --task retrieval --rerank 32 data.pairs.source=flickr8k:DIR
+      other images than the checkpoint's: a data set in its official layout, captions:FILE, or shards (docs/data.md)
+"""
+
+
 def main() -> None:
     """Parse arguments, evaluate, print the figures."""
-    parser = CommandParser("python -m gshn.evaluate", description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, required=True, help="folder that gshn.train wrote")
-    parser.add_argument("--task", choices=["retrieval", *TASKS], required=True)
+    parser = CommandParser("python -m gshn.evaluate", description=__doc__, epilog=EXAMPLES)
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder that gshn.train wrote, or owner/name on the Hugging Face hub",
+    )
+    parser.add_argument(
+        "--task",
+        choices=["retrieval", *TASKS],
+        required=True,
+        help="retrieval: images for captions and captions for images; vqa: answers to questions; entailment: whether a "
+        "text follows from an image; nlvr2: whether a statement about two images is true",
+    )
     parser.add_argument(
         "--split",
         default="test",
@@ -43,8 +65,19 @@ def main() -> None:
         help="what each path is worth: figures with r of V' = r E_SNN + F_GAT set to 0, too, and of retrieval also by "
         "V' alone and by spikes alone",
     )
-    parser.add_argument("--encoder", choices=["torch", "lava"], default="torch", help="what runs the spiking path")
-    parser.add_argument("--precision", choices=["float", "fixed"], default="float", help="of Lava's arithmetic")
+    parser.add_argument(
+        "--encoder",
+        choices=["torch", "lava"],
+        default="torch",
+        help="what runs the spiking path: PyTorch, or Intel's Lava simulator (default: torch)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=["float", "fixed"],
+        default="float",
+        help="of Lava's arithmetic. float: float64; fixed: Loihi's integers, 8-bit weights and 24-bit states (default: "
+        "float)",
+    )
     parser.add_argument("--json", type=Path, help="write the figures here too")
     parser.add_argument(
         "--submission", type=Path, metavar="FILE", help="of a task: write its answers, in its official format"
@@ -65,7 +98,7 @@ def main() -> None:
 
     import torch
 
-    from gshn.evaluation.answers import answer_all, task_figures
+    from gshn.evaluation.answers import answer_all, check_trained, task_figures
     from gshn.evaluation.retrieval import evaluate_retrieval, without_spikes_in_v
     from gshn.evaluation.submission import submission
     from gshn.evaluation.table import print_figures
@@ -77,7 +110,8 @@ def main() -> None:
         if not override.startswith("data."):
             raise ConfigError(f"override {override}: a trained model's own keys are settled; data.* can be changed")
     begun = time.monotonic()
-    model = GSHN.from_pretrained(arguments.checkpoint)
+    folder = checkpoint_folder(arguments.checkpoint)
+    model = GSHN.from_pretrained(folder)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     backend: SpikeBackend | None = None
     if arguments.encoder == "lava":
@@ -94,12 +128,11 @@ def main() -> None:
             f"{arguments.checkpoint} has not both paths, so that none can be left out (--paths): model.encoder is not "
             "hybrid, or model.spiking.enabled is false"
         )
-    if arguments.task != "retrieval" and arguments.task not in model.vocabulary.answers:
-        trained = ", ".join(["retrieval", *model.vocabulary.answers])
-        raise CheckpointError(f"{arguments.checkpoint} was not trained on {arguments.task}, but on {trained}")
-    config = load_config(arguments.checkpoint / "config.yaml", arguments.overrides)
+    if arguments.task != "retrieval":
+        check_trained(model, arguments.task, str(arguments.checkpoint))
+    config = load_config(folder / "config.yaml", arguments.overrides)
     corpora = Corpora(config, model.vocabulary)
-    check_against_training(arguments.checkpoint, corpora, arguments.task, arguments.split)
+    check_against_training(folder, corpora, arguments.task, arguments.split)
     count = SpikeCount()
     figures: dict[str, float | str] = {"encoder": arguments.encoder, "precision": arguments.precision}
     figures["split"] = arguments.split

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -93,8 +94,9 @@ def encode(model: GSHN, graphs: SceneGraph, backend: SpikeBackend | None) -> Enc
 
 
 def chunks(total: int, size: int, label: str) -> Iterator[list[int]]:
-    """Consecutive indices, with a progress bar in items."""
-    with tqdm(total=total, desc=label, unit="item", leave=False) as bar:
+    """Consecutive indices, with a progress bar in items where there is more than one chunk."""
+    hidden: dict[str, Any] = {"disable": True} if total <= size else {}  # else TQDM_DISABLE counts
+    with tqdm(total=total, desc=label, unit="item", leave=False, **hidden) as bar:
         for start in range(0, total, size):
             indices = list(range(start, min(start + size, total)))
             yield indices
@@ -115,30 +117,43 @@ def join(parts: Sequence[Embeddings]) -> Embeddings:
 
 @dataclass(frozen=True)
 class EncodedImages:
-    """What is kept of the encoded images of a data set, on the CPU.
+    """What is kept of I encoded images.
 
     Attributes:
-        tokens: Of all I images.
-        embeddings: Of the same.
+        tokens: What fusion sees of them, on the CPU.
+        embeddings: What retrieval compares, on the model's device.
     """
 
     tokens: NodeTokens
     embeddings: Embeddings
 
+    @classmethod
+    def cat(cls, parts: Sequence[EncodedImages]) -> EncodedImages:
+        """The images of several, one after another."""
+        return cls(NodeTokens.cat([part.tokens for part in parts]), join([part.embeddings for part in parts]))
+
 
 @torch.inference_mode()
+def encode_batch(
+    model: GSHN, graphs: SceneGraph, count: SpikeCount, backend: SpikeBackend | None = None
+) -> EncodedImages:
+    """Encode a batch of scene graphs; their spikes are added to ``count``."""
+    encoded = encode(model, graphs, backend)
+    if encoded.spikes is not None:
+        count.add(encoded.spikes)
+    return EncodedImages(model.node_tokens(encoded).to(torch.device("cpu")), model.embed_images(encoded))
+
+
 def encode_images(
     model: GSHN, graphs: GraphDataset, count: SpikeCount, backend: SpikeBackend | None = None
 ) -> EncodedImages:
     """Encode all images of a data set; their spikes are added to ``count``."""
-    tokens, embeddings = [], []
-    for indices in chunks(len(graphs), IMAGES_PER_BATCH, "images"):
-        encoded = encode(model, graphs.batch(indices), backend)
-        if encoded.spikes is not None:
-            count.add(encoded.spikes)
-        tokens.append(model.node_tokens(encoded).to(torch.device("cpu")))
-        embeddings.append(model.embed_images(encoded))
-    return EncodedImages(NodeTokens.cat(tokens), join(embeddings))
+    return EncodedImages.cat(
+        [
+            encode_batch(model, graphs.batch(indices), count, backend)
+            for indices in chunks(len(graphs), IMAGES_PER_BATCH, "images")
+        ]
+    )
 
 
 def count_texts(model: GSHN, texts: Sequence[str], label: str) -> None:

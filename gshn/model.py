@@ -35,6 +35,7 @@ from gshn.errors import CheckpointError, ConfigError
 from gshn.graphs.backbones.small_conv import SmallConvNet
 from gshn.graphs.region_features import COLOUR_DIM, region_features
 from gshn.graphs.scene_graph import CENTROID, EDGE_GEOMETRY, SceneGraph
+from gshn.hub import checkpoint_folder
 from gshn.losses.spiked_text import SpikedTextLearning
 from gshn.segments.superpixels import REGION
 from neuromorphic.files import write_atomically
@@ -71,6 +72,9 @@ class NodeTokens(Padded):
     centroid: Tensor
     spikes: Tensor | None
 
+
+WEIGHTS = ("weight", "bias")
+"""Of a linear layer."""
 
 Encoder = HybridEncoder | TransformerEncoder | SpikformerEncoder | PooledEncoder
 
@@ -391,6 +395,21 @@ class GSHN(nn.Module):
         logits: Tensor = self.answer_heads[task](evidence.reshape(*image.T.shape, -1).transpose(0, 1))
         return logits
 
+    def vocabulary_rows(self) -> dict[str, list[str]]:
+        """Of each tensor of the state dict whose rows stand for a vocabulary, the names of its entries in order."""
+        tokens = [str(token) for token in self.tokenizer.convert_ids_to_tokens(list(range(len(self.tokenizer))))]
+        dictionary = next(name for name, p in self.named_parameters() if p is self.text.dictionary.weight)
+        rows = dict.fromkeys((dictionary, "language_head.weight", "language_head.bias"), tokens)
+        rows["node_embedding.category.weight"] = self.vocabulary.categories
+        for task, answers in self.vocabulary.answers.items():
+            head = self.answer_heads[task]
+            assert isinstance(head, AnswerHead)
+            rows |= dict.fromkeys((f"answer_heads.{task}.answer.{len(head.answer) - 1}.{p}" for p in WEIGHTS), answers)
+        if self.stl is not None:
+            words = [tokens[word] for word in self.vocabulary.words]
+            rows |= dict.fromkeys((f"stl.words.{len(self.stl.words) - 1}.{p}" for p in WEIGHTS), words)
+        return rows
+
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.yaml``, ``vocabulary.json``, ``tokenizer.json`` and ``model.safetensors`` to a folder.
 
@@ -411,18 +430,17 @@ class GSHN(nn.Module):
         write_atomically(folder / "model.safetensors", save(tensors))
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> GSHN:
+    def from_pretrained(cls, name: str | Path, revision: str | None = None) -> GSHN:
         """Load what :meth:`save_pretrained` wrote, in eval mode.
+
+        Args:
+            name: The folder, or a name on the hub: see :func:`gshn.hub.checkpoint_folder`.
+            revision: Of a name on the hub.
 
         Raises:
             CheckpointError: a file is missing or broken, or does not fit the model, or a tensor is not finite.
         """
-        folder = Path(folder)
-        if not folder.is_dir():
-            raise CheckpointError(f"checkpoint {folder} is not a folder; name the one that gshn.train wrote (--out)")
-        for name in ("config.yaml", "vocabulary.json", "tokenizer.json", "model.safetensors"):
-            if not (folder / name).is_file():
-                raise CheckpointError(f"{folder / name} is missing; name the folder that gshn.train wrote (--out)")
+        folder = checkpoint_folder(name, revision)
         config = load_config(folder / "config.yaml")
         try:
             vocabulary = Vocabulary(**json.loads((folder / "vocabulary.json").read_text()))

@@ -7,7 +7,7 @@ import time
 import warnings
 from pathlib import Path
 
-from gshn.config import SEGMENTERS, flat, load_config
+from gshn.config import SEGMENTER, SEGMENTERS, flat, load_config
 from gshn.errors import ConfigError, DataError, MissingError
 from gshn.launchers import process
 from neuromorphic.cli import CommandParser, run_command, whole
@@ -15,6 +15,16 @@ from neuromorphic.errors import UserNotice
 from neuromorphic.files import make_folder
 
 SPLITS = ("train", "val", "test")
+
+EXAMPLES = """
+examples:
+  python -m gshn.preprocess --data coco:coco --segmenter ground-truth --out shards/coco
+  python -m gshn.preprocess --data captions:photos/captions.csv --split-by 80/10/10 --segmenter superpixels \\
+      --out shards/mine
+      captions.csv: columns such as 'image' and 'caption', a row a caption (docs/data.md)
+  torchrun --nproc_per_node 8 -m gshn.preprocess --data coco:coco --segmenter superpixels --out shards/coco
+  python -m gshn.train --config photographs --out runs/coco data.pairs.source=shards:shards/coco
+"""
 
 SETTINGS = (
     "data.pairs.image_size",
@@ -37,12 +47,17 @@ SETTINGS = (
 
 def main() -> None:
     """Parse arguments, write this process's shards, report."""
-    parser = CommandParser("python -m gshn.preprocess", description=__doc__)
+    parser = CommandParser("python -m gshn.preprocess", description=__doc__, epilog=EXAMPLES)
     parser.add_argument(
         "--config", default="default", help="named config or YAML file that says how graphs are made (default: default)"
     )
-    parser.add_argument("--data", required=True, help="shapescenes, coco:DIR, vqa2:DIR, captions:FILE, ...")
-    parser.add_argument("--segmenter", choices=SEGMENTERS, required=True)
+    parser.add_argument(
+        "--data",
+        required=True,
+        help="shapescenes: drawn scenes; captions:FILE: images of one's own; coco:DIR, flickr30k:DIR, flickr8k:DIR, "
+        "visual-genome:DIR, vqa2:DIR, snli-ve:DIR, nlvr2:DIR, daquar:DIR: data sets in their official layouts",
+    )
+    parser.add_argument("--segmenter", choices=SEGMENTERS, required=True, help=SEGMENTER)
     parser.add_argument("--weights", help="of a learned segmenter: a folder, or a name on the hub")
     parser.add_argument("--out", type=Path, required=True, help="folder of the shards, with a folder for each split")
     parser.add_argument("--split", nargs="+", choices=SPLITS, help="default: those that are there")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gshn.config import SEGMENTERS, SegmenterFit
+from gshn.config import SEGMENTER, SEGMENTERS, SegmenterFit
 from gshn.errors import ConfigError, DataError
 from neuromorphic.cli import CommandParser, run_command, whole
 from neuromorphic.errors import UserError, UserNotice
@@ -24,13 +24,26 @@ if TYPE_CHECKING:
     from gshn.segments.panoptic import Category, PanopticSegments, Segmenter
 
 
+EXAMPLES = """
+examples:
+  python -m gshn.segment photos --segmenter superpixels --out segmented --show
+      segmented: panoptic.json and panoptic/*.png, COCO's panoptic format; with --show a picture of each image
+  python -m gshn.segment --fit shapescenes --out runs/mask2former
+  python -m gshn.segment --evaluate shapescenes --segmenter mask2former --weights runs/mask2former
+"""
+
+
 def main() -> None:
     """Parse arguments; segment images, train a segmenter, or measure one."""
-    parser = CommandParser("python -m gshn.segment", description=__doc__)
+    parser = CommandParser("python -m gshn.segment", description=__doc__, epilog=EXAMPLES)
     parser.add_argument(
-        "images", nargs="*", type=Path, metavar="IMAGES", help="image files, or folders of them, with subfolders"
+        "images",
+        nargs="*",
+        type=Path,
+        metavar="IMAGES",
+        help="image files of any format that Pillow reads, or folders of them, with subfolders",
     )
-    parser.add_argument("--segmenter", choices=SEGMENTERS, help="what finds the segments")
+    parser.add_argument("--segmenter", choices=SEGMENTERS, help=SEGMENTER)
     parser.add_argument("--weights", help="of a learned segmenter: a folder, or a name on the hub")
     parser.add_argument("--segments", type=whole(1, 10000), help="superpixels of an image; default: by likeness")
     parser.add_argument(

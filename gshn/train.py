@@ -5,21 +5,51 @@ from __future__ import annotations
 from pathlib import Path
 
 from gshn.config import load_config, named_configs
+from gshn.hub import checkpoint_folder
 from neuromorphic.cli import CommandParser, run_command, whole
+
+EXAMPLES = """
+examples:
+  python -m gshn.train                                                # the default: drawn scenes and questions
+  python -m gshn.train --config smoke --out runs/smoke                # every stage in under a minute
+  python -m gshn.train --config photographs --out runs/mine data.pairs.source=captions:photos/captions.csv
+      captions.csv: columns such as 'image' and 'caption', a row a caption; a column 'split', or shares, says what is
+      trained on (docs/data.md); .tsv and JSON lines do as well
+  python -m gshn.train --init runs/mine --out runs/more data.pairs.source=captions:more/captions.csv
+  python -m gshn.train --resume --out runs/mine --config photographs data.pairs.source=captions:photos/captions.csv
+"""
 
 
 def main() -> None:
     """Parse arguments, train, print the final figures."""
-    parser = CommandParser("python -m gshn.train", description=__doc__)
-    parser.add_argument("--config", default="default", help=f"{', '.join(named_configs())}, or a YAML file")
+    parser = CommandParser("python -m gshn.train", description=__doc__, epilog=EXAMPLES)
+    parser.add_argument(
+        "--config",
+        help=f"{', '.join(named_configs())}, or a YAML file (default: default; with --init the checkpoint's)",
+    )
+    parser.add_argument(
+        "--init", metavar="DIR", help="start from a finished checkpoint, a folder or owner/name on the Hugging Face hub"
+    )
     parser.add_argument("--out", type=Path, help="the run's folder (default: runs/<config>)")
     parser.add_argument("--seed", type=whole(0, 2**63 - 1), help="short for seed=N")
-    parser.add_argument("--resume", action="store_true", help="go on from the folder's last checkpoint")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. model.spiking.steps=16")
+    parser.add_argument("--resume", action="store_true", help="go on from the folder's last checkpoint, bit for bit")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="e.g. model.spiking.steps=16; config.yaml of any run lists all keys",
+    )
     arguments = parser.parse_args()
     seed = [f"seed={arguments.seed}"] if arguments.seed is not None else []
-    config = load_config(arguments.config, [*arguments.overrides, *seed])
-    out = arguments.out or Path("runs") / Path(arguments.config).stem
+    if arguments.init is not None:
+        if arguments.out is None:
+            parser.error("--init needs --out, the folder of the new run")
+        seed.append(f"init={arguments.init}")
+        own = checkpoint_folder(arguments.init) / "config.yaml"
+    else:
+        own = Path("default")
+    config = load_config(arguments.config or own, [*arguments.overrides, *seed])
+    out = arguments.out or Path("runs") / Path(arguments.config or own).stem
 
     # Late: PyTorch takes seconds to import, which a wrong argument should not cost.
     from gshn.evaluation.table import print_figures

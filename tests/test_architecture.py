@@ -24,7 +24,8 @@ ORDER = [
         *(
             f"training.{name}"
             for name in (
-                *("batches", "checkpoint", "corpora", "guard", "objective", "processes", "segmentation", "text_states"),
+                *("batches", "card", "checkpoint", "corpora", "guard", "objective"),
+                *("processes", "segmentation", "start", "text_states"),
             )
         ),
     ),
@@ -32,12 +33,13 @@ ORDER = [
     ("training.loop",),
     ("export",),
     ("profiling",),
+    ("api",),
     ("deployment",),
     ("ablation",),
     ("train", "evaluate", "segment", "preprocess", "ablate", "explain"),
 ]
 # What knows networks; all else of gshn takes only what both packages share.
-DEPLOYS = {"export", "profiling", "deployment", "evaluate"}
+DEPLOYS = {"export", "profiling", "deployment", "evaluate", "api"}
 SHARED = {f"neuromorphic.{name}" for name in ("errors", "files", "cli", "figures", "lava.lava_dl")}
 SHARED |= {"neuromorphic.execution", "neuromorphic.execution.native"}  # kernels of LIF neurons
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}

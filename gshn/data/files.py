@@ -83,10 +83,19 @@ def read_image(path: Path, image_size: int | None = None, upright: bool = True) 
     with opened(path) as image:
         if image_size is not None:
             image.draft("RGB", (2 * image_size, 2 * image_size))  # JPEG: decoded at a half or a quarter, fast
-        picture = to_rgb(ImageOps.exif_transpose(image) if upright else image)
-        if image_size is not None and max(picture.size) > image_size:
-            picture.thumbnail((image_size, image_size), Image.Resampling.LANCZOS)
-        return np.asarray(picture)
+        return to_pixels(image, image_size, upright)
+
+
+def to_pixels(image: Image.Image, image_size: int | None = None, upright: bool = True) -> NDArray[np.uint8]:
+    """Pixels of an image that Pillow has opened or made: see :func:`read_image`.
+
+    Raises:
+        DataError: the pixels have no known range. What Pillow raises while it decodes a file is passed on.
+    """
+    picture = to_rgb(ImageOps.exif_transpose(image) if upright else image)
+    if image_size is not None and max(picture.size) > image_size:
+        picture.thumbnail((image_size, image_size), Image.Resampling.LANCZOS)
+    return np.asarray(picture)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

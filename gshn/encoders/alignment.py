@@ -43,7 +43,7 @@ class Embeddings:
             self.spikes and self.spikes.gathered(),
         )
 
-    def __getitem__(self, rows: slice) -> Embeddings:
+    def __getitem__(self, rows: slice | Tensor) -> Embeddings:
         """Some of the images or texts."""
         return Embeddings(self.whole[rows], self.parts[rows], self.mask[rows], self.spikes and self.spikes[rows])
 

@@ -6,33 +6,66 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from gshn.data.daquar import items
 from gshn.data.vqa2 import soft_accuracy
 from gshn.encoders.text import tokenize
-from gshn.errors import tell
+from gshn.errors import CheckpointError, tell
 from gshn.evaluation.wups import THRESHOLDS, wups
 from gshn.inference import TEXTS_PER_BATCH, SpikeBackend, SpikeCount, chunks, count_texts, device_of, encode_images
-from gshn.model import GSHN
+from gshn.model import GSHN, NodeTokens
 from gshn.training.batches import TaskCorpus
 
 
+def check_trained(model: GSHN, task: str, checkpoint: str) -> None:
+    """Refuse a task that a checkpoint was not trained on.
+
+    Raises:
+        CheckpointError: it has no answers to it.
+    """
+    if task not in model.vocabulary.answers:
+        trained = ", ".join(["retrieval", *model.vocabulary.answers])
+        raise CheckpointError(
+            f"{checkpoint} was not trained on {task}, but on {trained}; train with finetune.tasks=[{task}]"
+        )
+
+
 @torch.inference_mode()
+def answer_logits(
+    model: GSHN, task: str, images: NodeTokens, texts: Sequence[str], image: Sequence[Sequence[int]]
+) -> Tensor:
+    """Answer texts of a task.
+
+    Args:
+        model: The model; it was trained on the task.
+        task: Name of the task.
+        images: I images.
+        texts: B texts.
+        image: Of each text, the positions of its images.
+
+    Returns:
+        Logits over ``model.vocabulary.answers[task]``, shape (B, A), float32, on the CPU. Their softmax are the
+        probabilities that training taught.
+    """
+    device, out = device_of(model), []
+    for rows in chunks(len(texts), TEXTS_PER_BATCH, "texts"):
+        ids, attention = (t.to(device) for t in tokenize(model.tokenizer, [texts[row] for row in rows]))
+        own, position = torch.tensor([list(image[row]) for row in rows]).unique(return_inverse=True)
+        tokens = images[own].to(device)
+        out.append(model.answer(task, tokens, model.encode_text(ids, attention), position.to(device)).float().cpu())
+    return torch.cat(out)
+
+
 def answer_all(model: GSHN, corpus: TaskCorpus, count: SpikeCount, backend: SpikeBackend | None = None) -> list[str]:
     """The most probable answer to every text; the spikes of all images are added to ``count``."""
-    device, task = device_of(model), corpus.task.name
+    task = corpus.task.name
     encoded = encode_images(model, corpus.graphs, count, backend)
+    texts = [example.text for example in corpus.examples]
+    count_texts(model, texts, f"{task} texts")
+    logits = answer_logits(model, task, encoded.tokens, texts, [example.images for example in corpus.examples])
     answers = model.vocabulary.answers[task]
-    count_texts(model, [example.text for example in corpus.examples], f"{task} texts")
-    out: list[str] = []
-    for rows in chunks(len(corpus), TEXTS_PER_BATCH, "texts"):
-        examples = [corpus.examples[row] for row in rows]
-        ids, attention = (t.to(device) for t in tokenize(model.tokenizer, [example.text for example in examples]))
-        images, image = torch.tensor([example.images for example in examples]).unique(return_inverse=True)
-        tokens = encoded.tokens[images].to(device)
-        logits = model.answer(task, tokens, model.encode_text(ids, attention), image.to(device))
-        out += [answers[index] for index in logits.argmax(dim=1).tolist()]
-    return out
+    return [answers[index] for index in logits.argmax(dim=1).tolist()]
 
 
 def evaluate_task(

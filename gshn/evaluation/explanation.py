@@ -87,6 +87,16 @@ def paths(model: GSHN, encoded: EncodedGraphs) -> tuple[Tensor, Tensor]:
     return spiking.norm(dim=1), (encoded.nodes - spiking).norm(dim=1)
 
 
+def require_paths(model: GSHN) -> None:
+    """Refuse a model that cannot be explained.
+
+    Raises:
+        CheckpointError: the model's encoder is not the hybrid one.
+    """
+    if not isinstance(model.encoder, HybridEncoder):
+        raise CheckpointError(f"model.encoder is {model.config.model.encoder}; only hybrid has the two paths to show")
+
+
 @torch.inference_mode()
 def explain(model: GSHN, graph: SceneGraph, caption: str) -> Explanation:
     """Explain the match of an image and a caption.
@@ -94,8 +104,7 @@ def explain(model: GSHN, graph: SceneGraph, caption: str) -> Explanation:
     Raises:
         CheckpointError: the model's encoder is not the hybrid one.
     """
-    if not isinstance(model.encoder, HybridEncoder):
-        raise CheckpointError(f"model.encoder is {model.config.model.encoder}; only hybrid has the two paths to show")
+    require_paths(model)
     device = device_of(model)
     encoded = model.encode_graphs(Batch.from_data_list([graph]).to(device))
     ids, mask = (t.to(device) for t in tokenize(model.tokenizer, [caption]))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -35,16 +36,43 @@ def build_graphs(
     Raises:
         DataError: an image cannot be segmented or made a graph; names it.
     """
+    graphs: dict[int, SceneGraph] = {}
+    for some in _groups(samples):
+        graphs |= zip(some, _build([samples[i] for i in some], segmenter, backbone, parameters), strict=True)
+    return [graphs[i] for i in range(len(samples))]
+
+
+def segmented(samples: Sequence[ImageSample], segmenter: Segmenter) -> list[ImageSample]:
+    """Images with the segments that a segmenter finds in place of those that are annotated.
+
+    Raises:
+        DataError: an image cannot be segmented; names it.
+    """
+    found: dict[int, PanopticSegments] = {}
+    for some in _groups(samples):
+        found |= zip(some, _segments([samples[i] for i in some], segmenter), strict=True)
+    return [replace(sample, panoptic=found[i]) for i, sample in enumerate(samples)]
+
+
+def _groups(samples: Sequence[ImageSample]) -> Iterator[list[int]]:
+    """Positions of images of one size, as many as are computed on together."""
     by_size = defaultdict(list)
     for position, sample in enumerate(samples):
         by_size[sample.image.shape].append(position)
-    graphs: dict[int, SceneGraph] = {}
     for (height, width, _), positions in by_size.items():
         step = max(1, PIXELS_PER_BATCH // (height * width))
         for start in range(0, len(positions), step):
-            some = positions[start : start + step]
-            graphs |= zip(some, _build([samples[i] for i in some], segmenter, backbone, parameters), strict=True)
-    return [graphs[i] for i in range(len(samples))]
+            yield positions[start : start + step]
+
+
+def _segments(samples: Sequence[ImageSample], segmenter: Segmenter) -> list[PanopticSegments]:
+    """Segments of images of one size."""
+    try:
+        return segmenter.batch([sample.image for sample in samples], [sample.panoptic for sample in samples])
+    except DataError as error:
+        if len(samples) > 1:  # one by one, the error is the image's that it is about
+            return [segments for sample in samples for segments in _segments([sample], segmenter)]
+        raise DataError(f"{samples[0].name}: {error}") from error
 
 
 def try_to_build_graphs(
@@ -63,16 +91,10 @@ def _build(
     samples: Sequence[ImageSample], segmenter: Segmenter, backbone: Backbone, parameters: GraphParameters
 ) -> list[SceneGraph]:
     """Graphs of images of one size."""
-    images = [sample.image for sample in samples]
-    try:
-        found = segmenter.batch(images, [sample.panoptic for sample in samples])
-    except DataError as error:
-        if len(samples) > 1:  # one by one, the error is the image's that it is about
-            return [graph for s in samples for graph in _build([s], segmenter, backbone, parameters)]
-        raise DataError(f"{samples[0].name}: {error}") from error
+    found = _segments(samples, segmenter)
     graphs = [_graph(sample, segments, segmenter, parameters) for sample, segments in zip(samples, found, strict=True)]
-    for image, graph in zip(images, graphs, strict=True):
-        graph.image = torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, 2, 0)))[None]
+    for sample, graph in zip(samples, graphs, strict=True):
+        graph.image = torch.from_numpy(np.ascontiguousarray(np.moveaxis(sample.image, 2, 0)))[None]
     if not backbone.trainable:
         try:
             _add_features(graphs, backbone, parameters)

@@ -178,7 +178,10 @@ def segments_to_graph(
             in the vocabulary.
     """
     vocabulary = {category.id: position for position, category in enumerate(categories)}
-    kept = _largest(segments, parameters.max_segments, name)
+    kept = _largest(segments, parameters.max_segments)
+    if dropped := len(segments.segments) - len(kept):
+        told = f"{len(segments.segments)} segments, {dropped} dropped: only the {len(kept)} largest are kept"
+        logger.warning("%s: %s", name, told)
     if not kept and not parameters.whole_image:
         raise DataError("the image has no segment; graph.whole_image=true makes a graph of it all the same")
     for segment in kept:
@@ -193,12 +196,10 @@ def segments_to_graph(
         geometry = _box_geometry(boxes, height, width, isthing)
         touching = _boxes_touch(boxes)
     else:
-        node_map = _node_map(segments.segment_map, np.array([segment.id for segment in kept], dtype=np.int64))
-        geometry = _geometry(node_map, isthing)
-        touching = _touching(node_map, len(kept))
-        if parameters.whole_image:
-            node_map = np.where(node_map < 0, -1, node_map + 1)
-        segment_map = torch.from_numpy(node_map[None].astype(np.int32))
+        positions = _node_map(segments.segment_map, kept)
+        geometry = _geometry(positions, isthing)
+        touching = _touching(positions, len(kept))
+        segment_map = torch.from_numpy(_numbered(positions, parameters)[None])
     joined = touching | _near(geometry[:, 4:6], parameters.neighbours)
     if parameters.whole_image:
         category = np.insert(category, 0, len(categories))
@@ -227,19 +228,31 @@ def _joined_to_all(pairs: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return out
 
 
-def _largest(segments: PanopticSegments, count: int, name: str) -> Sequence[Segment]:
+def node_map(segments: PanopticSegments, parameters: GraphParameters) -> NDArray[np.int32]:
+    """Node of every pixel in the graph of an image's segments, -1 for none, shape (H, W).
+
+    Where nodes stand for boxes, too: of the segment that the box is of.
+    """
+    return _numbered(_node_map(segments.segment_map, _largest(segments, parameters.max_segments)), parameters)
+
+
+def _numbered(positions: NDArray[np.int64], parameters: GraphParameters) -> NDArray[np.int32]:
+    """Positions among the kept segments, -1 for none -> nodes, the first of which may be the whole image."""
+    return np.where(positions < 0, -1, positions + parameters.whole_image).astype(np.int32)
+
+
+def _largest(segments: PanopticSegments, count: int) -> Sequence[Segment]:
     """The ``count`` largest segments, in their order."""
     found = segments.segments
     if len(found) <= count:
         return found
-    dropped = len(found) - count
-    logger.warning("%s: %d segments, %d dropped: only the %d largest are kept", name, len(found), dropped, count)
     by_area = sorted(range(len(found)), key=lambda i: -found[i].area)
     return [found[i] for i in sorted(by_area[:count])]
 
 
-def _node_map(segment_map: NDArray[np.int32], ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Position in ``ids`` of every pixel's segment id, -1 for none."""
+def _node_map(segment_map: NDArray[np.int32], kept: Sequence[Segment]) -> NDArray[np.int64]:
+    """Position among ``kept`` of every pixel's segment, -1 for none."""
+    ids = np.array([segment.id for segment in kept], dtype=np.int64)
     if not len(ids):
         return np.full(segment_map.shape, -1)
     order = np.argsort(ids)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -25,13 +23,13 @@ from gshn.data.tasks import TASKS, Example, Task, TaskText
 from gshn.data.vqa2 import answer_vocabulary, compared
 from gshn.data.wordnet import WordNet, find_wordnet
 from gshn.encoders.text import TextCount
-from gshn.encoders.text_encoders import build_tokenizer
 from gshn.errors import ConfigError, DataError, tell
 from gshn.graphs.backbones.base import Backbone
 from gshn.graphs.backbones.choose import make_backbone
-from gshn.graphs.build import build_graphs
+from gshn.graphs.build import build_graphs, segmented
 from gshn.graphs.dataset import GraphDataset
-from gshn.graphs.scene_graph import GraphParameters, SceneGraph, segments_to_graph
+from gshn.graphs.scene_graph import GraphParameters, SceneGraph
+from gshn.graphs.shards.files import StoredGraph, stored_tensors, to_dataset
 from gshn.graphs.shards.index import Index, load_all, load_or_build, picture_names, read_index
 from gshn.graphs.shards.stream import ShardStream
 from gshn.graphs.shards.write import Recipe
@@ -42,8 +40,7 @@ from gshn.segments.ground_truth import GroundTruthSegmenter
 from gshn.segments.panoptic import Category, Segmenter
 from gshn.segments.superpixels import REGION, SuperpixelSegmenter
 from gshn.training.batches import PairCorpus, StreamedPairs, TaskCorpus
-
-logger = logging.getLogger(__name__)
+from gshn.training.start import take_over, tokenizer_of
 
 
 class Corpora:
@@ -271,23 +268,24 @@ class Corpora:
         data: TaskData = getattr(self.config.data, task.texts)
         return data
 
-    def graph_of(self, sample: ImageSample, segmenter: Segmenter) -> tuple[SceneGraph, Tensor]:
-        """Scene graph of one image, built anew, and the node of every pixel, -1 for none, shape (H, W).
+    def graphs_of(
+        self, samples: Sequence[ImageSample], segmenter: Segmenter
+    ) -> tuple[list[SceneGraph], list[ImageSample]]:
+        """Scene graphs of some images, built anew, as those from the cache are; and the images with their segments.
 
         Raises:
-            DataError: it cannot be segmented or made a graph.
+            DataError: an image cannot be segmented or made a graph; names it.
         """
-        found = replace(sample, panoptic=segmenter(sample.image, sample.panoptic))
-        given = GroundTruthSegmenter(segmenter.categories)
-        (graph,) = build_graphs([found], given, self.backbone, self.graph_parameters)
-        graph.category = self._positions(self.graph_parameters.categories(segmenter.categories))[graph.category]
-        assert found.panoptic is not None
-        masks = replace(self.graph_parameters, regions="masks")
-        return graph, segments_to_graph(found.panoptic, segmenter.categories, masks, sample.name).segment_map[0]
+        found = segmented(samples, segmenter)
+        built = build_graphs(found, GroundTruthSegmenter(segmenter.categories), self.backbone, self.graph_parameters)
+        positions = self._positions(self.graph_parameters.categories(segmenter.categories))
+        # One at a time: images that a trained backbone is to see may differ in size.
+        graphs = [to_dataset([StoredGraph({}, stored_tensors(graph))]).with_categories(positions)[0] for graph in built]
+        return graphs, found
 
     def segmenter_of(self, images: ImageCollection) -> Segmenter:
         """What cuts images of ``data.pairs`` into segments."""
-        return self._segmenter(self.config.data.pairs, images.categories)
+        return self.segmenter(self.config.data.pairs, images.categories)
 
     @property
     def _shards(self) -> Path | None:
@@ -335,9 +333,19 @@ class Corpora:
 
     def _segmenter_for(self, data: TaskData) -> Segmenter:
         # Only scenes have annotated segments; photographs are not looked for before their graphs are needed.
-        return self._segmenter(data, ShapeScenes.categories if data.source in SCENES else ())
+        return self.segmenter(data, ShapeScenes.categories if data.source in SCENES else ())
 
-    def _segmenter(self, data: PairData | TaskData, categories: Sequence[Category]) -> Segmenter:
+    def segmenter(self, data: PairData | TaskData, categories: Sequence[Category]) -> Segmenter:
+        """What cuts images into segments, as a section of the configuration says.
+
+        Args:
+            data: The section.
+            categories: Vocabulary of the annotated segments; none where nothing is annotated.
+
+        Raises:
+            ConfigError: the segmenter lacks what it needs.
+            DataError: its weights cannot be used.
+        """
         graph = self.config.graph
         if graph.regions == "patches":
             return GridSegmenter(graph.patches)
@@ -415,10 +423,9 @@ class Corpora:
     def _positions(self, categories: Sequence[Category]) -> Tensor:
         """A segmenter's category indices count within its own vocabulary; the model's within all of them."""
         if unknown := [category.name for category in categories if category.name not in self.categories]:
-            logger.warning(
-                "the model does not know %d of the segmenter's %d categories, e.g. %s; their segments count as regions "
-                "without a name",
-                *(len(unknown), len(categories), unknown[0]),
+            tell(
+                f"the model does not know {len(unknown)} of the segmenter's {len(categories)} categories, e.g. "
+                f"{unknown[0]}; their segments count as regions without a name"
             )
         position = {name: index for index, name in enumerate(self.categories)}
         return torch.tensor([position.get(category.name, position[REGION.name]) for category in categories])
@@ -445,9 +452,18 @@ def word_frequencies(
     return {token: total / images for token, total in occurs.items()}
 
 
-def build_model(config: Config, corpora: Corpora) -> GSHN:
-    """A new model whose vocabulary and input standardisation come from the training corpora."""
-    tokenizer = build_tokenizer(config.model.text.encoder, corpora.training_texts(), config.model.text.max_length)
+def build_model(config: Config, corpora: Corpora, start: GSHN | None = None) -> GSHN:
+    """A new model whose vocabulary and input standardisation come from the training corpora.
+
+    Args:
+        config: The configuration.
+        corpora: The corpora.
+        start: A finished model, whose weights and standardisation are taken over: see :mod:`gshn.training.start`.
+
+    Raises:
+        ConfigError: ``start`` is of another shape.
+    """
+    tokenizer = tokenizer_of(config, corpora.training_texts(), start)
     count = TextCount(tokenizer)
     occurs = word_frequencies(count, corpora.pairs.captions(), corpora.caption_weights)
     count.tell("training captions")
@@ -461,7 +477,7 @@ def build_model(config: Config, corpora: Corpora) -> GSHN:
     moments = [moment for moment in found if moment is not None]
     channels = len(moments[0][0]) if moments else 0
     vocabulary = Vocabulary(corpora.categories, corpora.answers, words, channels)
-    model = GSHN(config, vocabulary, tokenizer)
+    model = GSHN(config, vocabulary, tokenizer, None if start is None else start.text.architecture)
     if model.stl is not None:
         model.stl.expect_words(torch.tensor([occurs[word] for word in words]))
     if moments:
@@ -469,4 +485,6 @@ def build_model(config: Config, corpora: Corpora) -> GSHN:
         mean, square = (torch.stack(parts).mean(dim=0) for parts in zip(*moments, strict=True))
         model.node_embedding.mean.copy_(mean)
         model.node_embedding.std.copy_((square - mean.square()).clamp(min=1e-6).sqrt())
+    if start is not None:
+        take_over(model, start)
     return model

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from gshn.config import Config, StageConfig, differences, load_config, to_yaml
+from gshn.config import Config, StageConfig, differences, flat, load_config, to_yaml
 from gshn.encoders.quantized import slayer_rounding
 from gshn.errors import CheckpointError, ConfigError
 from gshn.evaluation.answers import evaluate_task
@@ -34,11 +34,13 @@ from gshn.training.batches import (
     generator,
     loader,
 )
+from gshn.training.card import write_card
 from gshn.training.checkpoint import FILE, Progress, read_state, restore_model, restore_optimizer, save_state
 from gshn.training.corpora import Corpora, build_model
 from gshn.training.guard import Guard
 from gshn.training.objective import Objective
 from gshn.training.processes import start_processes
+from gshn.training.start import read_start
 from gshn.training.text_states import text_states
 from neuromorphic.errors import UserNotice
 from neuromorphic.files import Lock, make_folder, write_atomically, writing
@@ -115,7 +117,7 @@ class Trainer:
         begun = time.monotonic()
         if config.model.spiking.enabled and config.model.spiking.quantize:
             slayer_rounding()  # Now: the first training step comes minutes later.
-        self.accelerator = start_processes(os.environ, config.precision)
+        self.accelerator = start_processes(os.environ, config.precision, config.log_with, out)
         self.config, self.out = config, make_folder(out)
         self.lock: Lock | None = None
         if self.accelerator.is_main_process:
@@ -136,14 +138,17 @@ class Trainer:
                     f"config key '{key}' is {size}: "
                     f"must be a multiple of the number of processes ({self.accelerator.num_processes})"
                 )
+        start = read_start(config, self.out, state is not None)
         self.corpora = Corpora(config)
         self.corpora.check_test()
         if self.accelerator.is_main_process:
             self.corpora.check_overlap()
         torch.manual_seed(config.seed)
-        self.model: GSHN = build_model(config, self.corpora)
+        self.model: GSHN = build_model(config, self.corpora, start)
         if self.accelerator.is_main_process:
             write_atomically(self.out / "config.yaml", to_yaml(config))
+        if config.log_with:
+            self.accelerator.init_trackers("gshn", {key: _scalar(value) for key, value in flat(config).items()})
         self.progress = Progress("pretrain", 0, 0.0)
         self.optimizer_state: dict[str, Tensor] | None = None
         if state is not None:
@@ -278,9 +283,13 @@ class Trainer:
                         if guard.skipped:
                             row["skipped_steps"] = guard.skipped
                         lr = learning_rate(settings.lr, settings, step)
-                        self.log.write(
-                            {"stage": stage, "step": done, "lr": lr, "images_per_second": round(speed, 1), **row}
-                        )
+                        told = {"lr": lr, "images_per_second": round(speed, 1), **row}
+                        self.log.write({"stage": stage, "step": done, **told})
+                        if self.config.log_with:
+                            before = self.config.pretrain.steps if stage == "finetune" else 0
+                            self.accelerator.log(
+                                {f"{stage}/{key}": value for key, value in told.items()}, before + done
+                            )
                 # While steps are skipped the weights may be to blame: the checkpoint before stays.
                 if last or (done % self.config.checkpoint_every == 0 and not guard.streak):
                     self.progress = Progress(stage, done, self.seconds())
@@ -325,6 +334,9 @@ class Trainer:
                 figures["seconds"] = round(self.seconds(), 1)
                 figures["device"] = describe(self.accelerator.device)
                 write_atomically(self.out / "metrics.json", json.dumps(figures, indent=2) + "\n")
+                write_card(self.out, self.model, figures)
+                if self.config.log_with:
+                    self.accelerator.log({f"test/{key}": value for key, value in figures.items() if is_number(value)})
             self.accelerator.wait_for_everyone()
             self.accelerator.end_training()
         finally:
@@ -335,6 +347,16 @@ class Trainer:
         """Let another process write into the folder."""
         if self.lock is not None:
             self.lock.release()
+
+
+def is_number(value: object) -> bool:
+    """Whether trackers can draw it."""
+    return isinstance(value, int | float)
+
+
+def _scalar(value: object) -> str | float:
+    """A value of the configuration as every tracker takes it."""
+    return value if isinstance(value, str | int | float) else str(value)
 
 
 def evaluate(model: GSHN, corpora: Corpora) -> dict[str, float | str]:

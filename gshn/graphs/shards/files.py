@@ -37,6 +37,15 @@ class StoredGraph:
     tensors: dict[str, Tensor]
 
 
+def stored_tensors(graph: SceneGraph) -> dict[str, Tensor]:
+    """What is kept of a graph: its attributes, visual features as float16."""
+    tensors = {name: graph[name] for name in (*NODE_TENSORS, *EDGE_TENSORS, *IMAGE_TENSORS) if name in graph}
+    if "x" in tensors:
+        # Features are of magnitude < 100: float16 keeps three digits, and the shards half as large.
+        tensors["x"] = tensors["x"].half()
+    return tensors
+
+
 def read_shard(path: Path) -> Iterator[StoredGraph]:
     """Read a shard from its beginning to its end.
 
@@ -120,11 +129,7 @@ class Appender:
 
     def write(self, annotation: Mapping[str, Any], graph: SceneGraph) -> None:
         """Append a graph."""
-        tensors = {name: graph[name] for name in (*NODE_TENSORS, *EDGE_TENSORS, *IMAGE_TENSORS) if name in graph}
-        if "x" in tensors:
-            # Features are of magnitude < 100: float16 keeps three digits, and the shards half as large.
-            tensors["x"] = tensors["x"].half()
-        self._write(annotation, tensors)
+        self._write(annotation, stored_tensors(graph))
 
     def _write(self, annotation: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         index: int = annotation["index"]

@@ -173,7 +173,7 @@ def test_a_picture_of_a_scene_and_of_a_file(monkeypatch, capsys, caplog, checkpo
     Image.fromarray(half).save(tmp_path / "half.png")
     caption = "a zyzzyva of $x{$"
     assert run(monkeypatch, checkpoint, tmp_path / "b.png", str(tmp_path / "half.png"), "--caption", caption) == 0
-    assert "the caption: 5 of 7 (71.43%) words are unknown to the model" in caplog.text
+    assert "the text: 5 of 7 (71.43%) words are unknown to the model" in caplog.text
     sizes = [np.asarray(Image.open(tmp_path / name)).shape for name in ("a.png", "b.png")]
     assert all(width > 1000 for _, width, _ in sizes)
 

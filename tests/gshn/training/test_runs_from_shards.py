@@ -61,7 +61,7 @@ def test_explain_builds_the_graph_that_training_had(shards):
     data = corpora(shards)
     graphs, _ = load_all(read_index(shards / "test"))
     images = open_source(f"coco:{shards.parent / 'coco'}", "test", data.config.data.pairs.image_size)
-    graph, _ = data.graph_of(images[1], data.segmenter_of(images))
+    (graph,), _ = data.graphs_of([images[1]], data.segmenter_of(images))
     assert graph.num_nodes == graphs[1].num_nodes
     assert torch.equal(graph.edge_index, graphs[1].edge_index)
     torch.testing.assert_close(graph.x, graphs[1].x, rtol=1e-3, atol=1e-3)  # float16 there

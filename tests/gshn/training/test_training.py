@@ -27,6 +27,8 @@ def test_a_run_leaves_what_it_promises(finished: Path) -> None:
     assert {"itc", "spike_contrast", "stl_contrast", "stl_words", "mlm", "itm", "firing_rate"} <= rows[0].keys()
     assert "vqa" in rows[-1]
     assert load_config(finished / "config.yaml").pretrain.steps == 12
+    card = (finished / "README.md").read_text()
+    assert f"| vqa.accuracy | {100 * figures['vqa.accuracy']:.2f} % |" in card and "--config smoke" in card
     assert isinstance(GSHN.from_pretrained(finished), GSHN)
 
 

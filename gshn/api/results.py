@@ -1,0 +1,166 @@
+"""What a model says: answers, explanations, spiking networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import neuromorphic
+from gshn.api.html import picture, table
+from gshn.errors import DataError
+from gshn.evaluation.explanation import Explanation
+from gshn.evaluation.picture import draw_explanation
+from neuromorphic.files import check_destination, write_atomically
+
+if TYPE_CHECKING:
+    import nir
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Answer:
+    """What can be answered to a text about an image, the most probable first. ``str(answer)`` is the first.
+
+    Attributes:
+        text: The question, hypothesis or statement; of a classification, what was asked is the image's name.
+        answers: All A answers that the model has.
+        probabilities: Of each, shape (A,), float32; they sum to 1.
+    """
+
+    text: str
+    answers: tuple[str, ...]
+    probabilities: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, text: str, answers: list[str], probabilities: NDArray[np.float32]) -> Answer:
+        """Answers in any order."""
+        order = np.argsort(-probabilities, kind="stable")
+        return cls(text, tuple(answers[index] for index in order), probabilities[order])
+
+    @property
+    def answer(self) -> str:
+        """The most probable answer."""
+        return self.answers[0]
+
+    @property
+    def probability(self) -> float:
+        """Of the most probable answer."""
+        return float(self.probabilities[0])
+
+    def top(self, k: int = 5) -> list[tuple[str, float]]:
+        """The k most probable answers with their probabilities."""
+        return [(answer, float(p)) for answer, p in zip(self.answers[:k], self.probabilities, strict=False)]
+
+    def __str__(self) -> str:
+        return self.answer
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{answer!r} {p:.3f}" for answer, p in self.top(3))
+        return f"Answer({told}{', ...' if len(self.answers) > 3 else ''})"
+
+    def _repr_html_(self) -> str:
+        return table([(answer, f"{p:.3f}") for answer, p in self.top()], (self.text, "probability"))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Match:
+    """Why an image and a text match: which segments drive it.
+
+    Attributes:
+        name: Of the image.
+        text: The text.
+        details: Everything that was computed, as tensors: see :class:`gshn.evaluation.explanation.Explanation`.
+        image: RGB as the model saw it, shape (H, W, 3), uint8.
+        segments: Node of every pixel, -1 for none, shape (H, W).
+    """
+
+    name: str
+    text: str
+    details: Explanation
+    image: NDArray[np.uint8]
+    segments: NDArray[np.int32]
+
+    @property
+    def similarity(self) -> float:
+        """What retrieval ranks by, in [-1, 1]."""
+        return self.details.similarity
+
+    @property
+    def shares(self) -> NDArray[np.float32]:
+        """What each node gives to the similarity, shape (N,)."""
+        out: NDArray[np.float32] = self.details.share.numpy()
+        return out
+
+    def strongest(self, k: int = 3) -> list[tuple[str, float]]:
+        """The k nodes that drive the match most, by name, and their shares."""
+        order = np.argsort(-self.shares, kind="stable")[:k]
+        return [(self.details.names[node], float(self.shares[node])) for node in order]
+
+    @cached_property
+    def png(self) -> bytes:
+        """A picture of it: segments, shares, words against segments, spikes, and both paths."""
+        return draw_explanation(self.image, self.segments, self.details, self.text)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the picture, and return its path.
+
+        Raises:
+            DataError: the file's name does not end in .png.
+            UserError: it cannot be written.
+        """
+        path = Path(path)
+        if path.suffix.lower() != ".png":
+            raise DataError(f"{path} does not end in .png, which the picture is")
+        check_destination(path)
+        write_atomically(path, self.png)
+        return path
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{name} {share:.3f}" for name, share in self.strongest())
+        return f"Match({self.name}, {self.text!r}: similarity {self.similarity:.3f}, most of segments {told})"
+
+    def _repr_html_(self) -> str:
+        return picture(self.png, repr(self), 900)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ImageNetwork:
+    """The spiking path of one image's scene graph, as neuromorphic simulators take it.
+
+    Attributes:
+        name: Of the image.
+        graph: The network, T steps, ``dt`` and reset in its metadata.
+        inputs: By name of its input, shape (T, N * C), float64: the same at every step.
+        spikes: Of every neuron node by PyTorch, shape (T, N * C), bool: what a simulator should find.
+    """
+
+    name: str
+    graph: nir.NIRGraph
+    inputs: dict[str, NDArray[np.float64]]
+    spikes: dict[str, NDArray[np.bool_]]
+
+    @cached_property
+    def network(self) -> neuromorphic.SpikingNetwork:
+        """The network that ``neuromorphic.load`` makes of :attr:`graph`: it runs, verifies, profiles and compiles."""
+        return neuromorphic.load(self.graph)
+
+    def run(self, **options: Any) -> neuromorphic.Run:
+        """Run :attr:`network` on :attr:`inputs`; ``options`` are those of its ``run``, such as ``backend="lava"``."""
+        return self.network.run(self.inputs, **options)
+
+    def __repr__(self) -> str:
+        steps = len(next(iter(self.inputs.values())))
+        neurons = sum(spikes.shape[1] for spikes in self.spikes.values())
+        total = sum(int(spikes.sum()) for spikes in self.spikes.values())
+        return f"ImageNetwork({self.name}: {len(self.spikes)} layers, {neurons} neurons, {steps} steps, {total} spikes)"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (layer, f"{spikes.shape[1]} neurons, {spikes.mean():.4f} spikes per neuron and step")
+            for layer, spikes in self.spikes.items()
+        ]
+        return table(rows, (self.name, f"{len(next(iter(self.inputs.values())))} steps"))
