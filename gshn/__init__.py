@@ -7,4 +7,14 @@ Data flow, which is also the import order of the folders:
 points.
 """
 
+import sys
+
 __version__ = "0.1.0"
+
+if sys.argv[0] == "-m":  # As it is only while `python -m gshn.train` imports this package, before the command's module.
+    from functools import partial
+
+    from gshn.cli import run_command
+    from neuromorphic.requirements import require_extra
+
+    run_command(partial(require_extra, "train"))

@@ -17,6 +17,10 @@ class UnsupportedGraphError(GSHNError, ValueError):
     """A NIR graph says something that cannot be computed exactly; the message names the node."""
 
 
+class PackagesMissingError(GSHNError, ImportError):
+    """Packages of an extra are not installed."""
+
+
 class LavaMissingError(GSHNError, ImportError):
     """Lava is not installed."""
 
