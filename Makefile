@@ -64,6 +64,10 @@ test-peers: setup $(PEERS:%=.venv-peers/%/ready) $(NIR_VERSIONS:%=.venv-peers/ni
 	$(UV) pip install --quiet --python $(PYTHON) --no-deps --target $@ nir==$*
 	touch $@
 
+# Both packages with the oldest and the newest of what they take; docs/environments.md. ENDS names fewer.
+test-versions: $(filter .uv/bin/uv,$(UV))
+	python3 tests/versions/run.py --uv $(UV) $(ENDS)
+
 # Ratios to the peers and to bounds; docs/speed.md. In an environment of its own, which has the peers.
 bench: .venv-bench/ready
 	.venv-bench/bin/python -m benchmarks --json benchmarks.json --plot docs/speed.png
@@ -84,4 +88,4 @@ format: setup
 	$(VENV)/bin/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .venv-peers .venv-bench .uv cache
+	rm -rf $(VENV) .venv-peers .venv-versions .venv-bench .uv cache
