@@ -12,6 +12,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".venv-versions"
@@ -45,8 +46,17 @@ ENDS = (
 )
 
 
-def call(*command: object, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(part) for part in command], text=True, check=False, **options)  # type: ignore[call-overload]
+# Bytecode only of what is imported, but of that: PyTorch is compiled once, and not by each command.
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"} | {
+    "UV_COMPILE_BYTECODE": "0",
+    "PIP_QUIET": "1",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONPATH": "",
+}
+
+
+def call(*command: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(part) for part in command], text=True, check=False, env=ENVIRONMENT, **options)
 
 
 def measure(end: End, uv: str, wheel: Path) -> str:
@@ -61,11 +71,10 @@ def measure(end: End, uv: str, wheel: Path) -> str:
     packages = call(*install, "--resolution", end.resolution, *project, *end.requirements).returncode
     if packages or call(*install, "--no-deps", "--reinstall", wheel).returncode:
         return f"{end.name}: cannot be installed"
-    quiet = os.environ | {"PIP_QUIET": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
-    if call(python, "-m", "neuromorphic.doctor", "--install", "lava", cwd=folder, env=quiet).returncode:
+    if call(python, "-m", "neuromorphic.doctor", "--install", "lava", cwd=folder).returncode:
         return f"{end.name}: Lava cannot be installed"
     smoke = Path(__file__).with_name("smoke.py")
-    done = call(python, smoke, cwd=folder, env=quiet, stdout=subprocess.PIPE)
+    done = call(python, smoke, cwd=folder, stdout=subprocess.PIPE)
     return f"{end.name}: failed" if done.returncode else f"| {end.name} {done.stdout.strip()}"
 
 
