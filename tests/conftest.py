@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if find_spec("lava") is None:
         for item in items:
             if item.get_closest_marker("lava"):
-                item.add_marker(pytest.mark.skip(reason="lava-nc is not installed: make setup"))
+                item.add_marker(pytest.mark.skip(reason="lava-nc is not installed: doctor --install lava"))
 
 
 @pytest.fixture(autouse=True)

@@ -31,7 +31,7 @@ def slayer_rounding() -> Round:
         ConfigError: lava-dl is not installed.
     """
     if not has_lava_dl():
-        raise ConfigError(f"config key 'model.spiking.quantize' is True: training needs lava-dl for it; {INSTALL}")
+        raise ConfigError(f"config key 'model.spiking.quantize' is True: training needs lava-dl for it: {INSTALL}")
     return import_lava_dl("lava.lib.dl.slayer.utils.quantize").quantize
 
 

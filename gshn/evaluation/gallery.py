@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gshn.figures import to_png, verbatim
+from neuromorphic.figures import to_png, verbatim
 
 SHOWN = 3
 """Results of a query that are drawn."""

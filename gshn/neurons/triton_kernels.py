@@ -74,13 +74,14 @@ def _forward(
     for first in range(0, steps, SEGMENT):
         if KEEP:
             tl.store(v_ptr + first // SEGMENT * m + i, v, mask=inside)
-        # All loads of a segment before its first store, so that they are under way together.
+        # All loads of a segment before its first store, so that they are under way together. Their mask is no `&` of a
+        # tensor and a scalar: of that the interpreter of Triton 3.9 makes an integer, which it then refuses as a mask.
         xs = ()
         for k in tl.static_range(SEGMENT):
-            there = inside if EVEN else inside & (first + k < steps)
+            there = inside if EVEN else tl.where(first + k < steps, inside, False)
             xs = xs + (tl.load(x_ptr + (first + k) * stride + i, mask=there, other=0.0),)
         for k in tl.static_range(SEGMENT):
-            there = inside if EVEN else inside & (first + k < steps)
+            there = inside if EVEN else tl.where(first + k < steps, inside, False)
             w, v = _step(v, xs[k], A, R, LEAK, THRESHOLD, RESET)
             tl.store(s_ptr + (first + k) * m + i, (w > THRESHOLD).to(NUMBER), mask=there)
 
@@ -106,16 +107,16 @@ def _backward(
             v = tl.full([BLOCK], 0, NUMBER)
         xs, gs, ws = (), (), ()
         for k in tl.static_range(SEGMENT):
-            there = inside if EVEN else inside & (first + k < steps)
+            there = inside if EVEN else tl.where(first + k < steps, inside, False)
             xs = xs + (tl.load(x_ptr + (first + k) * stride + i, mask=there, other=0.0),)
         for k in tl.static_range(SEGMENT):
-            there = inside if EVEN else inside & (first + k < steps)
+            there = inside if EVEN else tl.where(first + k < steps, inside, False)
             gs = gs + (tl.load(g_ptr + (first + k) * m + i, mask=there, other=0.0),)
         for k in tl.static_range(SEGMENT):
             w, v = _step(v, xs[k], A, R, LEAK, THRESHOLD, RESET)
             ws = ws + (w,)
         for k in tl.static_range(SEGMENT):  # the steps after the last have no gradient, and hand none on
-            there = inside if EVEN else inside & (first + (SEGMENT - 1 - k) < steps)
+            there = inside if EVEN else tl.where(first + (SEGMENT - 1 - k) < steps, inside, False)
             w = ws[SEGMENT - 1 - k]
             own = gs[SEGMENT - 1 - k] * _derivative(w - THRESHOLD, SURROGATE, K) + tl.where(w > THRESHOLD, 0.0, after)
             tl.store(out_ptr + (first + (SEGMENT - 1 - k)) * m + i, A * R * own, mask=there)

@@ -33,7 +33,7 @@ class Meter:
         try:
             from zeus.monitor import ZeusMonitor
         except ImportError:
-            self.name = "none: zeus is not installed; uv pip install -e '.[energy]'"
+            self.name = "none: zeus is not installed; pip install 'gshn[energy]'"
             return
         devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
         monitor = ZeusMonitor(gpu_indices=devices)

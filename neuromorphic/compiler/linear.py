@@ -16,7 +16,8 @@ def matrix_of(node: Node) -> Operator | None:
     """The matrix of a linear node, from its flat input (C order) to its flat output; None is the identity."""
     p = node.parameters
     if node.kind in ("Affine", "Linear"):
-        return kron_of(node) or sparse.csr_matrix(sparse.block_diag(p["weight"].reshape(-1, *p["weight"].shape[-2:])))
+        blocks = p["weight"].reshape(-1, *p["weight"].shape[-2:])
+        return kron_of(node) or sparse.csr_matrix(sparse.block_diag([sparse.coo_matrix(block) for block in blocks]))
     if node.kind == "Scale":
         return sparse.diags(p["scale"].reshape(-1), format="csr")
     if node.kind in ("Conv1d", "Conv2d"):

@@ -22,7 +22,7 @@ def require_lava() -> None:
     """
     missing = [module for module in ("lava", "psutil") if find_spec(module) is None]
     if missing:
-        raise LavaMissingError(f"Lava needs {' and '.join(missing)}: {INSTALL}")
+        raise LavaMissingError(f"Lava is not installed ({' and '.join(missing)} missing): {INSTALL}")
 
 
 def require_lava_dl() -> None:
@@ -33,7 +33,7 @@ def require_lava_dl() -> None:
     """
     require_lava()
     if not has_lava_dl():
-        raise LavaMissingError(f"netx needs lava-dl: {INSTALL}")
+        raise LavaMissingError(f"netx needs lava-dl, which is not installed: {INSTALL}")
 
 
 def mend_lava() -> None:

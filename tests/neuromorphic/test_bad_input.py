@@ -186,6 +186,11 @@ def test_names_are_printed_as_they_are(
         assert module is verify or name in capsys.readouterr().out
 
 
+def test_numbers_of_numpy_are_printed_as_numbers() -> None:
+    with pytest.raises(ArgumentError, match=r"back end 0\.5 is unknown"):
+        simulate(FLAT, {"input": X[None]}, np.float64(0.5))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("name", ["a\nb", "\x1b[31m", "\0", "\udcff", 3])
 def test_names_that_cannot_be_printed_are_refused(name: Any) -> None:
     with pytest.raises(UnsupportedGraphError, match="give it a name that can be printed") as caught:

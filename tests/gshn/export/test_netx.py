@@ -145,7 +145,7 @@ def test_without_lava_dl_the_mend_is_named(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(lava_dl, "find_spec", lambda _: None)
     arguments = ["--to", "netx", "--checkpoint", str(tmp_path), "--out", str(tmp_path)]
     monkeypatch.setattr("sys.argv", ["export", *arguments])
-    with pytest.raises(LavaMissingError, match=r"netx needs lava-dl.*make setup"):
+    with pytest.raises(LavaMissingError, match=r"netx needs lava-dl.*doctor --install lava"):
         export.main()
 
 

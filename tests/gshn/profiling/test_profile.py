@@ -316,7 +316,7 @@ def test_without_a_meter_only_time_is_measured(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(__import__("sys").modules, "zeus", None)
     monkeypatch.setitem(__import__("sys").modules, "zeus.monitor", None)
     measured = meters.Meter().measure(lambda: None, images=1, seconds=0.0)
-    assert measured.joules == {} and "uv pip install" in measured.meter and measured.seconds > 0
+    assert measured.joules == {} and "gshn[energy]" in measured.meter and measured.seconds > 0
 
 
 @pytest.mark.parametrize(

@@ -212,7 +212,7 @@ def test_what_cannot_be_compiled_is_one_error() -> None:
 
 def test_the_package_imports_without_lava(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compat, "find_spec", lambda name: None)
-    with pytest.raises(LavaMissingError, match="make setup"):
+    with pytest.raises(LavaMissingError, match="doctor --install lava"):
         _ = neuromorphic.lava.compile
     with pytest.raises(AttributeError, match="has no attribute 'other'"):
         _ = neuromorphic.lava.other

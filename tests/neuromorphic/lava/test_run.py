@@ -88,7 +88,7 @@ def test_500_random_graphs(first: int) -> None:
 
 def test_without_lava_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compat, "find_spec", lambda name: None)
-    with pytest.raises(LavaMissingError, match=r"make setup.*\.\[lava\]"):
+    with pytest.raises(LavaMissingError, match=r"lava and psutil missing.*doctor --install lava"):
         run.run_network(SMALL, {"input": ONE.x})
 
 

@@ -1,0 +1,65 @@
+"""What the installed project asks for, read from its own metadata; and the commands that install what is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata as metadata
+from contextlib import suppress
+
+from packaging.requirements import Requirement
+
+from neuromorphic.errors import PackagesMissingError
+
+INSTALL_LAVA = "python -m neuromorphic.doctor --install lava"
+ARCHIVED = ("lava-nc==0.10.0", "lava-dl==0.6.0")
+"""The last releases of an archived project, which no extra may ask for (:mod:`neuromorphic.lava.install`)."""
+NAMED = 3
+"""So many missing packages are named in an error."""
+
+
+def declared() -> dict[str, tuple[Requirement, str]]:
+    """By package what is asked for, and the extra that asks for it, "" for none; empty where nothing is installed."""
+    out = {Requirement(line).name: (Requirement(line), "lava") for line in ARCHIVED}
+    with suppress(metadata.PackageNotFoundError):
+        extras = ["", *(metadata.metadata("gshn").get_all("Provides-Extra") or [])]
+        extras = [name for name in extras if name != "all"]  # It asks for what the others ask for.
+        for requirement in map(Requirement, metadata.requires("gshn") or []):
+            asking = [
+                name for name in extras if (marker := requirement.marker) is None or marker.evaluate({"extra": name})
+            ]
+            if asking:
+                out.setdefault(requirement.name, (requirement, asking[0]))
+    return out
+
+
+def asked_by(extra: str) -> list[Requirement]:
+    """What an extra asks for, without the extra's marker."""
+    requirements = [Requirement(str(requirement)) for requirement, asking in declared().values() if asking == extra]
+    for requirement in requirements:
+        requirement.marker = None
+    return requirements
+
+
+def mend(extra: str) -> str:
+    """The command that installs what an extra, or with "" the project itself, asks for."""
+    return INSTALL_LAVA if extra == "lava" else f"pip install 'gshn[{extra}]'" if extra else "pip install gshn"
+
+
+def installed(name: str) -> str | None:
+    """The version of a package, None where it is not installed."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def require_extra(extra: str) -> None:
+    """Check, without importing them, that the packages of an extra are installed.
+
+    Raises:
+        PackagesMissingError: some are not; the message says what to install.
+    """
+    missing = [requirement.name for requirement in asked_by(extra) if installed(requirement.name) is None]
+    if missing:
+        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+        names = ", ".join(missing[:NAMED])
+        raise PackagesMissingError(f"this needs packages that are not installed ({names}{more}): {mend(extra)}")
