@@ -16,6 +16,13 @@ from neuromorphic.errors import UserError
 from neuromorphic.files import check_destination, write_atomically
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from gshn.data.images import ImageCollection
+    from gshn.evaluation.retrieval import Look
+    from gshn.training.batches import PairCorpus
     from gshn.training.corpora import Corpora
 
 
@@ -78,6 +85,12 @@ def main() -> None:
         help="of Lava's arithmetic. float: float64; fixed: Loihi's integers, 8-bit weights and 24-bit states (default: "
         "float)",
     )
+    parser.add_argument(
+        "--gallery",
+        type=Path,
+        metavar="PNG",
+        help="retrieval: draw the queries that are found best and worst, with what is found for them",
+    )
     parser.add_argument("--json", type=Path, help="write the figures here too")
     parser.add_argument(
         "--submission", type=Path, metavar="FILE", help="of a task: write its answers, in its official format"
@@ -86,6 +99,10 @@ def main() -> None:
     arguments = parser.parse_intermixed_args()
     if arguments.rerank and arguments.task != "retrieval":
         parser.error("--rerank needs --task retrieval")
+    if arguments.gallery is not None:
+        if arguments.task != "retrieval" or "+" in arguments.split:
+            parser.error("--gallery needs --task retrieval and one split")
+        check_destination(arguments.gallery)
     if arguments.precision == "fixed" and arguments.encoder != "lava":
         parser.error("--precision fixed needs --encoder lava")
     if arguments.submission is not None:
@@ -138,7 +155,11 @@ def main() -> None:
     figures["split"] = arguments.split
     if arguments.task == "retrieval":
         corpus = corpora.test_pairs_of(arguments.split)
-        figures |= evaluate_retrieval(model, corpus, count, backend, arguments.rerank, arguments.paths)
+        look = None
+        if arguments.gallery is not None:
+            images = corpora.images(arguments.split, config.data.pairs.test)
+            look = gallery(corpus, images, arguments.gallery, str(arguments.checkpoint))
+        figures |= evaluate_retrieval(model, corpus, count, backend, arguments.rerank, arguments.paths, look)
     else:
         # Before the graphs are made, which may take hours.
         asked = corpora.task_texts(arguments.task, arguments.split)
@@ -159,12 +180,26 @@ def main() -> None:
     figures["firing_rate"] = round(count.firing_rate, 6)
     figures["seconds"] = round(time.monotonic() - begun, 1)
     print_figures(figures, str(arguments.checkpoint))
+    if arguments.gallery is not None:
+        print(f"{arguments.gallery}: the queries that are found best and worst")
     if arguments.submission is not None:
         ids = [example.id for example in texts.examples]
         write_atomically(arguments.submission, submission(arguments.task, ids, predicted))
         print(f"{arguments.submission}: answers to {len(ids)} of {len(asked)} texts")
     if arguments.json is not None:
         write_atomically(arguments.json, json.dumps(figures, indent=2) + "\n")
+
+
+def gallery(corpus: PairCorpus, images: ImageCollection, path: Path, title: str) -> Look:
+    """What draws a gallery of a corpus into a file, see :mod:`gshn.evaluation.gallery`."""
+    from gshn.evaluation.gallery import QUERIES, draw
+
+    def look(scores: Tensor, owner: Tensor, texts: Sequence[str]) -> None:
+        samples = (images[index] for index in range(len(images)))
+        pixels = {sample.name: sample.image for sample in samples}
+        write_atomically(path, draw(scores, owner, texts, [pixels[name] for name in corpus.names], QUERIES, title))
+
+    return look
 
 
 def check_against_training(checkpoint: Path, corpora: Corpora, task: str, split: str) -> None:

@@ -17,6 +17,8 @@ from neuromorphic.figures import to_png, verbatim
 
 SHOWN = 3
 """Results of a query that are drawn."""
+QUERIES = 4
+"""Best and worst ones that are drawn, each way."""
 RIGHT, WRONG = "#1a7f37", "#b42318"
 
 

@@ -28,6 +28,9 @@ from gshn.training.batches import PairCorpus
 
 KS = (1, 5, 10)
 
+Look = Callable[[Tensor, Tensor, Sequence[str]], None]
+"""Gets similarities, shape (T, I); the image of each text, shape (T,); and T texts."""
+
 
 def recalls(scores: Tensor, owner: Tensor, prefix: str = "retrieval") -> dict[str, float]:
     """Recall@K both ways, as fractions.
@@ -121,8 +124,11 @@ def evaluate_retrieval(
     backend: SpikeBackend | None = None,
     rerank: int = 0,
     paths: bool = False,
+    look: Look | None = None,
 ) -> dict[str, float]:
     """Retrieval among a corpus's images, by contrastive similarity.
+
+    ``look`` is shown what images are ranked by for the first or all captions.
 
     Returns:
         ``retrieval.i2t_r1`` and so on. Of ShapeScenes, with each image's first (most detailed) caption; and the same
@@ -147,6 +153,8 @@ def evaluate_retrieval(
         embedded = embed_texts(model, texts)
         scores = similarities(model.similarity, embedded, images.embeddings)
         figures |= recalls(scores, owner, name)
+        if look is not None and name == "retrieval":
+            look(scores, owner, texts)
         if rerank and name == "retrieval":
             to_images, to_texts = reranked(model, texts, images, scores, rerank)
             prefix = "retrieval.reranked"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import official
 import pytest
+from PIL import Image
 
 from gshn import evaluate, explain
 from gshn.errors import ConfigError, DataError
@@ -121,3 +122,12 @@ def test_pictures_that_were_trained_on(run, tmp_path):
     (root / "train2014/COCO_train2014_000000000009.jpg").write_bytes(Path(picture).read_bytes())
     with pytest.raises(DataError, match=r"1 of the 2 pictures of data.questions \(vqa2:.*, train\)"):
         run(source, "--split", "train", task="vqa")
+
+
+def test_a_gallery_beside_the_figures(run, tmp_path, capsys):
+    picture = tmp_path / "gallery.png"
+    figures = run("--gallery", picture, "data.pairs.test=6")
+    assert Image.open(picture).format == "PNG" and f"{picture}: the queries" in capsys.readouterr().out
+    assert figures["retrieval.i2t_r10"] == 1
+    with pytest.raises(ArgumentError, match="--gallery needs --task retrieval and one split"):
+        run("--gallery", picture, task="vqa")
