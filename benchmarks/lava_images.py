@@ -23,6 +23,7 @@ from gshn.encoders.spiking import SpikingGraphEncoder
 from gshn.export.netx import export_netx
 from gshn.export.report import run_images
 from gshn.inference import SpikingInput
+from gshn.neurons.kinds.lif import LIF
 from gshn.neurons.lif import LIFParameters, spike_function
 
 NODES, CHANNELS, STEPS = 6, 64, 8
@@ -32,7 +33,9 @@ PACKED = (1, 8, 64, 256)
 def images_of(count: int) -> tuple[SpikingGraphEncoder, list[SpikingInput]]:
     """An encoder, and inputs of as many scene graphs."""
     torch.manual_seed(0)
-    encoder = SpikingGraphEncoder(CHANNELS, CHANNELS, 2, STEPS, LIFParameters(), spike_function("atan", 2.0)).eval()
+    encoder = SpikingGraphEncoder(
+        CHANNELS, CHANNELS, 2, STEPS, LIF(LIFParameters(), spike_function("atan", 2.0))
+    ).eval()
     ring = torch.arange(NODES)
     edges = torch.stack([torch.cat([ring, ring]), torch.cat([(ring + 1) % NODES, (ring + 2) % NODES])])
     aggregation = degree_normalized(edges, NODES, 0.9)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
+from gshn.declared import declared
 from gshn.errors import ConfigError
 
 FOLDER = Path(__file__).parent / "graphs" / "backbones"
@@ -32,15 +31,9 @@ class BackboneName:
     size: int | None
 
 
-@cache
 def forms() -> dict[str, str]:
     """What NAME can be, each with its module: the ``NAMES`` of every module, which is read and not imported."""
-    found: dict[str, str] = {}
-    for path in sorted(FOLDER.glob("*.py")):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "NAMES":
-                found |= dict.fromkeys(ast.literal_eval(node.value), path.stem)
-    return found
+    return {name: module for module, names in declared(FOLDER, "NAMES").items() for name in names}
 
 
 def parse_backbone(text: str) -> list[BackboneName]:

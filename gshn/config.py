@@ -16,9 +16,11 @@ from typing import Any, ClassVar, get_args, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 
 from gshn.backbone_names import parse_backbone
+from gshn.declared import declared
 from gshn.errors import ConfigError
 
 CONFIGS = Path(__file__).parent / "configs"
+NEURONS = Path(__file__).parent / "neurons" / "kinds"
 
 
 def _check(condition: bool, key: str, value: object, mend: str) -> None:
@@ -374,7 +376,8 @@ class SpikingConfig(Section):
 
     enabled: bool = True
     neuron: str = "lif"
-    """lif; or relu: the twin without spikes, max(0, current) in one step, that spiking is compared with."""
+    """lif; or one of the twins without spikes that spiking is compared with, of one step: relu, max(0, current), or
+    clipped_relu, the same clipped to [0, 1], whose mean is penalised as firing rates are."""
     layers: int = number(2, DEPTH)
     steps: int = number(8, Range(1, 1024))
     """T, number of time steps."""
@@ -404,11 +407,12 @@ class SpikingConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _one_of("model.spiking.neuron", self.neuron, "lif", "relu")
-        if self.neuron == "lif":
+        _one_of("model.spiking.neuron", self.neuron, *declared(NEURONS, "SPIKES"))
+        if self.spikes:
             _check(self.steps >= 2, "model.spiking.steps", self.steps, "must be at least 2")
         else:
-            _check(self.steps == 1, "model.spiking.steps", self.steps, "must be 1 where model.spiking.neuron is relu")
+            mend = f"must be 1 where model.spiking.neuron is {self.neuron}"
+            _check(self.steps == 1, "model.spiking.steps", self.steps, mend)
             _check(not self.quantize, "model.spiking.quantize", self.quantize, "needs model.spiking.neuron=lif")
         _check(self.dt <= self.tau, "model.spiking.dt", self.dt, f"must be at most model.spiking.tau ({self.tau:g})")
         _one_of("model.spiking.surrogate", self.surrogate, "atan", "fast_sigmoid", "sigmoid")
@@ -421,6 +425,18 @@ class SpikingConfig(Section):
             # Attention has a value of its own for every edge; each would need a rounded matrix of its own.
             mend = "degree is the only one that model.spiking.quantize can train with"
             _check(self.aggregation == "degree", "model.spiking.aggregation", self.aggregation, mend)
+
+    @property
+    def spikes(self) -> bool:
+        """Whether the neuron spikes."""
+        spikes: bool = declared(NEURONS, "SPIKES")[self.neuron]
+        return spikes
+
+    @property
+    def rates(self) -> bool:
+        """Whether the mean of the neuron's outputs is a firing rate."""
+        rates: bool = declared(NEURONS, "RATES")[self.neuron]
+        return rates
 
 
 @dataclass
@@ -664,10 +680,11 @@ class Config(Section):
         _one_of("precision", self.precision, "auto", "float32", "bfloat16")
         whole = self.model.encoder != "pooled" or self.graph.whole_image
         _check(whole, "model.encoder", self.model.encoder, "looks at the whole image only: set graph.whole_image=true")
-        if self.model.spiking.enabled and self.model.spiking.neuron == "relu":
-            for name in ("spike_contrast", "firing_rate"):
-                mend = "must be 0 where model.spiking.neuron is relu: there are no spikes"
-                _check(getattr(self.objectives, name) == 0, f"objectives.{name}", getattr(self.objectives, name), mend)
+        if (spiking := self.model.spiking).enabled:
+            for name, there in (("spike_contrast", spiking.spikes), ("firing_rate", spiking.rates)):
+                weight = getattr(self.objectives, name)
+                mend = f"must be 0 where model.spiking.neuron is {spiking.neuron}: there are no spikes"
+                _check(there or weight == 0, f"objectives.{name}", weight, mend)
         if self.pretrain.steps or (self.finetune.tasks and self.finetune.steps and self.finetune.rehearsal):
             names = ["itc", "mlm", "itm"]
             if self.model.spiking.enabled or self.model.encoder == "spikformer":

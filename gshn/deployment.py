@@ -157,9 +157,7 @@ def profile(
     models = load_models(energy_models)
     own = profile(checkpoint, images, source, precision)
     if not own.spikes:
-        raise CheckpointError(
-            f"{checkpoint} has no spiking neurons (model.spiking.neuron is relu); name it with --compare"
-        )
+        raise CheckpointError(f"{checkpoint} has no spiking neurons (model.spiking.neuron); name it with --compare")
     others = [profile(folder, images) for folder in compare]
     measured = measure_model(own.model, Meter()) if measure else {}
     report = report_of(own, models, measured, source, precision, others)

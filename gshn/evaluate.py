@@ -132,10 +132,10 @@ def main() -> None:
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     backend: SpikeBackend | None = None
     if arguments.encoder == "lava":
-        if model.encoder.spiking is None or model.encoder.spiking.relu:
+        if model.encoder.spiking is None or not model.encoder.spiking.neuron.spikes:
             raise CheckpointError(
                 f"{arguments.checkpoint} has no spiking path that Lava can run (model.spiking.enabled is false, "
-                "model.spiking.neuron is relu, or model.encoder is not hybrid)"
+                "model.spiking.neuron does not spike, or model.encoder is not hybrid)"
             )
         from gshn.export.backend import LavaBackend
 

@@ -154,9 +154,7 @@ class GSHN(nn.Module):
                 len(spiking.linears),
                 len(vocabulary.words),
                 spiking.steps,
-                spiking.p,
-                spiking.spike,
-                spiking.relu,
+                spiking.neuron,
             )
 
     def __repr__(self) -> str:

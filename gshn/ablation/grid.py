@@ -29,6 +29,9 @@ RELU = (
 )
 """The twin without spikes. Activations are about ten times as large as firing rates: with r = 1 they drown F_GAT."""
 
+CLIPPED = ("model.spiking.neuron=clipped_relu", "model.spiking.steps=1", "objectives.spike_contrast=0")
+"""The fair twin: as bounded and as penalised as firing rates."""
+
 NO_STL = ("objectives.stl_contrast=0", "objectives.stl_words=0")
 
 
@@ -65,6 +68,7 @@ GRID = (
     Variant("rate-low", "energy", "firing-rate target 0.03", ("objectives.firing_rate_target=0.03",)),
     Variant("rate-high", "energy", "firing-rate target 0.3", ("objectives.firing_rate_target=0.3",)),
     Variant("relu", "energy", "ReLU in place of spiking neurons, T = 1", RELU),
+    Variant("clipped-relu", "energy", "ReLU clipped to [0, 1], penalised as firing rates are, T = 1", CLIPPED),
     Variant(
         "clip",
         "peers",

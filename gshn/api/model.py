@@ -401,10 +401,10 @@ class Model:
             DataError: there is not one image.
         """
         encoder = self.module.encoder.spiking
-        if self.config.model.encoder != "hybrid" or encoder is None or encoder.relu:
+        if self.config.model.encoder != "hybrid" or encoder is None or not encoder.neuron.spikes:
             raise CheckpointError(
-                f"{self.name} has no spiking path: model.spiking.enabled is false, model.spiking.neuron is relu or "
-                "model.encoder is not hybrid; train with model.spiking.enabled=true"
+                f"{self.name} has no spiking path: model.spiking.enabled is false, model.spiking.neuron does not "
+                "spike, or model.encoder is not hybrid; train with model.spiking.enabled=true"
             )
         # Late: only this needs the exporter.
         from gshn.export.report import constant_input, pytorch_spikes
@@ -431,7 +431,7 @@ class Model:
 
         energy: dict[str, dict[str, float]] = {}
         encoder = self.module.encoder.spiking
-        if images and self.config.model.encoder == "hybrid" and encoder is not None and not encoder.relu:
+        if images and self.config.model.encoder == "hybrid" and encoder is not None and encoder.neuron.spikes:
             images = min(images, self.config.data.pairs.test or images)
             try:
                 report = report_of(profile(self.folder, images), load_models(), {}, "torch", "float")

@@ -12,7 +12,7 @@ from gshn.config import ModelConfig
 from gshn.encoders.aggregation import Aggregation, degree_normalized
 from gshn.encoders.gat import GraphAttentionEncoder
 from gshn.encoders.spiking import SpikeTrains, SpikingGraphEncoder
-from gshn.neurons.lif import LIFParameters, spike_function
+from gshn.neurons.kinds import make_neuron
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,8 @@ class HybridEncoder(nn.Module):
             )
         self.spiking: SpikingGraphEncoder | None = None
         if spiking.enabled:
-            p = LIFParameters(tau=spiking.tau, dt=spiking.dt, v_threshold=spiking.v_threshold)
-            spike = spike_function(spiking.surrogate, spiking.slope)
-            relu = spiking.neuron == "relu"
-            width = spiking.width or c
-            self.spiking = SpikingGraphEncoder(
-                c, width, spiking.layers, spiking.steps, p, spike, quantize=spiking.quantize, relu=relu
-            )
+            width, neuron = spiking.width or c, make_neuron(spiking)
+            self.spiking = SpikingGraphEncoder(c, width, spiking.layers, spiking.steps, neuron, spiking.quantize)
         self.decoder: nn.Module | None = None
         if spiking.enabled and spiking.readout == "linear":
             neurons = spiking.layers * width

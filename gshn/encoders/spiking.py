@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from gshn.encoders.aggregation import Aggregation
 from gshn.encoders.quantized import Round, quantized_aggregation, slayer_rounding, weight_step
-from gshn.neurons.lif import LIFParameters, Spike
-from gshn.neurons.multistep import lif
+from gshn.neurons.kinds import Neuron
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class SpikingGraphEncoder(nn.Module):
     :mod:`gshn.encoders.quantized`), and the gradient passes the rounding unchanged. Weights stay float, and eval mode
     and the NIR export use them unrounded: rounding is the compiler's.
 
-    With ``relu``, s = max(0, current) in place of LIF(current): the same network without spikes, for comparison.
+    With a neuron that does not spike (:mod:`gshn.neurons.kinds`): the same network without spikes, for comparison.
     """
 
     def __init__(
@@ -69,18 +68,15 @@ class SpikingGraphEncoder(nn.Module):
         channels: int,
         layers: int,
         steps: int,
-        p: LIFParameters,
-        spike: Spike,
+        neuron: Neuron,
         quantize: bool = False,
-        relu: bool = False,
     ):
         super().__init__()
         self.steps = steps
-        self.relu = relu
+        self.neuron = neuron
         self.quantize = quantize
         self.rounding: Round | None = None
-        self.p = p
-        self.spike = spike
+        p = neuron.p
         sizes = [in_channels] + [channels] * layers
         self.linears = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(sizes))
         # A LIF neuron fires when r current exceeds v_threshold for long enough; PyTorch's default weights would leave
@@ -112,7 +108,7 @@ class SpikingGraphEncoder(nn.Module):
                     if rounding:
                         weight = rounding(weight, weight_step(weight))
                     current = (x.to(dtype) @ weight.T + bias).expand(self.steps, -1, -1)
-                layers.append(torch.relu(current) if self.relu else lif(current, self.p, self.spike))
+                layers.append(self.neuron(current))
         return SpikeTrains(tuple(layers))
 
     @property

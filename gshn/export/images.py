@@ -18,10 +18,10 @@ def held_out_images(model: GSHN, count: int) -> dict[str, SpikingInput]:
         CheckpointError: the model has no spiking path.
         ConfigError: there are fewer held-out images than ``count``.
     """
-    if model.encoder.spiking is None or model.encoder.spiking.relu:
+    if model.encoder.spiking is None or not model.encoder.spiking.neuron.spikes:
         raise CheckpointError(
             "the checkpoint has no spiking path: by its config.yaml, model.spiking.enabled is false, "
-            "model.spiking.neuron is relu or model.encoder is not hybrid"
+            "model.spiking.neuron does not spike, or model.encoder is not hybrid"
         )
     return graph_inputs(model, count)
 

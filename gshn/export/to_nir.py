@@ -33,8 +33,7 @@ def spiking_graph_to_nir(encoder: SpikingGraphEncoder, aggregation: Aggregation,
         aggregation: A of the scene graph, N x N.
         num_nodes: N.
     """
-    p = encoder.p
-    dynamics = {"dt": p.dt, "reset": RESET_TO_V_RESET}
+    dynamics = {"dt": encoder.neuron.p.dt, "reset": RESET_TO_V_RESET}
     mixing = np.eye(num_nodes)
     nodes: dict[str, nir.NIRNode] = {}
     for k, linear in enumerate(encoder.linears):
@@ -46,17 +45,7 @@ def spiking_graph_to_nir(encoder: SpikingGraphEncoder, aggregation: Aggregation,
             bias=np.tile(bias, num_nodes),
             metadata={KRON_LEFT: mixing, KRON_RIGHT: weight},
         )
-        nodes[f"lif_{k}"] = build(
-            {
-                "type": "LIF",
-                "tau": np.full(neurons, p.tau),
-                "r": np.full(neurons, p.r),
-                "v_leak": np.full(neurons, p.v_leak),
-                "v_threshold": np.full(neurons, p.v_threshold),
-                "v_reset": np.full(neurons, p.v_reset),
-                "metadata": dict(dynamics),
-            }
-        )
+        nodes[f"lif_{k}"] = build({**encoder.neuron.nir_fields(neurons), "metadata": dict(dynamics)})
         mixing = aggregation.dense(num_nodes).detach().cpu().to(torch.float64).numpy()
     first, last = nodes["affine_0"], nodes[f"lif_{len(encoder.linears) - 1}"]
     nodes = {

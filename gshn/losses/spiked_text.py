@@ -13,8 +13,8 @@ from gshn.distributed import global_sum
 from gshn.encoders.alignment import Embeddings
 from gshn.encoders.padding import own_nodes, seen
 from gshn.losses.contrastive import unit
-from gshn.neurons.lif import LIFParameters, Spike
-from gshn.neurons.multistep import lif
+from gshn.neurons.kinds import Neuron
+from gshn.neurons.lif import LIFParameters
 
 
 def group_sum(x: Tensor, group: Tensor, num_groups: int) -> Tensor:
@@ -55,20 +55,18 @@ class SpikedTextLearning(nn.Module):
         layers: int,
         words: int,
         steps: int,
-        p: LIFParameters,
-        spike: Spike,
-        relu: bool = False,
+        neuron: Neuron,
     ):
         """Build the heads.
 
         Args:
             word_channels: W, channels of the text encoder's dictionary.
-            channels: C, neurons of a layer of the image's spiking path; ``layers``, ``steps``, ``p``, ``spike`` and
-                ``relu`` are that path's, too.
+            channels: C, neurons of a layer of the image's spiking path; ``layers``, ``steps`` and ``neuron`` are that
+                path's, too.
             words: Number of words that can be predicted.
         """
         super().__init__()
-        self.steps, self.p, self.spike, self.relu = steps, p, spike, relu
+        self.steps, self.neuron, p = steps, neuron, neuron.p
         self.current = nn.Linear(word_channels, layers * channels)
         nn.init.constant_(self.current.bias, 0.5 * (p.v_threshold - p.v_leak) / p.r)
         self.log_scale = nn.Parameter(torch.tensor(2.0))
@@ -78,8 +76,7 @@ class SpikedTextLearning(nn.Module):
     def text_spikes(self, words: Tensor) -> Tensor:
         """Spikes of every token, or of every whole text: inputs of shape (M, W) -> (T, M, layers C)."""
         current = self.current(words.detach().float())
-        current = current.expand(self.steps, *current.shape)
-        return torch.relu(current) if self.relu else lif(current, self.p, self.spike)
+        return self.neuron(current.expand(self.steps, *current.shape))
 
     def scale(self) -> Tensor:
         """Inverse temperature of the contrast, at most 100."""
@@ -115,7 +112,7 @@ class SpikedTextLearning(nn.Module):
             whole: True at the part that stands for the whole, shape (M,); None where there is none.
         """
         own = spikes[:, whole] if whole is not None else group_sum(spikes, mask.nonzero()[:, 0], len(mask))
-        of_whole = traces(own, self.p).transpose(0, 1).flatten(1)
+        of_whole = traces(own, self.neuron.p).transpose(0, 1).flatten(1)
         return Embeddings(unit(of_whole), self.parts(spikes, mask), seen(mask))
 
     @staticmethod

@@ -19,6 +19,7 @@ from gshn.encoders.spiking import SpikingGraphEncoder
 from gshn.errors import CheckpointError
 from gshn.export.images import graph_inputs
 from gshn.model import GSHN
+from gshn.neurons.kinds.relu import ReLU
 from gshn.profiling.counts import ImageCount, Parts, Source, check_source, count_images, count_parts, totals
 from gshn.profiling.dense import count_operations
 from gshn.profiling.meters import Measurement
@@ -66,7 +67,7 @@ class Profile:
     @property
     def spikes(self) -> bool:
         """Whether the discrete path spikes."""
-        return not self.encoder.relu
+        return self.encoder.neuron.spikes
 
     def discrete(self) -> Workload:
         """What hardware has to do for the discrete path of one image, on average."""
@@ -112,7 +113,7 @@ def profile(checkpoint: Path, images: int, source: Source = "torch", precision: 
         )
     encoder = model.encoder.spiking
     inputs = graph_inputs(model, images)
-    counted = [] if encoder.relu else count_images(encoder, inputs, source, precision)
+    counted = count_images(encoder, inputs, source, precision) if encoder.neuron.spikes else []
     twin = relu_twin(encoder)
     operations = Operations()
     for own in inputs.values():
@@ -142,7 +143,7 @@ def relu_twin(encoder: SpikingGraphEncoder) -> SpikingGraphEncoder:
     """The same network with ReLU in place of LIF, which one step does for; its weights are of no account here."""
     first, layers = encoder.weights[0], len(encoder.weights)
     channels, inputs = first.shape
-    twin = SpikingGraphEncoder(inputs, channels, layers, 1, encoder.p, encoder.spike, relu=True)
+    twin = SpikingGraphEncoder(inputs, channels, layers, 1, ReLU(encoder.neuron.p))
     return twin.to(first.device).eval()
 
 
@@ -172,7 +173,7 @@ def report_of(
         "checkpoint": str(main.checkpoint),
         "images": len(main.images),
         "steps": encoder.steps,
-        "dt": encoder.p.dt,
+        "dt": encoder.neuron.p.dt,
         "backend": source,
         "precision": precision,
         "layers": [

@@ -145,7 +145,7 @@ def model_card(
         eval_results=results or None,
         ignore_metadata_errors=False,
     )
-    spiking = model.encoder.spiking is not None and not getattr(model.encoder.spiking, "relu", False)
+    spiking = model.encoder.spiking is not None and config.model.spiking.spikes
     rate = figures.get("firing_rate")
     spikes = "No spiking path."
     if spiking:

@@ -158,10 +158,11 @@ def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     from gshn.encoders.spiking import SpikingGraphEncoder
     from gshn.export.report import export_nir
     from gshn.inference import SpikingInput
+    from gshn.neurons.kinds.lif import LIF
     from gshn.neurons.lif import LIFParameters, spike_function
 
     torch.manual_seed(1)
-    spiking = SpikingGraphEncoder(8, 12, 3, 32, LIFParameters(), spike_function("atan", 2.0)).eval()
+    spiking = SpikingGraphEncoder(8, 12, 3, 32, LIF(LIFParameters(), spike_function("atan", 2.0))).eval()
     for linear in spiking.linears:
         torch.nn.init.normal_(linear.bias, 0.7, 0.5)
     edges = torch.tensor([[0, 1, 1, 2, 3], [1, 2, 3, 4, 4]])

@@ -13,6 +13,7 @@ from gshn.encoders.aggregation import degree_normalized
 from gshn.encoders.quantized import LEVELS, quantized_aggregation, slayer_rounding, weight_step
 from gshn.encoders.spiking import SpikingGraphEncoder
 from gshn.errors import ConfigError
+from gshn.neurons.kinds.lif import LIF
 from gshn.neurons.lif import LIFParameters, spike_function
 from neuromorphic.lava import lava_dl
 
@@ -23,7 +24,7 @@ EDGES = torch.tensor([[0, 0, 2], [1, 2, 1]])
 
 def make_encoder(quantize: bool) -> SpikingGraphEncoder:
     torch.manual_seed(0)
-    encoder = SpikingGraphEncoder(5, 7, 2, 6, LIFParameters(), spike_function("atan", 2.0), quantize)
+    encoder = SpikingGraphEncoder(5, 7, 2, 6, LIF(LIFParameters(), spike_function("atan", 2.0)), quantize)
     for linear in encoder.linears:
         torch.nn.init.normal_(linear.weight, std=1.2)
     return encoder

@@ -3,6 +3,7 @@ import torch
 
 from gshn.encoders.aggregation import Aggregation, degree_normalized
 from gshn.encoders.spiking import SpikingGraphEncoder
+from gshn.neurons.kinds.lif import LIF
 from gshn.neurons.lif import LIFParameters, spike_function
 
 # A directed graph, so that a transposed adjacency shows: 0 -> 1, 0 -> 2, 2 -> 1; 3 is alone.
@@ -11,7 +12,7 @@ EDGES = torch.tensor([[0, 0, 2], [1, 2, 1]])
 
 def make_encoder(layers: int = 3, steps: int = 6, seed: int = 0) -> SpikingGraphEncoder:
     torch.manual_seed(seed)
-    encoder = SpikingGraphEncoder(5, 7, layers, steps, LIFParameters(), spike_function("atan", 2.0))
+    encoder = SpikingGraphEncoder(5, 7, layers, steps, LIF(LIFParameters(), spike_function("atan", 2.0)))
     for linear in encoder.linears:
         torch.nn.init.normal_(linear.weight, std=1.2)
         torch.nn.init.normal_(linear.bias, std=0.7)
@@ -20,7 +21,7 @@ def make_encoder(layers: int = 3, steps: int = 6, seed: int = 0) -> SpikingGraph
 
 def oracle(encoder: SpikingGraphEncoder, x: np.ndarray, a: np.ndarray) -> list[np.ndarray]:
     """All layers step by step, with a full aggregation matrix."""
-    p = encoder.p
+    p = encoder.neuron.p
     weights = [
         (linear.weight.detach().double().numpy(), linear.bias.detach().double().numpy()) for linear in encoder.linears
     ]

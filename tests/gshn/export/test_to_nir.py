@@ -16,6 +16,7 @@ from gshn.encoders.spiking import SpikingGraphEncoder
 from gshn.export.report import constant_input, pytorch_spikes
 from gshn.export.to_nir import spiking_graph_to_nir
 from gshn.inference import SpikingInput
+from gshn.neurons.kinds.lif import LIF
 from gshn.neurons.lif import LIFParameters, spike_function
 from neuromorphic.compiler.linear import KRON_LEFT, KRON_RIGHT
 from neuromorphic.compiler.lower import lower
@@ -29,7 +30,7 @@ EDGES = torch.tensor([[0, 1, 1, 2, 3], [1, 2, 3, 4, 4]])
 
 def make(p: LIFParameters | None = None) -> tuple[SpikingGraphEncoder, SpikingInput]:
     torch.manual_seed(1)
-    encoder = SpikingGraphEncoder(4, CHANNELS, 3, STEPS, p or LIFParameters(), spike_function("atan", 2.0)).eval()
+    encoder = SpikingGraphEncoder(4, CHANNELS, 3, STEPS, LIF(p or LIFParameters(), spike_function("atan", 2.0))).eval()
     for linear in encoder.linears:
         torch.nn.init.normal_(linear.bias, 0.7, 0.5)
     return encoder, SpikingInput(2 * torch.randn(NODES, 4), degree_normalized(EDGES, NODES, 0.3))
@@ -67,7 +68,7 @@ def test_the_file_is_plain_nir(tmp_path: Path) -> None:
     assert sorted(graph.nodes) == sorted(names)
     assert sorted(graph.edges) == sorted(pairwise(names))
     assert {type(node).__name__ for node in graph.nodes.values()} == {"Input", "Affine", "LIF", "Output"}
-    assert graph.metadata["dt"] == encoder.p.dt and graph.metadata["steps"] == STEPS
+    assert graph.metadata["dt"] == encoder.neuron.p.dt and graph.metadata["steps"] == STEPS
     assert graph.nodes["lif_0"].metadata["reset"] == "zero"
     assert graph.nodes["affine_1"].weight.dtype == np.float64
     assert graph.nodes["affine_1"].metadata.keys() == {KRON_LEFT, KRON_RIGHT}

@@ -15,6 +15,7 @@ from gshn.losses.firing_rate import firing_rate_penalty
 from gshn.losses.masked_language import IGNORE, mask_tokens
 from gshn.losses.matching import hard_negatives
 from gshn.losses.spiked_text import SpikedTextLearning, group_sum, traces
+from gshn.neurons.kinds.lif import LIF
 from gshn.neurons.lif import LIFParameters, spike_function
 
 
@@ -129,7 +130,7 @@ def test_a_silent_segment_does_not_drown_the_others() -> None:
 class TestSpikedTextLearning:
     def make(self) -> SpikedTextLearning:
         torch.manual_seed(0)
-        return SpikedTextLearning(6, 4, 2, 10, 5, LIFParameters(), spike_function("atan", 2.0))
+        return SpikedTextLearning(6, 4, 2, 10, 5, LIF(LIFParameters(), spike_function("atan", 2.0)))
 
     def test_tokens_become_spike_trains(self) -> None:
         stl = self.make()
@@ -215,7 +216,7 @@ class TestSpikedTextLearning:
         norms = []
         for number in (60, 8000):
             torch.manual_seed(0)
-            stl = SpikedTextLearning(6, 64, 1, number, 5, LIFParameters(), spike_function("atan", 2.0))
+            stl = SpikedTextLearning(6, 64, 1, number, 5, LIF(LIFParameters(), spike_function("atan", 2.0)))
             frequencies = 10 / number * torch.ones(number)
             stl.expect_words(frequencies)
             rates = (0.2 * torch.rand(64, 64)).requires_grad_()
