@@ -111,6 +111,8 @@ def tables(rows: Sequence[Row]) -> str:
             shown = "" if lead is None else f"**{lead}**" if lead.is_clear_of_zero else str(lead)
             cells = [str(interval(list(values.values()))) if values else "" for values in found.values()]
             lines.append([label, str(max(map(len, found.values()))), *cells, shown])
+        if len(lines) == 1:
+            continue
         lines.insert(1, ["---"] * len(lines[0]))
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
     return "\n".join(parts)
