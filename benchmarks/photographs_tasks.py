@@ -26,7 +26,7 @@ ROWS = Path("docs/results/photographs_tasks.jsonl")
 PAGE = Path("docs/photographs_tasks.md")
 BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
 BASE = "hybrid"
-VARIANTS = {
+VARIANTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     BASE: ("GSHN", "photographs_tasks", ()),
     "gat": ("GAT only", "photographs_tasks", ("model.spiking.enabled=false",)),
     "pooled": ("pooled: the whole image's features", "photographs_tasks_pooled", ()),
