@@ -491,7 +491,8 @@ class ModelConfig(Section):
     dropout: float = number(0.0, DROPOUT)
     hidden_dropout: float = number(0.0, DROPOUT)
     """Of the wide hidden layers: spike counts before model.spiking.readout=linear, model.text.hidden,
-    model.pooled_hidden, and what goes into and comes out of graph attention where model.residual is pre."""
+    model.pooled_hidden, what goes into and comes out of graph attention where model.residual is pre, and the answer
+    heads' gated layer where model.evidence is whole."""
     feature_noise: float = number(0.0, Range(0, 100))
     """Gaussian noise on the nodes' visual features in training, in standard deviations of a feature. A few thousand
     photographs are learned by heart without it."""
@@ -511,6 +512,11 @@ class ModelConfig(Section):
     """post: node embedding and GAT layers are residual with a LayerNorm after each, and V' is embedded by a linear map.
     pre: visual features enter V' by one linear map, GAT layers add to it what they make of its LayerNorm, and V' of the
     whole image is its embedding: few data are learned by heart through more layers."""
+    evidence: str = "parts"
+    """What answers are read from, and whether a text matches. parts: the text's first token, fused with the nodes, and
+    what pointers find; whole: the text and the image as wholes, and the product of their embeddings, channel by
+    channel, so that what pretraining aligned is there at the start: a few thousand questions are too few to learn
+    attention from."""
     spike_weight: float | None = number(None, Range(0, 1000))
     """Weight of the similarity by spikes beside that by V' in retrieval; null: the ratio of the inverse temperatures
     that both were trained with."""
@@ -528,6 +534,7 @@ class ModelConfig(Section):
         super().__post_init__()
         _one_of("model.encoder", self.encoder, "hybrid", "transformer", "spikformer", "pooled")
         _one_of("model.similarity", self.similarity, "parts", "whole", "attention")
+        _one_of("model.evidence", self.evidence, "parts", "whole")
         _one_of("model.residual", self.residual, "post", "pre")
         if "spikformer" in (self.encoder, self.text.encoder):
             _one_of("model.spiking.neuron", self.spiking.neuron, "lif")

@@ -64,11 +64,13 @@ class NodeTokens(Padded):
 
     Attributes:
         nodes: V', shape (B, S, C).
+        whole: What stands for the whole image, shape (B, C).
         centroid: Of each segment, relative to the image's width and height, shape (B, S, 2).
         spikes: Of each segment as spiked text learning embeds it, shape (B, S, layers x C); None without it.
     """
 
     nodes: Tensor
+    whole: Tensor
     centroid: Tensor
     spikes: Tensor | None
 
@@ -137,11 +139,14 @@ class GSHN(nn.Module):
         codes = 2 if self.encoder.spiking is not None and config.objectives.stl_contrast else 1
         self.found = nn.Linear(codes, m.width)
         self.pointers = Pointers(m.width, codes)
-        self.matching_head = nn.Linear(m.width + self.pointers.channels, 2)
+        wholes = m.evidence == "whole"
+        channels = 3 * m.width if wholes else m.width + self.pointers.channels
+        self.matching_head = nn.Linear(channels, 2)
         self.language_head = nn.Linear(m.width, len(tokenizer))
+        dropout = m.hidden_dropout if wholes else m.dropout
         self.answer_heads = nn.ModuleDict(
             {
-                task: AnswerHead(TASKS[task].images, m.width + self.pointers.channels, m.width, len(answers), m.dropout)
+                task: AnswerHead(TASKS[task].images, channels, m.width, len(answers), dropout)
                 for task, answers in vocabulary.answers.items()
             }
         )
@@ -204,10 +209,10 @@ class GSHN(nn.Module):
     def node_tokens(self, encoded: EncodedGraphs) -> NodeTokens:
         """Segments as fusion sees them."""
         own = own_nodes(encoded.batch, encoded.num_graphs)
-        nodes, centroid = place(encoded.nodes, own), place(encoded.centroid, own)
+        nodes, whole, centroid = place(encoded.nodes, own), encoded.readout, place(encoded.centroid, own)
         if (stl := self.spike_embeddings) is None or encoded.spikes is None:
-            return NodeTokens(seen(own), nodes, centroid, None)
-        return NodeTokens(seen(own), nodes, centroid, stl.parts(encoded.spikes.code.float(), own))
+            return NodeTokens(seen(own), nodes, whole, centroid, None)
+        return NodeTokens(seen(own), nodes, whole, centroid, stl.parts(encoded.spikes.code.float(), own))
 
     def embed_images(self, encoded: EncodedGraphs) -> Embeddings:
         """Embeddings of encoded scene graphs."""
@@ -358,15 +363,24 @@ class GSHN(nn.Module):
         return fused
 
     def evidence(self, texts: EncodedTexts, images: NodeTokens) -> Tensor:
-        """What an answer is read from: [CLS] of the fused states, and what :class:`Pointers` find.
+        """What an answer is read from, by ``model.evidence``.
+
+        parts: [CLS] of the fused states, and what :class:`Pointers` find. whole: [LayerNorm(t), LayerNorm(v),
+        sqrt(C) w_t * w_v], with t what stands for the text, v the readout V' of the image, w the unit vectors of both
+        that retrieval compares, and norms without weights: all three have one scale.
 
         Args:
             texts: B texts.
             images: The image of each.
 
         Returns:
-            Shape (B, C + channels of the pointers).
+            Shape (B, C + channels of the pointers), or (B, 3 C).
         """
+        if self.config.model.evidence == "whole":
+            channels = texts.whole.shape[1:]
+            both = self.text_head.of_wholes(texts.whole) * self.image_head.of_wholes(images.whole)
+            alone = [F.layer_norm(whole, channels) for whole in (texts.whole, images.whole)]
+            return torch.cat([*alone, channels[0] ** 0.5 * both], dim=1)
         met = self.met(texts, images)
         found = self.pointers(texts.hidden, texts.mask, met, images.nodes, images.centroid, images.mask)
         return torch.cat([self.fuse(texts, images, met)[:, 0], found], dim=1)

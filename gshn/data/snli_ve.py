@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from gshn.data.caption_file import split_by_share
 from gshn.data.image_files import (
     ImageFiles,
     OwnImages,
@@ -22,12 +23,18 @@ from gshn.errors import DataError
 logger = logging.getLogger(__name__)
 
 SOURCE = Source("SNLI-VE", "github.com/necla-ml/SNLI-VE")
+HELD_OUT = 0.15
+"""Share of the training photographs that are ``val``, where no file says what is."""
 
 
 class SNLIVE(ImageFiles):
     """A split of SNLI-VE: ``snli_ve_train.jsonl``, ``snli_ve_dev.jsonl`` (``val``), ``snli_ve_test.jsonl``; images of
     Flickr30K in ``flickr30k-images`` or ``images``. Where there is none of these files, but one other ``.jsonl``, that
     one is read as any split. Pairs without a gold label (``-``) are left out.
+
+    Where there are training rows, but no ``snli_ve_dev.jsonl``, ``val`` is those of about :data:`HELD_OUT` of the
+    training photographs, by a digest of their names (:func:`~gshn.data.caption_file.split_by_share`), and ``train`` the
+    others.
 
     ``Flickr30K_ID`` is the name of a photograph without ``.jpg``; photographs of any other data set may be meant.
 
@@ -57,7 +64,10 @@ class SNLIVE(ImageFiles):
             DataError: a file is missing or broken.
         """
         check_split(SOURCE, split)
-        path = root / f"snli_ve_{ {'val': 'dev'}.get(split, split) }.jsonl"
+        path, dev, train = (root / f"snli_ve_{part}.jsonl" for part in (split, "dev", "train"))
+        cut = split != "test" and train.is_file() and not dev.is_file()
+        if split == "val":
+            path = train if cut else dev
         others = sorted(root.glob("*.jsonl"))
         if len(others) == 1 and not others[0].name.startswith("snli_ve_"):
             path = others[0]
@@ -77,6 +87,10 @@ class SNLIVE(ImageFiles):
         folder = images or first_existing(folders) or folders[0]
         source = SOURCE if images is None else OwnImages(SOURCE.name, "")
         archive = "flickr30k-images.tar (of Flickr30K)" if images is None else "data.hypotheses.images=DIR"
+        if cut:
+            photographs = list(dict.fromkeys(image for image, _, _, _ in labelled))
+            split_of = split_by_share(photographs, (1 - HELD_OUT, HELD_OUT, 0), str(path), f"make a file {dev.name}")
+            labelled = [entry for entry in labelled if split_of[entry[0]] == split]
         names = list(dict.fromkeys(image for image, _, _, _ in labelled))
         paths = [folder / f"{name}.jpg" for name in names]
         there = present(path, paths, source, archive)

@@ -407,8 +407,17 @@ class TestSNLIVE:
             "contradiction",
         }
 
+    def test_val_is_cut_from_train_by_photograph_where_no_file_has_it(self, tmp_path):
+        root = official.snli_ve(tmp_path, "train")
+        parts = [SNLIVE(root, split) for split in ("train", "val")]
+        assert [len(part) for part in parts] == [1, 1] and sum(len(part.hypotheses) for part in parts) == 5
+        assert {parts[0].paths[0].name, parts[1].paths[0].name} == {"100.jpg", "101.jpg"}
+        official.snli_ve(tmp_path)
+        assert [len(SNLIVE(root, split).hypotheses) for split in ("train", "val")] == [5, 5]
+
     def test_photographs_of_another_data_set(self, tmp_path, caplog):
         root = official.snli_ve(tmp_path / "rows", "train")
+        (root / "snli_ve_dev.jsonl").symlink_to("snli_ve_train.jsonl")
         (root / "flickr30k-images").rename(tmp_path / "Images")
         data = open_source(f"snli-ve:{root}", "train", photographs=tmp_path / "Images")
         assert [path.parent.name for path in data.paths] == ["Images"] * 2 and len(data.hypotheses) == 5
@@ -421,7 +430,7 @@ class TestSNLIVE:
             open_source(f"snli-ve:{root}", "train", photographs=tmp_path / "nowhere")
 
     @sample
-    @pytest.mark.parametrize(("split", "rows"), [("train", 2265), ("test", 2224)])
+    @pytest.mark.parametrize(("split", "rows"), [("train", 1901), ("val", 364), ("test", 2224)])
     def test_real_rows_over_photographs_of_flickr8k(self, split, rows):
         source, images = (official.SHARED / name for name in ("snli_ve_flickr8k", "flickr8k/Images"))
         config = load_config(

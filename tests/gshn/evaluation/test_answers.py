@@ -27,17 +27,18 @@ class Graphs:
         return Batch.from_data_list([random_graph(2 + i % 4, i) for i in indices])
 
 
-def model():
-    config = tiny_config()
+def model(*overrides):
+    config = tiny_config(*overrides)
     torch.manual_seed(0)
     vocabulary = Vocabulary(["star", "region"] * 2, {"nlvr2": list(TRUTH), "vqa": ["a", "b", "c"]}, [7], 8)
     return GSHN(config, vocabulary, build_tokenizer("bert", CAPTIONS, 20)).eval()
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("evidence", ["parts", "whole"])
 @pytest.mark.parametrize("task", ["nlvr2", "vqa"])
-def test_answers_are_those_of_one_text_at_a_time(task, monkeypatch) -> None:
-    own = model()
+def test_answers_are_those_of_one_text_at_a_time(task, evidence, monkeypatch) -> None:
+    own = model(f"model.evidence={evidence}")
     monkeypatch.setattr(answers, "TEXTS_PER_BATCH", 3)
     images = [(9, 1), (1, 9), (4, 4), (0, 7), (2, 3), (9, 1), (5, 6)]
     examples = [Example(CAPTIONS[i], pair[: TASKS[task].images], ("x",)) for i, pair in enumerate(images)]
@@ -56,6 +57,19 @@ def test_answers_are_those_of_one_text_at_a_time(task, monkeypatch) -> None:
     assert count.cells > 0
     if task == "nlvr2":
         assert not torch.equal(*(head_input(own, pair) for pair in images[:2])), "left and right are told apart"
+
+
+@torch.no_grad()
+def test_wholes_as_evidence_are_the_equation() -> None:
+    own = model("model.evidence=whole", "model.text.hidden=5", "model.hidden_dropout=0.5", "model.dropout=0.25")
+    read = own.encode_text(*tokenize(own.tokenizer, CAPTIONS[:3]))
+    encoded = own.encode_graphs(Graphs().batch([3, 1, 4]))
+    for i, row in enumerate(own.evidence(read, own.node_tokens(encoded))):
+        text, image = own.embed_texts(read).whole[i], own.embed_images(encoded).whole[i]
+        alone = [(x - x.mean()) / x.std(correction=0) for x in (read.whole[i], encoded.readout[i])]
+        expected = torch.cat([*alone, own.config.model.width**0.5 * text * image])
+        torch.testing.assert_close(row, expected, atol=1e-3, rtol=1e-3)  # the norm adds 1e-5 to the variance
+    assert own.answer_heads["vqa"].answer[2].p == 0.5 and model().answer_heads["vqa"].answer[2].p == 0.0
 
 
 def head_input(own, pair):
