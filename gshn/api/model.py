@@ -499,7 +499,7 @@ def with_segmenter(config: Config, segmenter: str | None, weights: str | None) -
 def no_tokens(tokens: NodeTokens) -> NodeTokens:
     """Of as many images, nothing."""
     empty = tokens.mask[:, :0]
-    return NodeTokens(empty, tokens.nodes[:, :0], tokens.centroid[:, :0], None)
+    return NodeTokens(empty, tokens.nodes[:, :0], tokens.whole, tokens.centroid[:, :0], None)
 
 
 def only(found: list[Answer], what: str) -> Answer:
