@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from neuromorphic import support
 from neuromorphic.compiler.network import Network
 from neuromorphic.compiler.operators import expanded
 from neuromorphic.compiler.quantize import FixedNetwork, quantize
-from neuromorphic.conversion import support
 from neuromorphic.errors import LavaMissingError, UnsupportedGraphError
 from neuromorphic.execution import populations, torch_simulator
 from neuromorphic.graph.model import GRADED_NEURONS, LINEAR, PARAMETERS

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 import gshn.neurons
-from gshn.neurons import multistep, native
+from gshn.neurons import multistep
 from gshn.neurons.lif import SURROGATES, LIFParameters, Spike, lif_sequence, spike_function
 from gshn.neurons.multistep import lif
+from neuromorphic.execution import native
 
 P = LIFParameters(r=1.3, v_leak=0.1, v_reset=-0.2, v_threshold=0.9)
 ATAN = spike_function("atan", 2.0)

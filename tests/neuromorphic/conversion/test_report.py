@@ -186,11 +186,11 @@ def test_binary_inputs_only_on_loihi_1() -> None:
 
 
 def test_too_many_cores_take_more_chips(monkeypatch: pytest.MonkeyPatch) -> None:
-    from neuromorphic.compiler import limits
+    from neuromorphic.conversion import chips
 
-    small = limits.Limit(1, "made up")
-    chip = limits.CHIPS["loihi2"]
-    tiny = limits.Chip(**{**vars(chip), "neurons": small, "cores": limits.Limit(2, "made up")})
+    small = chips.Limit(1, "made up")
+    chip = chips.CHIPS["loihi2"]
+    tiny = chips.Chip(**{**vars(chip), "neurons": small, "cores": chips.Limit(2, "made up")})
     monkeypatch.setitem(module.CHIPS, "loihi2", tiny)
     report = check(chain(*relay(5)))
     assert report["cores"]["lif_0"]["cores"] == 5 and report["cores"]["lif_0"]["because"] == "neurons"
