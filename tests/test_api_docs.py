@@ -1,4 +1,4 @@
-"""The examples of docs/api_gshn.md, run one after the other; and every public name has one."""
+"""The examples of docs/api.md for gshn, run one after the other; and every public name has one."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from PIL import Image
 
 import gshn
 
-DOC = (Path(__file__).parents[1] / "docs/api_gshn.md").read_text()
+DOC = (Path(__file__).parents[1] / "docs/api.md").read_text().split("\n## gshn\n")[1]
 
 
 def test_every_example_runs(finished: Path, tmp_path: Path, monkeypatch, capsys) -> None:
@@ -22,7 +22,7 @@ def test_every_example_runs(finished: Path, tmp_path: Path, monkeypatch, capsys)
     names: dict[str, object] = {}
     blocks = re.findall(r"```python\n(.*?)```", DOC, re.DOTALL)
     for block in blocks:
-        exec(compile(block, "docs/api_gshn.md", "exec"), names)
+        exec(compile(block, "docs/api.md", "exec"), names)
     printed = capsys.readouterr().out
     assert len(blocks) >= 9 and (tmp_path / "why.png").is_file()
     assert "Model(runs/default: GSHN(" in printed and "was not trained on nlvr2" in printed
