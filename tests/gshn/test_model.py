@@ -32,12 +32,12 @@ def test_whole_texts_and_whole_images_as_spikes() -> None:
     p, stl = encoded.spikes, model.stl
     for i, first in enumerate(batch.graphs.ptr[:-1].tolist()):
         own = torch.stack([torch.cat([layer[t, first] for layer in p.layers]) for t in range(len(p.output))])
-        expected = unit(traces(own.float(), stl.p).flatten())
+        expected = unit(traces(own.float(), stl.neuron.p).flatten())
         torch.testing.assert_close(images.spikes.whole[i], expected)
         current = F.layer_norm(read.whole[i], (16,)) @ stl.current.weight.T + stl.current.bias
         code = stl.text_spikes(F.layer_norm(read.whole[i], (16,))[None])[:, 0]
         assert (code[0] == (0.5 * current > 1)).all()  # the first step of lif_step: w = dt / tau * current
-        torch.testing.assert_close(texts.spikes.whole[i], unit(traces(code, stl.p).flatten()))
+        torch.testing.assert_close(texts.spikes.whole[i], unit(traces(code, stl.neuron.p).flatten()))
     met = model.met(read, model.node_tokens(encoded))
     assert met.shape[-1] == 2 and torch.equal(met[:, 0, :, 1], met[:, 1, :, 1])
     assert not torch.equal(met[:, 0, :, 0], met[:, 1, :, 0])

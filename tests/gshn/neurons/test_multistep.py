@@ -142,10 +142,10 @@ def test_kernels_are_compiled_once_and_kept(tmp_path: Path, monkeypatch: pytest.
         pytest.skip("no C compiler here")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert native.library.__wrapped__() is not None
-    (made,) = (tmp_path / "gshn").iterdir()
+    (made,) = (tmp_path / "neuromorphic").iterdir()
     before = made.stat().st_mtime_ns
     assert native.library.__wrapped__() is not None and made.stat().st_mtime_ns == before
-    broken = tmp_path / "other" / "gshn" / made.name
+    broken = tmp_path / "other" / "neuromorphic" / made.name
     broken.parent.mkdir(parents=True)
     broken.write_bytes(b"broken")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))

@@ -15,6 +15,7 @@ from gshn.errors import CheckpointError, ConfigError
 from gshn.model import GSHN
 from gshn.training import loop
 from gshn.training.loop import Trainer
+from neuromorphic.errors import ArgumentError
 
 SCENES = [
     *TINY,
@@ -137,5 +138,5 @@ def test_the_command_takes_the_checkpoints_configuration(root: Path, monkeypatch
     config = seen["config"]
     assert config.model.width == 16 and config.pretrain.steps == 3 and config.init == str(root / "first")
     monkeypatch.setattr(sys, "argv", ["gshn.train", "--init", str(root / "first")])
-    with pytest.raises(ConfigError, match="--init needs --out"):
+    with pytest.raises(ArgumentError, match="--init needs --out"):
         train.main()
