@@ -19,6 +19,8 @@ SHOWN = 3
 """Results of a query that are drawn."""
 QUERIES = 4
 """Best and worst ones that are drawn, each way."""
+WIDE, NARROW = 40, 26
+"""Letters in a line of text, in the first column and in the others."""
 RIGHT, WRONG = "#1a7f37", "#b42318"
 
 
@@ -78,12 +80,12 @@ def _photograph(axes: Axes, image: NDArray[np.uint8], title: str, colour: str | 
         side.set_linewidth(3)
 
 
-def _text(axes: Axes, lines: Sequence[tuple[str, str]]) -> None:
-    """Texts one below the other, each with its colour."""
+def _text(axes: Axes, lines: Sequence[tuple[str, str]], width: int) -> None:
+    """Texts one below the other, each with its colour, in lines of so many letters."""
     axes.axis("off")
     y = 0.98
     for line, colour in lines:
-        wrapped = fill(line, 46)
+        wrapped = fill(line, width)
         axes.text(0, y, verbatim(wrapped), va="top", fontsize=8, color=colour, transform=axes.transAxes)
         y -= 0.105 * (wrapped.count("\n") + 1) + 0.05
 
@@ -108,14 +110,23 @@ def draw(
     relevant = owner[:, None] == torch.arange(scores.shape[1])
     to_images, to_texts = queries(scores, relevant, count), queries(scores.T, relevant.T, count)
     rows = sum(len(own) for own in (*to_images, *to_texts))
-    figure = Figure(figsize=(11, 2.35 * rows + 0.6), layout="constrained")
-    figure.suptitle(verbatim(title), fontsize=12)
-    grid = figure.subplots(rows, SHOWN + 2, squeeze=False, width_ratios=[1.7, *[1] * (SHOWN + 1)])
+    height = 2.1 * rows + 0.5
+    figure = Figure(figsize=(11, height))
+    figure.text(0.5, 1 - 0.25 / height, verbatim(title), ha="center", va="center", fontsize=12)
+    grid = figure.subplots(
+        rows,
+        SHOWN + 2,
+        squeeze=False,
+        width_ratios=[1.6, *[1] * (SHOWN + 1)],
+        gridspec_kw={"left": 0.01, "right": 0.99, "bottom": 0.1 / height, "top": 1 - 0.75 / height, "wspace": 0.06,
+                     "hspace": 0.2},
+    )  # fmt: skip
     free = iter(grid)
     for label, own in (("text to image, best", to_images[0]), ("text to image, worst", to_images[1])):
         for query in own:
             row, (image,) = next(free), query.right
-            _text(row[0], [(label, "0.4"), (texts[query.index], "black"), (_ordinal(query.rank, len(images)), "0.4")])
+            _text(row[0], [(label, "0.4"), (texts[query.index], "black"), (_ordinal(query.rank, len(images)), "0.4")],
+                  WIDE)  # fmt: skip
             _photograph(row[1], images[image], "its photograph")
             for place, found in enumerate(query.found):
                 colour = RIGHT if found == image else WRONG
@@ -126,11 +137,11 @@ def draw(
         for query in own:
             row = next(free)
             _text(row[0], [(label, "0.4"), (_ordinal(query.rank, len(texts)), "0.4"), ("one of its texts:", "0.4"),
-                           (texts[query.right[0]], "black")])  # fmt: skip
+                           (texts[query.right[0]], "black")], WIDE)  # fmt: skip
             _photograph(row[1], images[query.index], "the photograph")
             for place, found in enumerate(query.found):
                 colour = RIGHT if found in query.right else WRONG
-                _text(row[2 + place], [(f"found: {place + 1}", "0.4"), (fill(texts[found], 26), colour)])
+                _text(row[2 + place], [(f"found: {place + 1}", "0.4"), (texts[found], colour)], NARROW)
             for axes in row[2 + len(query.found) :]:
                 axes.axis("off")
     return to_png(figure, dpi=80)
