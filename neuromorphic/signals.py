@@ -178,7 +178,9 @@ def chosen(path: Path, file: np.lib.npyio.NpzFile, names: Sequence[str]) -> dict
         own = "input" if len(names) == 1 else missing[0]
         raise SignalFileError(f"{path} has no array '{own}'; it has {listed(file.files)}")
     wanted = {f"{key}.npy" for key in keys.values()} | set(keys.values())
-    need = sum(info.file_size for info in file.zip.infolist() if info.filename in wanted)
+    archive = file.zip
+    assert archive is not None  # as long as the file is open
+    need = sum(info.file_size for info in archive.infolist() if info.filename in wanted)
     room = available_memory()
     if need > room:
         raise SignalFileError(f"{path} holds {size_text(need)}, {size_text(room)} are free; cut it into several files")

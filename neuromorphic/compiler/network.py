@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from neuromorphic.compiler.operators import Floats, Operator, Repeated
@@ -24,13 +25,13 @@ class Levels:
 
     Attributes:
         start: Ascending steps, from 0.
-        values: Shape (len(start), M).
+        values: Shape (len(start), M); float64, or int32 of fixed point.
     """
 
     start: tuple[int, ...]
-    values: Floats
+    values: NDArray
 
-    def at(self, t: int) -> Floats:
+    def at(self, t: int) -> NDArray:
         """The bias in step t, shape (M,)."""
         index = int(np.searchsorted(self.start, t, side="right")) - 1
         return self.values[index] if index >= 0 else np.zeros(self.values.shape[1], self.values.dtype)
