@@ -40,7 +40,7 @@ ORDER = [
 ]
 # What knows networks; all else of gshn takes only what both packages share.
 DEPLOYS = {"export", "profiling", "deployment", "evaluate", "api"}
-SHARED = {f"neuromorphic.{name}" for name in ("errors", "files", "cli", "figures", "lava.lava_dl")}
+SHARED = {f"neuromorphic.{name}" for name in ("errors", "files", "cli", "figures", "requirements", "lava.lava_dl")}
 SHARED |= {"neuromorphic.execution", "neuromorphic.execution.native"}  # kernels of LIF neurons
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from gshn.errors import ConfigError
-from neuromorphic.lava.lava_dl import INSTALL, has_lava_dl, import_lava_dl
+from neuromorphic.lava.lava_dl import has_lava_dl, import_lava_dl
+from neuromorphic.requirements import INSTALL_LAVA
 
 if TYPE_CHECKING:
     from gshn.encoders.aggregation import Aggregation
@@ -31,7 +32,7 @@ def slayer_rounding() -> Round:
         ConfigError: lava-dl is not installed.
     """
     if not has_lava_dl():
-        raise ConfigError(f"config key 'model.spiking.quantize' is True: training needs lava-dl for it: {INSTALL}")
+        raise ConfigError(f"config key 'model.spiking.quantize' is True: training needs lava-dl for it: {INSTALL_LAVA}")
     return import_lava_dl("lava.lib.dl.slayer.utils.quantize").quantize
 
 

@@ -11,7 +11,8 @@ from types import ModuleType
 from typing import Any, cast
 
 from neuromorphic.errors import LavaMissingError
-from neuromorphic.lava.lava_dl import INSTALL, has_lava_dl, import_lava_dl
+from neuromorphic.lava.lava_dl import has_lava_dl, import_lava_dl
+from neuromorphic.requirements import INSTALL_LAVA
 
 
 def require_lava() -> None:
@@ -22,7 +23,7 @@ def require_lava() -> None:
     """
     missing = [module for module in ("lava", "psutil") if find_spec(module) is None]
     if missing:
-        raise LavaMissingError(f"Lava is not installed ({' and '.join(missing)} missing): {INSTALL}")
+        raise LavaMissingError(f"Lava is not installed ({' and '.join(missing)} missing): {INSTALL_LAVA}")
 
 
 def require_lava_dl() -> None:
@@ -33,7 +34,7 @@ def require_lava_dl() -> None:
     """
     require_lava()
     if not has_lava_dl():
-        raise LavaMissingError(f"netx needs lava-dl, which is not installed: {INSTALL}")
+        raise LavaMissingError(f"netx needs lava-dl, which is not installed: {INSTALL_LAVA}")
 
 
 def mend_lava() -> None:

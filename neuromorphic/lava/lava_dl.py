@@ -8,8 +8,6 @@ from contextlib import suppress
 from importlib.util import find_spec
 from types import ModuleType
 
-INSTALL = "python -m neuromorphic.doctor --install lava"
-"""The command that installs Lava; :mod:`neuromorphic.lava.install`."""
 UNUSED = "lava.lib.dl.slayer.object_detection"
 """Imported by ``lava.lib.dl.slayer`` for its own users; needs OpenCV and torchvision."""
 

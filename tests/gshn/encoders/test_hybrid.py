@@ -103,10 +103,11 @@ def test_the_node_of_the_whole_image_is_the_readout() -> None:
 @torch.no_grad()
 def test_what_pre_norm_attention_reads_and_adds_is_dropped_in_training() -> None:
     inputs = make_inputs()
-    config = ModelConfig(width=8, residual="pre", hidden_dropout=0.5, spiking=SpikingConfig(enabled=False))
+    off = SpikingConfig(enabled=False)
+    config = ModelConfig(width=8, residual="pre", hidden_dropout=0.5, spiking=off, gat=GATConfig(layers=1))
     gat = HybridEncoder(config, 3).gat.train()
     added = torch.stack([gat(inputs.x, inputs.edge_index, inputs.edge_attr)[0] - inputs.x for _ in range(200)])
-    assert 0.2 < (added == 0).float().mean() < 0.3  # by both layers
+    assert 0.4 < (added == 0).float().mean() < 0.6
     own = added[:, 0, 0][added[:, 0, 0] != 0]
     assert len(own.unique()) > 20  # what is added differs, too: inputs are dropped
     gat.eval()
