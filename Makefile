@@ -1,5 +1,6 @@
-# Everything runs in .venv, which `make setup` fills.
-.PHONY: setup train test test-slow test-peers test-versions bench lint format clean
+# Everything runs in .venv, which `make setup` fills. `make help` lists the targets: what stands after ##.
+.DEFAULT_GOAL := help
+.PHONY: help setup train test test-slow test-peers test-versions bench docs dist lint format clean
 
 VENV := .venv
 PEERS := snntorch norse sinabs spikingjelly neurobench
@@ -20,7 +21,10 @@ export UV_COMPILE_BYTECODE ?= 1
 # CPU time. With one thread the figures are the same whatever the number of cores, too.
 train test test-slow: export OMP_NUM_THREADS ?= 1
 
-setup: $(VENV)/ready
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/ready ## set up .venv with all that the other targets need
 
 .uv/bin/uv:
 	python3 -m venv .uv
@@ -34,17 +38,18 @@ $(VENV)/ready: pyproject.toml $(filter .uv/bin/uv,$(UV))
 	$(call install_lava,$(PYTHON))
 	touch $@
 
-train: setup
+train: setup ## train the default model into runs/default, or go on with it
 	$(PYTHON) -m gshn.train --resume
 
-test: setup
+test: setup ## run the tests
 	$(PYTHON) -m pytest -m "not slow and not peers"
 
-test-slow: setup
+test-slow: setup ## run the tests that take minutes
 	$(PYTHON) -m pytest -m slow
 
 # Other frameworks, each in an environment of its own: they want versions of nir that exclude each other. detectron2,
 # which no registry has, is among them where DETECTRON2 names the folder of its source.
+test-peers: ## run the tests against other frameworks, each in its own environment
 test-peers: setup $(PEERS:%=.venv-peers/%/ready) $(NIR_VERSIONS:%=.venv-peers/nir-%) \
 		$(if $(DETECTRON2),.venv-peers/detectron2/built)
 	$(PYTHON) -m pytest tests/peers -m peers
@@ -65,11 +70,12 @@ test-peers: setup $(PEERS:%=.venv-peers/%/ready) $(NIR_VERSIONS:%=.venv-peers/ni
 	touch $@
 
 # Both packages with the oldest and the newest of what they take; docs/environments.md. ENDS names fewer.
+test-versions: ## run both packages with the oldest and the newest of what they take
 test-versions: $(filter .uv/bin/uv,$(UV))
 	python3 tests/versions/run.py --uv $(UV) $(ENDS)
 
 # Ratios to the peers and to bounds; docs/speed.md. In an environment of its own, which has the peers.
-bench: .venv-bench/ready
+bench: .venv-bench/ready ## measure ratios to other frameworks and to bounds (docs/speed.md)
 	.venv-bench/bin/python -m benchmarks --json benchmarks.json --plot docs/speed.png
 
 .venv-bench/ready: pyproject.toml benchmarks/overrides.txt $(filter .uv/bin/uv,$(UV))
@@ -78,14 +84,33 @@ bench: .venv-bench/ready
 	$(call install_lava,.venv-bench/bin/python)
 	touch $@
 
-lint: setup
+# In an environment of its own, without PyTorch: the API reference is read from the source.
+docs: .venv-docs/ready ## build the documentation site into site/; warnings are errors
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+	@echo "site/index.html"
+
+.venv-docs/ready: pyproject.toml $(filter .uv/bin/uv,$(UV))
+	test -x .venv-docs/bin/python || $(UV) venv --quiet --python ">=3.11" .venv-docs
+	VIRTUAL_ENV="$(CURDIR)/.venv-docs" $(UV) pip install --quiet --group docs
+	touch $@
+
+dist: .venv-docs/release ## build the wheel and the sdist into dist/, and check their metadata
+	rm -rf dist
+	.venv-docs/bin/python -m build --quiet --outdir dist .
+	.venv-docs/bin/twine check --strict dist/*
+
+.venv-docs/release: .venv-docs/ready
+	VIRTUAL_ENV="$(CURDIR)/.venv-docs" $(UV) pip install --quiet --group release
+	touch $@
+
+lint: setup ## check format, lint and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 
-format: setup
+format: setup ## format the code
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-clean:
-	rm -rf $(VENV) .venv-peers .venv-versions .venv-bench .uv cache
+clean: ## delete the environments and the cache
+	rm -rf $(VENV) .venv-docs .venv-peers .venv-versions .venv-bench .uv cache site

@@ -8,7 +8,7 @@ class UserError(Exception):
 
 
 class UserNotice(UserWarning):
-    """Something that was read in the one way that makes sense, or left out; commands print it as one line."""
+    """A warning: input that was read in the only sensible way, or left out. Commands print it as one line."""
 
 
 class ArgumentError(UserError, ValueError):

@@ -1,4 +1,4 @@
-"""A NIR graph as an object that runs, and says what it does: what ``neuromorphic.load`` returns."""
+"""A NIR graph as an object that runs, verifies, checks, profiles, plots and exports itself."""
 
 from __future__ import annotations
 
@@ -43,15 +43,18 @@ def load(source: str | Path | nir.NIRGraph, dt: float | None = None, reset: str 
 
     Args:
         source: Path of a NIR file, whoever wrote it, or a ``nir.NIRGraph``. Nothing in a file is trusted or executed.
-        dt: Time step in seconds; by default what the metadata say. A graph without time constants needs none.
-        reset: What a spike does to the membrane: ``zero`` sets it to v_reset, ``subtract`` takes v_threshold off; by
-            default what the metadata say, else ``zero``, as NIR's equations have it.
+        dt: Time step in seconds. By default it is read from the metadata. A graph without time constants needs none.
+        reset: What a spike does to the membrane potential: ``zero`` sets it to v_reset, ``subtract`` subtracts
+            v_threshold. By default it is read from the metadata; else it is ``zero``, as in NIR's equations.
+
+    Returns:
+        The network, which has no state: each run starts from rest.
 
     Raises:
-        ArgumentError: an argument of the wrong type.
-        NIRFileError: the file is missing, or no NIR graph.
-        UnsupportedGraphError: the graph says no dt and needs one, or something that cannot be computed exactly; the
-            message names the node.
+        ArgumentError: an argument has the wrong type.
+        NIRFileError: the file is missing, or is no NIR graph.
+        UnsupportedGraphError: the graph needs a dt and has none, or it has something that cannot be computed exactly;
+            the message names the node.
     """
     if isinstance(source, str | Path):
         nir_graph, name = read_nir(Path(source)), str(source)
@@ -70,15 +73,15 @@ def naming(source: str) -> Iterator[None]:
 
 
 class SpikingNetwork:
-    """A network that was loaded from NIR, made by :func:`load`. It has no state: each run starts from rest.
+    """A network that was loaded from NIR by :func:`load`. It has no state: each run starts from rest.
 
-    Inputs ``x`` are an array for the one Input node, or ``{name: array}``, of shape (T, *shape) or, for B samples,
-    (B, T, *shape), in NIR's units; or the path of an ``.npz`` or ``.npy`` file of them.
+    Inputs ``x`` are an array for the one Input node, or ``{name: array}`` for several. Their shape is (T, *shape), or
+    (B, T, *shape) for B samples of T steps, in NIR's units. The path of an ``.npz`` or ``.npy`` file does as well.
 
     Attributes:
-        source: The file that it is from, or ``NIR graph``.
-        nir_graph: As it was read.
-        graph: The same made flat, shaped and checked.
+        source: The file that it was read from, or ``NIR graph``.
+        nir_graph: The graph as it was read.
+        graph: The same graph, flat, with shapes, and checked.
     """
 
     def __init__(self, source: str, nir_graph: nir.NIRGraph, graph: Graph) -> None:
@@ -96,7 +99,7 @@ class SpikingNetwork:
 
     @property
     def outputs(self) -> dict[str, tuple[int, ...]]:
-        """Shape of each Output node, likewise."""
+        """Shape of each Output node, without the axes of samples and steps."""
         return {name: self.graph.nodes[name].shape for name in self.graph.outputs}
 
     @property
@@ -122,14 +125,17 @@ class SpikingNetwork:
             backend: ``reference``: NIR's semantics in NumPy; ``torch``: the same in PyTorch, faster, float only;
                 ``lava``: Intel's Lava, all samples side by side in one network.
             precision: ``float`` computes in float64, ``fixed`` in Loihi's integers: 8-bit weights, 24-bit states.
-            potentials: Nodes that spike whose membrane potentials are recorded, by name, or True for all; those of I,
-                LI and CubaLI are in any case. Recording takes memory, and some of the speed of torch and lava.
-            steps: Run so many steps: the inputs are cut, or go on with zeros.
-            target: Of Lava: its CPU simulator, ``loihi2``, or ``auto``, Loihi 2 where there is one.
+            potentials: Names of spiking nodes whose membrane potentials are recorded, or True for all. Those of I, LI
+                and CubaLI are always recorded. Recording takes memory, and slows torch and lava down.
+            steps: Run this many steps: longer inputs are cut, shorter ones go on with zeros.
+            target: With Lava: its CPU simulator, ``loihi2``, or ``auto``, Loihi 2 where there is one.
             deadline: Seconds after which a run on Lava is stopped.
 
+        Returns:
+            Outputs, spikes, potentials and counts, with the same leading axes as the inputs.
+
         Raises:
-            ArgumentError: inputs of another shape, NaN, or an unknown word or node.
+            ArgumentError: inputs have another shape or are not finite, or a word or node is unknown.
             SignalFileError: a file of inputs cannot be used.
             UnsupportedGraphError: the back end cannot run the graph exactly, or a signal leaves float64's range.
             LavaMissingError, LavaRunError: Lava is not installed, or failed; the message names its process.
@@ -167,20 +173,20 @@ class SpikingNetwork:
         seed: int = 0,
         deadline: float = 600.0,
     ) -> Verification:
-        """Run the same input on two back ends, and say where they differ and why.
+        """Run the same input on two back ends, and say where their spikes differ and why.
 
         Args:
-            x: Inputs, see the class; by default one sample of normally distributed numbers of mean 0.5.
-            against: Back end that is verified.
-            precision: Its arithmetic.
-            backend: What it is held to.
+            x: Inputs, see the class. By default one sample of normally distributed numbers of mean 0.5.
+            against: The back end that is verified.
+            precision: Its arithmetic, ``float`` or ``fixed``.
+            backend: The back end that it is compared with.
             backend_precision: That one's arithmetic.
-            steps: As of :meth:`run`; of random input 32 by default.
-            seed: Of random input.
+            steps: As in :meth:`run`; 32 by default for random input.
+            seed: Seed of the random input.
             deadline: Seconds after which a run on Lava is stopped.
 
         Returns:
-            The comparison, which is true where all spikes are equal.
+            The comparison. It is true where all spikes are equal.
 
         Raises:
             UserError: see :meth:`run`.
@@ -201,17 +207,17 @@ class SpikingNetwork:
         return Verification(ours, theirs)
 
     def check(self, target: str = "loihi2", x: object = None) -> Conversion:
-        """Convert for a chip, and say what it does to every parameter, what it takes, and what breaks a limit.
+        """Convert the network for a chip: every parameter before and after, cores, and what breaks a limit.
 
         Args:
             target: ``loihi1`` or ``loihi2``.
-            x: Inputs that are typical and as large as they get; by default 1 in every element.
+            x: Typical inputs, as large as they get. By default 1 in every element.
 
         Returns:
-            The conversion, which is true where the network fits.
+            The conversion. It is true where the network fits.
 
         Raises:
-            ArgumentError: an unknown target, or inputs that do not fit.
+            ArgumentError: the target is unknown, or the inputs do not fit.
             UnsupportedGraphError: the graph cannot be quantised.
         """
         from neuromorphic.conversion.report import conversion_report
@@ -228,12 +234,16 @@ class SpikingNetwork:
         *,
         energy_models: str | Path | None = None,
     ) -> Profile:
-        """Count what a run computes, by layer, and price it with energy models.
+        """Count what a run computes, by layer, and model its energy.
 
         Args:
-            x: Inputs, see the class, or a :class:`Run` of this network, which is counted as it is.
-            backend, precision: As of :meth:`run`.
-            energy_models: File of energy models, in place of the package's own (``docs/energy.md``).
+            x: Inputs, see the class; or a :class:`Run` of this network, which is counted as it is.
+            backend: As in :meth:`run`.
+            precision: As in :meth:`run`.
+            energy_models: A file of energy models, in place of the package's own (``docs/energy.md``).
+
+        Returns:
+            Spikes, operations and joules of one sample, by layer.
 
         Raises:
             EnergyModelError: the file cannot be used.
@@ -249,25 +259,28 @@ class SpikingNetwork:
 
         Args:
             run: What :meth:`run` returned.
-            nodes: Neuron and Output nodes that are drawn; by default all.
-            sample: Which one of the batch.
+            nodes: Neuron and Output nodes that are drawn. By default all.
+            sample: Index of the sample in the batch.
 
         Returns:
             A ``matplotlib.figure.Figure``; ``figure.savefig("run.png")`` writes it.
 
         Raises:
-            ArgumentError: no run, or an unknown node or sample.
+            ArgumentError: ``run`` is no run, or a node or sample is unknown.
             PackagesMissingError: matplotlib is not installed.
         """
         return plot(run, nodes, sample)
 
     def compile(self, precision: Precision = "float", x: object = None, *, stock: bool = False) -> Compiled:
-        """Make a Lava process of it: an InPort per Input node, an OutPort per Output node.
+        """Make a Lava process of the network: an InPort per Input node, an OutPort per Output node.
 
         Args:
             precision: ``float``, or ``fixed`` for Loihi's integers.
-            x: Fixed point: inputs that are typical and as large as they get; the scales are chosen for them.
-            stock: Synapses as Lava's own processes, which hardware has, instead of ours.
+            x: For fixed point: typical inputs, as large as they get. The scales are chosen for them.
+            stock: Use Lava's own synapse processes, which hardware has, instead of ours.
+
+        Returns:
+            The process; its ``ports`` and ``lags`` are by the names of the nodes.
 
         Raises:
             LavaMissingError: Lava is not installed.
@@ -279,12 +292,14 @@ class SpikingNetwork:
         return compile(self.graph, precision, calibration=calibration, stock=stock)
 
     def export(self, out: str | Path, x: object, precision: Precision = "float") -> Run:
-        """Compile it, run it on Lava and write all of it into a folder; see :func:`neuromorphic.lava.export.export`.
+        """Compile the network, run it on Lava, and write all of it into a folder.
+
+        The folder has the graph, its input, the compiled network, the spikes and a report.
 
         Args:
-            out: The folder; files in it are replaced.
+            out: The folder. Files in it are replaced.
             x: Inputs, see the class.
-            precision: Lava's arithmetic.
+            precision: Lava's arithmetic, ``float`` or ``fixed``.
 
         Returns:
             The run.
@@ -297,7 +312,7 @@ class SpikingNetwork:
         return export(self, Path(out), as_signals(x, self.graph), precision)
 
     def table(self) -> Table:
-        """A row for each node."""
+        """A table with a row for each node."""
         rows = []
         for name, node in self.graph.nodes.items():
             numbers = sum(np.size(value) for value in node.parameters.values() if isinstance(value, np.ndarray))

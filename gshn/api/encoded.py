@@ -29,8 +29,8 @@ class Details:
     Attributes:
         samples: Pixels as the model saw them, with their segments.
         graphs: Scene graphs.
-        tokens: What answers are read from.
-        parameters: What shaped the graphs.
+        tokens: The node states that answers are read from.
+        parameters: The settings that the graphs were built with.
     """
 
     samples: tuple[ImageSample, ...]
@@ -46,16 +46,16 @@ class Details:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Images:
-    """I encoded images, in the order in which they were given: what :meth:`gshn.api.model.Model.encode_images` makes.
+    """I encoded images, in the order in which they were given: the result of ``Model.encode_images``.
 
-    ``images[3]``, ``images[2:5]`` and ``images[[0, 7]]`` are encoded images, too, and so is what a loop gives.
+    ``images[3]``, ``images[2:5]``, ``images[[0, 7]]`` and the items of a loop are encoded images, too.
 
     Attributes:
-        names: Of the files; "image 3" of what has no name.
-        encoded: What retrieval compares, as tensors.
+        names: Names of the files; "image 3" for an image without a name.
+        encoded: The embeddings that retrieval compares, as tensors.
         count: Spikes of all images that were encoded together.
-        task: Whose settings shaped the graphs: ``retrieval``, ``vqa``, ``entailment`` or ``nlvr2``.
-        kept: The rest; None where it was not asked for.
+        task: The task whose settings shaped the graphs: ``retrieval``, ``vqa``, ``entailment`` or ``nlvr2``.
+        kept: Pixels, graphs and so on; None where they were not kept.
     """
 
     names: tuple[str, ...]
@@ -83,10 +83,10 @@ class Images:
 
     @property
     def embeddings(self) -> NDArray[np.float32]:
-        """One unit vector for each whole image, shape (I, E).
+        """One unit vector for each whole image, shape (I, E), float32.
 
-        Their products with texts' are a part of :meth:`gshn.api.model.Model.similarity` only, which compares segments
-        with words and spikes with spikes, too, as the model was trained to.
+        Their products with texts' embeddings are only a part of ``Model.similarity``, which also compares segments with
+        words and spikes with spikes, as far as the model was trained to.
         """
         out: NDArray[np.float32] = self.encoded.whole.float().cpu().numpy()
         return out
@@ -104,12 +104,12 @@ class Images:
 
     @property
     def pixels(self) -> list[NDArray[np.uint8]]:
-        """RGB of each image as the model saw it, scaled and upright, shape (H, W, 3)."""
+        """RGB of each image as the model saw it, scaled and upright, shape (H, W, 3), uint8."""
         return [sample.image for sample in self.details.samples]
 
     @property
     def segments(self) -> list[NDArray[np.int32]]:
-        """Node of every pixel of each image, -1 for none, shape (H, W)."""
+        """Index of each pixel's node, -1 for none, for each image: shape (H, W), int32."""
         return [
             node_map(sample.panoptic, self.details.parameters) for sample in self.details.samples if sample.panoptic
         ]
@@ -127,7 +127,7 @@ class Images:
 
     @property
     def nodes(self) -> list[NDArray[np.float32]]:
-        """V' = r E_SNN + F_GAT of each image's nodes, shape (N, C): what segments have become."""
+        """V' = r E_SNN + F_GAT of each image's nodes, shape (N, C), float32."""
         tokens = self.details.tokens
         rows = zip(tokens.nodes, self.details.graphs, strict=True)
         return [own[: graph.num_nodes].float().numpy() for own, graph in rows]
@@ -151,11 +151,11 @@ class Images:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Texts:
-    """T encoded texts: what :meth:`gshn.api.model.Model.encode_texts` makes.
+    """T encoded texts: the result of ``Model.encode_texts``.
 
     Attributes:
         texts: The texts.
-        encoded: What retrieval compares, as tensors.
+        encoded: The embeddings that retrieval compares, as tensors.
     """
 
     texts: tuple[str, ...]
@@ -178,6 +178,6 @@ class Texts:
 
     @property
     def embeddings(self) -> NDArray[np.float32]:
-        """One unit vector for each whole text, shape (T, E); see :attr:`Images.embeddings`."""
+        """One unit vector for each whole text, shape (T, E), float32; see :attr:`Images.embeddings`."""
         out: NDArray[np.float32] = self.encoded.whole.float().cpu().numpy()
         return out

@@ -1,4 +1,4 @@
-"""A trained model in a few words: images and texts in; embeddings, answers, pictures and spikes out."""
+"""A trained model: images and texts in; embeddings, answers, pictures and spikes out."""
 
 from __future__ import annotations
 
@@ -65,10 +65,13 @@ def load(
 
     Args:
         name: A folder that ``gshn.train`` wrote, or ``owner/name`` on the Hugging Face hub.
-        segmenter: What cuts images into segments in place of what the checkpoint was trained with.
-        weights: Of a learned segmenter: a folder, or a name on the hub.
-        device: Where PyTorch computes; the first GPU where there is one, else the CPU.
-        revision: Of a name on the hub: branch, tag or commit.
+        segmenter: The segmenter that cuts images, in place of the checkpoint's own.
+        weights: Weights of a learned segmenter: a folder, or a name on the hub.
+        device: Where PyTorch computes. By default the first GPU where there is one, else the CPU.
+        revision: Branch, tag or commit of a name on the hub.
+
+    Returns:
+        The model, in eval mode.
 
     Raises:
         CheckpointError: there is no such checkpoint, or it is broken.
@@ -81,13 +84,13 @@ def load(
 class Model:
     """A trained model, loaded by :func:`load`.
 
-    Segmenter, backbone and image size are those of the checkpoint's configuration. Where an image, a text or several of
-    them are asked for, encoded ones do as well: encode once what is used often.
+    Segmenter, backbone and image size are those of the checkpoint's configuration. Every method that takes images or
+    texts also takes encoded ones: encode once what is used often.
 
     Attributes:
         module: The PyTorch module, in eval mode.
-        name: What the model was loaded by.
-        folder: Where its files are.
+        name: The name that the model was loaded by.
+        folder: The folder of its files.
         config: The configuration that it was trained with.
         corpora: The data that it was trained and tested on, with the segmenter that was asked for.
     """
@@ -112,7 +115,7 @@ class Model:
 
     @property
     def tasks(self) -> list[str]:
-        """What the model was trained on: retrieval, and those of vqa, entailment and nlvr2 that it answers."""
+        """Tasks that the model was trained on: retrieval, and any of vqa, entailment and nlvr2."""
         return ["retrieval", *self.module.vocabulary.answers]
 
     def __repr__(self) -> str:
@@ -141,18 +144,21 @@ class Model:
         """Cut images into segments, build their scene graphs, and encode them.
 
         Args:
-            images: Files, folders (with their subfolders), images of Pillow, RGB arrays of shape (H, W, 3), uint8, or
-                images of a data set (:class:`gshn.data.images.ImageSample`); one or several, of any mixture. Larger
-                ones are scaled down to the size that the model was trained with.
-            task: What they are for: ``retrieval``, ``vqa``, ``entailment`` or ``nlvr2``; each has its own segmenter and
-                image size in the configuration.
-            categories: Vocabulary of the segments that images of a data set are annotated with; without it a model that
-                was trained on annotated segments has superpixels instead.
-            keep: Whether pixels, segments and graphs are kept, too. Embeddings alone take a few kilobytes an image;
-                they are enough for :meth:`similarity` and :meth:`classify`.
+            images: Files, folders (with their subfolders), Pillow images, RGB arrays of shape (H, W, 3), uint8, or
+                images of a data set (:class:`gshn.data.images.ImageSample`); one or several, in any mixture. Larger
+                images are scaled down to the size that the model was trained with.
+            task: The task that they are for: ``retrieval``, ``vqa``, ``entailment`` or ``nlvr2``. Each has its own
+                segmenter and image size in the configuration.
+            categories: Categories of annotated images of a data set. Without them, a model that was trained on
+                annotated segments uses superpixels instead.
+            keep: Keep pixels, segments and graphs, too. Embeddings alone take a few kilobytes an image, and are enough
+                for :meth:`similarity` and :meth:`classify`.
+
+        Returns:
+            The encoded images, in the order in which they were given.
 
         Raises:
-            DataError: an image is missing or broken, or has no segment; names it. There is no image.
+            DataError: there is no image, or one is missing, broken or without a segment; the message names it.
             CheckpointError: the model was not trained on the task.
         """
         data, segmenter = self._section(task), self._segmenter(task, categories)
@@ -197,10 +203,13 @@ class Model:
         return EncodedImages(every.tokens[order], every.embeddings[order.to(every.embeddings.whole.device)])
 
     def encode_texts(self, texts: str | Iterable[str]) -> Texts:
-        """Encode captions, or whatever else images are compared with.
+        """Encode captions, or other texts that images are compared with.
+
+        Args:
+            texts: One text, or several.
 
         Raises:
-            DataError: something is no text, or there is none.
+            DataError: there is no text, or something else than a text.
         """
         own = check_texts(texts)
         if not own:
@@ -211,10 +220,14 @@ class Model:
     def similarity(
         self, texts: Texts | str | Iterable[str], images: Images | Picture | Iterable[Picture]
     ) -> NDArray[np.float32]:
-        """How well texts describe images: what ``gshn.evaluate --task retrieval`` ranks by.
+        """How well texts describe images. ``gshn.evaluate --task retrieval`` ranks by this.
+
+        Args:
+            texts: T texts.
+            images: I images.
 
         Returns:
-            Shape (T, I), in [-1, 1]: see :meth:`gshn.model.GSHN.similarity`.
+            Shape (T, I), in [-1, 1]; :meth:`gshn.model.GSHN.similarity` has the equation.
         """
         own = texts if isinstance(texts, Texts) else self.encode_texts(texts)
         theirs = images if isinstance(images, Images) else self.encode_images(images, keep=False)
@@ -230,11 +243,11 @@ class Model:
     def classify(
         self, images: Picture | Many, labels: Sequence[str], templates: Sequence[str] | None = None
     ) -> Answer | list[Answer]:
-        """Say which of some labels fits an image best, without any training on them (zero-shot).
+        """Zero-shot classification: say which of some labels fits an image best.
 
         P(label) is the softmax over labels of the mean similarity of the label's texts, times the inverse temperature
-        of the contrast in training (CLIP, arXiv:2103.00020, sec. 3.1.4, with similarities in place of embeddings
-        averaged: they are of parts, too).
+        of the contrast in training. This is CLIP's (arXiv:2103.00020, sec. 3.1.4), with similarities averaged in place
+        of embeddings, because they compare parts, too.
 
         Args:
             images: One image, or several.
@@ -243,7 +256,7 @@ class Model:
                 model knows.
 
         Returns:
-            The labels, the most probable first; a list of them where several images, or encoded ones, are given.
+            The labels, the most probable first; a list where several images, or encoded ones, are given.
 
         Raises:
             DataError: there is no label, or a template has no ``{}``.
@@ -288,11 +301,16 @@ class Model:
     def answer(self, images: Many, questions: str | ManyTexts) -> list[Answer]: ...
 
     def answer(self, images: Picture | Many, questions: str | ManyTexts) -> Answer | list[Answer]:
-        """Answer a question about an image; or several, of each image one, of one image, or one of each image.
+        """Answer a question about an image (visual question answering).
+
+        Args:
+            images: One image, or several.
+            questions: One question, or several. Either there are as many as images, or there is one of one kind, which
+                goes with all of the other.
 
         Returns:
-            Every answer of the model's vocabulary with its probability; a list of them where several questions or
-            images, or encoded images, are given.
+            Every answer of the model's vocabulary with its probability, the most probable first; a list where several
+            questions or images, or encoded images, are given.
 
         Raises:
             CheckpointError: the model was not trained on vqa.
@@ -309,7 +327,11 @@ class Model:
     def entails(self, images: Many, texts: str | ManyTexts) -> list[Answer]: ...
 
     def entails(self, images: Picture | Many, texts: str | ManyTexts) -> Answer | list[Answer]:
-        """Say whether a text follows from an image: entailment, neutral or contradiction. As :meth:`answer`.
+        """Say whether a text follows from an image: entailment, neutral or contradiction.
+
+        Args:
+            images: As in :meth:`answer`.
+            texts: One hypothesis, or several.
 
         Raises:
             CheckpointError: the model was not trained on entailment.
@@ -325,7 +347,12 @@ class Model:
     ) -> Answer | list[Answer]: ...
 
     def judge(self, left: Picture | Many, right: Picture | Many, statements: str | ManyTexts) -> Answer | list[Answer]:
-        """Say whether a statement about two images is true or false, as in NLVR2. As :meth:`answer`.
+        """Say whether a statement about two images is true or false, as in NLVR2.
+
+        Args:
+            left: The left image, or several, as in :meth:`answer`.
+            right: The right image, or several.
+            statements: One statement, or several.
 
         Raises:
             CheckpointError: the model was not trained on nlvr2.
@@ -373,11 +400,14 @@ class Model:
         Args:
             image: One image.
             text: One text.
-            categories: See :meth:`encode_images`.
+            categories: As in :meth:`encode_images`.
+
+        Returns:
+            Similarity, the share of each segment in it, and a picture.
 
         Raises:
-            CheckpointError: the model's encoder has not the two paths that are shown.
-            DataError: there is not one image.
+            CheckpointError: the model's encoder lacks one of the two paths that are shown.
+            DataError: there is no image, or more than one.
         """
         require_paths(self.module)
         (text,) = check_texts([text])
@@ -396,9 +426,12 @@ class Model:
     def spiking_network(self, image: Images | Picture) -> ImageNetwork:
         """The spiking path of one image's scene graph as a NIR graph with its input, for neuromorphic simulators.
 
+        Args:
+            image: One image.
+
         Raises:
             CheckpointError: the model has no spiking path.
-            DataError: there is not one image.
+            DataError: there is no image, or more than one.
         """
         encoder = self.module.encoder.spiking
         if self.config.model.encoder != "hybrid" or encoder is None or not encoder.neuron.spikes:
@@ -421,9 +454,9 @@ class Model:
         """The model card, as Markdown: data, figures, spikes, modelled energy, and the command that trained the model.
 
         Args:
-            name: What readers load the model by; what it was loaded by here where None.
-            images: Held-out images that energy is modelled on; 0: without energy. Without the data there is none, too,
-                which a note tells.
+            name: The name that readers load the model by. By default the one that it was loaded by here.
+            images: Held-out images that energy is modelled on; 0 leaves energy out. Where the data are missing, it is
+                left out, too, with a note.
         """
         # Late: only this needs the profiler.
         from gshn.profiling.report import profile, read_figures, report_of
@@ -444,9 +477,9 @@ class Model:
         """Upload the checkpoint with its figures and its model card (:meth:`card`) to the Hugging Face hub.
 
         Args:
-            name: ``owner/name``, or ``name`` of one's own account; a repository is made where there is none.
-            private: Whether it is private; None: as the account has it.
-            images: See :meth:`card`.
+            name: ``owner/name``, or ``name`` in your own account. The repository is created where there is none.
+            private: Whether it is private. By default as the account is set.
+            images: As in :meth:`card`.
 
         Returns:
             Address of the commit.

@@ -1,4 +1,4 @@
-"""What a model says: answers, explanations, spiking networks."""
+"""Results of a model: answers, explanations, spiking networks."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Answer:
-    """What can be answered to a text about an image, the most probable first. ``str(answer)`` is the first.
+    """Answers to a text about an image with their probabilities. ``str(answer)`` is the most probable one.
 
     Attributes:
-        text: The question, hypothesis or statement; of a classification, what was asked is the image's name.
-        answers: All A answers that the model has.
-        probabilities: Of each, shape (A,), float32; they sum to 1.
+        text: The question, hypothesis or statement; after a classification, the image's name.
+        answers: All A answers that the model knows, the most probable first.
+        probabilities: Their probabilities, shape (A,), float32; they sum to 1.
     """
 
     text: str
@@ -48,7 +48,7 @@ class Answer:
 
     @property
     def probability(self) -> float:
-        """Of the most probable answer."""
+        """Probability of the most probable answer."""
         return float(self.probabilities[0])
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
@@ -68,14 +68,14 @@ class Answer:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Match:
-    """Why an image and a text match: which segments drive it.
+    """Why an image and a text match: the share of each segment in their similarity.
 
     Attributes:
-        name: Of the image.
+        name: Name of the image.
         text: The text.
-        details: Everything that was computed, as tensors: see :class:`gshn.evaluation.explanation.Explanation`.
+        details: Everything that was computed, as tensors (:class:`gshn.evaluation.explanation.Explanation`).
         image: RGB as the model saw it, shape (H, W, 3), uint8.
-        segments: Node of every pixel, -1 for none, shape (H, W).
+        segments: Index of each pixel's node, -1 for none, shape (H, W), int32.
     """
 
     name: str
@@ -86,31 +86,34 @@ class Match:
 
     @property
     def similarity(self) -> float:
-        """What retrieval ranks by, in [-1, 1]."""
+        """The similarity that retrieval ranks by, in [-1, 1]."""
         return self.details.similarity
 
     @property
     def shares(self) -> NDArray[np.float32]:
-        """What each node gives to the similarity, shape (N,)."""
+        """Share of each node in the similarity, shape (N,), float32."""
         out: NDArray[np.float32] = self.details.share.numpy()
         return out
 
     def strongest(self, k: int = 3) -> list[tuple[str, float]]:
-        """The k nodes that drive the match most, by name, and their shares."""
+        """The k nodes with the largest shares, as (name, share)."""
         order = np.argsort(-self.shares, kind="stable")[:k]
         return [(self.details.names[node], float(self.shares[node])) for node in order]
 
     @cached_property
     def png(self) -> bytes:
-        """A picture of it: segments, shares, words against segments, spikes, and both paths."""
+        """A picture as PNG: segments, shares, words against segments, spikes, and both paths."""
         return draw_explanation(self.image, self.segments, self.details, self.text)
 
     def save(self, path: str | Path) -> Path:
         """Write the picture, and return its path.
 
+        Args:
+            path: A file whose name ends in .png.
+
         Raises:
             DataError: the file's name does not end in .png.
-            UserError: it cannot be written.
+            UserError: the file cannot be written.
         """
         path = Path(path)
         if path.suffix.lower() != ".png":
@@ -129,13 +132,13 @@ class Match:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageNetwork:
-    """The spiking path of one image's scene graph, as neuromorphic simulators take it.
+    """The spiking path of one image's scene graph, as a network for neuromorphic simulators.
 
     Attributes:
-        name: Of the image.
-        graph: The network, T steps, ``dt`` and reset in its metadata.
-        inputs: By name of its input, shape (T, N * C), float64: the same at every step.
-        spikes: Of every neuron node by PyTorch, shape (T, N * C), bool: what a simulator should find.
+        name: Name of the image.
+        graph: The network as NIR, with ``dt``, reset and T steps in its metadata.
+        inputs: The input by name, shape (T, N * C), float64: the same at every step.
+        spikes: Spikes of every neuron node by PyTorch, shape (T, N * C), bool. A simulator should give the same.
     """
 
     name: str
@@ -145,11 +148,11 @@ class ImageNetwork:
 
     @cached_property
     def network(self) -> neuromorphic.SpikingNetwork:
-        """The network that ``neuromorphic.load`` makes of :attr:`graph`: it runs, verifies, profiles and compiles."""
+        """:attr:`graph` loaded by ``neuromorphic.load``: it runs, verifies, profiles and compiles."""
         return neuromorphic.load(self.graph)
 
     def run(self, **options: Any) -> neuromorphic.Run:
-        """Run :attr:`network` on :attr:`inputs`; ``options`` are those of its ``run``, such as ``backend="lava"``."""
+        """Run :attr:`network` on :attr:`inputs`. Options are those of its ``run``, such as ``backend="lava"``."""
         return self.network.run(self.inputs, **options)
 
     def __repr__(self) -> str:

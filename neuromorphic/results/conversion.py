@@ -1,4 +1,4 @@
-"""What becomes of a network on a chip."""
+"""The conversion of a network for a chip."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from neuromorphic.results.tables import Table, percent
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Conversion:
-    """A network converted for a chip, what :meth:`neuromorphic.SpikingNetwork.check` returns.
+    """A network converted for a chip: the result of :meth:`neuromorphic.SpikingNetwork.check`. True where it fits.
 
     Attributes:
-        source: The file that the network is from, or what it was made of.
-        details: All of it by key, see :func:`neuromorphic.conversion.report.conversion_report`.
+        source: The file that the network was read from, or ``NIR graph``.
+        details: Everything by key, see :func:`neuromorphic.conversion.report.conversion_report`.
     """
 
     source: str
@@ -23,7 +23,7 @@ class Conversion:
 
     @property
     def fits(self) -> bool:
-        """Whether it fits the chip, if need be on many cores."""
+        """Whether the network fits the chip, on as many cores as it needs."""
         return bool(self.details["fits"])
 
     def __bool__(self) -> bool:
@@ -31,21 +31,21 @@ class Conversion:
 
     @property
     def breaks(self) -> list[dict[str, str]]:
-        """Limits that it breaks: ``node``, ``what`` and ``mend``."""
+        """Limits that the network breaks: each with ``node``, ``what`` and ``mend``."""
         return list(self.details["breaks"])
 
     @property
     def notes(self) -> list[dict[str, str]]:
-        """What is worth knowing, likewise."""
+        """Remarks: each with ``node``, ``what`` and ``mend``."""
         return list(self.details["notes"])
 
     @property
     def cores(self) -> int:
-        """Cores that it takes, by estimate."""
+        """Estimated number of cores."""
         return int(self.details["total_cores"])
 
     def report(self) -> dict[str, Any]:
-        """All of it, as JSON has it."""
+        """Everything, as plain JSON types."""
         return {"nir": self.source} | self.details
 
     def print(self) -> None:
@@ -55,7 +55,7 @@ class Conversion:
         print_conversion(self.details, self.source)
 
     def table(self) -> Table:
-        """A row for each neuron node."""
+        """A table with a row for each neuron node."""
         rows = []
         for name, layer in self.details["layers"].items():
             agreement = layer.get("spikes", {}).get("agreement")

@@ -1,4 +1,4 @@
-"""What a network's run costs, by energy models."""
+"""What a run costs: operations and modelled energy."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ SCHEMA = 1
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Profile:
-    """Spikes, operations and energy of a run, by layer: what :meth:`neuromorphic.SpikingNetwork.profile` returns.
+    """Spikes, operations and energy of a run, by layer: the result of :meth:`neuromorphic.SpikingNetwork.profile`.
 
-    A layer is a neuron node with the synapses that lead to it, or an output with its own; linear nodes in a row are
-    folded into them. Energies are estimates by energy models, of one sample of T steps, on average.
+    A layer is a neuron node, or an output, with the synapses that lead to it. Linear nodes in a row are folded into
+    these synapses. Energies are modelled, in joules, for one sample of T steps on average.
 
     Attributes:
-        run: What was counted.
+        run: The run that was counted.
         models: Energy models by name.
     """
 
@@ -42,7 +42,7 @@ class Profile:
 
     @cached_property
     def operations(self) -> dict[str, Operations]:
-        """What hardware has to do in one sample, by layer."""
+        """Operations of one sample, by layer."""
         samples, spiking = self.run.shape[0], self.run.graph.spiking
         return {name: layer_operations(count, samples, name in spiking) for name, count in self.layers.items()}
 
@@ -53,12 +53,12 @@ class Profile:
 
     @property
     def joules(self) -> dict[str, tuple[float, float]]:
-        """Joules of one sample by energy model, all layers: lowest and highest estimate."""
+        """Joules of one sample over all layers, by energy model: lowest and highest estimate."""
         totals = {name: total_of(self.energy, name) for name in self.models}
         return {name: (own["joules_low"], own["joules_high"]) for name, own in totals.items()}
 
     def report(self) -> dict[str, Any]:
-        """All of it, as JSON has it; ``neurobench`` has NeuroBench's names and definitions (Yik et al., 2025)."""
+        """Everything, as plain JSON types. ``neurobench`` has NeuroBench's names and definitions (Yik et al., 2025)."""
         batch, steps = self.run.shape
         total = sum(self.layers.values(), LayerCount())
         spiking = [count for name, count in self.layers.items() if name in self.run.graph.spiking]
@@ -105,7 +105,7 @@ class Profile:
         }
 
     def table(self) -> Table:
-        """A row for each layer."""
+        """A table with a row for each layer."""
         batch, steps = self.run.shape
         rows = [
             (name, f"{count.neurons // batch:,}", f"{count.spikes:,}",

@@ -1,4 +1,4 @@
-"""What a run of a network gave."""
+"""The result of a run."""
 
 from __future__ import annotations
 
@@ -26,17 +26,18 @@ Arrays = dict[str, NDArray]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Run:
-    """A network's run from rest, what :meth:`neuromorphic.SpikingNetwork.run` returns.
+    """The result of :meth:`neuromorphic.SpikingNetwork.run`.
 
-    Arrays are by node, of shape (B, T, *shape of the node), without B where the input had none.
+    Arrays are by node, of shape (B, T, *shape of the node): B samples, T steps. Where the input had no axis B, they
+    have none.
 
     Attributes:
-        source: The file that the network is from, or what it was made of.
-        graph: What was run.
+        source: The file that the network was read from, or ``NIR graph``.
+        graph: The graph that was run.
         signals: Its inputs.
-        backend: What ran it.
+        backend: The back end that ran it.
         precision: ``float`` or ``fixed``.
-        simulation: Signals, counts and times as the back end gave them, with the axis B.
+        simulation: Signals, counts and times as the back end gave them, always with the axis B.
     """
 
     source: str
@@ -48,12 +49,12 @@ class Run:
 
     @property
     def inputs(self) -> Arrays:
-        """By Input node, as they were given."""
+        """Inputs by Input node, as they were given."""
         return self._unbatched(self.signals.inputs)
 
     @cached_property
     def outputs(self) -> Arrays:
-        """What each Output node gets in each step: float64, in NIR's units; of a node that spikes, 0 and 1."""
+        """What each Output node gets in each step, float64, in NIR's units. Spikes are 0 and 1."""
         return self._unbatched(self.simulation.record.outputs)
 
     @property
@@ -69,14 +70,15 @@ class Run:
 
     @cached_property
     def spikes(self) -> Arrays:
-        """Spikes of every spiking node, bool."""
+        """Spikes of every spiking node, by name, bool."""
         return self._unbatched(self.simulation.record.spikes)
 
     @cached_property
     def potentials(self) -> Arrays:
         """Membrane potentials after each step (after the reset), float64, in NIR's units.
 
-        Of I, LI and CubaLI nodes, whose output they are, and of the nodes that ``run(..., potentials=...)`` names.
+        There are those of I, LI and CubaLI nodes, whose output they are, and of the nodes that
+        ``run(..., potentials=...)`` names.
         """
         return self._unbatched(self.simulation.record.potentials)
 
@@ -87,19 +89,19 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """Wall time."""
+        """Wall time, seconds."""
         return self.simulation.seconds["all"]
 
     @property
     def overflow(self) -> dict[str, dict[str, int]]:
-        """How often a register's range was left, by node, in neurons x steps; only nodes where it was."""
+        """How often a register overflowed, by node, in neurons x steps. Only nodes where one did are there."""
         return self.simulation.overflow
 
     @property
     def agreement(self) -> float:
-        """Share of spikes' cells (sample, step, neuron) that are equal to the float reference's.
+        """Share of cells (sample, step, neuron) whose spike equals the float reference's, from 0 to 1.
 
-        The reference is run for it when it is first asked for; it may take longer than the run itself.
+        The first use runs the reference, which may take longer than the run itself.
         """
         return self._comparison[0].fraction
 
@@ -110,11 +112,11 @@ class Run:
 
     @property
     def first_difference(self) -> dict[str, Any] | None:
-        """Node, sample, step and neuron of the first spike that is not the float reference's; None where all are."""
+        """Node, sample, step and neuron of the first spike that differs from the float reference; None if none does."""
         return self._comparison[1]
 
     def compare(self) -> float:
-        """Compare with the float reference now, so that the report and the table have it; returns :attr:`agreement`."""
+        """Compare with the float reference now, so that report and table include it. Returns :attr:`agreement`."""
         return self.agreement
 
     @cached_property
@@ -141,7 +143,7 @@ class Run:
         return batch, steps
 
     def report(self) -> dict[str, Any]:
-        """All but the signals, as JSON has it; what is compared with the float reference is None until it was."""
+        """Everything but the signals, as plain JSON types. Comparisons with the reference are None until made."""
         batch, steps = self.shape
         spikes, counts = self.simulation.record.spikes, self.counts
         return {
@@ -171,10 +173,14 @@ class Run:
         }
 
     def save(self, path: Path, nodes: Sequence[str] = ()) -> None:
-        """Write an ``.npz``: ``output`` (an array per Output node where there are several), and the nodes named.
+        """Write an ``.npz`` file with ``output`` (an array per Output node where there are several) and some nodes.
 
-        A node's spikes stand under its name, potentials of I, LI and CubaLI too; potentials that were recorded of nodes
-        that spike under ``NAME.potential``.
+        A node's spikes have its name, and so have potentials of I, LI and CubaLI. Recorded potentials of spiking nodes
+        are called ``NAME.potential``.
+
+        Args:
+            path: The file.
+            nodes: Neuron nodes that are written, too.
 
         Raises:
             ArgumentError: the path is none, or there is no such neuron node.
@@ -185,7 +191,7 @@ class Run:
         save_arrays(path, output_arrays(self.graph, self.simulation.record, nodes, self.signals.batched))
 
     def table(self, title: str | None = None) -> Table:
-        """A row for each neuron node and output."""
+        """A table with a row for each neuron node and output."""
         batch, steps = self.shape
         shares = self.agreement_by_node if self._is_compared else {}
         columns = ("node", "neurons", "spikes", "firing rate", "synaptic operations", *(["as float"] if shares else []))

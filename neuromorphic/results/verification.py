@@ -1,4 +1,4 @@
-"""The same input to two back ends, and where they differ."""
+"""The comparison of two back ends on the same input."""
 
 from __future__ import annotations
 
@@ -100,14 +100,14 @@ def count_causes(differences: list[FirstDifference]) -> dict[str, int]:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Verification:
-    """Two runs of one network on the same input, what :meth:`neuromorphic.SpikingNetwork.verify` returns.
+    """Two runs of one network on the same input: the result of :meth:`neuromorphic.SpikingNetwork.verify`.
 
-    A difference is called a tie where rounding alone moves the potential over its threshold, see
-    :mod:`neuromorphic.execution.ties`.
+    It is true where all spikes are equal. A difference is called a tie where rounding alone moves the potential over
+    its threshold, see :mod:`neuromorphic.execution.ties`.
 
     Attributes:
         verified: The run that is verified.
-        expected: What it is held to. Both have the potentials of all neurons.
+        expected: The run that it is compared with. Both have the potentials of all neurons.
     """
 
     verified: Run
@@ -115,7 +115,7 @@ class Verification:
 
     @property
     def graph(self) -> Graph:
-        """What was run."""
+        """The graph that was run."""
         return self.verified.graph
 
     @property
@@ -126,7 +126,7 @@ class Verification:
 
     @cached_property
     def agreement(self) -> Agreement:
-        """How many of the spikes' cells (sample, step, neuron) are equal."""
+        """How many cells (sample, step, neuron) have equal spikes."""
         return compare_nodes(*(run.simulation.record.spikes for run in (self.verified, self.expected)))[0]
 
     @cached_property
@@ -146,13 +146,13 @@ class Verification:
 
     @property
     def deviating(self) -> list[str]:
-        """Nodes whose values differ by more than rounding does, between two back ends that compute in floats."""
+        """Nodes whose graded values differ by more than rounding, between two float back ends."""
         both_float = self.verified.precision == self.expected.precision == "float"
         return [name for name, value in self.deviations.items() if both_float and value > TOLERANCE]
 
     @property
     def equal(self) -> bool:
-        """Whether all spikes are equal and, between floats, potentials and outputs to rounding."""
+        """Whether all spikes are equal and, between float back ends, potentials and outputs up to rounding."""
         return self.first_difference is None and not self.deviating
 
     def __bool__(self) -> bool:
@@ -172,18 +172,18 @@ class Verification:
 
     @property
     def cause(self) -> FirstDifference | None:
-        """Why the first difference is one; None where there is none."""
+        """The cause of the first difference; None where there is no difference."""
         first = self.first_difference
         where = first and (first.node, first.sample, first.step, first.neuron)
         return next((d for d in self.first_differences if (d.node, d.sample, d.step, d.neuron) == where), None)
 
     @property
     def causes(self) -> dict[str, int]:
-        """How many neurons' first differences have which cause."""
+        """The number of neurons whose first difference has each cause."""
         return count_causes(self.first_differences)
 
     def report(self) -> dict[str, Any]:
-        """All of it, as JSON has it."""
+        """Everything, as plain JSON types."""
         first, cause = self.first_difference, self.cause
         return {
             "nir": self.verified.source,
@@ -209,7 +209,7 @@ class Verification:
         return out
 
     def table(self) -> Table | None:
-        """The first difference, a row for each back end; None where there is none."""
+        """A table of the first difference, a row for each back end; None where there is no difference."""
         first = self.first_difference
         if first is None:
             return None
