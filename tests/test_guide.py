@@ -1,4 +1,4 @@
-"""The guide for photographs of one's own in docs/data.md, as it is written."""
+"""The guide for photographs of one's own, docs/own-images.md, as it is written."""
 
 import re
 import shlex
@@ -14,16 +14,17 @@ from PIL import Image
 from gshn.config import load_config
 from gshn.data.caption_file import read_rows
 
-DOC = Path(__file__).parents[1] / "docs/data.md"
+DOC = Path(__file__).parents[1] / "docs/own-images.md"
 PHOTOGRAPHS = official.SHARED / "flickr8k"
 
 
 def guide() -> tuple[list[str], list[list[str]]]:
     """The lines of its table, and its commands."""
-    section = DOC.read_text().split("## Your own photographs")[1].split("\n## ")[0]
-    code = re.findall(r"^ {7}(.*)$", section, re.MULTILINE)
-    commands = [shlex.split(line) for line in code if line.startswith("python -m")]
-    return [line for line in code if not line.startswith("python -m")], commands
+    section = DOC.read_text().split("## Five steps")[1].split("\n## ")[0]
+    lines = {"csv": [], "bash": []}
+    for language, block in re.findall(r"^ {4}```(\w+)\n(.*?)^ {4}```$", section, re.MULTILINE | re.DOTALL):
+        lines[language] += [line.strip() for line in block.splitlines()]
+    return lines["csv"], [shlex.split(line) for line in lines["bash"]]
 
 
 def test_its_table_and_its_options_are_read(tmp_path: Path) -> None:

@@ -165,5 +165,5 @@ def test_the_docs_tables_are_of_the_committed_rows() -> None:
         assert (results / f"{name}.md").read_text() == markdown(rows), "python -m gshn.ablate --report --on test"
     rows = read_rows(results / "ablation-test.json")
     begin, end = "<!-- python -m gshn.ablate --report --on test --out docs/results -->\n", "<!-- end of ablation -->"
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "docs" / "results.md").read_text()
     assert text[text.index(begin) + len(begin) : text.index(end)].strip() == summary(rows).strip()

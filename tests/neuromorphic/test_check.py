@@ -17,7 +17,7 @@ from neuromorphic.errors import ArgumentError, UnsupportedGraphError
 from neuromorphic.nir_file import write_nir
 from neuromorphic.support import primitives
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs/nir.md"
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
@@ -62,13 +62,13 @@ def test_bad_input_ends_with_status_2(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 @pytest.mark.lava
-def test_support_is_printed_without_a_graph_and_is_the_readmes_table(
+def test_support_is_printed_without_a_graph_and_is_the_guides_table(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as exit_:
         call(monkeypatch, "--support")
     assert exit_.value.code == 0
-    text = README.read_text()
+    text = PAGE.read_text()
     begin, end = "<!-- python -m neuromorphic.check --support -->\n", "\n<!-- end -->"
     assert text[text.index(begin) + len(begin) : text.index(end)].strip() == capsys.readouterr().out.strip()
     assert all(f"| {name} |" in text for name in primitives())

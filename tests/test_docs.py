@@ -1,0 +1,262 @@
+"""README and documentation: every Python block runs, every command parses, every figure is of the committed rows."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import official
+import pytest
+import yaml
+from PIL import Image
+
+import gshn
+from gshn.ablation.report import SUMMARY, interval, tabulate
+from gshn.ablation.run import read_rows
+from gshn.config import flat, load_config, named_configs
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *(page for page in sorted(DOCS.rglob("*.md")) if page.parent.name != "results"),
+]
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+
+# Pages whose Python blocks another test runs, in a place of their own.
+ELSEWHERE = {"docs/api.md": ("tests/test_api_docs.py", "tests/neuromorphic/test_api.py")}
+# Commands of others, as far as they have to be given.
+OTHERS = ("source .venv/bin/activate", "git clone https://", "hf auth login")
+
+SECTIONS = ("data", "graph", "model", "objectives", "pretrain", "finetune")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks of a language, those in lists included."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    return ["\n".join(line.removeprefix(indent) for line in body.splitlines()) for indent, body in found]
+
+
+def commands() -> Iterator[Any]:
+    """Every command of every page."""
+    for page, name in zip(PAGES, NAMES, strict=True):
+        for block in blocks(page.read_text(), "bash"):
+            for line in block.replace("\\\n", " ").splitlines():
+                if words := shlex.split(line, comments=True):
+                    yield pytest.param(words, id=f"{name}: {shlex.join(words)}")
+
+
+class Parsed(Exception):
+    """A command's arguments were understood."""
+
+
+def parse(module: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> argparse.Namespace:
+    """What a command's own parser makes of its arguments, without running it."""
+    for method in ("parse_args", "parse_intermixed_args"):
+        real = getattr(argparse.ArgumentParser, method)
+
+        def parsed(self: Any, args: Any = None, namespace: Any = None, real: Any = real) -> None:
+            raise Parsed(real(self, args, namespace))
+
+        monkeypatch.setattr(argparse.ArgumentParser, method, parsed)
+    monkeypatch.setattr("sys.argv", [module, *arguments])
+    with patch.dict(os.environ):  # some benchmarks set threads when they are imported
+        try:
+            import_module(
+                module if find_spec(module).submodule_search_locations is None else f"{module}.__main__"
+            ).main()
+        except Parsed as end:
+            return end.args[0]
+        except SystemExit as end:
+            assert end.code == 0, arguments
+            return argparse.Namespace()
+    raise AssertionError(f"{module} parsed nothing")
+
+
+@pytest.mark.parametrize("words", list(commands()))
+def test_every_command_is_understood(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    while "=" in words[0]:  # VARIABLE=value command
+        words = words[1:]
+    if " ".join(words).startswith(OTHERS):
+        return
+    program, *arguments = words
+    if program == "make":
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert set(arguments) <= set(targets)
+    elif program == "pip":
+        action, *wanted = arguments
+        assert action == "install"
+        for what in wanted:
+            name, _, extras = what.partition("[")
+            assert name in (".", "gshn")
+            assert set(filter(None, extras.rstrip("]").split(","))) <= set(PROJECT["project"]["optional-dependencies"])
+    elif program == "benchmarks/gpu.sh":
+        assert (ROOT / program).is_file()
+        parse("benchmarks.gpu", arguments, monkeypatch)
+    elif program == "python" and arguments[0] != "-m":
+        assert (ROOT / arguments[0]).is_file()
+    elif "pytest" in arguments:
+        assert all((ROOT / word).exists() for word in arguments if word.startswith("tests/"))
+    elif program in ("gshn", "neuromorphic"):
+        understood(f"{program}.{arguments[0]}", arguments[1:], monkeypatch)
+    else:
+        assert program in ("python", "torchrun") or words[:2] == ["accelerate", "launch"], words
+        place = arguments.index("-m")
+        understood(arguments[place + 1], arguments[place + 2 :], monkeypatch)
+
+
+def understood(module: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check a command of ours: its arguments, and the keys of the configuration that it changes."""
+    if module == "benchmarks.text":  # takes nothing but keys
+        load_config("photographs", arguments)
+        return
+    given = parse(module, arguments, monkeypatch)
+    changed = [word for word in getattr(given, "overrides", None) or [] if "=shards:" not in word]
+    config = getattr(given, "config", None) or "default"
+    assert config in named_configs()
+    load_config(config, changed)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_key_of_the_configuration_is_one(page: Path) -> None:
+    keys = flat(load_config())
+    sections = {".".join(key.split(".")[:depth]) for key in keys for depth in (1, 2, 3)} | {
+        "data.noun"
+    }  # WordNet's file
+    for key in re.findall(rf"`((?:{'|'.join(SECTIONS)})\.[a-z_.0-9]+)(?:=[^`]*)?`", page.read_text()):
+        assert key.rstrip(".") in keys or key.rstrip(".") in sections, key
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page, name in zip(PAGES, NAMES, strict=True) if blocks(page.read_text(), "python")],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_every_python_block_runs(page: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In order, in a folder with a trained ``runs/default``, two images in ``photos``, ``model.nir`` and ``in.npz``."""
+    name = str(page.relative_to(ROOT))
+    if name in ELSEWHERE:
+        assert all(page.name in (ROOT / test).read_text() for test in ELSEWHERE[name])
+        return
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/default").symlink_to(finished)
+    official.jpeg(tmp_path / "photos/a.jpg")
+    Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save(tmp_path / "photos/b.png")
+    monkeypatch.chdir(tmp_path)
+    make_network()
+    names: dict[str, object] = {}
+    for block in blocks(page.read_text(), "python"):
+        if find_spec("lava") is not None or not block.startswith("# needs Lava"):
+            exec(compile(block, name, "exec"), names)
+
+
+def make_network() -> None:
+    """The guide's file and input, ``model.nir`` and ``in.npz``."""
+    exec(compile(blocks((DOCS / "nir.md").read_text(), "python")[0], "docs/nir.md", "exec"), {})
+
+
+@pytest.mark.lava
+def test_the_commands_for_a_nir_file_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_network()
+    lines = "\n".join(blocks((DOCS / "nir.md").read_text(), "bash")).splitlines()
+    assert len(lines) == 7
+    for line in lines:
+        _, _, module, *arguments = shlex.split(line, comments=True)
+        monkeypatch.setattr("sys.argv", [module, *arguments])
+        import_module(module).main()
+    assert "agreement" in (tmp_path / "out.json").read_text()
+    assert (tmp_path / "profiled/report.html").is_file()
+    assert "spikes equal" in capsys.readouterr().out
+
+
+def test_the_readme_is_short_and_its_links_are_there() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 120
+    links = [*re.findall(r"\]\(([^)]+)\)", text), *re.findall(r'(?:src|srcset)="([^"]+)"', text)]
+    for link in links:
+        path, _, anchor = link.partition("#")
+        if link.startswith("https://"):
+            continue
+        assert (ROOT / path).exists(), link
+        if anchor:  # Anchors as GitHub and Python-Markdown make them of plain headings.
+            headings = re.findall(r"^#+ (.+)$", (ROOT / path).read_text(), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}, link
+
+
+def test_badges_and_citation_say_what_the_project_declares() -> None:
+    badges = " ".join(re.findall(r"!\[([^\]]+)\]", (ROOT / "README.md").read_text()))
+    assert f"Python {PROJECT['project']['requires-python'].removeprefix('>=')} " in badges
+    assert f"License: {PROJECT['project']['license']}" in badges
+    assert any(f"nir>={oldest}" in PROJECT["project"]["dependencies"] for oldest in re.findall(r"NIR (\S+) to", badges))
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == gshn.__version__ and citation["license"] == PROJECT["project"]["license"]
+
+
+def table(text: str, first: str) -> list[list[str]]:
+    """Cells of the rows after a table's head."""
+    lines = text[text.index(first) :].split("\n\n")[0].splitlines()[2:]
+    return [[cell.strip(" *") for cell in line.split("|")[1:-1]] for line in lines]
+
+
+def test_the_readmes_figures_are_of_the_committed_rows() -> None:
+    values = tabulate(read_rows(DOCS / "results/ablation-test.json"))
+    rows = table((ROOT / "README.md").read_text(), "| % | GSHN |")
+    assert len(rows) <= 10
+    for row, key in zip(rows, SUMMARY.values(), strict=False):
+        assert row[1:4] == [str(interval(list(values[name, key].values()))) for name in ("hybrid", "gat", "snn")]
+    photographs = (DOCS / "photographs.md").read_text()
+    shown = {row[0].partition(" (")[0]: row[1:] for row in table(photographs, "| Flickr8k's official test, one seed |")}
+    ours, gat, pooled = (shown[name] for name in ("GSHN", "GAT only", "pooled baseline"))
+    for row, column in zip(rows[len(SUMMARY) :], (0, 1), strict=True):
+        assert [row[1], row[2], row[4]] == [own[column].split(" / ")[0] for own in (ours, gat, pooled)]
+
+
+def test_tables_are_of_the_committed_rows() -> None:
+    command = [sys.executable, str(DOCS / "tables.py")]
+    made = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert f"<!-- python docs/tables.py -->\n{made}<!-- end of energy -->" in (DOCS / "energy-results.md").read_text()
+
+
+def texts(svg: Path) -> list[str]:
+    """What is written in a figure."""
+    return re.findall(r"<text[^>]*>([^<]*)</text>", svg.read_text())
+
+
+def test_figures_are_of_the_committed_rows(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, str(DOCS / "figures.py"), str(tmp_path)], check=True, env=environment)
+    made, committed = ({path.name: path for path in folder.glob("*.svg")} for folder in (tmp_path, DOCS / "figures"))
+    pages = "".join(page.read_text() for page in PAGES)
+    assert made.keys() == committed.keys()
+    for name, path in committed.items():
+        assert texts(path) == texts(made[name]) and len(texts(path)) > 10, "python docs/figures.py"
+        assert f"figures/{name}" in pages
+        other = name.replace("-light", "-dark")
+        assert texts(path) == texts(committed[other])
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    lines = (ROOT / "mkdocs.yml").read_text().split("\nnav:\n")[1]
+    named = set(re.findall(r"[\w/-]+\.md", lines))
+    assert named == {str(page.relative_to(DOCS)) for page in PAGES if page.is_relative_to(DOCS)}
+
+
+def test_the_makefile_lists_its_targets() -> None:
+    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert phony is not None and set(re.findall(r"make ([\w-]+)", listed)) == set(phony[1].split())
