@@ -177,7 +177,7 @@ class PairData(Section):
 
     source: str = "shapescenes"
     """shapescenes; shapescenes-compositions, which holds combinations out (docs/tasks.md); coco:DIR, flickr30k:DIR,
-    flickr8k:DIR or visual-genome:DIR in their official layouts; captions:FILE, photographs of one's own (docs/data.md);
+    flickr8k:DIR or visual-genome:DIR in their official layouts; captions:FILE, your own photographs (docs/own-images.md);
     or shards:DIR as gshn.preprocess wrote them."""
     file: CaptionFile = field(default_factory=CaptionFile)
     """How the FILE of captions:FILE is read."""

@@ -21,7 +21,7 @@ examples:
   python -m gshn.preprocess --data coco:coco --segmenter ground-truth --out shards/coco
   python -m gshn.preprocess --data captions:photos/captions.csv --split-by 80/10/10 --segmenter superpixels \\
       --out shards/mine
-      captions.csv: columns such as 'image' and 'caption', a row a caption (docs/data.md)
+      captions.csv: columns such as 'image' and 'caption', a row a caption (docs/own-images.md)
   torchrun --nproc_per_node 8 -m gshn.preprocess --data coco:coco --segmenter superpixels --out shards/coco
   python -m gshn.train --config photographs --out runs/coco data.pairs.source=shards:shards/coco
 """

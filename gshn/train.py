@@ -14,7 +14,7 @@ examples:
   python -m gshn.train --config smoke --out runs/smoke                # every stage in under a minute
   python -m gshn.train --config photographs --out runs/mine data.pairs.source=captions:photos/captions.csv
       captions.csv: columns such as 'image' and 'caption', a row a caption; a column 'split', or shares, says what is
-      trained on (docs/data.md); .tsv and JSON lines do as well
+      trained on (docs/own-images.md); .tsv and JSON lines do as well
   python -m gshn.train --init runs/mine --out runs/more data.pairs.source=captions:more/captions.csv
   python -m gshn.train --resume --out runs/mine --config photographs data.pairs.source=captions:photos/captions.csv
 """

@@ -36,7 +36,7 @@ class Pointers(nn.Module):
         (A said + b) * (B sum_s (p_1[s] - p_2[s]) c[s])
 
     "Striped" and what a star looks like, "left of" and a distance to the right, say something together only, and a head
-    that is given both side by side does not learn what within the steps that it learns all else in (docs/tasks.md).
+    that is given both side by side does not learn what within the steps that it learns all else in (docs/research.md).
     """
 
     def __init__(self, channels: int, codes: int):
