@@ -177,8 +177,8 @@ class PairData(Section):
 
     source: str = "shapescenes"
     """shapescenes; shapescenes-compositions, which holds combinations out (docs/tasks.md); coco:DIR, flickr30k:DIR,
-    flickr8k:DIR or visual-genome:DIR in their official layouts; captions:FILE, your own photographs (docs/own-images.md);
-    or shards:DIR as gshn.preprocess wrote them."""
+    flickr8k:DIR or visual-genome:DIR in their official layouts; captions:FILE, your own photographs
+    (docs/own-images.md); or shards:DIR as gshn.preprocess wrote them."""
     file: CaptionFile = field(default_factory=CaptionFile)
     """How the FILE of captions:FILE is read."""
     train: int | None = number(6000, SOME)
@@ -319,7 +319,7 @@ class GraphConfig(Section):
     backbone: str = "efficientnet_lite0"
     """efficientnet_lite0 or efficientnet_lite2 (ImageNet weights), timm:NAME, transformers:NAME_OR_FOLDER, all frozen;
     or small_conv, trained with the model. NAME@224: on images whose longer side is scaled to 224 pixels; NAME+NAME:
-    both, side by side (docs/data.md)."""
+    both, side by side (docs/backbones.md)."""
     levels: list[int] | None = None
     """Strides of each backbone's feature maps that are pooled under segments; null: the backbone's default."""
     pooling: str = "cells"

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from gshn.errors import CheckpointError
 from neuromorphic.backends import Precision
+from neuromorphic.cli import print_next
 from neuromorphic.doctor import Finding
 from neuromorphic.errors import ArgumentError
 from neuromorphic.files import Lock, check_destination, make_folder, write_atomically
@@ -87,13 +88,18 @@ def export(checkpoint: Path, out: Path, to: str, images: int, precision: Precisi
         if to == "lava":
             report = export_lava(encoder, inputs, out, precision)
     if to == "netx":
-        print(f"{out / 'encoder.net'}: the spiking path of {name}, {first.num_nodes} segments")
+        print(f"{out}: encoder.net, the spiking path of {name} ({first.num_nodes} segments), and report.json")
         for other, key in (("the integer simulator's", "simulator_agreement"), ("PyTorch's", "agreement")):
             print(f"output spikes by netx equal to {other}: {100 * report[key]:.4f} %")
         return
-    print(f"{out / 'encoder.nir'}: the spiking path of {name}, {first.num_nodes} segments, {encoder.steps} steps")
     if to == "lava":
         print_lava_report(report, f"{out}: {len(inputs)} images on Lava, {precision}")
+    print(f"{out / 'encoder.nir'}: the spiking path of {name}, {first.num_nodes} segments, {encoder.steps} steps")
+    print(f"{out / 'input.npz'}: its input")
+    if to == "lava":
+        print(f"{out / 'spikes.npz'}, {out / 'report.json'}: spikes of all images, and how they compare with PyTorch's")
+    network = ["--nir", out / "encoder.nir", "--input", out / "input.npz"]
+    print_next(["neuromorphic.check", *network], ["neuromorphic.profile", *network, "--out", out / "profile"])
 
 
 def print_lava_report(report: Mapping[str, Any], title: str) -> None:

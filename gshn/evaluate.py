@@ -11,7 +11,7 @@ from gshn.config import load_config
 from gshn.data.tasks import TASKS
 from gshn.errors import CheckpointError, ConfigError, DataError, tell
 from gshn.hub import checkpoint_folder
-from neuromorphic.cli import CommandParser, run_command, whole
+from neuromorphic.cli import CommandParser, print_next, run_command, whole
 from neuromorphic.errors import UserError
 from neuromorphic.files import check_destination, write_atomically
 
@@ -188,6 +188,10 @@ def main() -> None:
         print(f"{arguments.submission}: answers to {len(ids)} of {len(asked)} texts")
     if arguments.json is not None:
         write_atomically(arguments.json, json.dumps(figures, indent=2) + "\n")
+        print(f"{arguments.json}: these figures")
+    if backend is None and model.encoder.spiking is not None and model.encoder.spiking.neuron.spikes:
+        options = ["--checkpoint", arguments.checkpoint, "--task", arguments.task, "--split", arguments.split]
+        print_next(["gshn.evaluate", *options, "--encoder", "lava", *arguments.overrides])
 
 
 def gallery(corpus: PairCorpus, images: ImageCollection, path: Path, title: str) -> Look:

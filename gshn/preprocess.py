@@ -10,7 +10,7 @@ from pathlib import Path
 from gshn.config import SEGMENTER, SEGMENTERS, flat, load_config
 from gshn.errors import ConfigError, DataError, MissingError
 from gshn.launchers import process
-from neuromorphic.cli import CommandParser, run_command, whole
+from neuromorphic.cli import CommandParser, print_next, run_command, whole
 from neuromorphic.errors import UserNotice
 from neuromorphic.files import make_folder
 
@@ -99,6 +99,7 @@ def main() -> None:
     make_folder(arguments.out)
     corpora, values = Corpora(config), flat(config)
     missing: dict[str, MissingError] = {}
+    made: list[str] = []
     for split in arguments.split or SPLITS:
         try:
             images = corpora.images(split, arguments.limit)
@@ -108,6 +109,7 @@ def main() -> None:
         texts = Texts(images)
         recipe = Recipe(images, corpora.segmenter_of(images), corpora.backbone, corpora.graph_parameters)
         folder = arguments.out / split
+        made.append(split)
         begun = time.monotonic()
         write_shards(
             recipe,
@@ -137,6 +139,10 @@ def main() -> None:
         raise missing[SPLITS[0]]
     if missing:
         warnings.warn(f"{arguments.data}: {reasons}", UserNotice, stacklevel=1)
+    if rank == 0 and not any(missing_shards(arguments.out / split) for split in made):
+        source = f"data.pairs.source=shards:{arguments.out}"
+        out = Path("runs") / arguments.out.resolve().name
+        print_next(["gshn.train", "--config", arguments.config, "--out", out, source])
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gshn.config import SEGMENTER, SEGMENTERS, SegmenterFit
 from gshn.errors import ConfigError, DataError
-from neuromorphic.cli import CommandParser, run_command, whole
+from neuromorphic.cli import CommandParser, print_next, run_command, whole
 from neuromorphic.errors import UserError, UserNotice
 from neuromorphic.files import write_atomically
 
@@ -87,6 +87,9 @@ def fit(arguments: argparse.Namespace) -> None:
     fit_segmenter(SegmenterFit(seed=arguments.seed, steps=arguments.steps), arguments.out, arguments.resume)
     arguments.segmenter, arguments.weights = "mask2former", str(arguments.out)
     evaluate(arguments)
+    print(f"weights: {arguments.out}")
+    overrides = ["data.pairs.segmenter=mask2former", f"data.pairs.weights={arguments.out}"]
+    print_next(["gshn.train", "--out", "runs/found", *overrides])
 
 
 def evaluate(arguments: argparse.Namespace) -> None:

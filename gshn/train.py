@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gshn.config import load_config, named_configs
 from gshn.hub import checkpoint_folder
-from neuromorphic.cli import CommandParser, run_command, whole
+from neuromorphic.cli import CommandParser, print_next, run_command, whole
 
 EXAMPLES = """
 examples:
@@ -59,9 +59,13 @@ def main() -> None:
     figures = trainer.run()
     if trainer.accelerator.is_main_process:
         print_figures(figures, f"{out}, {trainer.model}")
-        print(f"checkpoint: {out}")
-        if trainer.model.encoder.spiking is not None:
-            print(f"next:       python -m neuromorphic.export --to lava --checkpoint {out} --out {out}/export")
+        print(f"checkpoint: {out} (model card: {out / 'README.md'})")
+        commands: list[list[object]] = [
+            ["gshn.evaluate", "--checkpoint", out, "--task", task] for task in ["retrieval", *config.finetune.tasks]
+        ]
+        if (spiking := trainer.model.encoder.spiking) is not None and spiking.neuron.spikes:
+            commands.append(["neuromorphic.export", "--to", "lava", "--checkpoint", out, "--out", out / "export"])
+        print_next(*commands)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What all commands share: arguments, and errors as one line."""
+"""What all commands share: arguments, errors as one line, and what to type next."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import errno
 import io
 import math
 import re
+import shlex
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import version
 from typing import Any, NoReturn
@@ -64,6 +65,17 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
         return value
 
     return number
+
+
+def print_next(*commands: Sequence[object]) -> None:
+    """Print what to type next, as the last lines of long work.
+
+    Args:
+        commands: Commands by their words, the first ``python -m``'s module.
+    """
+    for position, (module, *arguments) in enumerate(commands):
+        words = shlex.join(["python", "-m", str(module), *map(str, arguments)])
+        print(f"{'next:' if position == 0 else '':<12}{words}")
 
 
 def run_subcommand(package: str, commands: Mapping[str, str]) -> None:

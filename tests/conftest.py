@@ -51,7 +51,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, cache: str) -> Path:
 
     out = tmp_path_factory.mktemp("run") / "whole"
     stdout, stderr = finish(start(out, cache, *STEPS))
-    assert "next:" in stdout
+    assert f"next:       python -m gshn.evaluate --checkpoint {out} --task retrieval\n" in stdout
     assert "python -m neuromorphic.export --to lava" in stdout
     assert "images/s" in stderr
     assert "loss=" in stderr

@@ -41,6 +41,9 @@ ELSEWHERE = {"docs/api.md": ("tests/test_api_docs.py", "tests/neuromorphic/test_
 # Commands of others, as far as they have to be given.
 OTHERS = ("source .venv/bin/activate", "git clone https://", "hf auth login")
 
+KEYS = flat(load_config())
+# Names of files, and of a node in a nested graph, that look like keys.
+FILES = {"data.noun", "graph.node", "model.nir", "model.safetensors"}
 SECTIONS = ("data", "graph", "model", "objectives", "pretrain", "finetune")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
@@ -133,12 +136,9 @@ def understood(module: str, arguments: list[str], monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_every_key_of_the_configuration_is_one(page: Path) -> None:
-    keys = flat(load_config())
-    sections = {".".join(key.split(".")[:depth]) for key in keys for depth in (1, 2, 3)} | {
-        "data.noun"
-    }  # WordNet's file
+    sections = {".".join(key.split(".")[:depth]) for key in KEYS for depth in (1, 2, 3, 4)}
     for key in re.findall(rf"`((?:{'|'.join(SECTIONS)})\.[a-z_.0-9]+)(?:=[^`]*)?`", page.read_text()):
-        assert key.rstrip(".") in keys or key.rstrip(".") in sections, key
+        assert key.rstrip(".") in sections or key in FILES, key
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_the_readmes_figures_are_of_the_committed_rows() -> None:
     for row, key in zip(rows, SUMMARY.values(), strict=False):
         assert row[1:4] == [str(interval(list(values[name, key].values()))) for name in ("hybrid", "gat", "snn")]
     photographs = (DOCS / "photographs.md").read_text()
-    shown = {row[0].partition(" (")[0]: row[1:] for row in table(photographs, "| Flickr8k's official test, one seed |")}
+    shown = {row[0].partition(" (")[0]: row[1:] for row in table(photographs, "| Flickr8k's official test")}
     ours, gat, pooled = (shown[name] for name in ("GSHN", "GAT only", "pooled baseline"))
     for row, column in zip(rows[len(SUMMARY) :], (0, 1), strict=True):
         assert [row[1], row[2], row[4]] == [own[column].split(" / ")[0] for own in (ours, gat, pooled)]

@@ -14,7 +14,7 @@ import pytest
 from scenarios import SCENARIOS
 
 from neuromorphic import __main__ as script
-from neuromorphic import errors, export, plugins, profile
+from neuromorphic import cli, errors, export, plugins, profile
 from neuromorphic.backends import BACKENDS
 from neuromorphic.nir_file import read_nir, write_nir
 
@@ -65,6 +65,13 @@ def test_the_script_runs_commands_by_name(
     assert capsys.readouterr().err == f"error: 'fly' is no command; choose one of {', '.join(script.COMMANDS)}\n"
     assert call(monkeypatch, script.script, "run", "--nirr", "x") == 2
     assert "neuromorphic run --help lists the arguments" in capsys.readouterr().err
+
+
+def test_what_to_type_next_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.print_next(["gshn.evaluate", "--checkpoint", Path("my runs/a")], ["neuromorphic.check", "--support"])
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "next:       python -m gshn.evaluate --checkpoint 'my runs/a'"
+    assert second == "            python -m neuromorphic.check --support"
 
 
 def test_profile_of_a_nir_file(

@@ -49,7 +49,8 @@ def test_lava_export_writes_spikes_and_report(
     assert report["agreement"] == 1.0 and report["first_difference"] is None
     assert (report["images"], report["steps"]) == (5, 8)
     assert report["seconds"] > 0
-    assert "100.0000 %" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "100.0000 %" in printed and "next:       python -m neuromorphic.check --nir" in printed
     with np.load(tmp_path / "spikes.npz") as file:
         records = dict(file)
     assert len(records) == 10
