@@ -5,12 +5,12 @@ from __future__ import annotations
 from neuromorphic.cli import run_command, run_subcommand
 
 COMMANDS = {
-    "train": "train on images with captions, then on tasks; start, go on, or start from a checkpoint",
-    "evaluate": "figures of a checkpoint: retrieval, questions, entailment, statements",
-    "explain": "a picture of which segments of an image drive its match with a caption",
+    "train": "train on images with captions, then on tasks; from scratch or from a checkpoint",
+    "evaluate": "evaluate a checkpoint: retrieval, VQA, entailment, NLVR2",
+    "explain": "draw which segments of an image match a caption",
     "segment": "cut images into segments; train or measure a segmenter",
     "preprocess": "images -> scene graphs in shards that training streams",
-    "ablate": "the method against itself with one thing changed, over seeds",
+    "ablate": "the ablation: one thing changed at a time, over seeds",
 }
 
 

@@ -1,4 +1,4 @@
-"""``python -m gshn.ablate``: the method against itself with one thing changed, over seeds."""
+"""``python -m gshn.ablate``: the ablation, with one thing changed at a time, over seeds."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def main() -> None:
         help="splits that are evaluated: validation, to choose a design; test, once, to report it (default validation)",
     )
     parser.add_argument("--seeds", type=whole(1, 1000), default=5, help="seeds 0 to N - 1 of every variant")
-    parser.add_argument("--jobs", type=whole(1, 1000), default=1, help="runs at a time, of one thread each")
-    parser.add_argument("--quick", action="store_true", help="a few steps: shows that everything runs")
+    parser.add_argument("--jobs", type=whole(1, 1000), default=1, help="runs at the same time, one thread each")
+    parser.add_argument("--quick", action="store_true", help="a few steps each, to see that everything runs")
     parser.add_argument("--cache", default="cache", help="folder of computed scene graphs")
     parser.add_argument("--set", nargs="+", default=[], metavar="key=value", help="overrides for every variant")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""``python -m gshn.evaluate``: figures of a checkpoint, with the spiking path run by PyTorch or by Lava."""
+"""``python -m gshn.evaluate``: evaluate a checkpoint on a task, with the spiking path in PyTorch or on Lava."""
 
 from __future__ import annotations
 
@@ -55,22 +55,21 @@ def main() -> None:
     parser.add_argument(
         "--split",
         default="test",
-        help="test (the default), val or train; of retrieval also several together, such as train+val; of "
-        "shapescenes-compositions also validation-attributes and validation-relations, to choose on, and attributes "
-        "and relations, to report",
+        help="test (the default), val or train; for retrieval also several together, such as train+val; for "
+        "shapescenes-compositions also validation-attributes and validation-relations, to choose a design on, and "
+        "attributes and relations, to report it",
     )
     parser.add_argument(
         "--rerank",
         type=whole(0, 10**9),
         default=0,
         metavar="K",
-        help="retrieval: reorder each query's K best by the matching head, too",
+        help="retrieval: reorder each query's K best with the matching head",
     )
     parser.add_argument(
         "--paths",
         action="store_true",
-        help="what each path is worth: figures with r of V' = r E_SNN + F_GAT set to 0, too, and of retrieval also by "
-        "V' alone and by spikes alone",
+        help="also evaluate with r = 0 in V' = r E_SNN + F_GAT; for retrieval also by V' alone and by spikes alone",
     )
     parser.add_argument(
         "--encoder",
@@ -82,20 +81,25 @@ def main() -> None:
         "--precision",
         choices=["float", "fixed"],
         default="float",
-        help="of Lava's arithmetic. float: float64; fixed: Loihi's integers, 8-bit weights and 24-bit states (default: "
+        help="Lava's arithmetic. float: float64; fixed: Loihi's integers, 8-bit weights and 24-bit states (default: "
         "float)",
     )
     parser.add_argument(
         "--gallery",
         type=Path,
         metavar="PNG",
-        help="retrieval: draw the queries that are found best and worst, with what is found for them",
+        help="retrieval: draw the queries with the best and the worst ranks, and their first results",
     )
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument(
-        "--submission", type=Path, metavar="FILE", help="of a task: write its answers, in its official format"
+        "--submission",
+        type=Path,
+        metavar="FILE",
+        help="tasks with answers: write the answers to this file, in the official format",
     )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of data, e.g. data.pairs.segmenter=...")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="changes of data.*, e.g. data.pairs.segmenter=..."
+    )
     arguments = parser.parse_intermixed_args()
     if arguments.rerank and arguments.task != "retrieval":
         parser.error("--rerank needs --task retrieval")

@@ -1,4 +1,4 @@
-"""``python -m gshn.explain``: which segments of an image drive its match with a caption, as a picture."""
+"""``python -m gshn.explain``: draw which segments of an image match a caption."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def main() -> None:
         type=Path,
         help="a file of any format that Pillow reads and any size; without one, see --index",
     )
-    parser.add_argument("--caption", help="what to match the image with; without it, the first of image --index")
+    parser.add_argument("--caption", help="the caption; by default the first of image --index")
     parser.add_argument(
-        "--index", type=whole(0, 10**9), help="an image of data.pairs, counted from 0, in place of a file"
+        "--index", type=whole(0, 10**9), help="an image of the checkpoint's data, counted from 0, in place of a file"
     )
-    parser.add_argument("--split", default="test", help="of --index (default %(default)s)")
+    parser.add_argument("--split", default="test", help="split of --index (default %(default)s)")
     parser.add_argument(
         "--checkpoint",
         type=Path,
@@ -44,7 +44,7 @@ def main() -> None:
         choices=SEGMENTERS,
         help=f"{SEGMENTER} (default: the checkpoint's; of a file superpixels, where that is ground-truth)",
     )
-    parser.add_argument("--weights", help="of a learned segmenter: a folder, or a name on the hub")
+    parser.add_argument("--weights", help="weights of a learned segmenter: a folder, or a name on the hub")
     parser.add_argument("--out", type=Path, required=True, metavar="PNG", help="the picture")
     arguments = parser.parse_args()
     if (arguments.image is None) == (arguments.index is None):

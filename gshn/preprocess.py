@@ -54,23 +54,28 @@ def main() -> None:
     parser.add_argument(
         "--data",
         required=True,
-        help="shapescenes: drawn scenes; captions:FILE: images of one's own; coco:DIR, flickr30k:DIR, flickr8k:DIR, "
+        help="shapescenes: drawn scenes; captions:FILE: your own images; coco:DIR, flickr30k:DIR, flickr8k:DIR, "
         "visual-genome:DIR, vqa2:DIR, snli-ve:DIR, nlvr2:DIR, daquar:DIR: data sets in their official layouts",
     )
     parser.add_argument("--segmenter", choices=SEGMENTERS, required=True, help=SEGMENTER)
-    parser.add_argument("--weights", help="of a learned segmenter: a folder, or a name on the hub")
+    parser.add_argument("--weights", help="weights of a learned segmenter: a folder, or a name on the hub")
     parser.add_argument("--out", type=Path, required=True, help="folder of the shards, with a folder for each split")
-    parser.add_argument("--split", nargs="+", choices=SPLITS, help="default: those that are there")
+    parser.add_argument("--split", nargs="+", choices=SPLITS, help="splits to make (default: those that are there)")
     parser.add_argument(
-        "--split-by", metavar="COLUMN|80/10/10", help="of captions:FILE: short for data.pairs.file.split=..."
+        "--split-by", metavar="COLUMN|80/10/10", help="with captions:FILE: short for data.pairs.file.split=..."
     )
     parser.add_argument(
         "--image-size", type=whole(48, 4096), default=224, help="longer side of photographs, pixels (default 224)"
     )
-    parser.add_argument("--limit", type=whole(1, 10**9), help="images of each split, the first; needed for shapescenes")
+    parser.add_argument(
+        "--limit", type=whole(1, 10**9), help="take only the first images of each split; needed for shapescenes"
+    )
     parser.add_argument("--shard-size", type=whole(1, 10**9), default=1000, help="images per shard (default 1000)")
     parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="of graph and data.pairs, e.g. graph.regions=boxes"
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="changes of graph.* and data.pairs.*, e.g. graph.regions=boxes",
     )
     arguments = parser.parse_intermixed_args()
     rank, world_size = process(os.environ)
@@ -82,10 +87,10 @@ def main() -> None:
     }
     if arguments.split_by is not None:
         if not arguments.data.startswith("captions:"):
-            raise ConfigError("--split-by is of --data captions:FILE; other data sets have splits of their own")
+            raise ConfigError("--split-by goes with --data captions:FILE; other data sets have splits of their own")
         data["file.split"] = arguments.split_by
     if arguments.data == "shapescenes" and arguments.limit is None:
-        raise ConfigError("--data shapescenes has no end: give --limit N, the scenes of each split")
+        raise ConfigError("--data shapescenes is unlimited: give --limit N, the scenes of each split")
     config = load_config(
         arguments.config, [*arguments.overrides, *(f"data.pairs.{key}={value}" for key, value in data.items())]
     )

@@ -44,10 +44,12 @@ def main() -> None:
         help="image files of any format that Pillow reads, or folders of them, with subfolders",
     )
     parser.add_argument("--segmenter", choices=SEGMENTERS, help=SEGMENTER)
-    parser.add_argument("--weights", help="of a learned segmenter: a folder, or a name on the hub")
-    parser.add_argument("--segments", type=whole(1, 10000), help="superpixels of an image; default: by likeness")
+    parser.add_argument("--weights", help="weights of a learned segmenter: a folder, or a name on the hub")
     parser.add_argument(
-        "--no-fill", action="store_true", help="of semantic: leave the background void, without superpixels"
+        "--segments", type=whole(1, 10000), help="superpixels of an image (default: merged by likeness alone)"
+    )
+    parser.add_argument(
+        "--no-fill", action="store_true", help="with semantic: leave the background void, without superpixels"
     )
     parser.add_argument("--annotations", type=Path, metavar="JSON", help="COCO panoptic JSON, for ground-truth")
     parser.add_argument("--out", type=Path, help="folder of the results")
@@ -60,15 +62,15 @@ def main() -> None:
     )
     parser.add_argument("--fit", choices=["shapescenes"], help="train a small Mask2Former; its weights go to --out")
     parser.add_argument(
-        "--steps", type=whole(1, 10**9), default=SegmenterFit.steps, help="of --fit (default %(default)s)"
+        "--steps", type=whole(1, 10**9), default=SegmenterFit.steps, help="steps of --fit (default %(default)s)"
     )
-    parser.add_argument("--seed", type=whole(0, 2**63 - 1), default=0, help="of --fit")
-    parser.add_argument("--resume", action="store_true", help="go on with --fit where it was stopped")
-    parser.add_argument("--evaluate", choices=["shapescenes"], help="panoptic quality on held-out scenes")
+    parser.add_argument("--seed", type=whole(0, 2**63 - 1), default=0, help="seed of --fit")
+    parser.add_argument("--resume", action="store_true", help="continue --fit where it was stopped")
+    parser.add_argument("--evaluate", choices=["shapescenes"], help="measure panoptic quality on held-out scenes")
     parser.add_argument(
         "--limit", type=whole(1, 10**9), default=1000, help="scenes of --evaluate (default %(default)s)"
     )
-    parser.add_argument("--json", type=Path, help="write the figures of --evaluate here too")
+    parser.add_argument("--json", type=Path, help="also write the figures of --evaluate to this file")
     arguments = parser.parse_args()
     if arguments.fit:
         fit(arguments)

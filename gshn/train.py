@@ -10,7 +10,7 @@ from neuromorphic.cli import CommandParser, print_next, run_command, whole
 
 EXAMPLES = """
 examples:
-  python -m gshn.train                                                # the default: drawn scenes and questions
+  python -m gshn.train                                                # the default: drawn scenes, captions, questions
   python -m gshn.train --config smoke --out runs/smoke                # every stage in under a minute
   python -m gshn.train --config photographs --out runs/mine data.pairs.source=captions:photos/captions.csv
       captions.csv: columns such as 'image' and 'caption', a row a caption; a column 'split', or shares, says what is
@@ -31,8 +31,10 @@ def main() -> None:
         "--init", metavar="DIR", help="start from a finished checkpoint, a folder or owner/name on the Hugging Face hub"
     )
     parser.add_argument("--out", type=Path, help="the run's folder (default: runs/<config>)")
-    parser.add_argument("--seed", type=whole(0, 2**63 - 1), help="short for seed=N")
-    parser.add_argument("--resume", action="store_true", help="go on from the folder's last checkpoint, bit for bit")
+    parser.add_argument("--seed", type=whole(0, 2**63 - 1), help="random seed, short for seed=N")
+    parser.add_argument(
+        "--resume", action="store_true", help="continue from the folder's last training state, bit for bit"
+    )
     parser.add_argument(
         "overrides",
         nargs="*",

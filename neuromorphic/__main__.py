@@ -7,10 +7,10 @@ from neuromorphic.cli import run_command, run_subcommand
 COMMANDS = {
     "run": "run a NIR file on a back end: spikes, outputs, operations",
     "verify": "the same input on two back ends: where they differ, and why",
-    "check": "what becomes of a NIR file on a chip, and whether it fits",
+    "check": "convert a NIR file for a chip: parameters, cores, limits",
     "profile": "spikes, operations and energy of a NIR file, or of a checkpoint",
-    "export": "a NIR file, or a checkpoint, on Lava as a folder; a checkpoint as NIR",
-    "doctor": "what is installed, what is missing, and how to mend it",
+    "export": "run a NIR file or a checkpoint on Lava and write all of it; write a checkpoint as NIR",
+    "doctor": "what is installed, what is missing, and how to install it",
 }
 
 

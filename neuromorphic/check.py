@@ -1,8 +1,8 @@
-"""``python -m neuromorphic.check``: what becomes of a NIR graph on a chip, and whether it fits.
+"""``python -m neuromorphic.check``: convert a NIR file for a chip, and say whether it fits.
 
-Every parameter before and after, registers, neurons that never or always fire, cores, and what breaks a limit; without
-``--input`` for a unit input, 1 in every element. Exit status 0 where it fits, if need be on many cores, 1 where a limit
-breaks, 2 for bad input.
+The report has every parameter before and after, registers, neurons that never or always fire, cores, and what breaks a
+limit. Without ``--input`` the input is 1 in every element. Exit status 0 where the network fits, on as many cores as it
+needs; 1 where it breaks a limit; 2 for bad input.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from neuromorphic.support import support_table
 
 EXAMPLES = """
 examples:
-  python -m neuromorphic.check --nir model.nir --input in.npz     # of typical inputs, as large as they get
+  python -m neuromorphic.check --nir model.nir --input in.npz     # typical inputs, as large as they get
   python -m neuromorphic.check --support
 """
 
@@ -40,7 +40,7 @@ def main() -> None:
         "--target", choices=CHIPS, default="loihi2", help="chip: Intel's Loihi 1 or Loihi 2 (default: loihi2)"
     )
     parser.add_argument("--input", type=Path, metavar="IN.npz", help=f"{INPUT} (default: ones)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all of the report here too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the whole report to this file")
     parser.add_argument("--support", action=PrintSupport, nargs=0, help="print what is supported where, and end")
     arguments = parser.parse_args()
     if arguments.json is not None:

@@ -1,6 +1,6 @@
-"""``python -m neuromorphic.export``: a network on Lava as a folder, or a checkpoint's network as NIR.
+"""``python -m neuromorphic.export``: run a network on Lava and write all of it, or write a checkpoint's network as NIR.
 
---nir takes anybody's NIR file. --checkpoint takes a folder that gshn.train wrote: the network is the spiking path of
+--nir takes any NIR file. --checkpoint takes a folder that gshn.train wrote: the network is the spiking path of
 a held-out image's scene graph.
 """
 
@@ -31,12 +31,14 @@ def main() -> None:
         "--to",
         choices=["nir", "lava", "netx"],
         required=True,
-        help="lava: run it on Lava's simulator and write all of it; of checkpoints also nir: a NIR file and its input, "
-        "and netx: lava-dl's HDF5 network, which its netx loads",
+        help="lava: run it on Lava's simulator and write all of it; with --checkpoint also nir: a NIR file and its "
+        "input, and netx: lava-dl's HDF5 network, which its netx loads",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder that is written to")
-    parser.add_argument("--input", type=Path, metavar="IN.npz", help=f"of --nir: {INPUT}")
-    parser.add_argument("--images", type=whole(1), help="of --checkpoint: held-out images to run on Lava (default: 64)")
+    parser.add_argument("--input", type=Path, metavar="IN.npz", help=f"with --nir: {INPUT}")
+    parser.add_argument(
+        "--images", type=whole(1), help="with --checkpoint: held-out images to run on Lava (default: 64)"
+    )
     parser.add_argument("--precision", choices=PRECISIONS, default="float", help=f"Lava's arithmetic; {PRECISION}")
     arguments = parser.parse_args()
     if (arguments.nir is None) == (arguments.checkpoint is None):
@@ -44,14 +46,14 @@ def main() -> None:
     if arguments.checkpoint is not None:
         for option in ("dt", "reset", "input"):
             if getattr(arguments, option) is not None:
-                parser.error(f"--{option} is of --nir, and a checkpoint has its own")
+                parser.error(f"--{option} goes with --nir, and a checkpoint has its own")
         images = 64 if arguments.images is None else arguments.images
         tools = checkpoint_tools()
         with needing_packages():
             tools.export(arguments.checkpoint, arguments.out, arguments.to, images, arguments.precision)
         return
     if arguments.images is not None:
-        parser.error("--images is of --checkpoint")
+        parser.error("--images goes with --checkpoint")
     if arguments.to != "lava":
         parser.error(f"--to {arguments.to} takes a --checkpoint; a NIR file is exported --to lava")
     if arguments.input is None:

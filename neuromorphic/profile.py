@@ -26,34 +26,42 @@ def main() -> None:
     """Parse the arguments, count, and write ``report.json`` and ``report.html``."""
     parser = CommandParser(prog="python -m neuromorphic.profile", description=__doc__, epilog=EXAMPLES)
     add_graph_arguments(parser, required=False)
-    parser.add_argument("--input", type=Path, metavar="IN.npz", help=f"of --nir: {INPUT}")
+    parser.add_argument("--input", type=Path, metavar="IN.npz", help=f"with --nir: {INPUT}")
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="folder that gshn.train wrote")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for report.json and report.html")
-    parser.add_argument("--images", type=whole(1), help="of --checkpoint: held-out images (default: 64)")
+    parser.add_argument("--images", type=whole(1), help="with --checkpoint: held-out images (default: 64)")
     parser.add_argument(
         "--backend",
         choices=BACKENDS,
-        help=f"what gives the spikes (default: reference, of --checkpoint torch); {BACKEND}",
+        help=f"what computes the spikes (default: reference, with --checkpoint torch); {BACKEND}",
     )
-    parser.add_argument("--precision", choices=PRECISIONS, default="float", help=f"of reference or lava; {PRECISION}")
     parser.add_argument(
-        "--compare", type=Path, nargs="+", metavar="DIR", help="other checkpoints: of other T, a ReLU twin"
+        "--precision", choices=PRECISIONS, default="float", help=f"arithmetic of reference or lava; {PRECISION}"
     )
-    parser.add_argument("--energy-models", type=Path, metavar="FILE.yaml", help="in place of the project's own")
-    parser.add_argument("--no-measure", action="store_true", help="of --checkpoint: count only, measure no time")
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="other checkpoints to set beside it: another T, a ReLU twin",
+    )
+    parser.add_argument(
+        "--energy-models", type=Path, metavar="FILE.yaml", help="energy models in place of the project's own"
+    )
+    parser.add_argument("--no-measure", action="store_true", help="with --checkpoint: count only, measure no time")
     arguments = parser.parse_args()
     if (arguments.nir is None) == (arguments.checkpoint is None):
         parser.error("give --nir or --checkpoint, one of them")
     if arguments.checkpoint is None:
         for option in ("images", "compare"):
             if getattr(arguments, option) is not None:
-                parser.error(f"--{option} is of --checkpoint")
+                parser.error(f"--{option} goes with --checkpoint")
         if arguments.input is None:
             parser.error("--nir needs --input, which is run and counted")
     else:
         for option in ("dt", "reset", "input"):
             if getattr(arguments, option) is not None:
-                parser.error(f"--{option} is of --nir, and a checkpoint has its own")
+                parser.error(f"--{option} goes with --nir, and a checkpoint has its own")
     if arguments.backend is None:
         arguments.backend = "reference" if arguments.checkpoint is None else "torch"
     if arguments.precision == "fixed" and arguments.backend == "torch":

@@ -1,4 +1,4 @@
-"""``python -m neuromorphic.run``: run a NIR graph, whoever trained it, on one of the back ends."""
+"""``python -m neuromorphic.run``: run a NIR file, whoever trained it, on one of the back ends."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="OUT.npz", help="a report OUT.json goes beside it")
     parser.add_argument("--backend", choices=BACKENDS, default="reference", help=f"{BACKEND} (default: reference)")
     parser.add_argument("--precision", choices=PRECISIONS, default="float", help=f"{PRECISION} (default: float)")
-    parser.add_argument("--steps", type=whole(1), metavar="T", help="cut the input to T steps, or go on with zeros")
+    parser.add_argument("--steps", type=whole(1), metavar="T", help="cut the input to T steps, or continue with zeros")
     parser.add_argument(
         "--trace",
         nargs="+",
@@ -70,20 +70,20 @@ def main() -> None:
     parser.add_argument(
         "--compare",
         action="store_true",
-        help="also run the float reference, and say how spikes agree; it may take longer than the run itself",
+        help="also run the float reference, and say how many spikes agree; it may take longer than the run itself",
     )
     parser.add_argument(
         "--target",
         choices=TARGETS,
         default="simulator",
-        help="of --backend lava, simulator: on the CPU; loihi2: the chip; auto: the chip where there is one",
+        help="with --backend lava. simulator: on the CPU; loihi2: the chip; auto: the chip where there is one",
     )
     parser.add_argument(
         "--deadline",
         type=seconds,
         default=600.0,
         metavar="SECONDS",
-        help="a run on Lava is stopped then (default: 600)",
+        help="stop a run on Lava after this time (default: 600)",
     )
     arguments = parser.parse_args()
     if arguments.out.suffix != ".npz":

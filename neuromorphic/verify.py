@@ -1,4 +1,4 @@
-"""``python -m neuromorphic.verify``: the same input to two back ends, and where they differ.
+"""``python -m neuromorphic.verify``: run the same input on two back ends, and say where they differ.
 
 Exit status 0 where all spikes are equal (and graded outputs, to rounding), 1 where not, 2 for bad input. A difference
 is called a tie where rounding alone moves the potential over its threshold, see
@@ -27,17 +27,22 @@ def main() -> None:
     parser = CommandParser(prog="python -m neuromorphic.verify", description=__doc__, epilog=EXAMPLES)
     add_graph_arguments(parser)
     parser.add_argument("--against", choices=BACKENDS, required=True, help=f"back end that is verified; {BACKEND}")
-    parser.add_argument("--precision", choices=PRECISIONS, default="float", help=f"of --against; {PRECISION}")
     parser.add_argument(
-        "--backend", choices=BACKENDS, default="reference", help="what it is held to (default: reference)"
+        "--precision", choices=PRECISIONS, default="float", help=f"arithmetic of --against; {PRECISION}"
     )
     parser.add_argument(
-        "--backend-precision", choices=PRECISIONS, default="float", help="of --backend (default: float)"
+        "--backend",
+        choices=BACKENDS,
+        default="reference",
+        help="back end that it is compared with (default: reference)",
+    )
+    parser.add_argument(
+        "--backend-precision", choices=PRECISIONS, default="float", help="arithmetic of --backend (default: float)"
     )
     parser.add_argument("--input", type=Path, metavar="IN.npz", help=f"{INPUT} (default: random input)")
-    parser.add_argument("--steps", type=whole(1), metavar="T", help="steps (default: the input's; 32 of random input)")
-    parser.add_argument("--seed", type=whole(0), default=0, help="of random input")
-    parser.add_argument("--json", type=Path, help="write the result here too")
+    parser.add_argument("--steps", type=whole(1), metavar="T", help="steps (default: the input's; 32 for random input)")
+    parser.add_argument("--seed", type=whole(0), default=0, help="seed of random input")
+    parser.add_argument("--json", type=Path, help="also write the result to this file")
     arguments = parser.parse_args()
     if arguments.json is not None:
         check_destination(arguments.json, (arguments.nir, arguments.input))

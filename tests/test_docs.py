@@ -256,6 +256,16 @@ def test_every_page_is_in_the_navigation() -> None:
     assert named == {str(page.relative_to(DOCS)) for page in PAGES if page.is_relative_to(DOCS)}
 
 
+def test_the_commands_page_lists_all() -> None:
+    text = (DOCS / "reference/commands.md").read_text()
+    for package in ("gshn", "neuromorphic"):
+        listed = dict(
+            re.findall(r"^\| `(\w+)` \| (.*) \|$", text.split(f"## {package}\n")[1].split("\n## ")[0], re.MULTILINE)
+        )
+        assert listed == import_module(f"{package}.__main__").COMMANDS
+    assert set(named_configs()) <= set(re.findall(r"`(\w+)`", text.split("## Settings")[1]))
+
+
 def test_the_makefile_lists_its_targets() -> None:
     listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)

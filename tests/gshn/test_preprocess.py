@@ -92,7 +92,7 @@ def test_captions_of_ones_own_split_by_share_or_column(run, tmp_path, capsys):
     run(*common, "--out", tmp_path / "half", "--split-by", "50/0/50", *keys)
     counts = [len(read_index(tmp_path / "half" / split)) for split in ("train", "test")]
     assert sum(counts) == 5 and 0 not in counts
-    with pytest.raises(ConfigError, match="--split-by is of --data captions:FILE"):
+    with pytest.raises(ConfigError, match="--split-by goes with --data captions:FILE"):
         run(
             "--data", "shapescenes", "--limit", 2, "--segmenter", "superpixels", "--out", tmp_path, "--split-by", "part"
         )

@@ -94,10 +94,10 @@ def test_profile_of_a_nir_file(
         (export.main, ["--to", "lava", "--out", "o"], "give --nir or --checkpoint, one of them"),
         (export.main, ["--to", "lava", "--out", "o", "--nir", "model.nir"], "--nir needs --input"),
         (export.main, ["--to", "netx", "--out", "o", "--nir", "model.nir"], "--to netx takes a --checkpoint"),
-        (export.main, ["--to", "nir", "--out", "o", "--checkpoint", "c", "--dt", "1"], "--dt is of --nir"),
+        (export.main, ["--to", "nir", "--out", "o", "--checkpoint", "c", "--dt", "1"], "--dt goes with --nir"),
         (profile.main, ["--out", "o", "--nir", "model.nir", "--checkpoint", "c"], "give --nir or --checkpoint"),
         (profile.main, ["--out", "o", "--nir", "model.nir"], "--nir needs --input"),
-        (profile.main, ["--out", "o", "--nir", "model.nir", "--images", "3"], "--images is of --checkpoint"),
+        (profile.main, ["--out", "o", "--nir", "model.nir", "--images", "3"], "--images goes with --checkpoint"),
         (profile.main, ["--out", ".", "--nir", "model.nir", "--input", "in.npz", "--energy-models", "x"], "x"),
     ],
 )
