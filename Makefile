@@ -87,6 +87,7 @@ bench: .venv-bench/ready ## measure ratios to other frameworks and to bounds (do
 # In an environment of its own, without PyTorch: the API reference is read from the source.
 docs: .venv-docs/ready ## build the documentation site into site/; warnings are errors
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+	! grep -rlE '(src|<link[^>]* href)="https?:' site --include='*.html'  # pages load nothing from elsewhere
 	@echo "site/index.html"
 
 .venv-docs/ready: pyproject.toml $(filter .uv/bin/uv,$(UV))
