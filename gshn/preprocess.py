@@ -143,8 +143,8 @@ def main() -> None:
     if missing:
         warnings.warn(f"{arguments.data}: {reasons}", UserNotice, stacklevel=1)
     # A run needs both splits, and takes its captions from shards; questions and statements have keys of their own.
-    whole = all((arguments.out / split / "index.json").is_file() for split in ("train", "test"))
-    if rank == 0 and whole and arguments.data.partition(":")[0] not in ("vqa2", "daquar", "snli-ve", "nlvr2"):
+    complete = all((arguments.out / split / "index.json").is_file() for split in ("train", "test"))
+    if rank == 0 and complete and arguments.data.partition(":")[0] not in ("vqa2", "daquar", "snli-ve", "nlvr2"):
         source = f"data.pairs.source=shards:{arguments.out}"
         out = Path("runs") / arguments.out.resolve().name
         print_next(["gshn.train", "--config", arguments.config, "--out", out, source])

@@ -86,7 +86,9 @@ def test_captions_of_ones_own_split_by_share_or_column(run, tmp_path, capsys):
     keys = (f"data.pairs.file.folder={tmp_path / 'photos'}", "data.pairs.file.caption_column=words")
     common = ("--data", f"captions:{table}", "--segmenter", "superpixels", "--split", "train", "test")
     run(*common, "--out", tmp_path / "shards", "--split-by", "part", *keys)
-    assert "4 graphs in 1 shards, of 4 images" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "4 graphs in 1 shards, of 4 images" in printed
+    assert f"--config default --out runs/shards data.pairs.source=shards:{tmp_path / 'shards'}\n" in printed
     found = [stored.annotation["captions"] for stored in ShardStream(read_index(tmp_path / "shards/train"))]
     assert found == [[f"A thing {i}"] for i in range(4)]
     run(*common, "--out", tmp_path / "half", "--split-by", "50/0/50", *keys)
