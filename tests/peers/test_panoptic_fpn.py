@@ -24,7 +24,7 @@ pytestmark = pytest.mark.peers
 def source() -> Path:
     """Folder of detectron2's source, with its extension built."""
     if "DETECTRON2" not in os.environ:
-        pytest.skip("DETECTRON2 names no folder with the source of detectron2 (docs/data.md)")
+        pytest.skip("DETECTRON2 names no folder with the source of detectron2 (docs/segmenters.md)")
     folder = Path(os.environ["DETECTRON2"]).resolve()
     if not list(folder.glob("detectron2/_C*.so")):
         pytest.skip(f"detectron2 is not built in {folder}: DETECTRON2={folder} make test-peers")
