@@ -11,16 +11,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, get_args, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
 from gshn.backbone_names import parse_backbone
-from gshn.declared import declared
 from gshn.errors import ConfigError
+from gshn.registry import DATASETS, LOSSES, NEURONS, SEGMENTERS, TEXT_ENCODERS, Registry
 
 CONFIGS = Path(__file__).parent / "configs"
-NEURONS = Path(__file__).parent / "neurons" / "kinds"
 
 
 def _check(condition: bool, key: str, value: object, mend: str) -> None:
@@ -30,6 +29,16 @@ def _check(condition: bool, key: str, value: object, mend: str) -> None:
 
 def _one_of(key: str, value: str, *choices: str) -> None:
     _check(value in choices, key, value, f"choose one of {', '.join(choices)}")
+
+
+def _registered(key: str, value: str, registry: Registry) -> None:
+    _check(value in registry, key, value, f"choose one of {', '.join(registry)}")
+
+
+def is_drawn(source: str) -> bool:
+    """Whether the images of a data set are drawn, and have no end; not of one that is not known here."""
+    kind = DATASETS.get(source)
+    return kind is not None and kind.traits.drawn
 
 
 @dataclass(frozen=True)
@@ -103,38 +112,18 @@ class Section:
                 _check(item is None or item in within, f"{self.prefix}{name}", value, f"must lie in {within}")
 
 
-SEGMENTERS = ("ground-truth", "mask2former", "semantic", "detectron2", "superpixels")
-SEGMENTER = (
-    "ground-truth: the annotation; superpixels: regions of like colour, without training; mask2former: MaskFormer and "
-    "its kin in transformers; semantic: semantic segmentation of transformers, superpixels in its background; "
-    "detectron2: its panoptic models"
-)
-"""What the names mean, for the help of all commands."""
-LEARNED = ("mask2former", "semantic", "detectron2")
-"""Segmenters that have weights."""
 TASKS = ("vqa", "entailment", "nlvr2")
 """What is fine-tuned on, besides retrieval: see :mod:`gshn.data.tasks`."""
-TEXT_ENCODERS = sorted(path.stem for path in (Path(__file__).parent / "encoders/text_encoders").glob("[!_]*.py"))
-NAMED_ENCODERS = ("transformers",)
-"""Text encoders with a name after a colon."""
-FROM_SCRATCH = ("bert", "spikformer")
-"""Text encoders that nobody trained before."""
-SCENES = ("shapescenes", "shapescenes-compositions")
-"""Sources that are drawn, and have no end."""
 
 
 def _check_images(data: PairData | TaskData) -> None:
     key = data.prefix.rstrip(".")
-    _one_of(f"{key}.segmenter", data.segmenter, *SEGMENTERS)
+    _registered(f"{key}.segmenter", data.segmenter, SEGMENTERS)
     for name in ("train", "test"):
-        counted = data.source not in SCENES or getattr(data, name) is not None
+        counted = not is_drawn(data.source) or getattr(data, name) is not None
         _check(counted, f"{key}.{name}", None, "ShapeScenes needs a number of scenes, for train and test")
-    _check(
-        data.segmenter not in LEARNED or bool(data.weights),
-        f"{key}.weights",
-        data.weights,
-        f"{data.segmenter} needs weights",
-    )
+    learned = SEGMENTERS[data.segmenter].traits.learned
+    _check(not learned or bool(data.weights), f"{key}.weights", data.weights, f"{data.segmenter} needs weights")
 
 
 @dataclass
@@ -206,7 +195,7 @@ class PairData(Section):
         super().__post_init__()
         _check_images(self)
         mend = "drawn scenes have no names; null, or photographs as data.pairs.source"
-        _check(self.leave_out is None or self.source not in SCENES, "data.pairs.leave_out", self.leave_out, mend)
+        _check(self.leave_out is None or not is_drawn(self.source), "data.pairs.leave_out", self.leave_out, mend)
         ok = len(self.caption_weights) == 5 and sum(self.caption_weights) > 0
         _check(ok, "data.pairs.caption_weights", self.caption_weights, "give 5 weights >= 0, one of them > 0")
 
@@ -407,7 +396,7 @@ class SpikingConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _one_of("model.spiking.neuron", self.neuron, *declared(NEURONS, "SPIKES"))
+        _registered("model.spiking.neuron", self.neuron, NEURONS)
         if self.spikes:
             _check(self.steps >= 2, "model.spiking.steps", self.steps, "must be at least 2")
         else:
@@ -429,14 +418,12 @@ class SpikingConfig(Section):
     @property
     def spikes(self) -> bool:
         """Whether the neuron spikes."""
-        spikes: bool = declared(NEURONS, "SPIKES")[self.neuron]
-        return spikes
+        return NEURONS[self.neuron].traits.spikes
 
     @property
     def rates(self) -> bool:
         """Whether the mean of the neuron's outputs is a firing rate."""
-        rates: bool = declared(NEURONS, "RATES")[self.neuron]
-        return rates
+        return NEURONS[self.neuron].traits.rates
 
 
 @dataclass
@@ -463,16 +450,14 @@ class TextConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        kind, colon, source = self.encoder.partition(":")
-        choices = [name + ":NAME_OR_FOLDER" * (name in NAMED_ENCODERS) for name in TEXT_ENCODERS]
-        known = kind in TEXT_ENCODERS and (bool(source) if kind in NAMED_ENCODERS else not colon)
-        _check(known, "model.text.encoder", self.encoder, f"choose one of {', '.join(choices)}")
+        _registered("model.text.encoder", self.encoder, TEXT_ENCODERS)
         if self.pooling is not None:
             _one_of("model.text.pooling", self.pooling, "cls", "mean", "last")
         mend = "choose all, none, or last:K with a number of layers K above 0"
         _check(bool(re.fullmatch(r"all|none|last:[1-9]\d?", self.tune)), "model.text.tune", self.tune, mend)
         mend = f"must be all where model.text.encoder is {self.encoder}, which starts from nothing"
-        _check(self.tune == "all" or kind not in FROM_SCRATCH, "model.text.tune", self.tune, mend)
+        pretrained = TEXT_ENCODERS[self.encoder].traits.pretrained
+        _check(self.tune == "all" or pretrained, "model.text.tune", self.tune, mend)
 
     @property
     def tuned_layers(self) -> int:
@@ -547,30 +532,43 @@ class ModelConfig(Section):
             _check(self.width % heads == 0, "model.width", self.width, f"must be a multiple of {key} ({heads})")
 
 
+def _with_losses(cls: type[Section]) -> type[Section]:
+    """Gives a section the weight of every registered loss as a field, and its options."""
+    found: dict[str, Any] = {}
+    for name, kind in LOSSES.kinds.items():
+        found[name] = number(0.0 if kind.package else float(kind.traits.weight), WEIGHT)
+        for key, option in kind.traits.options.items():
+            found[key] = number(option["default"], Range(**{k: v for k, v in option.items() if k != "default"}))
+    for name, value in found.items():
+        setattr(cls, name, value)
+    types = {name: type(value.default).__name__ for name, value in found.items()}
+    cls.__annotations__ = types | cls.__annotations__
+    return cls
+
+
 @dataclass
+@_with_losses
 class ObjectiveConfig(Section):
-    """Weights of the pretraining losses; 0 switches one off, and its computation."""
+    """Weights of the pretraining losses, each by its name (:data:`gshn.registry.LOSSES`), and their options; weight 0
+    switches a loss off, and its computation."""
 
     prefix: ClassVar[str] = "objectives."
 
-    itc: float = number(1.0, WEIGHT)
-    """Image-text contrast."""
-    spike_contrast: float = number(0.1, WEIGHT)
-    """Segment-level contrast of the spike code between the two halves of the time window."""
-    stl_contrast: float = number(1.0, WEIGHT)
-    """Spiked text learning: contrast of image and text as spikes, which retrieval ranks by, too."""
-    stl_words: float = number(0.2, WEIGHT)
-    """Spiked text learning: the segment spike code predicts the caption's words."""
-    mlm: float = number(0.2, WEIGHT)
-    """Masked language modelling."""
-    itm: float = number(1.0, WEIGHT)
-    """Image-text matching with hard negatives."""
-    firing_rate: float = number(1.0, WEIGHT)
-    """Penalty on mean firing rates above ``firing_rate_target``."""
-    firing_rate_target: float = number(0.1, Range(0, 1, above=True, below=True))
-    """Spikes per neuron and step."""
     fusion_stride: int = number(4, SOME)
     """MLM and ITM, which need the fusion transformer, look at every k-th image of the batch, with one caption each."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> float: ...
+
+    def on(self) -> list[str]:
+        """The losses whose weight is not 0, in the order in which they are computed."""
+        kinds = sorted(LOSSES.kinds.values(), key=lambda kind: kind.traits.order)
+        return [kind.name for kind in kinds if getattr(self, kind.name)]
+
+    def reads(self, what: str) -> bool:
+        """Whether a loss of these reads something: see :class:`gshn.registry.LossTraits`."""
+        return any(what in LOSSES[name].traits.reads for name in self.on())
 
 
 @dataclass
@@ -687,18 +685,17 @@ class Config(Section):
         _one_of("precision", self.precision, "auto", "float32", "bfloat16")
         whole = self.model.encoder != "pooled" or self.graph.whole_image
         _check(whole, "model.encoder", self.model.encoder, "looks at the whole image only: set graph.whole_image=true")
+        discrete = self.model.spiking.enabled or self.model.encoder == "spikformer"
         if (spiking := self.model.spiking).enabled:
-            for name, there in (("spike_contrast", spiking.spikes), ("firing_rate", spiking.rates)):
-                weight = getattr(self.objectives, name)
+            has = {"spikes": spiking.spikes, "rates": spiking.rates}
+            for name in self.objectives.on():
+                weight, needs = getattr(self.objectives, name), LOSSES[name].traits.needs
                 mend = f"must be 0 where model.spiking.neuron is {spiking.neuron}: there are no spikes"
-                _check(there or weight == 0, f"objectives.{name}", weight, mend)
+                _check(has.get(needs, True), f"objectives.{name}", weight, mend)
         if self.pretrain.steps or (self.finetune.tasks and self.finetune.steps and self.finetune.rehearsal):
-            names = ["itc", "mlm", "itm"]
-            if self.model.spiking.enabled or self.model.encoder == "spikformer":
-                names += ["spike_contrast", "stl_contrast", "stl_words", "firing_rate"]
-            some = any(getattr(self.objectives, name) for name in names)
+            names = [name for name, kind in LOSSES.kinds.items() if discrete or not kind.traits.needs]
             mend = f"one of {', '.join(names)} must be above 0, or nothing is learned of pairs"
-            _check(some, "objectives.itc", self.objectives.itc, mend)
+            _check(bool(set(names) & set(self.objectives.on())), "objectives.itc", self.objectives.itc, mend)
 
 
 def named_configs() -> list[str]:

@@ -26,6 +26,7 @@ from gshn.encoders.nodes import NodeEmbedding
 from gshn.encoders.padding import Padded, own_nodes, place, seen
 from gshn.encoders.pointing import Pointers
 from gshn.encoders.pooled import PooledEncoder
+from gshn.encoders.spiked_text import SpikedTextLearning
 from gshn.encoders.spikformer import SpikformerEncoder
 from gshn.encoders.spiking import SpikeTrains
 from gshn.encoders.text import SPECIAL_TOKENS, Architecture, EncodedTexts, TransformersText, wrap_tokenizer
@@ -36,7 +37,7 @@ from gshn.graphs.backbones.small_conv import SmallConvNet
 from gshn.graphs.region_features import COLOUR_DIM, region_features
 from gshn.graphs.scene_graph import CENTROID, EDGE_GEOMETRY, SceneGraph
 from gshn.hub import checkpoint_folder
-from gshn.losses.spiked_text import SpikedTextLearning
+from gshn.registry import LOSSES
 from gshn.segments.superpixels import REGION
 from neuromorphic.files import write_atomically
 
@@ -125,9 +126,12 @@ class GSHN(nn.Module):
             features, len(categories), m.width, categories.index(REGION.name), m.category_dropout, m.feature_noise, pre
         )
         self.encoder = build_encoder(m)
-        if config.objectives.mlm and tokenizer.mask_token is None:
+        if config.objectives.reads("masked") and tokenizer.mask_token is None:
+            losses = " ".join(
+                f"objectives.{name}=0" for name in config.objectives.on() if "masked" in LOSSES[name].traits.reads
+            )
             raise ConfigError(
-                f"the tokenizer of text encoder {m.text.encoder} has no token to mask a word with: set objectives.mlm=0"
+                f"the tokenizer of text encoder {m.text.encoder} has no token to mask a word with: set {losses}"
             )
         self.text = build_text_encoder(m, tokenizer, architecture)
         self.image_head = AlignmentHead(m.width, m.width, linear=not pre)

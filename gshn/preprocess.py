@@ -7,9 +7,10 @@ import time
 import warnings
 from pathlib import Path
 
-from gshn.config import SEGMENTER, SEGMENTERS, flat, load_config
+from gshn.config import flat, load_config
 from gshn.errors import ConfigError, DataError, MissingError
 from gshn.launchers import process
+from gshn.registry import DATASETS, SEGMENTERS
 from neuromorphic.cli import CommandParser, run_command, whole
 from neuromorphic.errors import UserNotice
 from neuromorphic.files import make_folder
@@ -54,10 +55,9 @@ def main() -> None:
     parser.add_argument(
         "--data",
         required=True,
-        help="shapescenes: drawn scenes; captions:FILE: images of one's own; coco:DIR, flickr30k:DIR, flickr8k:DIR, "
-        "visual-genome:DIR, vqa2:DIR, snli-ve:DIR, nlvr2:DIR, daquar:DIR: data sets in their official layouts",
+        help=DATASETS.help(),
     )
-    parser.add_argument("--segmenter", choices=SEGMENTERS, required=True, help=SEGMENTER)
+    parser.add_argument("--segmenter", choices=SEGMENTERS, required=True, help=SEGMENTERS.help())
     parser.add_argument("--weights", help="of a learned segmenter: a folder, or a name on the hub")
     parser.add_argument("--out", type=Path, required=True, help="folder of the shards, with a folder for each split")
     parser.add_argument("--split", nargs="+", choices=SPLITS, help="default: those that are there")

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from gshn.config import LEARNED
 from gshn.encoders.hybrid import EncodedGraphs, HybridEncoder
 from gshn.encoders.spiking import SpikingGraphEncoder
 from gshn.encoders.text import tokenize
@@ -19,6 +18,7 @@ from gshn.export.report import constant_input, network_of, pytorch_spikes, run_i
 from gshn.inference import SpikingInput, device_of
 from gshn.model import GSHN
 from gshn.profiling.dense import count_operations
+from gshn.registry import SEGMENTERS
 from gshn.training.corpora import Corpora
 from neuromorphic.arguments import check_choice
 from neuromorphic.backends import PRECISIONS, Precision
@@ -223,7 +223,7 @@ def count_pixels(corpora: Corpora, parts: Parts) -> None:
     )
     if corpora.config.graph.regions == "patches":
         parts.operations["segmentation"] = Operations()
-    elif data.segmenter in LEARNED:
+    elif SEGMENTERS[data.segmenter].traits.learned:
         parts.operations["segmentation"] = count_operations(lambda: segmenter(sample.image))
         if data.segmenter == "semantic" and data.fill:
             parts.not_counted["background"] = uncounted

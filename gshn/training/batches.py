@@ -7,9 +7,8 @@ sees, and W processes together see what one sees.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import chain
-from typing import Self
 
 import numpy as np
 import torch
@@ -26,54 +25,11 @@ from gshn.graphs.dataset import GraphDataset
 from gshn.graphs.scene_graph import SceneGraph
 from gshn.graphs.shards.files import to_dataset
 from gshn.graphs.shards.stream import ShardStream
+from gshn.losses.base import OnDevice, PairBatch
 from gshn.losses.masked_language import IGNORE, mask_tokens
 from gshn.training.text_states import TextStates, text_identities
 
 MASKED_SHARE = 0.2
-
-
-@dataclass(frozen=True)
-class OnDevice:
-    """A dataclass of tensors and graphs that can be moved to a device."""
-
-    def to(self, device: torch.device, non_blocking: bool = False) -> Self:
-        """Copy with every tensor on ``device``."""
-        parts = {f.name: getattr(self, f.name) for f in fields(self)}
-        return type(self)(**{name: None if part is None else part.to(device) for name, part in parts.items()})
-
-
-@dataclass(frozen=True)
-class PairBatch(OnDevice):
-    """B images with K captions each: text t is of image t // K.
-
-    Attributes:
-        graphs: Batch of B scene graphs.
-        input_ids: Captions, shape (B K, L).
-        attention_mask: Shape (B K, L).
-        masked_ids: Captions with masked tokens, shape (B K, L); None where nobody asks for them.
-        labels: Token ids where masked, IGNORE elsewhere, shape (B K, L); None as of ``masked_ids``.
-        words: Share of the image's captions here that have the word, shape (B, number of words asked for).
-        text: Identity of each caption: equal where the tokens are, shape (B K,), int64.
-        image: Identity of each image: equal where the graphs are, shape (B,), int64.
-        noise_seed: Seed of the randomness that all processes share, shape ().
-        states: What a frozen text encoder says of the captions, shape (B K, L, W), float16; None: it is to be asked.
-    """
-
-    graphs: SceneGraph
-    input_ids: Tensor
-    attention_mask: Tensor
-    masked_ids: Tensor | None
-    labels: Tensor | None
-    words: Tensor
-    text: Tensor
-    image: Tensor
-    noise_seed: Tensor
-    states: Tensor | None = None
-
-    def segments(self) -> Tensor:
-        """Identity of each segment: equal where it is the same one of the same image, shape (N,), int64."""
-        batch, ptr = self.graphs.batch, self.graphs.ptr
-        return self.image[batch] + torch.arange(len(batch), device=batch.device) - ptr[batch]
 
 
 @dataclass(frozen=True)
@@ -215,6 +171,7 @@ class TaskCorpus(Dataset[Key]):
         examples: Its texts; ``images`` count within ``graphs``.
         lists: Whether answers are lists, joined by commas, whose order does not count: see :mod:`gshn.data.daquar`.
         wordnet: Says how alike two words of such a list are; None where it is not at hand.
+        answers: All that can be answered; None where the data set does not say.
     """
 
     def __init__(
@@ -224,9 +181,10 @@ class TaskCorpus(Dataset[Key]):
         examples: list[Example],
         lists: bool = False,
         wordnet: WordNet | None = None,
+        answers: Sequence[str] | None = None,
     ):
         self.task, self.graphs, self.examples = task, graphs, examples
-        self.lists, self.wordnet = lists, wordnet
+        self.lists, self.wordnet, self.answers = lists, wordnet, answers
 
     def __len__(self) -> int:
         return len(self.examples)

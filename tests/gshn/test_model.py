@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from helpers import pair_batch, tiny_config, tiny_model
 
 from gshn.encoders.alignment import attended
-from gshn.losses.contrastive import unit
-from gshn.losses.spiked_text import traces
+from gshn.encoders.spiked_text import traces, unit
 from gshn.model import GSHN
 from gshn.training.objective import Objective
 

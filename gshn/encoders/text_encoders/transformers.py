@@ -27,6 +27,8 @@ from gshn.errors import ConfigError
 from gshn.hub import quiet_transformers
 from neuromorphic.errors import first_line
 
+KINDS = {"transformers:NAME_OR_FOLDER": {"pretrained": True, "help": "a text model of transformers"}}
+
 POOLINGS = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_lasttoken": "last"}
 """What sentence-transformers calls them."""
 

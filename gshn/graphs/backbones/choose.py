@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 
 from gshn.backbone_names import parse_backbone
 from gshn.graphs.backbones.base import FrozenBackbone
 from gshn.graphs.backbones.several import ScaledBackbone, SideBySide
 from gshn.graphs.backbones.small_conv import SmallConvNet
+from gshn.registry import BACKBONES
 
 
 def make_backbone(text: str, levels: Sequence[int] | None = None) -> FrozenBackbone | SmallConvNet:
@@ -24,7 +24,7 @@ def make_backbone(text: str, levels: Sequence[int] | None = None) -> FrozenBackb
     """
     made = []
     for part in parse_backbone(text):
-        backbone = import_module(f"gshn.graphs.backbones.{part.module}").make(part.name, levels)
+        backbone = BACKBONES.function(part.name)(part.name, levels)
         made.append(backbone if part.size is None else ScaledBackbone(backbone, part.size))
     only: FrozenBackbone | SmallConvNet = made[0]
     return only if len(made) == 1 else SideBySide(made)

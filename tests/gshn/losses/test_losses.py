@@ -7,14 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gshn.encoders import spiked_text
 from gshn.encoders.alignment import similarity
+from gshn.encoders.spiked_text import SpikedTextLearning, group_sum, traces, unit
 from gshn.encoders.spiking import SpikeTrains
-from gshn.losses import spiked_text
-from gshn.losses.contrastive import RightAnswers, spike_contrast, symmetric_info_nce, unit
+from gshn.losses.base import RightAnswers
+from gshn.losses.contrastive import symmetric_info_nce
 from gshn.losses.firing_rate import firing_rate_penalty
 from gshn.losses.masked_language import IGNORE, mask_tokens
 from gshn.losses.matching import hard_negatives
-from gshn.losses.spiked_text import SpikedTextLearning, group_sum, traces
+from gshn.losses.spike_contrast import spike_contrast
 from gshn.neurons.kinds.lif import LIF
 from gshn.neurons.lif import LIFParameters, spike_function
 
