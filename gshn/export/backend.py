@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from gshn.encoders.spiking import SpikeTrains, SpikingGraphEncoder
-from gshn.export.report import run_images
+from gshn.export.side_by_side import run_images
 from gshn.inference import SpikingInput
 from neuromorphic.backends import Precision
 from neuromorphic.lava.compat import require_lava

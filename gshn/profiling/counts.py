@@ -14,7 +14,7 @@ from tqdm import tqdm
 from gshn.encoders.hybrid import EncodedGraphs, HybridEncoder
 from gshn.encoders.spiking import SpikingGraphEncoder
 from gshn.encoders.text import tokenize
-from gshn.export.report import constant_input, network_of, pytorch_spikes, run_images
+from gshn.export.side_by_side import constant_input, network_of, pytorch_spikes, run_images
 from gshn.inference import SpikingInput, device_of
 from gshn.model import GSHN
 from gshn.profiling.dense import count_operations

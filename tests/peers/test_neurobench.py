@@ -12,7 +12,7 @@ import torch
 
 from gshn.config import load_config
 from gshn.export.images import held_out_images
-from gshn.export.report import pytorch_spikes
+from gshn.export.side_by_side import pytorch_spikes
 from gshn.model import GSHN
 from gshn.profiling.report import neurobench, profile
 

@@ -156,7 +156,7 @@ def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
     from gshn.encoders.aggregation import degree_normalized
     from gshn.encoders.spiking import SpikingGraphEncoder
-    from gshn.export.report import export_nir
+    from gshn.export.side_by_side import export_nir
     from gshn.inference import SpikingInput
     from gshn.neurons.kinds.lif import LIF
     from gshn.neurons.lif import LIFParameters, spike_function

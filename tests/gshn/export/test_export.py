@@ -14,7 +14,7 @@ from gshn import evaluate
 from gshn.errors import CheckpointError, ConfigError
 from gshn.export.backend import LavaBackend
 from gshn.export.images import held_out_images
-from gshn.export.report import pytorch_spikes
+from gshn.export.side_by_side import pytorch_spikes
 from gshn.model import GSHN
 from neuromorphic import export
 from neuromorphic.errors import ArgumentError, LavaMissingError, UserError
