@@ -93,7 +93,7 @@ def main() -> None:
     # Late: PyTorch takes seconds to import, which a wrong argument should not cost.
     from gshn.data.sources import Texts
     from gshn.graphs.shards.index import missing_shards, write_index
-    from gshn.graphs.shards.write import TOLD, Recipe, write_shards
+    from gshn.graphs.shards.write import MOST_NAMED, Recipe, write_shards
     from gshn.training.corpora import Corpora
 
     make_folder(arguments.out)
@@ -117,7 +117,7 @@ def main() -> None:
             rank,
             world_size,
             annotate=texts,
-            told={"settings": {key: values[key] for key in SETTINGS}},
+            extra={"settings": {key: values[key] for key in SETTINGS}},
         )
         seconds = time.monotonic() - begun
         if others := missing_shards(folder):
@@ -126,10 +126,10 @@ def main() -> None:
         index = write_index(folder)
         counts = f"{len(index)} graphs in {len(index.graphs)} shards, of {len(images)} images"
         print(f"{folder}: {counts}, {len(index.broken)} left out ({seconds:.0f} s)")
-        for entry in index.broken[:TOLD]:
+        for entry in index.broken[:MOST_NAMED]:
             print(f"  left out: {entry['reason']}")
-        if len(index.broken) > TOLD:
-            print(f"  and {len(index.broken) - TOLD} more, which {folder / 'index.json'} lists")
+        if len(index.broken) > MOST_NAMED:
+            print(f"  and {len(index.broken) - MOST_NAMED} more, which {folder / 'index.json'} lists")
     reasons = "; ".join(f"no {split}: {error}" for split, error in missing.items())
     if arguments.split and missing:
         raise DataError(f"{len(missing)} of {len(arguments.split)} splits could not be made: {reasons}")

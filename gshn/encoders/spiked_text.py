@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gshn.distributed import global_sum
 from gshn.encoders.alignment import Embeddings
-from gshn.encoders.padding import own_nodes, seen
+from gshn.encoders.padding import node_mask_of, non_empty
 from gshn.neurons.kinds import Neuron
 from gshn.neurons.lif import LIFParameters
 
@@ -109,7 +109,7 @@ class SpikedTextLearning(nn.Module):
             whole: True at the node that stands for the whole image, shape (N,), one of each graph; None: the spikes of
                 all nodes together do.
         """
-        return self._embed(spikes.float(), own_nodes(batch, num_graphs), whole)
+        return self._embed(spikes.float(), node_mask_of(batch, num_graphs), whole)
 
     def _embed(self, spikes: Tensor, mask: Tensor, whole: Tensor | None = None) -> Embeddings:
         """Of a whole: the traces over time of its own spikes, or of all parts' together. See `unit`; and :meth:`parts`.
@@ -121,7 +121,7 @@ class SpikedTextLearning(nn.Module):
         """
         own = spikes[:, whole] if whole is not None else group_sum(spikes, mask.nonzero()[:, 0], len(mask))
         of_whole = traces(own, self.neuron.p).transpose(0, 1).flatten(1)
-        return Embeddings(unit(of_whole), self.parts(spikes, mask), seen(mask))
+        return Embeddings(unit(of_whole), self.parts(spikes, mask), non_empty(mask))
 
     @staticmethod
     def parts(spikes: Tensor, mask: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ class SpikedTextLearning(nn.Module):
         return out
 
     @torch.no_grad()
-    def expect_words(self, frequencies: Tensor) -> None:
+    def init_word_biases(self, frequencies: Tensor) -> None:
         """Start the prediction at how often each word occurs: b = log f - log(1 - f).
 
         Else the first thing to learn of a large vocabulary would be that most words are absent (as in RetinaNet,

@@ -169,7 +169,7 @@ class TaskCorpus(Dataset[Key]):
         task: The task.
         graphs: Of the images.
         examples: Its texts; ``images`` count within ``graphs``.
-        lists: Whether answers are lists, joined by commas, whose order does not count: see :mod:`gshn.data.daquar`.
+        answer_lists: Whether answers are lists, joined by commas, in any order: see :mod:`gshn.data.daquar`.
         wordnet: Says how alike two words of such a list are; None where it is not at hand.
         answers: All that can be answered; None where the data set does not say.
     """
@@ -179,12 +179,12 @@ class TaskCorpus(Dataset[Key]):
         task: Task,
         graphs: GraphDataset,
         examples: list[Example],
-        lists: bool = False,
+        answer_lists: bool = False,
         wordnet: WordNet | None = None,
         answers: Sequence[str] | None = None,
     ):
         self.task, self.graphs, self.examples = task, graphs, examples
-        self.lists, self.wordnet, self.answers = lists, wordnet, answers
+        self.answer_lists, self.wordnet, self.answers = answer_lists, wordnet, answers
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -229,7 +229,7 @@ class PairCollator:
             masked: Whether masked captions are asked for.
         """
         self.corpus, self.tokenizer, self.seed = corpus, tokenizer, tuple(seed)
-        self.each, self.states, self.masked = captions, states, masked
+        self.captions_per_image, self.states, self.masked = captions, states, masked
         self.words = torch.tensor(words, dtype=torch.long)
         # Of each token among the words; the place after the last is of all others.
         self.place = torch.full((len(tokenizer),), len(words))
@@ -238,11 +238,11 @@ class PairCollator:
 
     def choose(self, captions: Sequence[str], random: np.random.Generator) -> list[str]:
         """K of an image's captions: different ones as far as it has them, else all of them, time and again."""
-        if self.each == 1:
+        if self.captions_per_image == 1:
             return [captions[random.choice(len(captions), p=self.weights)]]
         possible = len(captions) if self.weights is None else np.count_nonzero(self.weights)
-        chosen = random.choice(len(captions), min(self.each, possible), replace=False, p=self.weights)
-        return [captions[chosen[k % len(chosen)]] for k in range(self.each)]
+        chosen = random.choice(len(captions), min(self.captions_per_image, possible), replace=False, p=self.weights)
+        return [captions[chosen[k % len(chosen)]] for k in range(self.captions_per_image)]
 
     def mask(self, input_ids: Tensor, randoms: Sequence[np.random.Generator]) -> tuple[Tensor, Tensor]:
         """Masked ids and labels of the captions, see :func:`mask_tokens`; nothing is masked where no token is for it.
@@ -251,7 +251,7 @@ class PairCollator:
         """
         if (mask_id := self.tokenizer.mask_token_id) is None:
             return input_ids, torch.full_like(input_ids, IGNORE)
-        size = (self.each, self.tokenizer.model_max_length)
+        size = (self.captions_per_image, self.tokenizer.model_max_length)
         noise = torch.from_numpy(np.concatenate([random.random(size, dtype=np.float32) for random in randoms]))
         special = self.tokenizer.all_special_ids
         masked = [
@@ -260,14 +260,14 @@ class PairCollator:
         ]
         return torch.stack([ids for ids, _ in masked]), torch.stack([labels for _, labels in masked])
 
-    def share(self, input_ids: Tensor) -> Tensor:
+    def word_shares(self, input_ids: Tensor) -> Tensor:
         """Captions of shape (B K, L) -> :attr:`PairBatch.words`."""
         width = len(self.words) + 1
         # A word counts once for a caption, however often it stands there.
         found = (torch.arange(len(input_ids))[:, None] * width + self.place[input_ids]).unique()
-        image, place = found // width // self.each, found % width
-        out = torch.zeros(len(input_ids) // self.each, width)
-        return out.index_put_((image, place), torch.ones(()), accumulate=True)[:, :-1] / self.each
+        image, place = found // width // self.captions_per_image, found % width
+        out = torch.zeros(len(input_ids) // self.captions_per_image, width)
+        return out.index_put_((image, place), torch.ones(()), accumulate=True)[:, :-1] / self.captions_per_image
 
     def __call__(self, keys: list[Key]) -> PairBatch:
         """Assemble a batch."""
@@ -283,7 +283,7 @@ class PairCollator:
             attention_mask=attention_mask,
             masked_ids=masked_ids,
             labels=labels,
-            words=self.share(input_ids),
+            words=self.word_shares(input_ids),
             text=text,
             image=image,
             noise_seed=torch.tensor(int(generator(*self.seed, keys[0][0]).integers(2**62))),

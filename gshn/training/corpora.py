@@ -471,7 +471,7 @@ def build_model(config: Config, corpora: Corpora, start: GSHN | None = None) -> 
     vocabulary = Vocabulary(corpora.categories, corpora.answers, words, channels)
     model = GSHN(config, vocabulary, tokenizer, None if start is None else start.text.architecture)
     if model.stl is not None:
-        model.stl.expect_words(torch.tensor([occurs[word] for word in words]))
+        model.stl.init_word_biases(torch.tensor([occurs[word] for word in words]))
     if moments:
         # Data sets count alike, however many images they have.
         mean, square = (torch.stack(parts).mean(dim=0) for parts in zip(*moments, strict=True))

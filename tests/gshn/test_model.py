@@ -37,7 +37,7 @@ def test_whole_texts_and_whole_images_as_spikes() -> None:
         code = stl.text_spikes(F.layer_norm(read.whole[i], (16,))[None])[:, 0]
         assert (code[0] == (0.5 * current > 1)).all()  # the first step of lif_step: w = dt / tau * current
         torch.testing.assert_close(texts.spikes.whole[i], unit(traces(code, stl.neuron.p).flatten()))
-    met = model.met(read, model.node_tokens(encoded))
+    met = model.part_similarities(read, model.node_tokens(encoded))
     assert met.shape[-1] == 2 and torch.equal(met[:, 0, :, 1], met[:, 1, :, 1])
     assert not torch.equal(met[:, 0, :, 0], met[:, 1, :, 0])
 

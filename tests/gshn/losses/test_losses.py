@@ -220,7 +220,7 @@ class TestSpikedTextLearning:
             torch.manual_seed(0)
             stl = SpikedTextLearning(6, 64, 1, number, 5, LIF(LIFParameters(), spike_function("atan", 2.0)))
             frequencies = 10 / number * torch.ones(number)
-            stl.expect_words(frequencies)
+            stl.init_word_biases(frequencies)
             rates = (0.2 * torch.rand(64, 64)).requires_grad_()
             words = torch.zeros(16, number).scatter_(1, torch.rand(16, number).topk(10).indices, 1.0)
             stl.word_prediction(rates, torch.arange(64) // 4, words).backward()
