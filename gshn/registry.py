@@ -231,20 +231,23 @@ class Registry(Generic[T]):
         return function
 
     def help(self) -> str:
-        """What each kind is."""
-        return "; ".join(f"{kind.form}: {kind.traits.help}" for kind in self.kinds.values())
+        """What each kind is, for argparse."""
+        return "; ".join(f"{kind.form}: {kind.traits.help}" for kind in self.kinds.values()).replace("%", "%%")
 
 
 def declared(path: Path) -> dict[str, dict[str, Any]]:
     """What a module declares as :data:`CONSTANT`, without importing it; nothing where it does not.
 
     Raises:
+        ConfigError: it is of another form.
         ValueError: it is no literal.
     """
     source = path.read_text(encoding="utf-8")
     for node in ast.parse(source).body if CONSTANT in source else ():
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == CONSTANT:
-            value: dict[str, dict[str, Any]] = ast.literal_eval(node.value)
+            value = ast.literal_eval(node.value)
+            if not isinstance(value, dict) or not all(isinstance(traits, dict) for traits in value.values()):
+                raise ConfigError(f"{path}: {CONSTANT} is no dictionary of dictionaries")
             return value
     return {}
 
