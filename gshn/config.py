@@ -121,7 +121,7 @@ def _check_images(data: PairData | TaskData) -> None:
     _registered(f"{key}.segmenter", data.segmenter, SEGMENTERS)
     for name in ("train", "test"):
         counted = not is_drawn(data.source) or getattr(data, name) is not None
-        _check(counted, f"{key}.{name}", None, "ShapeScenes needs a number of scenes, for train and test")
+        _check(counted, f"{key}.{name}", None, f"{data.source} has no end: give a number, for train and test")
     learned = SEGMENTERS[data.segmenter].traits.learned
     _check(not learned or bool(data.weights), f"{key}.weights", data.weights, f"{data.segmenter} needs weights")
 

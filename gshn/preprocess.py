@@ -7,7 +7,7 @@ import time
 import warnings
 from pathlib import Path
 
-from gshn.config import flat, load_config
+from gshn.config import flat, is_drawn, load_config
 from gshn.errors import ConfigError, DataError, MissingError
 from gshn.launchers import process
 from gshn.registry import DATASETS, SEGMENTERS
@@ -84,8 +84,8 @@ def main() -> None:
         if not arguments.data.startswith("captions:"):
             raise ConfigError("--split-by is of --data captions:FILE; other data sets have splits of their own")
         data["file.split"] = arguments.split_by
-    if arguments.data == "shapescenes" and arguments.limit is None:
-        raise ConfigError("--data shapescenes has no end: give --limit N, the scenes of each split")
+    if is_drawn(arguments.data) and arguments.limit is None:
+        raise ConfigError(f"--data {arguments.data} has no end: give --limit N, the scenes of each split")
     config = load_config(
         arguments.config, [*arguments.overrides, *(f"data.pairs.{key}={value}" for key, value in data.items())]
     )
