@@ -84,13 +84,14 @@ print(f"{type(network.graph.nodes['lif_1']).__name__}:", fires, equal)
 
 
 def test_names_are_known_without_an_import(package: Path) -> None:
-    (package / "five_more/slic.py").write_text(
-        "raise SystemExit\n" + (text := (package / "five_more/slic.py").read_text())
-    )
+    files = {name: (package / f"five_more/{name}.py").read_text() for name in ("slic", "uniformity")}
+    (package / "five_more/slic.py").write_text("raise SystemExit\n" + files["slic"])
+    (package / "five_more/uniformity.py").write_text(files["uniformity"].replace('"help"', '"weight": 5.0, "help"'))
     try:
         code = (
             "import sys; from gshn.config import load_config; from gshn.errors import ConfigError\n"
-            "load_config('default', ['data.pairs.segmenter=slic', 'graph.backbone=edges+edges@64'])\n"
+            "config = load_config('default', ['data.pairs.segmenter=slic', 'graph.backbone=edges+edges@64'])\n"
+            "assert config.objectives.uniformity == 0, 'to install a package changes no configuration'\n"
             "try: load_config('default', ['data.pairs.segmenter=slik'])\n"
             "except ConfigError as error: print(error)\n"
             "print('torch' in sys.modules, 'five_more.slic' in sys.modules)"
@@ -101,4 +102,5 @@ def test_names_are_known_without_an_import(package: Path) -> None:
         )
         assert imported == "False False"
     finally:
-        (package / "five_more/slic.py").write_text(text)
+        for name, text in files.items():
+            (package / f"five_more/{name}.py").write_text(text)
