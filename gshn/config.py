@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 
 from gshn.backbone_names import parse_backbone
-from gshn.errors import ConfigError
+from gshn.errors import ConfigError, tell
 from gshn.registry import DATASETS, LOSSES, NEURONS, SEGMENTERS, TEXT_ENCODERS, Registry
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -535,7 +535,12 @@ class ModelConfig(Section):
 def _with_losses(cls: type[Section]) -> type[Section]:
     """Gives a section the weight of every registered loss as a field, and its options."""
     found: dict[str, Any] = {}
-    for name, kind in LOSSES.kinds.items():
+    for name, kind in sorted(LOSSES.kinds.items(), key=lambda item: item[1].traits.order):
+        keys = {name, *kind.traits.options}
+        if taken := sorted(key for key in keys if not key.isidentifier() or hasattr(cls, key) or key in found):
+            tell(f"{kind.package}: loss '{kind.form}' is left out: objectives has or takes no key '{taken[0]}'")
+            del LOSSES.kinds[name]
+            continue
         found[name] = number(0.0 if kind.package else float(kind.traits.weight), WEIGHT)
         for key, option in kind.traits.options.items():
             found[key] = number(option["default"], Range(**{k: v for k, v in option.items() if k != "default"}))

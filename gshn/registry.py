@@ -46,6 +46,13 @@ class Traits:
 
     help: str = ""
 
+    def __post_init__(self) -> None:
+        """Check the values' types: another package may have written anything."""
+        for name, kind in get_type_hints(type(self)).items():
+            value = getattr(self, name)
+            if kind in (str, bool, int, float) and not isinstance(value, (int, float) if kind is float else kind):
+                raise TypeError(f"{name} is {value!r}, no {kind.__name__}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetTraits(Traits):
@@ -93,6 +100,10 @@ class TextEncoderTraits(Traits):
     pretrained: bool
 
 
+NEEDS = ("", "discrete", "spikes", "rates")
+"""What a loss may need."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LossTraits(Traits):
     """Of a pretraining loss, whose weight is ``objectives.NAME``.
@@ -112,6 +123,15 @@ class LossTraits(Traits):
     needs: str = ""
     reads: tuple[str, ...] = ()
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check also what is needed, and the options."""
+        super().__post_init__()
+        if self.needs not in NEEDS:
+            raise TypeError(f"needs is {self.needs!r}, none of {', '.join(map(repr, NEEDS))}")
+        for key, option in self.options.items():
+            if not {"default", "low", "high"} <= option.keys() <= {"default", "low", "high", "above", "below"}:
+                raise TypeError(f"option {key} takes default, low and high, above and below")
 
 
 T = TypeVar("T", bound=Traits)
@@ -189,7 +209,7 @@ class Registry(Generic[T]):
                 raise ConfigError(f"{path}: '{form}' is none of NAME, NAME:WHAT and NAME[:WHAT]")
             try:
                 kinds.append(Kind(match[1], form, module, self.traits(**traits), package))
-            except TypeError as error:
+            except (TypeError, AttributeError) as error:
                 known = ", ".join(f.name for f in fields(self.traits))
                 raise ConfigError(f"{path}: {CONSTANT}['{form}'] should have {known} ({error})") from None
         return kinds

@@ -139,7 +139,7 @@ def test_what_cannot_be_run(run, tmp_path):
         (
             ("--data", "imagenet:x", *common),
             ConfigError,
-            "there is no data set 'imagenet:x'; choose one of captions:FILE",
+            "no data set 'imagenet:x'; choose one of captions:FILE",
         ),
         (("--data", "coco:nowhere", *common), DataError, "folder nowhere is missing; COCO has it"),
         (

@@ -12,7 +12,7 @@ from helpers import pair_batch, tiny_config, tiny_model
 from official import write
 
 from gshn import registry
-from gshn.config import load_config
+from gshn.config import ObjectiveConfig, _with_losses, load_config
 from gshn.errors import ConfigError
 from gshn.registry import (
     BACKBONES,
@@ -21,6 +21,8 @@ from gshn.registry import (
     NEURONS,
     SEGMENTERS,
     TEXT_ENCODERS,
+    Kind,
+    LossTraits,
     NeuronTraits,
     Registry,
     options,
@@ -96,6 +98,7 @@ def test_other_packages_add_kinds(things: Registry[NeuronTraits], tmp_path: Path
         ("KINDS = {'a': {'spikes': True, 'rates': True}}", "thing 'a' is left out: there is one of this name already"),
         ("KINDS = {'f': {'spikes': True}}", r"KINDS\['f'\] should have help, spikes, rates .*'rates'"),
         ("KINDS = {'f': {'spikes': True, 'rates': True, 'size': 1}}", r"KINDS\['f'\] should have .*'size'"),
+        ("KINDS = {'f': {'spikes': 1, 'rates': True}}", r"KINDS\['f'\] should have .*spikes is 1, no bool"),
         ("KINDS = {'f g': {}}", "'f g' is none of NAME, NAME:WHAT and"),
         ("KINDS = {name: {} for name in 'fg'}", "is left out: "),
         ("KINDS = ['f']", "is left out: "),
@@ -138,6 +141,32 @@ def test_options_are_read_by_their_types() -> None:
     }.items():
         with pytest.raises(ConfigError, match=said):
             options(text, Options)
+
+
+@pytest.mark.parametrize(
+    ("traits", "said"),
+    [
+        ({"needs": "luck"}, "needs is 'luck', none of"),
+        ({"order": "first"}, "order is 'first', no int"),
+        ({"options": {"x": {"default": 1}}}, "option x takes default, low and high"),
+        ({"options": {"x": {"default": 1, "low": 0, "high": 2, "least": 1}}}, "option x takes default, low and high"),
+    ],
+)
+def test_what_a_loss_cannot_declare(traits: dict, said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        LossTraits(**traits)
+
+
+def test_a_loss_whose_key_is_taken_is_left_out(monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    names = ("reads", "fusion_stride", "not-one", "fair")
+    ours = {"itc": Kind("itc", "itc", "x", LossTraits())}
+    theirs = {name: Kind(name, name, "x", LossTraits(), "more") for name in names}
+    monkeypatch.setitem(vars(LOSSES), "kinds", ours | theirs)
+    section = _with_losses(type("Objectives", (ObjectiveConfig,), {"__annotations__": {}}))
+    assert list(LOSSES.kinds) == ["fair"] and "fair" in section.__annotations__
+    assert [message.partition(" is left")[0] for message in caplog.messages[1:]] == [
+        "more: loss 'reads'", "more: loss 'fusion_stride'", "more: loss 'not-one'",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("known", "form"), ALL, ids=[f"{known.what} {form}" for known, form in ALL])
