@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gshn.backbone_names import parse_backbone
 from gshn.errors import ConfigError, tell
-from gshn.registry import DATASETS, LOSSES, NEURONS, SEGMENTERS, TEXT_ENCODERS, Registry
+from gshn.registry import DATASETS, LOSSES, NEURONS, SEGMENTERS, TEXT_ENCODERS, Kind, LossTraits, Registry
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -532,10 +532,16 @@ class ModelConfig(Section):
             _check(self.width % heads == 0, "model.width", self.width, f"must be a multiple of {key} ({heads})")
 
 
+def _losses() -> list[Kind[LossTraits]]:
+    """All losses, in the order in which they are computed."""
+    return sorted(LOSSES.kinds.values(), key=lambda kind: kind.traits.order)
+
+
 def _with_losses(cls: type[Section]) -> type[Section]:
     """Gives a section the weight of every registered loss as a field, and its options."""
     found: dict[str, Any] = {}
-    for name, kind in sorted(LOSSES.kinds.items(), key=lambda item: item[1].traits.order):
+    for kind in _losses():
+        name = kind.name
         keys = {name, *kind.traits.options}
         if taken := sorted(key for key in keys if not key.isidentifier() or hasattr(cls, key) or key in found):
             tell(f"{kind.package}: loss '{kind.form}' is left out: objectives has or takes no key '{taken[0]}'")
@@ -568,8 +574,7 @@ class ObjectiveConfig(Section):
 
     def on(self) -> list[str]:
         """The losses whose weight is not 0, in the order in which they are computed."""
-        kinds = sorted(LOSSES.kinds.values(), key=lambda kind: kind.traits.order)
-        return [kind.name for kind in kinds if getattr(self, kind.name)]
+        return [kind.name for kind in _losses() if getattr(self, kind.name)]
 
     def reads(self, what: str) -> bool:
         """Whether a loss of these reads something: see :class:`gshn.registry.LossTraits`."""
@@ -698,7 +703,7 @@ class Config(Section):
                 mend = f"must be 0 where model.spiking.neuron is {spiking.neuron}: there are no spikes"
                 _check(has.get(needs, True), f"objectives.{name}", weight, mend)
         if self.pretrain.steps or (self.finetune.tasks and self.finetune.steps and self.finetune.rehearsal):
-            names = [name for name, kind in LOSSES.kinds.items() if discrete or not kind.traits.needs]
+            names = [kind.name for kind in _losses() if discrete or not kind.traits.needs]
             mend = f"one of {', '.join(names)} must be above 0, or nothing is learned of pairs"
             _check(bool(set(names) & set(self.objectives.on())), "objectives.itc", self.objectives.itc, mend)
 

@@ -45,7 +45,7 @@ def test_overrides() -> None:
         ("data.pairs.test=null", r"data\.pairs\.test' is None: ShapeScenes needs a number"),
         (
             "objectives={itc: 0, mlm: 0, itm: 0, spike_contrast: 0, stl_contrast: 0, stl_words: 0, firing_rate: 0}",
-            "objectives.itc' is 0.0: one of itc, mlm, .* must be above 0",
+            "objectives.itc' is 0.0: one of itc, spike_contrast, .*, mlm, itm must be above 0",
         ),
         ("finetune.tasks={a: 1}", r"override 'finetune.tasks=\{a: 1\}' cannot be read"),
         (
