@@ -14,7 +14,11 @@ from gshn.graphs.backbones.choose import make_backbone
 from gshn.segments.panoptic import Category, PanopticSegments, Segmenter, SegmenterSettings, segments_from_map
 from gshn.segments.superpixels import REGION, ward_merge
 
-KINDS = {"features[:BACKBONE]": {"help": "regions of like features of a frozen backbone, efficientnet_lite2@352 or one named"}}
+KINDS = {
+    "features[:BACKBONE]": {
+        "help": "regions of like features of a frozen backbone, efficientnet_lite2@352 or one named"
+    }
+}
 
 BACKBONE = "efficientnet_lite2@352"
 
@@ -91,7 +95,8 @@ def make(name: str, settings: SegmenterSettings) -> FeatureSegmenter:
     """
     if settings.count is None:
         raise ConfigError(f"segmenter {name} needs a number of segments, such as data.pairs.segments=6")
-    backbone = make_backbone(name.partition(":")[2] or BACKBONE)
+    named = name.partition(":")[2] or BACKBONE
+    backbone = make_backbone(named)
     if not isinstance(backbone, FrozenBackbone):
-        raise ConfigError(f"segmenter {name}: {backbone.name} is trained with the model; name a pretrained one")
+        raise ConfigError(f"segmenter {name}: {named} is trained with the model; name a pretrained one")
     return FeatureSegmenter(backbone.to("cuda" if torch.cuda.is_available() else "cpu"), settings.count)
