@@ -68,8 +68,10 @@ class HybridEncoder(nn.Module):
 
     E_SNN is the last spiking layer's firing rates, or a linear map of all layers' (``model.spiking.readout``): see
     :meth:`discrete`. Where ``model.residual`` is pre, the spiking path reads LayerNorm(x), as graph attention does, and
-    the linear map starts at 0: V' starts as x, to which each path adds what it learns. The readout is V' of the node that stands for the whole image, where the graphs have one, which
-    attends to all others; else an attention-weighted sum over a graph's nodes.
+    the linear map starts at 0: V' starts as x, to which each path adds what it learns.
+
+    The readout is V' of the node that stands for the whole image, where the graphs have one, which attends to all
+    others; else an attention-weighted sum over a graph's nodes.
     """
 
     def __init__(self, config: ModelConfig, edge_channels: int):

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import nn
 from tokenizers import processors
+from torch import nn
 from transformers import (
     MODEL_FOR_TEXT_ENCODING_MAPPING,
     AutoConfig,
