@@ -314,6 +314,9 @@ class GraphConfig(Section):
     pooling: str = "cells"
     """How maps are pooled under a segment. cells: a pixel has the features of the map's cell that holds it; bilinear:
     those between the four nearest cells, in proportion."""
+    precision: str = "float32"
+    """Of a frozen backbone: float32; or bfloat16, faster where the processor multiplies its matrices (x86 with AMX,
+    NVIDIA's GPUs)."""
     neighbours: int = number(4, Range(0, 1000))
     """Edges to this many nearest centroids, besides those between touching segments."""
     max_segments: int = number(64, Range(1, 10000))
@@ -333,6 +336,7 @@ class GraphConfig(Section):
             ok = bool(self.levels) and min(self.levels) > 0 and len(set(self.levels)) == len(self.levels)
             _check(ok, "graph.levels", self.levels, "give strides, each once, such as [4, 32], or null")
         _one_of("graph.pooling", self.pooling, "cells", "bilinear")
+        _one_of("graph.precision", self.precision, "float32", "bfloat16")
         _one_of("graph.regions", self.regions, "masks", "boxes", "patches")
 
 
@@ -387,7 +391,7 @@ class SpikingConfig(Section):
     """Neurons of each layer; null: model.width."""
     readout: str = "rates"
     """E_SNN. rates: the last layer's firing rates, which need model.spiking.width=null; linear: a linear map of all
-    layers' spike counts."""
+    layers' firing rates."""
     text: str = "words"
     """What of a text drives spiked text learning's neurons. words: each token's entry in the text encoder's dictionary;
     whole: the text encoder's state of the whole text."""
@@ -441,6 +445,8 @@ class TextConfig(Section):
     tune: str = "all"
     """Of a pretrained encoder. all: it is trained on; none: it stays as it is, and what it says of the training texts
     is computed once and kept in data.cache; last:K: its last K layers are trained, and what the others say is kept."""
+    dropout: float | None = number(None, DROPOUT)
+    """Inside the layers of a pretrained encoder that are tuned; null: as it was trained (MiniLM: 0.1)."""
     layers: int = number(2, DEPTH)
     heads: int = number(4, HEADS)
     max_length: int = number(80, Range(8, 512))
@@ -475,7 +481,7 @@ class ModelConfig(Section):
     """Channels of node tokens, spiking layers, text and fusion."""
     dropout: float = number(0.0, DROPOUT)
     hidden_dropout: float = number(0.0, DROPOUT)
-    """Of the wide hidden layers: spike counts before model.spiking.readout=linear, model.text.hidden,
+    """Of the wide hidden layers: firing rates before model.spiking.readout=linear, model.text.hidden,
     model.pooled_hidden, what goes into and comes out of graph attention where model.residual is pre, and the answer
     heads' gated layer where model.evidence is whole."""
     feature_noise: float = number(0.0, Range(0, 100))
@@ -495,8 +501,9 @@ class ModelConfig(Section):
     """Of what the text attends to, where model.similarity is attention."""
     residual: str = "post"
     """post: node embedding and GAT layers are residual with a LayerNorm after each, and V' is embedded by a linear map.
-    pre: visual features enter V' by one linear map, GAT layers add to it what they make of its LayerNorm, and V' of the
-    whole image is its embedding: few data are learned by heart through more layers."""
+    pre: visual features enter V' by one linear map, GAT layers and the spiking path add to it what they make of its
+    LayerNorm, which is nothing at first, and V' of the whole image is its embedding: few data are learned by heart
+    through more layers."""
     evidence: str = "parts"
     """What answers are read from, and whether a text matches. parts: the text's first token, fused with the nodes, and
     what pointers find; whole: the text and the image as wholes, and the product of their embeddings, channel by
@@ -789,7 +796,12 @@ def literal(value: Any) -> Any:
     return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + "\\${", value) if isinstance(value, str) else value
 
 
-LATER_SETTINGS: dict[str, Any] = {"graph.levels": None, "graph.pooling": "cells", "graph.whole_image": False}
+LATER_SETTINGS: dict[str, Any] = {
+    "graph.levels": None,
+    "graph.pooling": "cells",
+    "graph.whole_image": False,
+    "graph.precision": "float32",
+}
 """What shards from before these keys were there do not tell, and were made with."""
 
 

@@ -42,6 +42,7 @@ SETTINGS = (
     "graph.levels",
     "graph.pooling",
     "graph.whole_image",
+    "graph.precision",
 )
 """Keys of the configuration that shape the graphs. Shards tell them, and a run from shards has them from there."""
 

@@ -176,8 +176,8 @@ def count_parts(model: GSHN, images: int) -> Parts:
     if (gat := model.encoder.gat) is not None:
         shares["gat"] = count_operations(lambda: gat(inputs.x, inputs.edge_index, inputs.edge_attr)) * each
     if (spiking := model.encoder.spiking) is not None:
-        aggregation = model.encoder.spiking_inputs(inputs)
-        parts.simulated = count_operations(lambda: spiking(inputs.x, aggregation)) * each
+        x, aggregation = model.encoder.spiking_inputs(inputs)
+        parts.simulated = count_operations(lambda: spiking(x, aggregation)) * each
     with torch.no_grad():
         encoded = model.encoder(inputs)
     shares["readout"] = count_operations(lambda: read_out(model, encoded)) * each

@@ -400,7 +400,8 @@ class Corpora:
     @cached_property
     def backbone(self) -> Backbone:
         """Gives the nodes' visual features."""
-        backbone = make_backbone(self.config.graph.backbone, self.config.graph.levels)
+        graph = self.config.graph
+        backbone = make_backbone(graph.backbone, graph.levels, graph.precision)
         # A trained one is only asked what it is here; the model has its own.
         return backbone if backbone.trainable else backbone.to("cuda" if torch.cuda.is_available() else "cpu")
 

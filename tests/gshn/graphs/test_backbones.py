@@ -63,6 +63,15 @@ def test_efficientnet_takes_any_size_from_its_coarsest_stride(efficientnet):
         efficientnet(torch.zeros(1, 3, 15, 47, dtype=torch.uint8))
 
 
+def test_bfloat16_is_near_and_has_a_key_of_its_own(images):
+    exact, rounded = (make_backbone("efficientnet_lite0@96", [16], name) for name in ("float32", "bfloat16"))
+    (a,), (b,) = exact(images), rounded(images)
+    assert a.dtype == b.dtype == torch.float32 and not torch.equal(a, b)
+    assert (a - b).norm() < 0.1 * a.norm()
+    assert rounded.key == exact.key.replace(" @96", " bfloat16 @96")
+    assert make_backbone("small_conv", None, "bfloat16").trainable
+
+
 def test_small_conv_net_trains():
     backbone = SmallConvNet()
     assert backbone.trainable and all(p.requires_grad for p in backbone.parameters())
