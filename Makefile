@@ -20,6 +20,9 @@ export UV_COMPILE_BYTECODE ?= 1
 # CPU time. With one thread the figures are the same whatever the number of cores, too.
 train test test-slow: export OMP_NUM_THREADS ?= 1
 
+# Processes that share the tests, a file at a time.
+WORKERS ?= 2
+
 setup: $(VENV)/ready
 
 .uv/bin/uv:
@@ -38,7 +41,7 @@ train: setup
 	$(PYTHON) -m gshn.train --resume
 
 test: setup
-	$(PYTHON) -m pytest -m "not slow and not peers"
+	$(PYTHON) -m pytest -m "not slow and not peers" -n $(WORKERS) --dist loadfile
 
 test-slow: setup
 	$(PYTHON) -m pytest -m slow
