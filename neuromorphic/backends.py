@@ -18,8 +18,10 @@ from neuromorphic.compiler.quantize import FixedNetwork, Ranges
 from neuromorphic.errors import ArgumentError, PackagesMissingError, UnsupportedGraphError
 from neuromorphic.execution import populations, reference
 from neuromorphic.execution.calibration import calibrate
+from neuromorphic.execution.folded import PopulationsMachine
+from neuromorphic.execution.machine import Machine
 from neuromorphic.execution.operations import LayerCount, count_layers
-from neuromorphic.execution.record import Record, check_inputs, check_signals
+from neuromorphic.execution.record import Record, check_inputs, check_signals, from_populations
 from neuromorphic.graph import Graph
 from neuromorphic.lava.run import run_network
 
@@ -270,14 +272,7 @@ def simulate(
     potentials = [n for n in potentials if graph.nodes[n].is_spiking and graph.nodes[n].has_membrane]
     begun = time.perf_counter()
     if backend == "torch":
-        if precision == "fixed":
-            raise UnsupportedGraphError("the torch back end has no fixed point; use --backend reference or lava")
-        try:
-            from neuromorphic.execution.torch_simulator import simulate_torch
-        except ImportError as error:
-            raise PackagesMissingError(f"the torch back end needs PyTorch ({error}): pip install torch") from None
-
-        record = simulate_torch(graph, inputs, potentials)
+        record = torch_simulator(precision).simulate_torch(graph, inputs, potentials)
     elif backend == "reference" and precision == "float":
         with np.errstate(over="ignore", invalid="ignore"):  # What they say is said of a node below.
             record = reference.simulate(graph, inputs, potentials)
@@ -300,19 +295,73 @@ def simulate(
     return Simulation(record=record, counts=counts(lower(graph, check=False), inputs, record), seconds=seconds)
 
 
+def open_machine(
+    graph: Graph,
+    backend: Backend,
+    precision: Precision = "float",
+    batch: int = 1,
+    potentials: Collection[str] = (),
+    inputs: Mapping[str, NDArray] | None = None,
+    running: Machine | None = None,
+    room: float = 1.0,
+    deadline: float = 600.0,
+) -> Machine:
+    """A graph ready to run on a back end, at its start, for :mod:`neuromorphic.session`.
+
+    Args:
+        graph, backend, precision, potentials: As of :func:`simulate`.
+        batch: Samples B.
+        inputs: Fixed point: by Input node, shape (B, T, *shape), what the scales are chosen for.
+        running: A machine that the same back end made, which may become this one.
+        room, deadline: See :class:`neuromorphic.lava.session.LavaMachine`.
+
+    Raises:
+        ArgumentError: an argument of the wrong type, no inputs for fixed point, or no room in ``running``.
+        UnsupportedGraphError, PackagesMissingError, LavaMissingError, LavaRunError: see :func:`simulate`.
+    """
+    potentials = [n for n in potentials if graph.nodes[n].is_spiking and graph.nodes[n].has_membrane]
+    if precision == "float" and backend == "reference":
+        return reference.ReferenceMachine(graph, batch, potentials)
+    if backend == "torch":
+        return torch_simulator(precision).TorchMachine(graph, batch, potentials)
+    network, ranges = lower(graph), None
+    if precision == "fixed":
+        if inputs is None:
+            raise ArgumentError(
+                "fixed point chooses scales for inputs that are typical, and as large as they get: give the session x="
+            )
+        _, steps = check_inputs(graph, inputs)
+        calibration = calibrate(lower(graph, horizon=steps), inputs, batched=True)
+        network, ranges = calibration.network, calibration.ranges
+    if backend == "reference":
+        return PopulationsMachine(graph, network, batch, potentials, ranges)
+    from neuromorphic.lava.session import LavaMachine
+
+    if isinstance(running, LavaMachine):
+        running.load(graph, network, ranges)
+        return running
+    return LavaMachine(graph, network, batch, potentials, ranges, room, deadline)
+
+
+def torch_simulator(precision: Precision) -> Any:
+    """The module that runs graphs in PyTorch.
+
+    Raises:
+        UnsupportedGraphError: fixed point.
+        PackagesMissingError: PyTorch is not installed.
+    """
+    if precision == "fixed":
+        raise UnsupportedGraphError("the torch back end has no fixed point; use --backend reference or lava")
+    try:
+        from neuromorphic.execution import torch_simulator
+    except ImportError as error:
+        raise PackagesMissingError(f"the torch back end needs PyTorch ({error}): pip install torch") from None
+    return torch_simulator
+
+
 def as_record(graph: Graph, run: FoldedRun) -> Record:
     """A batch's run as a record."""
-
-    def shaped(values: NDArray, name: str) -> NDArray:
-        return values.reshape(*values.shape[:2], *graph.nodes[name].shape)
-
-    graded = [name for name in graph.neurons if not graph.nodes[name].is_spiking]
-    return Record(
-        outputs={name: shaped(run.sent[name], name).astype(np.float64) for name in graph.outputs},
-        spikes={name: shaped(run.sent[name], name) for name in graph.spiking},
-        potentials={name: shaped(run.sent[name], name) for name in graded}
-        | {name: shaped(values, name) for name, values in run.potentials.items()},
-    )
+    return from_populations(graph, run.sent, run.potentials)
 
 
 def counts(network: Network, inputs: Mapping[str, NDArray], record: Record) -> dict[str, LayerCount]:
