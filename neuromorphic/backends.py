@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +14,19 @@ from neuromorphic.arguments import check_choice, check_names, check_real, check_
 from neuromorphic.compiler.hardware import for_hardware, join, parts_of
 from neuromorphic.compiler.lower import lower, pack
 from neuromorphic.compiler.network import Network
-from neuromorphic.compiler.quantize import FixedNetwork, Ranges
+from neuromorphic.compiler.quantize import FixedNetwork, Ranges, quantize
 from neuromorphic.errors import ArgumentError, PackagesMissingError, UnsupportedGraphError
 from neuromorphic.execution import populations, reference
 from neuromorphic.execution.calibration import calibrate
-from neuromorphic.execution.folded import PopulationsMachine
+from neuromorphic.execution.folded import FoldedMachine, PopulationsMachine
 from neuromorphic.execution.machine import Machine
 from neuromorphic.execution.operations import LayerCount, count_layers
 from neuromorphic.execution.record import Record, check_inputs, check_signals, from_populations
 from neuromorphic.graph import Graph
 from neuromorphic.lava.run import run_network
+
+if TYPE_CHECKING:
+    from neuromorphic.lava.session import KeptUp
 
 Backend = Literal["reference", "torch", "lava"]
 Precision = Literal["float", "fixed"]
@@ -71,6 +74,7 @@ def run_side_by_side(
     deadline: float = 600.0,
     ranges: Ranges | None = None,
     target: Literal["simulator", "loihi2"] = "simulator",
+    kept: KeptUp | None = None,
 ) -> SideBySide:
     """Run folded networks from rest, packed into one.
 
@@ -84,6 +88,7 @@ def run_side_by_side(
         deadline: Seconds after which a run on Lava is stopped.
         ranges: Of signals, which fixed-point scales are chosen for; by default those of these inputs.
         target: Of Lava. For Loihi 2 populations are split until each has one du, dv and threshold.
+        kept: Of Lava's simulator: a network that stays up for the next run, where no potentials are recorded.
 
     Raises:
         ArgumentError: an argument of the wrong type, or an unknown back end, precision, target or population.
@@ -95,7 +100,7 @@ def run_side_by_side(
     check_networks(networks, inputs, potentials)
     network = pack(networks) if len(networks) > 1 else networks[0]
     x = {name: np.concatenate([own[name] for own in inputs], axis=1) for name in network.inputs}
-    run = run_folded(network, x, backend, precision, potentials, deadline, ranges, target)
+    run = run_folded(network, x, backend, precision, potentials, deadline, ranges, target, kept=kept)
     apart = {key: split(getattr(run, key), networks) for key in ("sent", "potentials")}
     return SideBySide(**vars(run) | apart)
 
@@ -124,6 +129,7 @@ def run_folded(
     ranges: Ranges | None = None,
     target: Literal["simulator", "loihi2"] = "simulator",
     batched: bool = False,
+    kept: KeptUp | None = None,
 ) -> FoldedRun:
     """Run a folded network from rest; arguments and errors are those of :func:`run_side_by_side`.
 
@@ -150,7 +156,10 @@ def run_folded(
         sent, traces = own.sent, own.potentials
         seconds["numpy"] = time.perf_counter() - compiled
     if backend == "lava":
-        run = run_network(fixed or network, inputs, potentials, deadline=deadline, target=target, batched=batched)
+        if kept is not None and target == "simulator" and not potentials and not batched:
+            run = kept(fixed or network, inputs, deadline)
+        else:
+            run = run_network(fixed or network, inputs, potentials, deadline=deadline, target=target, batched=batched)
         sent, traces = run.sent, run.potentials
         seconds |= run.seconds
     if fixed is not None:
@@ -311,7 +320,8 @@ def open_machine(
     Args:
         graph, backend, precision, potentials: As of :func:`simulate`.
         batch: Samples B.
-        inputs: Fixed point: by Input node, shape (B, T, *shape), what the scales are chosen for.
+        inputs: Fixed point: by Input node, shape (B, T, *shape), what the scales are chosen for; without them, what
+            those of ``running`` were.
         running: A machine that the same back end made, which may become this one.
         room, deadline: See :class:`neuromorphic.lava.session.LavaMachine`.
 
@@ -324,12 +334,16 @@ def open_machine(
         return reference.ReferenceMachine(graph, batch, potentials)
     if backend == "torch":
         return torch_simulator(precision).TorchMachine(graph, batch, potentials)
-    network, ranges = lower(graph), None
-    if precision == "fixed":
-        if inputs is None:
+    network: Network = lower(graph)
+    ranges = None
+    if precision == "fixed" and inputs is None:
+        ranges = running.ranges if isinstance(running, FoldedMachine) else None
+        if ranges is None:
             raise ArgumentError(
                 "fixed point chooses scales for inputs that are typical, and as large as they get: give the session x="
             )
+        network = quantize(lower(graph, horizon=ranges.steps), ranges)
+    elif precision == "fixed" and inputs is not None:
         _, steps = check_inputs(graph, inputs)
         calibration = calibrate(lower(graph, horizon=steps), inputs, batched=True)
         network, ranges = calibration.network, calibration.ranges
@@ -340,7 +354,7 @@ def open_machine(
     if isinstance(running, LavaMachine):
         running.load(graph, network, ranges)
         return running
-    return LavaMachine(graph, network, batch, potentials, ranges, room, deadline)
+    return LavaMachine(graph, network, batch, potentials, ranges, room=room, deadline=deadline)
 
 
 def torch_simulator(precision: Precision) -> Any:

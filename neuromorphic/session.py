@@ -126,7 +126,7 @@ class Session:
             UserError: as of :meth:`run`.
         """
         axis = 0 if self.batch is None else 1
-        arrays = x if isinstance(x, Mapping) else dict.fromkeys(self.graph.inputs, x)
+        arrays: Mapping[str, Any] = x if isinstance(x, Mapping) else dict.fromkeys(self.graph.inputs, x)
         if len(self.graph.inputs) != 1 and not isinstance(x, Mapping):
             raise ArgumentError(
                 f"the network has the inputs {listed(self.graph.inputs)}; give an array for each, by name"
@@ -166,8 +166,8 @@ class Session:
         ``step`` is how many steps were done; the others are named ``WHAT/NODE`` and have the axis B first. In float,
         ``reference`` and ``torch`` go on from each other's states: ``v``, ``i`` (of CubaLI and CubaLIF), ``sent`` (the
         last output) and ``past`` (what a Delay got, the newest last). Those of ``lava``, and of ``reference`` in fixed
-        point, are its populations': ``u``, ``v``, ``past`` (what was sent and is still to be read), and ``scale``, which
-        says whose integers they are.
+        point, are its populations': ``u``, ``v``, ``past`` (what was sent and is still to be read), and ``scale``,
+        which says whose integers they are.
         """
         return dict(self._running.state())
 
@@ -203,7 +203,8 @@ class Session:
         Args:
             network: With the same nodes, connections and delays. Sizes and numbers may differ; on Lava, nodes may have
                 as many elements as the first network's, times ``room``.
-            x: Fixed point: its inputs, typical and as large as they get.
+            x: Fixed point: its inputs, typical and as large as they get; without, the ranges of signals that the first
+                network's scales were chosen for, which is faster by a run in NumPy or two.
 
         Raises:
             ArgumentError: a network of another make, or one that is too large.

@@ -13,7 +13,7 @@ from neuromorphic.compiler.network import Network
 from neuromorphic.compiler.quantize import FixedNetwork, FixedPopulation, Ranges
 from neuromorphic.errors import UnsupportedGraphError
 from neuromorphic.execution.machine import Arrays, Machine
-from neuromorphic.execution.populations import Synapses, flat_inputs, rest, run_from
+from neuromorphic.execution.populations import Synapses, flat_inputs, run_from, start
 from neuromorphic.execution.record import Record, from_populations
 from neuromorphic.graph import Graph
 
@@ -34,11 +34,9 @@ class FoldedMachine(Machine):
     ) -> None:
         self.graph, self.network, self.batch = graph, network, batch
         self.potentials, self.ranges = potentials, ranges
-        self.start = rest(network, batch)
-        scales = {f"scale/{p.name}": p.scale for p in network.populations if isinstance(p, FixedPopulation)}
-        self.constants = frozenset(scales)
-        self.start |= scales
-        self.scales = scales
+        self.scales = {f"scale/{p.name}": p.scale for p in network.populations if isinstance(p, FixedPopulation)}
+        self.constants = frozenset(self.scales)
+        self.start = start(network, batch) | self.scales
 
     def run(self, inputs: Mapping[str, NDArray]) -> Record:
         """See :class:`~neuromorphic.execution.machine.Machine`.

@@ -71,7 +71,7 @@ def run(
 ) -> PopulationRun:
     """Run a network from rest; see :func:`run_from`."""
     batch, x = flat_inputs(inputs, batched)
-    return run_from(rest(network, batch or 1), Synapses(network, batch or 1), x, potentials, batch)[0]
+    return run_from(start(network, batch or 1), Synapses(network, batch or 1), x, potentials, batch)[0]
 
 
 class Synapses:
@@ -108,7 +108,7 @@ def run_from(
     are made in one order: the bias, then what each projection brings, of which the longest delay comes first.
 
     Args:
-        state: See :func:`rest`; it is not changed.
+        state: See :func:`start`; it is not changed.
         synapses: The network, float or fixed.
         x: Inputs by name, shape (T, n) or (B, T, n); in fixed point the values before they become messages.
         potentials: Populations whose potentials are recorded.
@@ -171,7 +171,7 @@ def run_from(
             sent[p.name][t] = message
             if p.name in traces:
                 traces[p.name][t] = potential_of(p, cells[p.name])
-    seen = x | sent
+    seen = {**x, **sent}
     observed = {name: largest_of(values) for name, values in seen.items()}
     if isinstance(network, FixedNetwork):
         observed |= {name: largest_of(network.messages(name, np.array(observed[name]))) for name in x}
@@ -228,7 +228,13 @@ def bias_at(p: Population, t: int) -> NDArray:
     return p.bias.at(t) if p.bias.start else np.zeros(p.size)
 
 
-def rest(network: Network, batch: int) -> Arrays:
+def rest(p: Population) -> tuple[NDArray, ...]:
+    """u and v of a population that nothing has reached yet."""
+    zero = np.zeros(p.size, np.int64 if isinstance(p, FixedPopulation) else np.float64)
+    return zero, zero
+
+
+def start(network: Network, batch: int) -> Arrays:
     """The state before step 0 as arrays: ``step``; ``u/NODE`` and ``v/NODE`` of each population, shape (B, M);
     ``past/NODE`` what a population or input whose messages are delayed sent in the last D steps, the newest last, shape
     (B, D, M), in integers the messages."""

@@ -7,7 +7,8 @@ import select
 import subprocess
 import tempfile
 import time
-from collections.abc import Collection, Mapping
+import weakref
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,14 +22,14 @@ from neuromorphic.compiler.quantize import FixedNetwork, Ranges
 from neuromorphic.compiler.schedule import schedule
 from neuromorphic.errors import ArgumentError, LavaRunError
 from neuromorphic.execution.folded import FoldedMachine
-from neuromorphic.execution.machine import Arrays
-from neuromorphic.execution.populations import by_sample, of_kind
+from neuromorphic.execution.machine import Arrays, of_kind
+from neuromorphic.execution.populations import by_sample, flat_inputs, start
 from neuromorphic.files import writing
 from neuromorphic.graph import Graph
 from neuromorphic.lava.compat import require_lava
 from neuromorphic.lava.folder import save
 from neuromorphic.lava.progress import describe
-from neuromorphic.lava.run import MEND, failure, potentials_of, start_child, stop_child
+from neuromorphic.lava.run import MEND, LavaRun, failure, potentials_of, start_child, stop_child
 from neuromorphic.lava.window import BASE, BEGIN, NETWORK, STATE, STEPS, control_file
 
 WINDOW = 128
@@ -37,11 +38,13 @@ LOOK_SECONDS = 0.5
 """How often it is seen whether the child lives, while it is waited for."""
 
 
-class LavaMachine(FoldedMachine):
-    """A folded network on Lava's CPU simulator; its state is that of the same network in NumPy.
+class LavaNetwork:
+    """A folded network that stays up on Lava's CPU simulator.
 
     Args:
-        graph, network, batch, potentials, ranges: See :class:`~neuromorphic.execution.folded.FoldedMachine`.
+        network: Float or fixed.
+        batch: Samples B.
+        potentials: Populations that spike whose potentials are recorded.
         room: There may be so many times as many neurons in a network that takes this one's place.
         deadline: Seconds in which it has to start, and to do a window.
 
@@ -52,34 +55,36 @@ class LavaMachine(FoldedMachine):
 
     def __init__(
         self,
-        graph: Graph,
         network: Network,
-        batch: int,
+        batch: int = 1,
         potentials: Collection[str] = (),
-        ranges: Ranges | None = None,
         room: float = 1.0,
         deadline: float = 600.0,
     ) -> None:
-        super().__init__(graph, network, batch, potentials, ranges)
-        check_seconds("deadline", deadline)
+        self.network, self.batch, self.potentials = network, batch, potentials
+        self.deadline = check_seconds("deadline", deadline)
         require_lava()
-        self.deadline = deadline
         names = (*network.inputs, *(p.name for p in network.populations))
         self.sizes = {name: int(np.ceil(room * network.size(name))) for name in names}
         self._layout = layout(network)
+        self._past = of_kind(start(network, batch), "past")
         self._folder = tempfile.TemporaryDirectory(prefix="neuromorphic-lava-")
         folder = Path(self._folder.name)
-        self._child: subprocess.Popen[bytes] | None = None
-        self._pipes: list[int] = []
-        self._died: str | None = None
+        self._died = ""
         try:
             with writing(folder, MEND):
                 self._prepare(folder)
-            self._start(folder)
+            commands, self._commands = os.pipe()
+            self._answers, answers = os.pipe()
+            self._child = start_child(folder, commands, answers)
         except BaseException:
-            self.close()
+            self._folder.cleanup()
             raise
-        self._past = of_kind(self.start, "past")
+        os.close(commands)
+        os.close(answers)
+        # Also when nobody closes it, and it is collected or Python ends.
+        self._end = weakref.finalize(self, end, self._child, (self._commands, self._answers), self._folder)
+        self._wait()
 
     def _prepare(self, folder: Path) -> None:
         """Write the program, and map the files that it shares with us."""
@@ -104,7 +109,7 @@ class LavaMachine(FoldedMachine):
                 file(p.name, "cell", (2, p.size), np.dtype(np.int64 if fixed else np.float64))
         for name in full.inputs:
             file(name, "rows", (WINDOW, full.size(name)), number)
-        for name, rows in of_kind(self.start, "past").items():
+        for name, rows in self._past.items():
             file(name, "past", (rows.shape[1], full.size(name)), number)
         self._control = control_file(folder, create=True)
         self._lava_steps = 0
@@ -122,29 +127,17 @@ class LavaMachine(FoldedMachine):
             },
         )
 
-    def _start(self, folder: Path) -> None:
-        commands, ours = os.pipe()
-        answers, theirs = os.pipe()
-        self._pipes = [ours, answers]
-        try:
-            self._child = start_child(folder, commands, theirs)
-        finally:
-            os.close(commands)
-            os.close(theirs)
-        self._wait()
-
     def _wait(self) -> None:
         """Wait for an answer.
 
         Raises:
             LavaRunError: it died, or did not answer in time; all of it is stopped.
         """
-        assert self._child is not None
         folder, until = Path(self._folder.name), time.monotonic() + self.deadline
         try:
             while True:
-                ready, _, _ = select.select([self._pipes[1]], [], [], LOOK_SECONDS)
-                if ready and os.read(self._pipes[1], 1):
+                ready, _, _ = select.select([self._answers], [], [], LOOK_SECONDS)
+                if ready and os.read(self._answers, 1):
                     return
                 if ready or self._child.poll() is not None:
                     raise failure(folder, self._child.wait())
@@ -157,7 +150,7 @@ class LavaMachine(FoldedMachine):
             raise
 
     def advance(self, flat: Mapping[str, NDArray[np.float64]]) -> tuple[Arrays, Arrays]:
-        """See :class:`~neuromorphic.execution.folded.FoldedMachine`.
+        """See :class:`~neuromorphic.execution.folded.FoldedMachine`; in fixed point messages are integers.
 
         Raises:
             LavaRunError: the network died; the message names the process.
@@ -173,8 +166,7 @@ class LavaMachine(FoldedMachine):
 
     def _window(self, flat: Mapping[str, NDArray[np.float64]]) -> tuple[Arrays, Arrays]:
         """At most :data:`WINDOW` steps."""
-        if self._died is not None or self._child is None:
-            raise LavaRunError(f"the session has ended ({self._died or 'it was closed'}); open another")
+        self._check_up()
         network, control = self.network, self._control
         steps = next(iter(flat.values())).shape[1]
         messages = {
@@ -185,7 +177,7 @@ class LavaMachine(FoldedMachine):
         control[BASE], control[STEPS] = self._lava_steps, steps
         self._lava_steps += steps + self.plan.longest
         with suppress(BrokenPipeError):  # It is waited for below, and found dead.
-            os.write(self._pipes[0], f"{steps + self.plan.longest}\n".encode())
+            os.write(self._commands, f"{steps + self.plan.longest}\n".encode())
         self._wait()
         control[BEGIN] += steps
         sent = {p.name: self._get(p.name, "messages", steps) for p in network.populations}
@@ -210,10 +202,9 @@ class LavaMachine(FoldedMachine):
         return rows[..., : self.network.size(name)].copy()
 
     def state(self) -> Arrays:
-        """See :class:`~neuromorphic.execution.machine.Machine`."""
-        if self._child is None:
-            raise LavaRunError(f"the session has ended ({self._died or 'it was closed'}); open another")
-        out: Arrays = {"step": np.array(self._control[BEGIN]), **self.scales}
+        """Where it stands, see :func:`~neuromorphic.execution.populations.start`."""
+        self._check_up()
+        out: Arrays = {"step": np.array(self._control[BEGIN])}
         for p in self.network.populations:
             if p.kind != SUM:
                 u, v = self._get(p.name, "cell", 2).swapaxes(0, 1)
@@ -221,9 +212,8 @@ class LavaMachine(FoldedMachine):
         return out | {f"past/{name}": rows for name, rows in self._past.items()}
 
     def restore(self, state: Mapping[str, NDArray]) -> None:
-        """Likewise."""
-        if self._child is None:
-            raise LavaRunError(f"the session has ended ({self._died or 'it was closed'}); open another")
+        """Stand there."""
+        self._check_up()
         for p in self.network.populations:
             if p.kind != SUM:
                 self._put(p.name, "cell", np.stack([state[f"u/{p.name}"], state[f"v/{p.name}"]], axis=1))
@@ -233,27 +223,42 @@ class LavaMachine(FoldedMachine):
         self._control[BEGIN] = int(state["step"])
         self._control[STATE] += 1
 
-    def load(self, graph: Graph, network: Network, ranges: Ranges | None = None) -> None:
+    @property
+    def is_up(self) -> bool:
+        """Whether it runs still."""
+        return self._end.alive
+
+    def _check_up(self) -> None:
+        """Check that the network is up.
+
+        Raises:
+            LavaRunError: it is not.
+        """
+        if not self.is_up:
+            raise LavaRunError(f"the session has ended ({self._died or 'it was closed'}); open another")
+
+    def why_not(self, network: Network) -> str:
+        """What is in the way of a network that is to take this one's place; empty where nothing is."""
+        if layout(network) != self._layout:
+            return "the network's nodes, connections or delays are others than those that the session was opened with"
+        for name, size in self.sizes.items():
+            if network.size(name) > size:
+                return f"'{name}' has {network.size(name):,} elements, the session has room for {size:,} (room=)"
+        return ""
+
+    def load(self, network: Network) -> None:
         """Become another network of the same make, at its start: the numbers are handed over, no process is started.
 
         Args:
-            graph: What was folded.
             network: With the same populations and connections, at most as large as there is room for; float or fixed as
                 the one before.
-            ranges: As at first.
 
         Raises:
             ArgumentError: it is of another make, or too large.
         """
-        if layout(network) != self._layout:
-            raise ArgumentError("the network differs in its nodes, connections or delays from the one that the session "
-                                "was opened with; open another session")  # fmt: skip
-        for name, size in self.sizes.items():
-            if network.size(name) > size:
-                raise ArgumentError(
-                    f"'{name}' has {network.size(name):,} elements, the session has room for {size:,}; open it with a "
-                    "larger network, or with more room (room=)"
-                )
+        self._check_up()
+        if reason := self.why_not(network):
+            raise ArgumentError(f"{reason}; open another session")
         number, folder = self._control[NETWORK] + 1, Path(self._folder.name)
         full = repeat(grow(network, self.sizes), self.batch)
         with writing(folder, MEND):
@@ -265,18 +270,100 @@ class LavaMachine(FoldedMachine):
         for files in self._files.values():
             for key in files.keys() & {"rows", "cell", "past"}:
                 files[key][...] = 0
-        super().__init__(graph, network, self.batch, self.potentials, ranges)
-        self._control[NETWORK] = number
-        self.restore(self.start)
+        self.network, self._control[NETWORK] = network, number
+        self.restore(start(network, self.batch))
 
     def close(self) -> None:
         """End all of its processes, and remove its folder."""
-        child, self._child = self._child, None
-        if child is not None:
-            stop_child(child)
-        while self._pipes:
-            os.close(self._pipes.pop())
-        self._folder.cleanup()
+        self._end()
+
+
+def end(child: subprocess.Popen[bytes], pipes: Iterable[int], folder: tempfile.TemporaryDirectory[str]) -> None:
+    """Leave nothing of a network behind."""
+    stop_child(child)
+    for pipe in pipes:
+        os.close(pipe)
+    folder.cleanup()
+
+
+class LavaMachine(FoldedMachine):
+    """A folded network on Lava's CPU simulator; its state is that of the same network in NumPy.
+
+    Args:
+        graph, network, batch, potentials, ranges: See :class:`~neuromorphic.execution.folded.FoldedMachine`.
+        options: Of :class:`LavaNetwork`.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        network: Network,
+        batch: int,
+        potentials: Collection[str] = (),
+        ranges: Ranges | None = None,
+        **options: float,
+    ) -> None:
+        super().__init__(graph, network, batch, potentials, ranges)
+        self.up = LavaNetwork(network, batch, potentials, **options)
+
+    def advance(self, flat: Mapping[str, NDArray[np.float64]]) -> tuple[Arrays, Arrays]:
+        """See :class:`~neuromorphic.execution.folded.FoldedMachine`."""
+        return self.up.advance(flat)
+
+    def state(self) -> Arrays:
+        """See :class:`~neuromorphic.execution.machine.Machine`."""
+        return self.up.state() | self.scales
+
+    def restore(self, state: Mapping[str, NDArray]) -> None:
+        """Likewise."""
+        self.up.restore(state)
+
+    def load(self, graph: Graph, network: Network, ranges: Ranges | None = None) -> None:
+        """Become another network, see :meth:`LavaNetwork.load`."""
+        self.up.load(network)
+        super().__init__(graph, network, self.batch, self.potentials, ranges)
+
+    def close(self) -> None:
+        """See :class:`~neuromorphic.execution.machine.Machine`."""
+        self.up.close()
+
+
+class KeptUp:
+    """Runs networks, each from rest, as :func:`neuromorphic.lava.run.run_network` does, but on one network that stays
+    up for as long as the next one can take its place; else another is started, with some room.
+
+    Args:
+        room: See :class:`LavaNetwork`.
+    """
+
+    def __init__(self, room: float = 1.25) -> None:
+        self.room = room
+        self.up: LavaNetwork | None = None
+
+    def __call__(self, network: Network, inputs: Mapping[str, NDArray], deadline: float = 600.0) -> LavaRun:
+        """Run inputs of shape (T, *shape), by name.
+
+        Raises:
+            LavaMissingError, LavaRunError: see :class:`LavaNetwork`.
+        """
+        begun = time.perf_counter()
+        if self.up is not None and (not self.up.is_up or self.up.why_not(network)):
+            self.close()
+        if self.up is None:
+            self.up = LavaNetwork(network, room=self.room, deadline=deadline)
+        else:
+            self.up.load(network)
+        ready = time.perf_counter()
+        _, flat = flat_inputs(inputs, batched=False)
+        sent, _ = self.up.advance({name: x[None] for name, x in flat.items()})
+        seconds = {"start": ready - begun, "run": time.perf_counter() - ready}
+        return LavaRun({name: rows[0] for name, rows in sent.items()}, {}, seconds)
+
+    def close(self) -> None:
+        """End its processes."""
+        up, self.up = self.up, None
+        if up is not None:
+            up.close()
 
 
 def layout(network: Network) -> object:

@@ -14,8 +14,8 @@ from neuromorphic.compiler.operators import Operator
 
 
 class Synapses(AbstractProcess):
-    """Synapses with delays: in its step t, the target gets the sum over d of operator_d s[t - d], where s[t] is what the
-    source sent in its own step t.
+    """Synapses with delays: in its step t, the target gets the sum over d of operator_d s[t - d], where s[t] is what
+    the source sent in its own step t.
 
     Args:
         taps: Operators by delay, in steps.
