@@ -329,7 +329,8 @@ def open_machine(
         ArgumentError: an argument of the wrong type, no inputs for fixed point, or no room in ``running``.
         UnsupportedGraphError, PackagesMissingError, LavaMissingError, LavaRunError: see :func:`simulate`.
     """
-    potentials = [n for n in potentials if graph.nodes[n].is_spiking and graph.nodes[n].has_membrane]
+    there = [n for n in potentials if n in graph.nodes]  # The graph may be another one than the session began with.
+    potentials = [n for n in there if graph.nodes[n].is_spiking and graph.nodes[n].has_membrane]
     if precision == "float" and backend == "reference":
         return reference.ReferenceMachine(graph, batch, potentials)
     if backend == "torch":
