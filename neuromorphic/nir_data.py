@@ -112,8 +112,8 @@ def from_events(where: str, events: Any, graph: Graph) -> NDArray:
     idx, time = np.asarray(events.idx), np.asarray(events.time, np.float64)
     if idx.ndim != 2 or idx.dtype.kind not in "iu" or not 0 < events.t_max < np.inf:
         raise SignalFileError(
-            f"{where} has events of shape {idx.shape}, t_max = {events.t_max:g} s; give (samples, events) of whole numbers, "
-            "and the recording's end"
+            f"{where} has events of shape {idx.shape}, t_max = {events.t_max:g} s; give (samples, events) of whole "
+            "numbers, and the recording's end"
         )
     there = idx != -1
     if (there & ((idx < 0) | (idx >= events.n_neurons))).any():

@@ -102,7 +102,7 @@ def load_inputs(path: Path, graph: Graph, steps: int | None = None) -> Signals:
     if steps is not None:
         steps = check_count("steps", steps)
     start = first_bytes(path)
-    if start == HDF5:
+    if start.startswith(HDF5):
         from neuromorphic.nir_data import read_nir_data
 
         arrays = read_nir_data(path, graph)
@@ -114,10 +114,10 @@ def load_inputs(path: Path, graph: Graph, steps: int | None = None) -> Signals:
 
 
 def first_bytes(path: Path) -> bytes:
-    """How a file begins, 8 bytes or fewer; none of what cannot be read, which :func:`read_arrays` says."""
+    """How a file begins, 16 bytes or fewer; none of what cannot be read, which :func:`read_arrays` says."""
     try:
         with path.open("rb") as file:
-            return file.read(8)
+            return file.read(16)
     except OSError:
         return b""
 
