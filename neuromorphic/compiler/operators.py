@@ -62,7 +62,8 @@ class Kron:
         return self.left.nnz * k + targets * m * k < self.left.nnz * m + sources * m * k
 
     @cached_property
-    def _is_identity(self) -> bool:
+    def is_identity(self) -> bool:
+        """Whether each node hears itself alone, as it is."""
         targets, sources = self.left.shape
         return (
             targets == sources == self.left.nnz
@@ -79,7 +80,7 @@ class Kron:
         """
         x, right = np.asarray(x, np.float64), self.right.T
         messages = x.reshape(samples_of(x), self.left.shape[1], len(right))
-        if self._is_identity:
+        if self.is_identity:
             y = messages @ right
         elif self._passes_first:
             y = _pass(self.left, messages) @ right
