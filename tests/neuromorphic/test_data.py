@@ -89,14 +89,12 @@ def write_bin(path: Path, events: Sequence[Event]) -> None:
     path.write_bytes(b"".join(out))
 
 
-AEDAT4_INFO = (
-    '<dv version="2.0"><node name="outInfo" path="/mainloop/Recorder/outInfo/"><node name="0" '
-    'path="/mainloop/Recorder/outInfo/0/"><attr key="compression" type="string">NONE</attr><attr key="originalModule'
-    'Name" type="string">capture</attr><attr key="originalOutputName" type="string">events</attr><attr key="typeDescription'
-    '" type="string">events</attr><attr key="typeIdentifier" type="string">EVTS</attr><node name="info" '
-    'path="/mainloop/Recorder/outInfo/0/info/"><attr key="sizeX" type="int">{width}</attr><attr key="sizeY" '
-    'type="int">{height}</attr><attr key="source" type="string">camera</attr></node></node></node></dv>'
-)
+AEDAT4_INFO = """<dv version="2.0"><node name="outInfo" path="/mainloop/Recorder/outInfo/">
+<node name="0" path="/mainloop/Recorder/outInfo/0/"><attr key="compression" type="string">NONE</attr>
+<attr key="originalModuleName" type="string">capture</attr><attr key="originalOutputName" type="string">events</attr>
+<attr key="typeDescription" type="string">events</attr><attr key="typeIdentifier" type="string">EVTS</attr>
+<node name="info" path="/mainloop/Recorder/outInfo/0/info/"><attr key="sizeX" type="int">{width}</attr>
+<attr key="sizeY" type="int">{height}</attr><attr key="source" type="string">camera</attr></node></node></node></dv>"""
 
 
 def write_aedat4(path: Path, events: Sequence[Event], width: int = WIDTH, height: int = HEIGHT) -> None:
