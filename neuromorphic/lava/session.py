@@ -83,7 +83,8 @@ class LavaNetwork:
         os.close(commands)
         os.close(answers)
         # Also when nobody closes it, and it is collected or Python ends.
-        self._end = weakref.finalize(self, end, self._child, (self._commands, self._answers), self._folder)
+        pipes = self._commands, self._answers
+        self._end = weakref.finalize(self, end, self._child, pipes, self._folder, os.getpid())
         self._wait()
 
     def _prepare(self, folder: Path) -> None:
@@ -278,8 +279,12 @@ class LavaNetwork:
         self._end()
 
 
-def end(child: subprocess.Popen[bytes], pipes: Iterable[int], folder: tempfile.TemporaryDirectory[str]) -> None:
-    """Leave nothing of a network behind."""
+def end(
+    child: subprocess.Popen[bytes], pipes: Iterable[int], folder: tempfile.TemporaryDirectory[str], owner: int
+) -> None:
+    """Leave nothing of a network behind, but for a copy of the process that owns it."""
+    if os.getpid() != owner:
+        return
     stop_child(child)
     for pipe in pipes:
         os.close(pipe)
