@@ -26,6 +26,8 @@ AEDAT4, PROPHESEE = b"#!AER-DAT", b"%"
 N_MNIST_SIZE = (34, 34)
 OVERFLOW_Y, OVERFLOW_US = 240, 2**13
 """Of ``.bin`` files: the y of an entry that is no event, but says that so many microseconds are to be added."""
+WORDS: dict[str, np.dtype[Any]] = {"2": np.dtype("<u4"), "3": np.dtype("<u2")}
+"""Words of the versions of EVT."""
 COPY = "copy it again, it was cut short"
 
 
@@ -119,11 +121,10 @@ def read_prophesee(path: Path) -> Events:
     header = data[:end].decode("latin-1")
     found = re.search(r"^% (?:evt |format EVT)([\d.]+)", header, re.MULTILINE)
     version = found[1].replace(".0", "") if found else ""
-    decoders = {"2": (np.dtype("<u4"), decode_evt2), "3": (np.dtype("<u2"), decode_evt3)}
-    if version not in decoders:
+    if version not in WORDS:
         said = f"EVT {version}" if version else "no EVT format"
         raise SignalFileError(f"{path}: its header says {said}; give a recording in EVT2 or EVT3")
-    word, decode = decoders[version]
+    word = WORDS[version]
     if (len(data) - end) % word.itemsize:
         raise SignalFileError(
             f"{path} has {len(data) - end:,} bytes after its header, no multiple of {word.itemsize}: {COPY}"
@@ -133,7 +134,8 @@ def read_prophesee(path: Path) -> Events:
     height = size[2] if size else None
     if size is None and (of_format := dict(re.findall(r"(height|width)=(\d+)", header))).keys() == {"height", "width"}:
         height, width = of_format["height"], of_format["width"]
-    x, y, t, p = decode(np.frombuffer(data, word, offset=end).astype(np.int64))
+    words = np.frombuffer(data, word, offset=end).astype(np.int64)
+    x, y, t, p = decode_evt2(words) if version == "2" else decode_evt3(words)
     return Events(x, y, t, p, None if height is None or width is None else (int(height), int(width)))
 
 

@@ -349,11 +349,11 @@ def test_what_does_not_fit_is_one_line(tmp_path: Path) -> None:
 def test_check_says_what_another_adjacency_is_on_a_chip() -> None:
     net, x = recurrent(4, 0)
     notes = [note for note in net.check(x=x).notes if "kron(A, W)" in note["what"]]
-    assert [note["node"] for note in notes] == ["a", "b"]
+    assert [note["node"] for note in notes] == ["b", "a"]
     left = net.graph.nodes["pass"].metadata["kron_left"]
     synapses = np.count_nonzero(left) * 9
-    assert f"from 'a' are kron(A, W), which is {synapses} synapses of this graph" in notes[1]["what"]
-    assert "all 4 x 4 pairs of nodes have synapses, 144 of them on 1 cores at least" in notes[1]["mend"]
+    assert f"from 'a' are kron(A, W), which is {synapses} synapses of this graph" in notes[0]["what"]
+    assert "all 4 x 4 pairs of nodes have synapses, 144 of them on 1 cores at least" in notes[0]["mend"]
     same = nir.NIRGraph(
         net.nir_graph.nodes | {"pass": nir.Linear(np.eye(12))}, net.nir_graph.edges, metadata={"dt": DT}
     )
