@@ -117,7 +117,8 @@ def main() -> None:
     trace = tuple(dict.fromkeys(arguments.trace))
     if unknown := [name for name in trace if name not in network.graph.nodes]:
         parser.error(f"--trace: '{unknown[0]}' is no node of the graph; it has {listed(network.graph.nodes)}")
-    membranes = with_membrane(network.graph, trace or (network.neurons if arguments.plot else ()))
+    neurons = trace or (tuple(network.neurons) if arguments.plot else ())
+    membranes = with_membrane(network.graph, neurons)
     run = network.run(
         arguments.input,
         arguments.backend,
