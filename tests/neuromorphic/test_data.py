@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import neuromorphic as nm
 from neuromorphic.errors import ArgumentError, SignalFileError, UserNotice
-from neuromorphic.events import read_bin, read_prophesee
+from neuromorphic.events import decode_evt3, read_bin, read_prophesee
 
 Event = tuple[int, int, int, int]
 """x, y, t (us) and polarity."""
@@ -165,6 +165,15 @@ def test_long_recordings_pass_the_ends_of_their_counters(tmp_path: Path) -> None
         {"a.bin": write_bin, "a2.raw": write_evt2, "a3.raw": write_evt3}[name](tmp_path / name, events)
         got = read(tmp_path / name)
         assert list(zip(*(values.tolist() for values in (got.x, got.y, got.t, got.p)), strict=True)) == events
+
+
+def test_words_of_evt3_that_few_recordings_have() -> None:
+    words = [0x2005, 0x0003, 0x2006]  # Before the first time, and the first line: no events.
+    words += [0x8001, 0x2007, 0x6064, 0x2805, 0x7FFF, 0xA001, 0xE000, 0xF123]  # Triggers and others are left out.
+    words += [0x8002, 0x2006, 0x3801, 0x4801, 0x5080, 0x4001]  # TIME_HIGH alone; vectors of 12, 8 and 12 go on.
+    x, y, t, p = decode_evt3(np.array(words))
+    expected = [(7, 4096, 0), (5, 4196, 1), (6, 8192, 0), (1, 8192, 1), (12, 8192, 1), (20, 8192, 1), (21, 8192, 1)]
+    assert list(zip(x, t, p, strict=True)) == expected and (y == 3).all()
 
 
 def test_libraries_read_the_same(tmp_path: Path) -> None:
