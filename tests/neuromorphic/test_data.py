@@ -170,8 +170,8 @@ def test_long_recordings_pass_the_ends_of_their_counters(tmp_path: Path) -> None
 def test_words_of_evt3_that_few_recordings_have() -> None:
     words = [0x2005, 0x0003, 0x2006]  # Before the first time, and the first line: no events.
     words += [0x8001, 0x2007, 0x6064, 0x2805, 0x7FFF, 0xA001, 0xE000, 0xF123]  # Triggers and others are left out.
-    words += [0x8002, 0x2006, 0x3801, 0x4801, 0x5080, 0x4001]  # TIME_HIGH alone; vectors of 12, 8 and 12 go on.
-    words += [0x3002, 0x5003]  # Others from another place on.
+    words += [0x8002, 0x2006, 0x4001, 0x3801, 0x4801, 0x5080, 0x4001]  # TIME_HIGH alone; vectors of 12, 8 and 12 go on.
+    words += [0x3002, 0x5F03]  # Others from another place on.
     x, y, t, p = decode_evt3(np.array(words))
     expected = [(7, 4096, 0), (5, 4196, 1), (6, 8192, 0), (1, 8192, 1), (12, 8192, 1), (20, 8192, 1), (21, 8192, 1)]
     expected += [(2, 8192, 0), (3, 8192, 0)]
