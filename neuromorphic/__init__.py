@@ -20,15 +20,29 @@ if TYPE_CHECKING:
     from neuromorphic.results.profile import Profile
     from neuromorphic.results.run import Run
     from neuromorphic.results.verification import Verification
+    from neuromorphic.session import Session, Steps
     from neuromorphic.spiking_network import SpikingNetwork, load
 
-__all__ = ["Conversion", "Profile", "Run", "SpikingNetwork", "UserError", "UserNotice", "Verification", "load"]
+__all__ = [
+    "Conversion",
+    "Profile",
+    "Run",
+    "Session",
+    "SpikingNetwork",
+    "Steps",
+    "UserError",
+    "UserNotice",
+    "Verification",
+    "load",
+]
 
 HOMES = {
     "Conversion": "results.conversion",
     "Profile": "results.profile",
     "Run": "results.run",
+    "Session": "session",
     "SpikingNetwork": "spiking_network",
+    "Steps": "session",
     "Verification": "results.verification",
     "load": "spiking_network",
 }

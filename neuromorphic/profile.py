@@ -26,7 +26,7 @@ def main() -> None:
     """Parse the arguments, count, and write ``report.json`` and ``report.html``."""
     parser = CommandParser(prog="python -m neuromorphic.profile", description=__doc__, epilog=EXAMPLES)
     add_graph_arguments(parser, required=False)
-    parser.add_argument("--input", type=Path, metavar="IN.npz", help=f"of --nir: {INPUT}")
+    parser.add_argument("--input", type=Path, metavar="FILE", help=f"of --nir: {INPUT}")
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="folder that gshn.train wrote")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for report.json and report.html")
     parser.add_argument("--images", type=whole(1), help="of --checkpoint: held-out images (default: 64)")

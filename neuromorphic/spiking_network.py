@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Literal
 import nir
 import numpy as np
 
-from neuromorphic.arguments import check_choice, check_count
+from neuromorphic.arguments import check_choice, check_count, check_names, check_seconds, printed
 from neuromorphic.backends import BACKENDS, PRECISIONS, Backend, Precision, simulate
-from neuromorphic.errors import UnsupportedGraphError
+from neuromorphic.errors import ArgumentError, UnsupportedGraphError
 from neuromorphic.execution.record import check_memory
 from neuromorphic.graph import Graph, flatten
 from neuromorphic.lava.target import choose_target
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from neuromorphic.lava.compiled.process import Compiled
+    from neuromorphic.session import Session
 
 RANDOM_STEPS = 32
 """Steps of random input, where no number is given."""
@@ -154,6 +155,52 @@ class SpikingNetwork:
             names = potentials or ()
         simulation = simulate(self.graph, signals.inputs, backend, precision, names, deadline, target=target)
         return Run(self.source, self.graph, signals, backend, precision, simulation)
+
+    def session(
+        self,
+        backend: Backend = "reference",
+        precision: Precision = "float",
+        *,
+        batch: int | None = None,
+        x: object = None,
+        potentials: bool | Collection[str] = False,
+        room: float = 1.0,
+        deadline: float = 600.0,
+    ) -> Session:
+        """Open a session: the network stays, and runs on from call to call; on Lava, its processes stay up.
+
+        Args:
+            backend, precision, potentials: As of :meth:`run`.
+            batch: Samples B that run side by side; by default one, whose arrays have no such axis.
+            x: Fixed point: inputs that are typical and as large as they get; the scales are chosen for them.
+            room: On Lava: networks that are loaded later may have so many times as many elements in a node.
+            deadline: Seconds in which Lava has to start, and to do each 128 steps.
+
+        Returns:
+            The session, to be used in a ``with`` statement or closed.
+
+        Raises:
+            UserError: see :meth:`run`; in fixed point also where ``x`` is missing.
+        """
+        from neuromorphic.session import Session
+
+        check_choice("back end", backend, BACKENDS)
+        check_choice("precision", precision, PRECISIONS)
+        if batch is not None:
+            batch = check_count("batch", batch)
+        if not isinstance(room, int | float) or not 1 <= room < float("inf"):
+            raise ArgumentError(f"room is {printed(room)}; give a number of at least 1")
+        names = with_membrane(self.graph, self.graph.neurons) if potentials is True else potentials or ()
+        return Session(
+            self,
+            backend,
+            precision,
+            batch,
+            None if x is None else as_signals(x, self.graph),
+            check_names("potentials", names, self.graph.neurons),
+            room=room,
+            deadline=check_seconds("deadline", deadline),
+        )
 
     def verify(
         self,

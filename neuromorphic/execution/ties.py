@@ -100,8 +100,19 @@ def signals(graph: Graph, inputs: Mapping[str, NDArray], record: Record) -> dict
     return sent
 
 
+def every_signal(graph: Graph, inputs: Mapping[str, NDArray], record: Record) -> dict[str, Floats]:
+    """What every node but an Output sends in every step, shape (B, T, *shape): of linear nodes what they make, in
+    float64, of what inputs and neurons sent in the record."""
+    return evaluated(graph, signals(graph, inputs, record))[0]
+
+
 def received(graph: Graph, sent: Mapping[str, Floats]) -> dict[str, Floats]:
     """What every neuron gets in every step, shape (B, T, *shape), given what all inputs and neurons send."""
+    return evaluated(graph, sent)[1]
+
+
+def evaluated(graph: Graph, sent: Mapping[str, Floats]) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    """What every node but an Output sends, and what every neuron gets, given what all inputs and neurons send."""
     maps = {name: linear_map(graph.nodes[name]) for name in graph.linear if graph.nodes[name].kind != "Delay"}
     now: dict[str, Floats] = dict(sent)
 
@@ -128,7 +139,7 @@ def received(graph: Graph, sent: Mapping[str, Floats]) -> dict[str, Floats]:
             if name in late:
                 known[name] = evaluate(name, known)
         got |= {name: total(name, known) for name in component}
-    return got
+    return now, got
 
 
 def shifted(values: Floats, steps: int) -> Floats:

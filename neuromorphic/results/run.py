@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuromorphic.arguments import listed
+from neuromorphic.arguments import check_names, check_path, listed
 from neuromorphic.backends import Backend, Precision, Simulation, simulate
 from neuromorphic.errors import ArgumentError
 from neuromorphic.execution.operations import NOT_COUNTED, LayerCount
 from neuromorphic.execution.record import Record
-from neuromorphic.execution.spikes import Agreement, by_node, compare_nodes, save_arrays
+from neuromorphic.execution.spikes import Agreement, by_node, compare_nodes
 from neuromorphic.graph import Graph
 from neuromorphic.results.tables import Table, percent, versions
-from neuromorphic.signals import Signals, output_arrays
+from neuromorphic.signals import Signals, write_outputs
 
 Arrays = dict[str, NDArray]
 
@@ -171,18 +171,25 @@ class Run:
         }
 
     def save(self, path: Path, nodes: Sequence[str] = ()) -> None:
-        """Write an ``.npz``: ``output`` (an array per Output node where there are several), and the nodes named.
+        """Write outputs, and the nodes named, to a file.
 
-        A node's spikes stand under its name, potentials of I, LI and CubaLI too; potentials that were recorded of nodes
-        that spike under ``NAME.potential``.
+        ``.npz``: ``output`` (an array per Output node where there are several), and what the nodes named sent under
+        their names; recorded potentials of nodes that spike under ``NAME.potential``. ``.npy``: the one output.
+        ``.nir``, ``.h5``, ``.hdf5``: NIR's own data, the same by node, on a time grid (``nir.read_data``).
 
         Raises:
-            ArgumentError: the path is none, or there is no such neuron node.
+            ArgumentError: the path is none of these, or there is no such node.
             UserError: the file cannot be written.
         """
-        if unknown := [name for name in nodes if name not in self.graph.neurons]:
-            raise ArgumentError(f"'{unknown[0]}' is no neuron of the graph; it has {listed(self.graph.neurons)}")
-        save_arrays(path, output_arrays(self.graph, self.simulation.record, nodes, self.signals.batched))
+        nodes = check_names("nodes", nodes, self.graph.nodes)
+        write_outputs(
+            check_path("path", path),
+            self.graph,
+            self.simulation.record,
+            nodes,
+            self.signals.batched,
+            self.signals.inputs,
+        )
 
     def table(self, title: str | None = None) -> Table:
         """A row for each neuron node and output."""

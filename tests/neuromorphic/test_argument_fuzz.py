@@ -158,6 +158,7 @@ RUN: Good = {
     "--precision": [],
     "--steps": [],
     "--trace": [],
+    "--plot": [],
     "--target": [],
     "--deadline": [],
     "--compare": [],
@@ -210,6 +211,7 @@ POOL = {
     "--images": NUMBERS + WORDS,
     "--input": PATHS + INPUTS + WORDS,
     "--out": PATHS + WORDS,
+    "--plot": ["p.png", "x.npz", "folder", "text/p.png", "/proc/none/p.png", ".png", *WORDS],
     "--json": PATHS + WORDS,
     "--nir": PATHS + WORDS,
     "--checkpoint": PATHS + WORDS,
@@ -271,8 +273,13 @@ def test_commands(
                 assert said(arguments, f"--{key}") in (None, str(report[key])) or report[key] == kind(
                     said(arguments, f"--{key}") or 0
                 ), f"{arguments}: {key} became {report[key]}"
-            with np.load(path) as arrays:
-                assert len(arrays["output"]) in (report["steps"], report["batch"])
+            if path.suffix == ".npz":
+                with np.load(path) as arrays:
+                    assert len(arrays["output"]) in (report["steps"], report["batch"])
+            elif path.suffix == ".npy":
+                assert len(np.load(path)) in (report["steps"], report["batch"])
+            else:
+                assert set(nir.read_data(str(path)).nodes) >= {"output"}
         asked = {said(arguments, "--json"), said(arguments, "--out")}
         for name in new:
             assert name not in before or name in asked, f"{command} {arguments} overwrote {name}"
