@@ -77,7 +77,7 @@ def test_it_is_made_by_name():
         make_segmenter("features")
     with pytest.raises(ConfigError, match="small_conv is trained with the model"):
         make_segmenter("features:small_conv", count=5)
-    with pytest.raises(ConfigError, match="graph.backbone.*choose one of"):
+    with pytest.raises(ConfigError, match=r"graph\.backbone.*choose one of"):
         make_segmenter("features:resnet", count=5)
     with pytest.raises(DataError, match="at least 16x16 pixels, not 8x8"):
         made(np.zeros((8, 8, 3), np.uint8))
