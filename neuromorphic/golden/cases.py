@@ -582,11 +582,11 @@ def pairs() -> Iterator[Case]:
     known = [kind for kind in NEURONS if kind != "CubaLI" or hasattr(nir, "CubaLI")]
     for first, second in product(known, known):
         middle = nir.Linear(np.array([[1.0, 0.5, -0.25], [0.75, 1.25, 0.5], [-0.5, 0.25, 1.5]]))
-        drives = {"LIF": 2.0, "CubaLIF": 2.0}
+        strong: dict[str, Fields] = {"LIF": {"r": 2.0}, "CubaLIF": {"r": 2.0}}
         nodes = {
-            "first": neuron(first, **({"r": drives[first]} if first in drives else {})),
+            "first": neuron(first, **strong.get(first, {})),
             "fc": middle,
-            "second": neuron(second, **({"r": drives[second]} if second in drives else {})),
+            "second": neuron(second, **strong.get(second, {})),
         }
         yield Case(
             "pairs",

@@ -110,7 +110,7 @@ def simulate_exactly(graph: nir.NIRGraph, inputs: Mapping[str, NDArray], dt: flo
             return neuron(name, t - 1 if t == now and name in readers else t)[0]
         if name in delays:
             own = delays[name]
-            parts = (np.where(own == d, received(name, t - int(d), now, readers), Fraction(0)) for d in np.unique(own))
+            parts = (exact(own == d) * received(name, t - int(d), now, readers) for d in np.unique(own))
             return sum(parts, exact(np.zeros((batch, *own.shape))))
         return linear(nodes[name], weights[name], received(name, t, now, readers))
 
@@ -219,7 +219,7 @@ def slide(node: nir.NIRNode, p: Mapping[str, Exact], x: Exact) -> Exact:
         padding = [(n // 2, n - n // 2) for n in extra]
     else:
         padding = [(n, n) for n in pair(node.padding, axes)]
-    x = np.pad(x, ((0, 0), (0, 0), *padding), constant_values=Fraction(0))
+    x = np.pad(x, ((0, 0), (0, 0), *padding))
     spans = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
     size = [(n - span) // s + 1 for n, span, s in zip(x.shape[2:], spans, stride, strict=True)]
     groups = x.shape[1] if pooling else int(node.groups)

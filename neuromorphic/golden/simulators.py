@@ -6,7 +6,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from numpy.typing import NDArray
 
@@ -32,13 +32,13 @@ def find_simulator(name: str, precision: Precision = "float") -> Simulator:
         PackagesMissingError: the framework is not installed.
     """
     if name in BACKENDS:
-        return own(name, precision)  # type: ignore[arg-type]
+        return own(cast(Backend, name), precision)
     if precision != "float":
         raise ArgumentError(f"--precision fixed is of {', '.join(BACKENDS)}; leave it out with {name}")
     if name in PEERS:
         try:
             peers = importlib.import_module("neuromorphic.golden.peers")
-            return peers.simulator(name)  # type: ignore[no-any-return]
+            return cast(Simulator, peers.simulator(name))
         except ImportError as error:
             raise PackagesMissingError(f"{name} cannot be imported ({error}): pip install {PEERS[name]}") from None
     file, _, function = name.rpartition(":")
@@ -79,4 +79,4 @@ def from_file(path: Path, function: str) -> Simulator:
     found = getattr(module, function, None)
     if not callable(found):
         raise ArgumentError(f"simulator: {path} has no function '{function}'; it takes (path, inputs, dt)")
-    return found  # type: ignore[no-any-return]
+    return cast(Simulator, found)
