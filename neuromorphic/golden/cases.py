@@ -113,25 +113,29 @@ def full(value: float, shape: tuple[int, ...]) -> NDArray[np.float64]:
     return np.full(shape, float(value))
 
 
-def neuron(kind: str, *shape: int, reset: str | None = None, **own: Any) -> nir.NIRNode:
-    """Neurons of a kind; parameters that are not given do nothing where they can, and make neurons fire."""
+def neuron(kind: str, *shape: int, reset: str | None = None, ease: float = 1.0, **own: Any) -> nir.NIRNode:
+    """Neurons of a kind; parameters that are not given do nothing where they can, and make neurons fire.
+
+    ``ease`` divides the threshold: how strong the drive is, said without r, which some simulators leave out.
+    """
     shape = shape or (SIZE,)
+    spiking = 0.53125 / ease + OFF
     given: dict[str, Fields] = {
-        "I": {"r": 0.25},
+        "I": {"r": 1.0},
         "LI": {"tau": 4 * DT, "r": 1.0, "v_leak": 0.0},
         "CubaLI": {"tau_syn": 2 * DT, "tau_mem": 4 * DT, "r": 1.0, "v_leak": 0.0, "w_in": 1.0},
-        "IF": {"r": 1.0, "v_threshold": 1.03125 + OFF, "v_reset": 0.0},
-        "LIF": {"tau": 4 * DT, "r": 1.0, "v_leak": 0.0, "v_threshold": 0.53125 + OFF, "v_reset": 0.0},
+        "IF": {"r": 1.0, "v_threshold": 1.03125 / ease + OFF, "v_reset": 0.0},
+        "LIF": {"tau": 4 * DT, "r": 1.0, "v_leak": 0.0, "v_threshold": spiking, "v_reset": 0.0},
         "CubaLIF": {
             "tau_syn": 2 * DT,
             "tau_mem": 4 * DT,
             "r": 1.0,
             "v_leak": 0.0,
-            "v_threshold": 0.53125 + OFF,
+            "v_threshold": spiking,
             "v_reset": 0.0,
             "w_in": 1.0,
         },
-        "Threshold": {"threshold": 0.53125 + OFF},
+        "Threshold": {"threshold": spiking},
     }
     fields = {
         key: np.broadcast_to(np.asarray(value, float), shape).copy() for key, value in (given[kind] | own).items()
@@ -306,7 +310,7 @@ def parameters() -> Iterator[Case]:
         "parameters",
         "lif_fires_by_itself",
         "LIF, v_leak above the threshold",
-        alone(neuron("LIF", v_leak=[1.0, 2.0, 0.0], r=0.5)),
+        alone(neuron("LIF", v_leak=[1.0, 2.0, 0.0])),
     )
 
 
@@ -318,7 +322,7 @@ def resets() -> Iterator[Case]:
             "resets",
             f"{kind.lower()}_{rule}_strong",
             f"{kind}, reset {rule}, driven far above the threshold",
-            alone(neuron(kind, r=much), reset=rule),
+            alone(neuron(kind, ease=much), reset=rule),
         )
     yield Case(
         "resets",
@@ -328,16 +332,16 @@ def resets() -> Iterator[Case]:
             (SIZE,),
             (SIZE,),
             None,
-            first=neuron("IF", r=1.5, reset="subtract"),
+            first=neuron("IF", ease=1.5, reset="subtract"),
             fc=linear("Affine"),
-            second=neuron("IF", r=2.0),
+            second=neuron("IF", ease=2.0),
         ),
     )
     yield Case(
         "resets",
         "subtract_v_reset",
         "by subtraction v_reset does nothing",
-        alone(neuron("LIF", r=4.0, v_reset=-0.5), reset="subtract"),
+        alone(neuron("LIF", ease=4.0, v_reset=-0.5), reset="subtract"),
     )
 
 
@@ -365,12 +369,12 @@ def ties() -> Iterator[Case]:
         values=given(*three),
         ties=True,
     )
-    halves = [[0.5] * SIZE] * 8
+    halves = [[0.25, 0.5, 0.125]] * 8
     yield Case(
         "ties",
         "if_tie_in_steps",
         "0.25, 0.5 and 0.125 a step, up to 1 exactly",
-        alone(neuron("IF", r=[0.5, 1, 0.25], v_threshold=1)),
+        alone(neuron("IF", v_threshold=1)),
         8,
         values=given(*halves),
         ties=True,
@@ -446,7 +450,7 @@ def delays() -> Iterator[Case]:
         "delays",
         "delay_lif",
         "inputs that reach LIF late",
-        chain((SIZE,), (SIZE,), None, delay=linear("Delay"), lif=neuron("LIF", r=2.0)),
+        chain((SIZE,), (SIZE,), None, delay=linear("Delay"), lif=neuron("LIF", ease=2.0)),
     )
     yield Case(
         "delays",
@@ -456,19 +460,19 @@ def delays() -> Iterator[Case]:
             (SIZE,),
             (SIZE,),
             None,
-            first=neuron("LIF", r=2.0),
+            first=neuron("LIF", ease=2.0),
             delay=linear("Delay"),
             fc=linear("Affine"),
-            second=neuron("LIF", r=4.0),
+            second=neuron("LIF", ease=4.0),
         ),
     )
     yield Case(
         "delays",
         "delays_in_a_row",
         "two Delays add up",
-        chain((SIZE,), (SIZE,), None, one=linear("Delay"), two=linear("Delay"), lif=neuron("LIF", r=2.0)),
+        chain((SIZE,), (SIZE,), None, one=linear("Delay"), two=linear("Delay"), lif=neuron("LIF", ease=2.0)),
     )
-    nodes = {"input": source(), "delay": linear("Delay"), "lif": neuron("LIF", r=1.5), "output": sink()}
+    nodes = {"input": source(), "delay": linear("Delay"), "lif": neuron("LIF", ease=1.5), "output": sink()}
     yield Case(
         "delays",
         "delay_beside_none",
@@ -479,7 +483,7 @@ def delays() -> Iterator[Case]:
         "delays",
         "delay_bias",
         "a bias that comes late, too",
-        chain((SIZE,), (SIZE,), None, fc=linear("Affine"), delay=linear("Delay"), lif=neuron("LIF", r=2.0)),
+        chain((SIZE,), (SIZE,), None, fc=linear("Affine"), delay=linear("Delay"), lif=neuron("LIF", ease=2.0)),
     )
     image = {"delay": linear("Delay", delay=DT * np.arange(40.0).reshape(IMAGE) % (4 * DT))}
     image["delay"].delay = DT * (np.arange(40.0).reshape(IMAGE) % 4)
@@ -498,7 +502,7 @@ def loop(name: str, about: str, nodes: Nodes, edges: str, **metadata: Any) -> Ca
 
 
 def loops() -> Iterator[Case]:
-    lif, weak = neuron("LIF", r=2.0), nir.Linear(weights(SIZE, SIZE, seed=3) / 2)
+    lif, weak = neuron("LIF", ease=2.0), nir.Linear(weights(SIZE, SIZE, seed=3) / 2)
     one = "input-lif lif-back back-lif lif-output"
     yield loop("lif_itself", "LIF that reads itself, one step late", {"lif": lif}, "input-lif lif-lif lif-output")
     yield loop("linear_back", "all to all, over Linear", {"lif": lif, "back": weak}, one)
@@ -515,21 +519,21 @@ def loops() -> Iterator[Case]:
         one,
     )
     yield loop("scale_back", "one to one, over Scale", {"lif": lif, "back": nir.Scale(np.array([0.5, -1.0, 1.5]))}, one)
-    yield loop("cubalif_back", "CubaLIF, all to all", {"lif": neuron("CubaLIF", r=2.0), "back": weak}, one)
+    yield loop("cubalif_back", "CubaLIF, all to all", {"lif": neuron("CubaLIF", ease=2.0), "back": weak}, one)
     yield loop(
         "if_back",
         "IF, all to all",
-        {"lif": neuron("IF", r=0.5), "back": nir.Linear(weights(SIZE, SIZE, seed=5) / 4)},
+        {"lif": neuron("IF", ease=0.5), "back": nir.Linear(weights(SIZE, SIZE, seed=5) / 4)},
         one,
     )
     yield loop(
         "if_back_subtract",
         "IF, all to all, reset by subtraction",
-        {"lif": neuron("IF", r=0.5), "back": nir.Linear(weights(SIZE, SIZE, seed=5) / 4)},
+        {"lif": neuron("IF", ease=0.5), "back": nir.Linear(weights(SIZE, SIZE, seed=5) / 4)},
         one,
         reset="subtract",
     )
-    graded = {"input": source(), "li": neuron("LI", r=2.0), "back": nir.Scale(np.full(SIZE, 0.25)), "output": sink()}
+    graded = {"input": source(), "li": neuron("LI"), "back": nir.Scale(np.full(SIZE, 0.25)), "output": sink()}
     yield Case(
         "loops",
         "li_back",
@@ -539,7 +543,7 @@ def loops() -> Iterator[Case]:
     two = {
         "a": lif,
         "there": nir.Linear(weights(SIZE, SIZE, seed=1)),
-        "b": neuron("LIF", r=4.0),
+        "b": neuron("LIF", ease=4.0),
         "back": nir.Linear(weights(SIZE, SIZE, seed=2) / 2),
     }
     both = "input-a a-there there-b b-back back-a b-output"
@@ -553,7 +557,7 @@ def loops() -> Iterator[Case]:
             two | {"delay": delay},
             back,
         )
-    three = two | {"c": neuron("LIF", r=4.0), "on": nir.Linear(weights(SIZE, SIZE, seed=4))}
+    three = two | {"c": neuron("LIF", ease=4.0), "on": nir.Linear(weights(SIZE, SIZE, seed=4))}
     yield loop(
         "three_populations", "a ring of three", three, "input-a a-there there-b b-on on-c c-back back-a c-output"
     )
@@ -582,7 +586,7 @@ def pairs() -> Iterator[Case]:
     known = [kind for kind in NEURONS if kind != "CubaLI" or hasattr(nir, "CubaLI")]
     for first, second in product(known, known):
         middle = nir.Linear(np.array([[1.0, 0.5, -0.25], [0.75, 1.25, 0.5], [-0.5, 0.25, 1.5]]))
-        strong: dict[str, Fields] = {"LIF": {"r": 2.0}, "CubaLIF": {"r": 2.0}}
+        strong: dict[str, Fields] = {"LIF": {"ease": 2.0}, "CubaLIF": {"ease": 2.0}}
         nodes = {
             "first": neuron(first, **strong.get(first, {})),
             "fc": middle,
@@ -600,13 +604,13 @@ def pairs() -> Iterator[Case]:
             "pairs",
             f"{kind.lower()}_lif",
             f"{kind}, LIF",
-            chain(shape_in, shape_out, None, map=linear(kind), lif=neuron("LIF", *shape_out, r=2.0)),
+            chain(shape_in, shape_out, None, map=linear(kind), lif=neuron("LIF", *shape_out, ease=2.0)),
         )
         yield Case(
             "pairs",
             f"lif_{kind.lower()}",
             f"LIF, {kind}",
-            chain(shape_in, shape_out, None, lif=neuron("LIF", *shape_in, r=2.0), map=linear(kind)),
+            chain(shape_in, shape_out, None, lif=neuron("LIF", *shape_in, ease=2.0), map=linear(kind)),
         )
 
 
@@ -617,7 +621,7 @@ def networks() -> Iterator[Case]:
             for n in range(count)
             for k, v in (
                 (f"fc_{n}", nir.Affine(weights(4, 4, seed=n) + 0.125, np.array([0.25, 0.0, 0.125, 0.5]))),
-                (f"lif_{n}", neuron("LIF", 4, r=2.0)),
+                (f"lif_{n}", neuron("LIF", 4, ease=2.0)),
             )
         }
 
@@ -628,11 +632,11 @@ def networks() -> Iterator[Case]:
     yield Case("networks", "batch", "samples do not see each other", chain((4,), (4,), None, **layers(2)), batch=3)
     conv = {
         "conv": linear("Conv2d", padding="same"),
-        "lif_0": neuron("LIF", 3, 5, 4, r=2.0),
+        "lif_0": neuron("LIF", 3, 5, 4, ease=2.0),
         "pool": linear("SumPool2d"),
         "flatten": linear("Flatten", input_type=np.array([3, 2, 2])),
         "fc": nir.Linear(weights(4, 12, seed=1) / 2),
-        "lif_1": neuron("LIF", 4, r=2.0),
+        "lif_1": neuron("LIF", 4, ease=2.0),
     }
     yield Case(
         "networks", "convolutional", "Conv2d, LIF, SumPool2d, Flatten, Linear, LIF", chain(IMAGE, (4,), None, **conv)
@@ -647,7 +651,7 @@ def networks() -> Iterator[Case]:
                 (SIZE,),
                 None,
                 fc=linear("Affine"),
-                lif=neuron("CubaLIF", r=2.0),
+                lif=neuron("CubaLIF", ease=2.0),
                 out=linear("Linear"),
                 li=neuron("CubaLI"),
             ),
@@ -657,14 +661,20 @@ def networks() -> Iterator[Case]:
         "readout_li",
         "LIF into LI",
         chain(
-            (SIZE,), (SIZE,), None, fc=linear("Affine"), lif=neuron("LIF", r=2.0), out=linear("Linear"), li=neuron("LI")
+            (SIZE,),
+            (SIZE,),
+            None,
+            fc=linear("Affine"),
+            lif=neuron("LIF", ease=2.0),
+            out=linear("Linear"),
+            li=neuron("LI"),
         ),
     )
     skip = {
         "input": source(),
-        "first": neuron("LIF", r=2.0),
+        "first": neuron("LIF", ease=2.0),
         "fc": linear("Affine"),
-        "second": neuron("LIF", r=2.0),
+        "second": neuron("LIF", ease=2.0),
         "output": sink(),
     }
     yield Case(
@@ -679,7 +689,7 @@ def networks() -> Iterator[Case]:
         "input": source(),
         "left": linear("Affine"),
         "right": linear("Scale"),
-        "lif": neuron("LIF", r=1.5),
+        "lif": neuron("LIF", ease=1.5),
         "output": sink(),
     }
     yield Case(
@@ -693,7 +703,7 @@ def networks() -> Iterator[Case]:
         "b": source(4),
         "fa": linear("Affine"),
         "fb": nir.Linear(weights(SIZE, 4, seed=2)),
-        "lif": neuron("LIF", r=1.5),
+        "lif": neuron("LIF", ease=1.5),
         "output": sink(),
     }
     yield Case(
@@ -704,7 +714,7 @@ def networks() -> Iterator[Case]:
     )
     several = {
         "input": source(),
-        "lif": neuron("LIF", r=2.0),
+        "lif": neuron("LIF", ease=2.0),
         "fc": linear("Affine"),
         "spikes": sink(),
         "currents": sink(),
@@ -715,7 +725,7 @@ def networks() -> Iterator[Case]:
         "spikes, and what comes of them",
         network(several, [("input", "lif"), ("lif", "fc"), ("lif", "spikes"), ("fc", "currents")]),
     )
-    into = {"input": source(), "lif": neuron("LIF", r=2.0), "if": neuron("IF"), "output": sink()}
+    into = {"input": source(), "lif": neuron("LIF", ease=2.0), "if": neuron("IF"), "output": sink()}
     yield Case(
         "networks",
         "two_into_an_output",
@@ -726,7 +736,7 @@ def networks() -> Iterator[Case]:
 
 def shapes() -> Iterator[Case]:
     def lif(*shape: int) -> nir.NIRNode:
-        return neuron("LIF", *shape, r=2.0)
+        return neuron("LIF", *shape, ease=2.0)
 
     yield Case(
         "shapes",
@@ -734,8 +744,8 @@ def shapes() -> Iterator[Case]:
         "a population of one",
         chain((1,), (1,), None, fc=nir.Affine(np.array([[1.5]]), np.array([0.25])), lif=lif(1)),
     )
-    yield Case("shapes", "one_step", "T = 1", alone(neuron("LIF", r=6.0)), steps=1)
-    yield Case("shapes", "many_steps", "T = 200", alone(neuron("LIF", tau=2 * DT, r=1.5)), steps=200)
+    yield Case("shapes", "one_step", "T = 1", alone(neuron("LIF", ease=6.0)), steps=1)
+    yield Case("shapes", "many_steps", "T = 200", alone(neuron("LIF", tau=2 * DT, ease=1.5)), steps=200)
     yield Case("shapes", "two_axes", "a population of 2 x 3", alone(lif(2, 3), (2, 3)))
     yield Case("shapes", "three_axes", "a population of 2 x 5 x 4", alone(lif(*IMAGE), IMAGE))
     yield Case(
@@ -748,7 +758,7 @@ def shapes() -> Iterator[Case]:
         "shapes",
         "many_neurons",
         "one input, 65 neurons",
-        chain((1,), (65,), None, fc=nir.Linear(weights(65, 1)), lif=neuron("LIF", 65, r=4.0)),
+        chain((1,), (65,), None, fc=nir.Linear(weights(65, 1)), lif=neuron("LIF", 65, ease=4.0)),
         steps=12,
     )
     pixel = nir.Conv2d((5, 4), weights(3, 2, 1, 1), 1, 0, 1, 1, np.array([0.125, 0.0, 0.25]))
@@ -776,12 +786,14 @@ def shapes() -> Iterator[Case]:
 
 def times() -> Iterator[Case]:
     for dt in (1e-3, 0.25):
-        scaled = neuron("LIF", tau=np.array([2.0, 4.0, 8.0]) * dt, r=2.0)
+        scaled = neuron("LIF", tau=np.array([2.0, 4.0, 8.0]) * dt, ease=2.0)
         yield Case("time", f"dt_{dt:g}", f"a time step of {dt:g} s", alone(scaled, dt=dt), dt=dt)
-    yield Case("time", "dt_twice", "dt of 0.2 ms: twice the decay", alone(neuron("LIF", r=2.0), dt=2 * DT), dt=2 * DT)
-    odd = neuron("LIF", tau=np.array([3.7, 11.0, 1.3]) * DT, r=2.0)
+    yield Case(
+        "time", "dt_twice", "dt of 0.2 ms: twice the decay", alone(neuron("LIF", ease=2.0), dt=2 * DT), dt=2 * DT
+    )
+    odd = neuron("LIF", tau=np.array([3.7, 11.0, 1.3]) * DT, ease=2.0)
     yield Case("time", "odd_taus", "time constants that are no whole steps", alone(odd))
-    lif = neuron("LIF", r=2.0)
+    lif = neuron("LIF", ease=2.0)
     lif.metadata["dt"] = DT
     graph = graph_of({"input": source(), "lif": lif, "output": sink()}, [("input", "lif"), ("lif", "output")], {})
     yield Case("time", "dt_at_a_node", "dt in the metadata of the neurons", graph)

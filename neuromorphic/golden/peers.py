@@ -6,7 +6,9 @@ own, for they want versions of nir that exclude each other.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,7 @@ def simulator(name: str) -> Callable[[Path, Mapping[str, NDArray], float], NDArr
     def simulate(path: Path, inputs: Mapping[str, NDArray], dt: float) -> NDArray:
         if len(inputs) != 1:
             raise NotImplementedError(f"{name} takes one input, the graph has {len(inputs)}")
-        with torch.no_grad():
+        with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):  # snnTorch tells what it does.
             out = read(path, torch.from_numpy(np.asarray(next(iter(inputs.values())))), dt)
         if not isinstance(out, torch.Tensor):
             raise TypeError(f"{name} gives {type(out).__name__}, no tensor")
