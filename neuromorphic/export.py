@@ -42,8 +42,8 @@ def main() -> None:
     if (arguments.nir is None) == (arguments.checkpoint is None):
         parser.error("give --nir or --checkpoint, one of them")
     if arguments.checkpoint is not None:
-        for option in ("dt", "reset", "input"):
-            if getattr(arguments, option) is not None:
+        for option, key in (("dt", "dt"), ("reset", "reset"), ("from", "framework"), ("input", "input")):
+            if getattr(arguments, key) is not None:
                 parser.error(f"--{option} is of --nir, and a checkpoint has its own")
         images = 64 if arguments.images is None else arguments.images
         tools = checkpoint_tools()

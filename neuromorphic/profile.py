@@ -51,8 +51,8 @@ def main() -> None:
         if arguments.input is None:
             parser.error("--nir needs --input, which is run and counted")
     else:
-        for option in ("dt", "reset", "input"):
-            if getattr(arguments, option) is not None:
+        for option, key in (("dt", "dt"), ("reset", "reset"), ("from", "framework"), ("input", "input")):
+            if getattr(arguments, key) is not None:
                 parser.error(f"--{option} is of --nir, and a checkpoint has its own")
     if arguments.backend is None:
         arguments.backend = "reference" if arguments.checkpoint is None else "torch"

@@ -9,6 +9,7 @@ from pathlib import Path
 from neuromorphic.backends import BACKENDS, PRECISIONS
 from neuromorphic.cli import CommandParser, run_command, seconds, whole
 from neuromorphic.files import check_destination, write_atomically
+from neuromorphic.frameworks import FRAMEWORKS
 from neuromorphic.graph import RESETS
 from neuromorphic.lava.target import TARGETS, choose_target
 from neuromorphic.signals import with_membrane
@@ -40,6 +41,13 @@ def add_graph_arguments(parser: argparse.ArgumentParser, required: bool = True) 
         help="after a spike, zero: the membrane is set to v_reset; subtract: v_threshold is taken off (default: the "
         "metadata's, else zero)",
     )
+    parser.add_argument(
+        "--from",
+        dest="framework",
+        choices=FRAMEWORKS,
+        help="of a NIR file that this framework wrote, what it does not say: "
+        + "; ".join(f"{name}: {own.about}" for name, own in FRAMEWORKS.items()),
+    )
 
 
 def load_network(arguments: argparse.Namespace) -> SpikingNetwork:
@@ -48,7 +56,7 @@ def load_network(arguments: argparse.Namespace) -> SpikingNetwork:
     Raises:
         UserError: the file is no NIR graph, or one that cannot be run.
     """
-    return load(arguments.nir, arguments.dt, arguments.reset)
+    return load(arguments.nir, arguments.dt, arguments.reset, arguments.framework)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +14,7 @@ from neuromorphic.arguments import check_choice, check_count
 from neuromorphic.backends import BACKENDS, PRECISIONS, Backend, Precision, simulate
 from neuromorphic.errors import UnsupportedGraphError
 from neuromorphic.execution.record import check_memory
+from neuromorphic.frameworks import read_from
 from neuromorphic.graph import Graph, flatten
 from neuromorphic.lava.target import choose_target
 from neuromorphic.nir_file import read_nir
@@ -34,7 +35,9 @@ RANDOM_STEPS = 32
 """Steps of random input, where no number is given."""
 
 
-def load(source: str | Path | nir.NIRGraph, dt: float | None = None, reset: str | None = None) -> SpikingNetwork:
+def load(
+    source: str | Path | nir.NIRGraph, dt: float | None = None, reset: str | None = None, framework: str | None = None
+) -> SpikingNetwork:
     """Load a network from a NIR file, or from a NIR graph in memory.
 
     >>> net = neuromorphic.load("model.nir")
@@ -46,18 +49,21 @@ def load(source: str | Path | nir.NIRGraph, dt: float | None = None, reset: str 
         dt: Time step in seconds; by default what the metadata say. A graph without time constants needs none.
         reset: What a spike does to the membrane: ``zero`` sets it to v_reset, ``subtract`` takes v_threshold off; by
             default what the metadata say, else ``zero``, as NIR's equations have it.
+        framework: Where the graph is from, one of :data:`neuromorphic.frameworks.FRAMEWORKS`: its files leave unsaid
+            how they are to be read. ``dt`` and ``reset`` say what is not its default.
 
     Raises:
-        ArgumentError: an argument of the wrong type.
+        ArgumentError: an argument of the wrong type, or an unknown framework.
         NIRFileError: the file is missing, or no NIR graph.
         UnsupportedGraphError: the graph says no dt and needs one, or something that cannot be computed exactly; the
             message names the node.
     """
-    if isinstance(source, str | Path):
-        nir_graph, name = read_nir(Path(source)), str(source)
-        with naming(name):
-            return SpikingNetwork(name, nir_graph, flatten(nir_graph, dt, reset))
-    return SpikingNetwork("NIR graph", source, flatten(source, dt, reset))
+    name = str(source) if isinstance(source, str | Path) else "NIR graph"
+    nir_graph = read_nir(Path(source)) if isinstance(source, str | Path) else source
+    with naming(name) if isinstance(source, str | Path) else nullcontext():
+        if framework is not None:
+            nir_graph, dt, reset = read_from(nir_graph, framework, dt, reset)
+        return SpikingNetwork(name, nir_graph, flatten(nir_graph, dt, reset))
 
 
 @contextmanager
@@ -77,7 +83,7 @@ class SpikingNetwork:
 
     Attributes:
         source: The file that it is from, or ``NIR graph``.
-        nir_graph: As it was read.
+        nir_graph: As it was read, or as its framework means it.
         graph: The same made flat, shaped and checked.
     """
 

@@ -5,8 +5,8 @@
 NETWORKS.json is a list of networks: ``steps``; ``input``, spikes of shape (T, n); ``populations``, each with ``size``,
 ``du``, ``dv`` and ``threshold`` as the registers have them (du is what 4096 loses, 1 to 4096); ``synapses``, each with
 ``source`` (-1 is the input), ``target``, ``delay`` beyond the one step of every synapse, ``exponent`` and ``weights``,
-shape (target, source). Neurons are reset to 0. OUT.npz has ``spikes_K_P`` and ``v_K_P`` of network K, population P, shape
-(steps, size), v after the reset.
+shape (target, source). Neurons are reset to 0. OUT.npz has ``spikes_K_P`` and ``v_K_P`` of network K, population P, of
+shape (steps, size), v after the reset.
 """
 
 from __future__ import annotations
