@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import nir
 import numpy as np
 
-from neuromorphic.arguments import check_choice, check_count
+from neuromorphic.arguments import check_choice, check_count, check_path
 from neuromorphic.backends import BACKENDS, PRECISIONS, Backend, Precision, simulate
 from neuromorphic.errors import UnsupportedGraphError
 from neuromorphic.execution.record import check_memory
 from neuromorphic.frameworks import read_from
 from neuromorphic.graph import Graph, flatten
+from neuromorphic.graph.nested import walk
+from neuromorphic.graph.values import metadata_of
+from neuromorphic.int8 import Rounding, with_int8_weights
 from neuromorphic.lava.target import choose_target
-from neuromorphic.nir_file import read_nir
+from neuromorphic.nir_file import read_nir, write_nir
 from neuromorphic.results.conversion import Conversion
 from neuromorphic.results.plot import plot
 from neuromorphic.results.profile import Profile
@@ -301,6 +305,30 @@ class SpikingNetwork:
         from neuromorphic.lava.export import export
 
         return export(self, Path(out), as_signals(x, self.graph), precision)
+
+    def save(self, path: str | Path, weights: Literal["float", "int8"] = "float") -> list[Rounding]:
+        """Write it as a NIR file that says its time step and reset rules, in metadata.
+
+        Args:
+            path: The file.
+            weights: ``float`` as they are, or ``int8``: 8 bits, with a scale for each output channel in the metadata,
+                which this package reads back (:mod:`neuromorphic.int8`); others take the integers for the weights.
+
+        Returns:
+            What rounding did to each node's weights; empty of ``float``.
+
+        Raises:
+            ArgumentError: an argument of the wrong type, or an unknown word.
+            UserError: the file cannot be written.
+        """
+        check_choice("weights", weights, ("float", "int8"))
+        graph, rounding = with_int8_weights(self.nir_graph) if weights == "int8" else (deepcopy(self.nir_graph), [])
+        graph.metadata["dt"] = self.dt
+        for name, node in walk(graph):
+            if name in self.graph.nodes and self.graph.nodes[name].reset is not None:
+                node.metadata = dict(metadata_of(node)) | {"reset": self.graph.nodes[name].reset}
+        write_nir(check_path("path", path), graph)
+        return rounding
 
     def table(self) -> Table:
         """A row for each node."""

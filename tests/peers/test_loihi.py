@@ -31,6 +31,8 @@ from neuromorphic.nir_file import graph_of
 ROOT = Path(__file__).parent.parent.parent
 PYTHON = ROOT / ".venv-peers" / "loihi" / "bin" / "python"
 STEPS = 60
+NETWORKS = {"brian2": 12, "nengo": 40}
+"""How many of each kind; Brian 2 takes seconds to set one up."""
 pytestmark = [
     pytest.mark.peers,
     pytest.mark.skipif(not PYTHON.exists(), reason=f"{PYTHON} is not there: make test-peers"),
@@ -207,7 +209,7 @@ def drawn(
 
 @pytest.mark.parametrize("emulator", ["brian2", "nengo"])
 def test_registers_of_any_decays_loops_and_delays(emulator: str, tmp_path: Path, measured: dict[str, Any]) -> None:
-    row = compare(emulator, drawn(30, delays=emulator == "brian2"), tmp_path)
+    row = compare(emulator, drawn(NETWORKS[emulator], delays=emulator == "brian2"), tmp_path)
     measured[f"registers/{emulator}"] = row
     assert row["fired"] > 0.05 * row["cells"]
     assert (row["spikes"], row["potentials"]) == (0, 0)
@@ -215,7 +217,7 @@ def test_registers_of_any_decays_loops_and_delays(emulator: str, tmp_path: Path,
 
 @pytest.mark.parametrize("emulator", ["brian2", "nengo"])
 def test_nir_graphs_as_they_are_compiled_for_a_chip(emulator: str, tmp_path: Path, measured: dict[str, Any]) -> None:
-    row = compare(emulator, [compiled(seed) for seed in range(20)], tmp_path)
+    row = compare(emulator, [compiled(seed) for seed in range(NETWORKS[emulator])], tmp_path)
     measured[f"compiled/{emulator}"] = row
     assert row["fired"] > 0.05 * row["cells"]
     assert (row["spikes"], row["potentials"]) == (0, 0)
@@ -224,16 +226,18 @@ def test_nir_graphs_as_they_are_compiled_for_a_chip(emulator: str, tmp_path: Pat
 @pytest.mark.parametrize("emulator", ["brian2", "nengo"])
 def test_negative_exponents_are_rounded_otherwise(emulator: str, tmp_path: Path, measured: dict[str, Any]) -> None:
     """They shift each weight, Lava and we shift the sum: 2^-1 of even weights is exact, less is not."""
-    row = compare(emulator, drawn(15, delays=False, exponents=(-1,)), tmp_path)
+    row = compare(emulator, drawn(NETWORKS[emulator], delays=False, exponents=(-1,)), tmp_path)
     assert (row["spikes"], row["potentials"]) == (0, 0)
-    row = measured[f"negative/{emulator}"] = compare(emulator, drawn(15, delays=False, exponents=(-3, -5)), tmp_path)
+    row = measured[f"negative/{emulator}"] = compare(
+        emulator, drawn(NETWORKS[emulator], delays=False, exponents=(-3, -5)), tmp_path
+    )
     assert row["potentials"] > 0
 
 
 @pytest.mark.parametrize("emulator", ["brian2", "nengo"])
 def test_registers_that_are_left_are_left_otherwise(emulator: str, tmp_path: Path, measured: dict[str, Any]) -> None:
     """brian2-loihi's have no end; nengo's sums end at 21 bits, where Lava's and ours have 32."""
-    networks = drawn(15, delays=False, in_range=False)
+    networks = drawn(NETWORKS[emulator], delays=False, in_range=False)
     row = measured[f"overflow/{emulator}"] = compare(emulator, networks, tmp_path, overflow=True)
     assert row["potentials"] > 0
     # Potentials that stay at their limit, and currents that wrap around, are nengo's, too, as long as sums fit.
