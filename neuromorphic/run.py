@@ -50,13 +50,13 @@ def add_graph_arguments(parser: argparse.ArgumentParser, required: bool = True) 
     )
 
 
-def load_network(arguments: argparse.Namespace) -> SpikingNetwork:
-    """The network that the arguments name.
+def load_network(arguments: argparse.Namespace, path: Path | None = None) -> SpikingNetwork:
+    """The network that the arguments name, or another one, read likewise.
 
     Raises:
         UserError: the file is no NIR graph, or one that cannot be run.
     """
-    return load(arguments.nir, arguments.dt, arguments.reset, arguments.framework)
+    return load(path or arguments.nir, arguments.dt, arguments.reset, arguments.framework)
 
 
 def main() -> None:

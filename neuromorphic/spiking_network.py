@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from pathlib import Path
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Literal
 import nir
 import numpy as np
 
-from neuromorphic.arguments import check_choice, check_count, check_path
+from neuromorphic.arguments import check_choice, check_count, check_path, check_type
 from neuromorphic.backends import BACKENDS, PRECISIONS, Backend, Precision, simulate
-from neuromorphic.errors import UnsupportedGraphError
+from neuromorphic.errors import ArgumentError, UnsupportedGraphError, UserError
 from neuromorphic.execution.record import check_memory
 from neuromorphic.frameworks import read_from
 from neuromorphic.graph import Graph, flatten
@@ -71,12 +71,12 @@ def load(
 
 
 @contextmanager
-def naming(source: str) -> Iterator[None]:
-    """Name the file in errors about a graph."""
+def naming(source: str, kinds: tuple[type[UserError], ...] = (UnsupportedGraphError,)) -> Iterator[None]:
+    """Name the file in errors about a graph, or of other kinds."""
     try:
         yield
-    except UnsupportedGraphError as error:
-        raise UnsupportedGraphError(f"{source}: {error}") from None
+    except kinds as error:
+        raise type(error)(f"{source}: {error}") from None
 
 
 class SpikingNetwork:
@@ -237,6 +237,7 @@ class SpikingNetwork:
         precision: Precision = "float",
         *,
         energy_models: str | Path | None = None,
+        compare: Sequence[SpikingNetwork] = (),
     ) -> Profile:
         """Count what a run computes, by layer, and price it with energy models.
 
@@ -244,15 +245,26 @@ class SpikingNetwork:
             x: Inputs, see the class, or a :class:`Run` of this network, which is counted as it is.
             backend, precision: As of :meth:`run`.
             energy_models: File of energy models, in place of the package's own (``docs/energy.md``).
+            compare: Other networks, which are run on the same inputs.
 
         Raises:
+            ArgumentError: the inputs do not fit another network, or it is none.
             EnergyModelError: the file cannot be used.
             UserError: see :meth:`run`.
         """
         from neuromorphic.profiling.energy import load_models
 
         models = load_models(None if energy_models is None else Path(energy_models))
-        return Profile(x if isinstance(x, Run) else self.run(x, backend, precision), models)
+        run = x if isinstance(x, Run) else self.run(x, backend, precision)
+        others = []
+        for other in compare:
+            check_type("compare", other, SpikingNetwork, "give networks that neuromorphic.load returned")
+            inputs = dict(zip(other.graph.inputs, run.signals.inputs.values(), strict=False))
+            if set(other.inputs) == set(self.inputs):
+                inputs = run.signals.inputs
+            with naming(other.source, (ArgumentError, UnsupportedGraphError)):
+                others.append(Profile(other.run(inputs, run.backend, run.precision), models))
+        return Profile(run, models, tuple(others))
 
     def plot(self, run: Run, nodes: Collection[str] | None = None, sample: int = 0) -> Figure:
         """Draw a run: rasters of spikes, curves of potentials and outputs; see :func:`neuromorphic.results.plot.plot`.

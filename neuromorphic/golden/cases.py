@@ -287,7 +287,7 @@ def parameters() -> Iterator[Case]:
             yield Case("parameters", f"{kind.lower()}_{key}", f"{kind}, {about}", alone(neuron(kind, **fields)))
     yield Case(
         "parameters",
-        "threshold_threshold",
+        "threshold_levels",
         "Threshold, one of them below 0",
         alone(neuron("Threshold", threshold=np.array([0.28125, -0.28125, 0.78125]) + OFF)),
     )
@@ -448,13 +448,13 @@ def delays() -> Iterator[Case]:
         yield Case("delays", f"delay_{'_'.join(map(str, steps))}", f"Delay, {about}", graph)
     yield Case(
         "delays",
-        "delay_lif",
+        "late_input",
         "inputs that reach LIF late",
         chain((SIZE,), (SIZE,), None, delay=linear("Delay"), lif=neuron("LIF", ease=2.0)),
     )
     yield Case(
         "delays",
-        "lif_delay_lif",
+        "late_spikes",
         "spikes that reach LIF late",
         chain(
             (SIZE,),

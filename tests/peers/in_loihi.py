@@ -33,7 +33,8 @@ def brian2(network: Network) -> list[tuple[np.ndarray, np.ndarray]]:
     steps = network["steps"]
     x = np.array(network["input"], bool)
     times, indices = np.nonzero(x)
-    source = loihi.LoihiSpikeGeneratorGroup(x.shape[1], indices, times)
+    # Its input arrives in the step in which it is given, all other spikes a step later: here all are to take a step.
+    source = loihi.LoihiSpikeGeneratorGroup(x.shape[1], indices, times + 1)
     groups = [
         loihi.LoihiNeuronGroup(
             p["size"], refractory=1, threshold_v_mant=p["threshold"], decay_v=p["dv"], decay_I=p["du"]
