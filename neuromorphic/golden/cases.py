@@ -164,7 +164,12 @@ def linear(kind: str, **own: Any) -> nir.NIRNode:
         "Flatten": {"input_type": np.array(IMAGE), "start_dim": 0, "end_dim": -1},
         "Delay": {"delay": DT * np.array([1.0, 2.0, 3.0])},
     }
-    return build({"type": kind, **(given[kind] | own)})
+    fields = given[kind] | own
+    shape = fields.pop("input_shape", None)
+    node = build({"type": kind, **fields} | ({"input_shape": None} if shape is not None else {}))
+    if shape is not None:
+        node.input_shape = shape  # Given to nir's classes some versions would infer more from it, and err on words.
+    return node
 
 
 LINEAR_IN = {"Conv1d": (2, 5), "Conv2d": IMAGE, "SumPool2d": IMAGE, "AvgPool2d": IMAGE, "Flatten": IMAGE}

@@ -14,8 +14,8 @@ from neuromorphic.graph.model import Graph, Node, Shape
 SPIKES, POTENTIAL, CURRENT, WEIGHTED, NUMBERS = "spikes", "potential, V", "current, A", "weighted spikes", "numbers"
 """Signals. Spikes are 0 or 1 a step. CubaLIF and CubaLI get weighted spikes, of which w_in makes a current. Numbers are
 what an Output or a Threshold gets of linear nodes: in whatever unit weights and inputs have them."""
-PASSING = {"Flatten", "Delay", "Output"}
-"""Nodes that send what they get."""
+PASSING = {"Flatten", "Delay", "Input", "Output"}
+"""Nodes that send what they get; Input and Output so within a graph within the graph."""
 UNITS = {
     **dict.fromkeys(("tau", "tau_syn", "tau_mem"), "s"),
     **dict.fromkeys(("v_leak", "v_threshold", "v_reset"), "V"),
@@ -61,7 +61,7 @@ def signatures(graph: Graph) -> list[Signature]:
             kind = graph.nodes[reader].kind
             if graph.nodes[reader].is_neuron:
                 found.add(NUMBERS if kind == "Threshold" else WEIGHTED if kind.startswith("Cuba") else CURRENT)
-            elif kind in PASSING and reader not in seen and kind != "Output":
+            elif kind in PASSING and reader not in seen and reader not in graph.outputs:
                 found |= wanted(reader, seen | {reader})
         return found
 
@@ -70,7 +70,7 @@ def signatures(graph: Graph) -> list[Signature]:
         node = graph.nodes[name]
         if node.is_neuron:
             return {SPIKES if node.is_spiking else POTENTIAL}
-        if node.kind in PASSING and name not in seen:
+        if name in graph.outputs or (node.kind in PASSING and graph.sources[name] and name not in seen):
             return {signal for source in graph.sources[name] for signal in sent(source, seen | {name})}
         return wanted(name) or {NUMBERS}
 

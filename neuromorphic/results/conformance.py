@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +28,8 @@ AGREES, DIFFERS, FAILS = "agrees", "differs", "fails"
 """Verdicts; a simulator fails that raises an error or gives something else than arrays of the right shape."""
 FIXED_TOLERANCE = 0.02
 """Of numbers in Loihi's integers."""
+DEADLINE = 30.0
+"""Seconds of CPU time that a graph may take."""
 
 
 @dataclass(frozen=True)
@@ -202,8 +207,39 @@ def count(verdicts: Iterable[Verdict], word: str) -> int:
     return sum(verdict.verdict == word for verdict in verdicts)
 
 
-def ask(name: str, simulate: Simulator, cases: Iterable[Case], tolerance: float = TOLERANCE) -> Conformance:
-    """Ask a simulator what golden graphs give. Whatever it raises is a verdict on it."""
+class StillRunning(Exception):
+    """A simulator computes on and on."""
+
+
+@contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """Stop what computes for longer, in CPU time, which does not depend on what else the machine does.
+
+    Only where Python calls handlers of signals: in the main thread.
+
+    Raises:
+        StillRunning: it did.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise StillRunning(f"gives nothing in {seconds:g} s of CPU time")
+
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+def ask(
+    name: str, simulate: Simulator, cases: Iterable[Case], tolerance: float = TOLERANCE, deadline: float = DEADLINE
+) -> Conformance:
+    """Ask a simulator what golden graphs give. Whatever it raises is a verdict on it, and so is a graph without end."""
     verdicts = []
     with TemporaryDirectory() as folder:
         path = Path(folder) / "graph.nir"
@@ -211,7 +247,8 @@ def ask(name: str, simulate: Simulator, cases: Iterable[Case], tolerance: float 
             write_nir(path, case.graph)
             inputs = {node: x.copy() for node, x in case.solved[0].items()}
             try:
-                given = simulate(path, inputs, case.dt)
+                with at_most(deadline):
+                    given = simulate(path, inputs, case.dt)
             except Exception as error:
                 verdicts.append(Verdict(case, FAILS, message=f"{type(error).__name__}: {first_line(error)[:160]}"))
             else:

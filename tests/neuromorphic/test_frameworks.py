@@ -125,7 +125,8 @@ def test_what_cannot_be_read_so() -> None:
     with pytest.raises(nm.UserError, match="node 'node': r is 0, so no loop can subtract late; give --reset"):
         nm.load(alone(node), framework="snntorch")
     with pytest.raises(nm.UserError, match="node 'node': tau"):
-        nm.load(alone(nir.LIF(tau="x", r=ONE, v_leak=ONE, v_threshold=ONE)), framework="sinabs")
+        node.tau = np.array(["x"])
+        nm.load(alone(node), framework="sinabs")
 
 
 @pytest.mark.parametrize("name", FRAMEWORKS)

@@ -66,8 +66,8 @@ def test_weights_are_rounded_and_read_back(tmp_path: Path) -> None:
     plain = graph_of({**graph.nodes}, graph.edges, {"dt": 1e-3})
     for name in rounding:
         q = read.nodes[name]
-        fields = {key: getattr(graph.nodes[name], key) for key in ("input_shape", "stride", "padding", "dilation", "groups")
-                  if hasattr(graph.nodes[name], key)}  # fmt: skip
+        keys = ("input_shape", "stride", "padding", "dilation", "groups")
+        fields = {key: getattr(graph.nodes[name], key) for key in keys if hasattr(graph.nodes[name], key)}
         bias = {"bias": graph.nodes[name].bias} if hasattr(graph.nodes[name], "bias") else {}
         plain.nodes[name] = type(q)(weight=q.weight * q.metadata["weight_scale"], **fields, **bias)
     x = RANDOM.normal(0.3, 1, (40, 2, 5, 4))
