@@ -4,8 +4,8 @@
     DIR/manifest.schema.json
     DIR/CASE/graph.nir          the graph, dt and the reset rule in its metadata
     DIR/CASE/input.npz          an array for each Input node, as ``neuromorphic.run --input`` reads it
-    DIR/CASE/expected.npz       an array for each Output node; NODE, the spikes of neurons that spike; NODE.potential,
-                                potentials after each step, of neurons that have any: as ``--out`` and ``--trace`` write
+    DIR/CASE/expected.npz       an array for each Output node; NODE, what neurons send; NODE.potential, potentials after
+                                each step of those that spike: as ``neuromorphic.run --out --trace`` writes them
 
 All arrays have the shape (B, T, *shape of the node). The bytes of ``.npz`` and JSON files are the same wherever they
 are written, those of ``.nir`` files with the same nir, h5py and HDF5.
@@ -49,15 +49,17 @@ MEANING = (
 
 
 def expected_arrays(case: Case) -> dict[str, NDArray]:
-    """What a graph gives, exactly: by Output node, spikes by neuron node, potentials by NODE.potential."""
+    """What a graph gives, exactly: what Output nodes get and neurons send, and potentials."""
     run = case.solved[1]
-    arrays: dict[str, NDArray] = {**run.outputs, **run.spikes}
-    return arrays | {potential_of(name): values for name, values in run.potentials.items()}
+    return named(run.outputs, run.spikes, run.potentials)
 
 
-def potential_of(name: str) -> str:
-    """The name that a neuron's potentials have."""
-    return f"{name}.potential"
+def named(
+    outputs: Mapping[str, NDArray], spikes: Mapping[str, NDArray], potentials: Mapping[str, NDArray]
+) -> dict[str, NDArray]:
+    """Signals of a run under one name each: potentials of neurons that spike are NODE.potential."""
+    own = {f"{name}.potential" if name in spikes else name: values for name, values in potentials.items()}
+    return {**outputs, **spikes, **own}
 
 
 def digest_of(cases: Iterable[Case]) -> str:

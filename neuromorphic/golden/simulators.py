@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from neuromorphic.backends import BACKENDS, Backend, Precision
 from neuromorphic.errors import ArgumentError, PackagesMissingError, first_line
-from neuromorphic.golden.files import potential_of
+from neuromorphic.golden.files import named
 
 Simulator = Callable[[Path, Mapping[str, NDArray], float], Any]
 """``function(path, inputs, dt)``: runs the NIR file ``path`` from rest on ``inputs``, arrays of shape (B, T, *shape) by
 Input node, with time steps of ``dt`` seconds. It returns what Output nodes get, (B, T, *shape), by name; the array
-alone where there is one. It may add spikes and potentials of neurons, NODE and NODE.potential, which are compared."""
+alone where there is one. It may add what neurons send and their potentials, NODE and NODE.potential: compared, too."""
 
 PEERS = {"snntorch": "snntorch", "norse": "norse", "sinabs": "sinabs", "spikingjelly": "spikingjelly"}
 """Frameworks whose own importers are asked, with the packages to install."""
@@ -53,8 +53,7 @@ def own(backend: Backend, precision: Precision) -> Simulator:
 
     def simulate(path: Path, inputs: Mapping[str, NDArray], dt: float) -> dict[str, NDArray]:
         record = load(path, dt).run(inputs, backend, precision, potentials=True).simulation.record
-        potentials = {potential_of(node): values for node, values in record.potentials.items()}
-        return {**record.outputs, **record.spikes, **potentials}
+        return named(record.outputs, record.spikes, record.potentials)
 
     return simulate
 

@@ -37,7 +37,7 @@ class Difference:
     """The first value that is another, in time, then in the order of Output nodes, spikes and potentials.
 
     Attributes:
-        node: An Output node; a neuron node, for its spikes, or NODE.potential, where the simulator gives them.
+        node: An Output node; a neuron node, or NODE.potential, where the simulator gives them.
         sample, step, neuron: Where; ``neuron`` counts in C order over the node's shape.
         expected, got: The values.
         cells: How many values are another, of all that were compared.

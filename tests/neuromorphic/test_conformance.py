@@ -20,7 +20,8 @@ from neuromorphic.backends import BACKENDS
 from neuromorphic.errors import UserError
 from neuromorphic.golden import simulators
 from neuromorphic.golden.cases import FAMILIES, MARGIN, Case, cases
-from neuromorphic.golden.files import digest_of, expected_arrays, potential_of, write_set
+from neuromorphic.golden.exact import GRADED, SPIKING
+from neuromorphic.golden.files import digest_of, expected_arrays, write_set
 from neuromorphic.graph import flatten
 from neuromorphic.graph.model import LINEAR, PARAMETERS
 from neuromorphic.nir_file import write_nir
@@ -96,7 +97,7 @@ def test_exact_values_are_those_of_closed_forms() -> None:
     assert_array_equal(got["output"], x > 0.53125 + 2.0**-10)
     # Reset by subtraction loses nothing: what came in is what is left, and a threshold a spike.
     x, got = of("if_subtract")
-    assert_allclose(x.sum(axis=0) - (1.03125 + 2.0**-10) * got["output"].sum(axis=0), got[potential_of("node")][-1])
+    assert_allclose(x.sum(axis=0) - (1.03125 + 2.0**-10) * got["output"].sum(axis=0), got["node.potential"][-1])
     x, got = of("avgpool2d")
     assert_array_equal(got["output"], x[:, :, :4].reshape(24, 2, 2, 2, 2, 2).mean(axis=(3, 5)))
     # On the way to 2 by halves: 1, 1.5, 1.75, ..., and a spike in the step after the one at the threshold.
@@ -229,7 +230,7 @@ def test_files_for_simulators_in_other_languages(
 ) -> None:
     """The commands of this package read and write the same files; two processes write the same bytes."""
     monkeypatch.chdir(tmp_path)
-    chosen = ["lif_all", "two_inputs", "two_outputs", "if_tie"]
+    chosen = ["lif_all", "two_inputs", "two_outputs", "if_tie", "readout_li"]
     assert call(monkeypatch, "--write", "one", "--graphs", *chosen) == 0
     code = "from neuromorphic.conformance import main; main()"
     command = [sys.executable, "-c", code, "--write", "two", "--graphs", *chosen]
@@ -249,7 +250,7 @@ def test_files_for_simulators_in_other_languages(
     assert rows["lif_all"]["primitives"] == ["Input", "LIF", "Output"] and rows["lif_all"]["reset"] == {"node": "zero"}
     # neuromorphic.run takes and gives these very files.
     for name in chosen:
-        trace = list(rows[name]["spiking"])
+        trace = [node for node, own in CASES[name].graph.nodes.items() if type(own).__name__ in (*SPIKING, *GRADED)]
         arguments = ["--nir", f"one/{name}/graph.nir", "--input", f"one/{name}/input.npz", "--out", f"mine/{name}.npz"]
         run = [sys.executable, "-m", "neuromorphic.run", *arguments, "--trace", *trace]
         subprocess.run(run, check=True, capture_output=True)

@@ -33,7 +33,7 @@ PYTHON = ROOT / ".venv-peers" / "loihi" / "bin" / "python"
 STEPS = 60
 LIMIT = 2**15
 """Of sums, see :func:`largest_sum`."""
-NETWORKS = {"brian2": 12, "nengo": 40}
+NETWORKS = {"brian2": 8, "nengo": 40}
 """How many of each kind; Brian 2 takes seconds to set one up."""
 pytestmark = [
     pytest.mark.peers,

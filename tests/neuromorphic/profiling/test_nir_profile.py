@@ -128,7 +128,7 @@ def test_the_command_is_net_profile(
 def test_networks_that_cannot_be_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = nm.load(convolutional(0.0))
     x = RANDOM.normal(0, 1, (3, 2, 5, 4))
-    with pytest.raises(nm.UserError, match="compare is the text 'other.nir'; give networks that neuromorphic.load"):
+    with pytest.raises(nm.UserError, match=r"compare is the text 'other.nir'; give networks that neuromorphic.load"):
         one.profile(x, compare=["other.nir"])  # type: ignore[list-item]
     small = graph_of(
         {"in": nir.Input({"input": np.array([2])}), "out": nir.Output({"output": np.array([2])})}, [("in", "out")], {}
