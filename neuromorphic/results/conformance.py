@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from neuromorphic.arguments import listed
 from neuromorphic.errors import first_line
 from neuromorphic.golden.cases import FAMILIES, Case
 from neuromorphic.golden.files import TOLERANCE, digest_of, expected_arrays
@@ -179,7 +180,7 @@ class Conformance:
         }
 
     def tables(self) -> list[Table]:
-        """A row for each family, and one for each case in which it does not agree."""
+        """A row for each family, and one for each case in which it differs."""
         rows = [
             (family, *(str(count(own, word)) for word in (AGREES, DIFFERS, FAILS)), str(len(own)))
             for family, own in self.families()
@@ -187,16 +188,34 @@ class Conformance:
         total = (*(str(count(self.verdicts, word)) for word in (AGREES, DIFFERS, FAILS)), str(len(self.verdicts)))
         title = f"{self.simulator} on {len(self.verdicts)} golden graphs"
         out = [Table(title, ("family", AGREES, DIFFERS, FAILS, "of"), [*rows, ("all", *total)])]
-        worse = [v for v in self.verdicts if v.verdict != AGREES]
-        if worse:
-            found = [(v.case.name, v.verdict, v.case.about, str(v)) for v in worse]
-            out.append(Table("where it does not", ("graph", "verdict", "about", "first difference, or error"), found))
+        found = [(v.case, v.difference) for v in self.verdicts if v.difference is not None]
+        if found:
+            rows = [
+                (case.name, d.node, f"{d.sample}, {d.step}", str(d.neuron), f"{d.expected:g}", f"{d.got:g}",
+                 f"{d.cells[0]:,} of {d.cells[1]:,}")
+                for case, d in found
+            ]  # fmt: skip
+            columns = ("graph", "node", "sample, step", "neuron", "expected", "got", "values that differ")
+            out.append(Table("the first difference of each graph that differs", columns, rows))
         return out
+
+    def failures(self) -> dict[str, list[str]]:
+        """Graphs by what the simulator says as it fails, the most frequent first."""
+        found: dict[str, list[str]] = {}
+        for verdict in self.verdicts:
+            if verdict.verdict == FAILS:
+                found.setdefault(verdict.message, []).append(verdict.case.name)
+        return dict(sorted(found.items(), key=lambda item: -len(item[1])))
 
     def print(self) -> None:
         """Print it to the terminal."""
+        from rich.console import Console
+
+        console = Console(markup=False, emoji=False)
         for table in self.tables():
-            table.print()
+            table.print(console)
+        for message, names in self.failures().items():
+            console.print(f"fails: {message}: {listed(names, 12)}", highlight=False, soft_wrap=True)
 
     def __repr__(self) -> str:
         return f"<Conformance of {self.simulator}: {count(self.verdicts, AGREES)} of {len(self.verdicts)} graphs agree>"

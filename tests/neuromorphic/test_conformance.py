@@ -193,7 +193,8 @@ def test_anybodys_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     }  # fmt: skip
     assert report["digest"] == digest_of(CASES[name] for name in ("conv2d", "lif", "if_tie"))
     printed = capsys.readouterr().out
-    assert "mine.py:run on 3 golden graphs" in printed and "where it does not" in printed
+    assert "mine.py:run on 3 golden graphs" in printed and "the first difference of each graph" in printed
+    assert "fails: ValueError: no images: conv2d" in printed
 
 
 @pytest.mark.parametrize(
