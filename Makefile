@@ -2,7 +2,7 @@
 .PHONY: setup train test test-slow test-peers test-versions bench lint format clean
 
 VENV := .venv
-PEERS := snntorch norse sinabs spikingjelly neurobench
+PEERS := snntorch norse sinabs spikingjelly neurobench loihi
 NIR_VERSIONS := 1.0.4 1.0.5 1.0.6 1.0.7 1.0.8
 PYTHON := $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
@@ -52,6 +52,7 @@ test-peers: setup $(PEERS:%=.venv-peers/%/ready) $(NIR_VERSIONS:%=.venv-peers/ni
 		$(if $(DETECTRON2),.venv-peers/detectron2/built)
 	$(PYTHON) -m pytest tests/peers -m peers
 	$(PYTHON) tests/peers/table.py
+	$(PYTHON) tests/peers/pages.py
 
 .venv-peers/%/ready: tests/peers/%.txt $(filter .uv/bin/uv,$(UV))
 	test -x $(@D)/bin/python || $(UV) venv --quiet --python ">=3.11,<3.13" $(@D)

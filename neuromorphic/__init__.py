@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from neuromorphic.errors import UserError, UserNotice
 
 if TYPE_CHECKING:
+    from neuromorphic.batch_norm import fold_batch_norm
     from neuromorphic.results.conversion import Conversion
     from neuromorphic.results.profile import Profile
     from neuromorphic.results.run import Run
@@ -33,6 +34,7 @@ __all__ = [
     "UserError",
     "UserNotice",
     "Verification",
+    "fold_batch_norm",
     "load",
 ]
 
@@ -44,6 +46,7 @@ HOMES = {
     "SpikingNetwork": "spiking_network",
     "Steps": "session",
     "Verification": "results.verification",
+    "fold_batch_norm": "batch_norm",
     "load": "spiking_network",
 }
 

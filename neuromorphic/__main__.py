@@ -8,6 +8,7 @@ COMMANDS = {
     "run": "run a NIR file on a back end: spikes, outputs, operations",
     "verify": "the same input on two back ends: where they differ, and why",
     "check": "what becomes of a NIR file on a chip, and whether it fits",
+    "conformance": "golden graphs on a simulator, ours or yours: what agrees, and the first difference",
     "profile": "spikes, operations and energy of a NIR file, or of a checkpoint",
     "export": "a NIR file, or a checkpoint, on Lava as a folder; a checkpoint as NIR",
     "doctor": "what is installed, what is missing, and how to mend it",

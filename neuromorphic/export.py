@@ -1,4 +1,4 @@
-"""``python -m neuromorphic.export``: a network on Lava as a folder, or a checkpoint's network as NIR.
+"""``python -m neuromorphic.export``: a network on Lava as a folder, or as a NIR file.
 
 --nir takes anybody's NIR file. --checkpoint takes a folder that gshn.train wrote: the network is the spiking path of
 a held-out image's scene graph.
@@ -6,17 +6,22 @@ a held-out image's scene graph.
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from neuromorphic.backends import PRECISIONS
 from neuromorphic.cli import CommandParser, run_command, whole
+from neuromorphic.files import check_destination
 from neuromorphic.plugins import checkpoint_tools, needing_packages
+from neuromorphic.results.tables import Table
 from neuromorphic.run import INPUT, PRECISION, add_graph_arguments, load_network
 
 EXAMPLES = """
 examples:
   python -m neuromorphic.export --to lava --nir model.nir --input in.npz --out on_lava
       on_lava/: model.nir, input.npz, program/ (the compiled network), spikes.npz, report.json
+  python -m neuromorphic.export --to nir --nir theirs.nir --from sinabs --weights int8 --out ours
+      ours/model.nir: with dt and reset rules in its metadata, weights of 8 bits
   python -m neuromorphic.export --to nir --checkpoint runs/default --out exported
       exported/: encoder.nir, input.npz
 """
@@ -31,8 +36,14 @@ def main() -> None:
         "--to",
         choices=["nir", "lava", "netx"],
         required=True,
-        help="lava: run it on Lava's simulator and write all of it; of checkpoints also nir: a NIR file and its input, "
-        "and netx: lava-dl's HDF5 network, which its netx loads",
+        help="lava: run it on Lava's simulator and write all of it; nir: a NIR file that says its dt and reset rules, "
+        "of a checkpoint with its input; netx, of checkpoints: lava-dl's HDF5 network, which its netx loads",
+    )
+    parser.add_argument(
+        "--weights",
+        choices=["float", "int8"],
+        help="of --to nir --nir: as they are (default), or 8 bits, with scales in the metadata that only this package "
+        "reads",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder that is written to")
     parser.add_argument("--input", type=Path, metavar="IN.npz", help=f"of --nir: {INPUT}")
@@ -41,9 +52,11 @@ def main() -> None:
     arguments = parser.parse_args()
     if (arguments.nir is None) == (arguments.checkpoint is None):
         parser.error("give --nir or --checkpoint, one of them")
+    if arguments.weights is not None and (arguments.checkpoint is not None or arguments.to != "nir"):
+        parser.error("--weights is of --to nir --nir")
     if arguments.checkpoint is not None:
-        for option in ("dt", "reset", "input"):
-            if getattr(arguments, option) is not None:
+        for option, key in (("dt", "dt"), ("reset", "reset"), ("from", "framework"), ("input", "input")):
+            if getattr(arguments, key) is not None:
                 parser.error(f"--{option} is of --nir, and a checkpoint has its own")
         images = 64 if arguments.images is None else arguments.images
         tools = checkpoint_tools()
@@ -52,12 +65,30 @@ def main() -> None:
         return
     if arguments.images is not None:
         parser.error("--images is of --checkpoint")
+    if arguments.to == "nir":
+        if arguments.input is not None:
+            parser.error("--input is of --to lava")
+        export_nir(arguments)
+        return
     if arguments.to != "lava":
-        parser.error(f"--to {arguments.to} takes a --checkpoint; a NIR file is exported --to lava")
+        parser.error(f"--to {arguments.to} takes a --checkpoint; a NIR file is exported --to lava or --to nir")
     if arguments.input is None:
         parser.error("--nir needs --input, which is run on Lava")
     run = load_network(arguments).export(arguments.out, arguments.input, arguments.precision)
     run.table(str(arguments.out)).print()
+
+
+def export_nir(arguments: argparse.Namespace) -> None:
+    """Write ``OUT/model.nir``, and print what rounding did to its weights."""
+    path = arguments.out / "model.nir"
+    check_destination(path, (arguments.nir,))
+    network = load_network(arguments)
+    rounding = network.save(path, arguments.weights or "float")
+    if rounding:
+        rows = [(own.node, f"{own.weights:,}", f"{own.largest_error:.2%}", f"{own.zeroed:,}") for own in rounding]
+        columns = ("node", "weights", "largest error, of the channel's largest weight", "rounded to 0")
+        Table("weights of 8 bits", columns, rows).print()
+    print(f"{path}: {path.stat().st_size:,} bytes; {network.source}: {arguments.nir.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from neuromorphic.run import BACKEND, INPUT, PRECISION, add_graph_arguments, loa
 
 EXAMPLES = """
 examples:
-  python -m neuromorphic.profile --nir model.nir --input in.npz --out profiled
+  python -m neuromorphic.profile --nir model.nir --input in.npz --out profiled --compare pruned.nir
   python -m neuromorphic.profile --checkpoint runs/default --out profiled --images 64
       profiled/: report.json and report.html, one page that needs no other file
 """
@@ -37,7 +37,12 @@ def main() -> None:
     )
     parser.add_argument("--precision", choices=PRECISIONS, default="float", help=f"of reference or lava; {PRECISION}")
     parser.add_argument(
-        "--compare", type=Path, nargs="+", metavar="DIR", help="other checkpoints: of other T, a ReLU twin"
+        "--compare",
+        type=Path,
+        nargs="+",
+        metavar="OTHER",
+        help="other NIR files, on the same input and with the same --dt, --reset and --from; or other checkpoints: of "
+        "other T, a ReLU twin",
     )
     parser.add_argument("--energy-models", type=Path, metavar="FILE.yaml", help="in place of the project's own")
     parser.add_argument("--no-measure", action="store_true", help="of --checkpoint: count only, measure no time")
@@ -45,21 +50,21 @@ def main() -> None:
     if (arguments.nir is None) == (arguments.checkpoint is None):
         parser.error("give --nir or --checkpoint, one of them")
     if arguments.checkpoint is None:
-        for option in ("images", "compare"):
-            if getattr(arguments, option) is not None:
-                parser.error(f"--{option} is of --checkpoint")
+        if arguments.images is not None:
+            parser.error("--images is of --checkpoint")
         if arguments.input is None:
             parser.error("--nir needs --input, which is run and counted")
     else:
-        for option in ("dt", "reset", "input"):
-            if getattr(arguments, option) is not None:
+        for option, key in (("dt", "dt"), ("reset", "reset"), ("from", "framework"), ("input", "input")):
+            if getattr(arguments, key) is not None:
                 parser.error(f"--{option} is of --nir, and a checkpoint has its own")
     if arguments.backend is None:
         arguments.backend = "reference" if arguments.checkpoint is None else "torch"
     if arguments.precision == "fixed" and arguments.backend == "torch":
         parser.error("--precision fixed needs --backend reference or lava")
     for name in ("report.json", "report.html"):
-        check_destination(arguments.out / name, (arguments.energy_models, arguments.nir, arguments.input))
+        sources = (arguments.energy_models, arguments.nir, arguments.input, *(arguments.compare or ()))
+        check_destination(arguments.out / name, sources)
     if arguments.checkpoint is not None:
         tools = checkpoint_tools()
         with needing_packages():
@@ -75,7 +80,11 @@ def main() -> None:
             )
         return
     profile = load_network(arguments).profile(
-        arguments.input, arguments.backend, arguments.precision, energy_models=arguments.energy_models
+        arguments.input,
+        arguments.backend,
+        arguments.precision,
+        energy_models=arguments.energy_models,
+        compare=[load_network(arguments, path) for path in arguments.compare or ()],
     )
     report = json.dumps(profile.report(), indent=2, allow_nan=False) + "\n"
     with Lock(make_folder(arguments.out) / ".lock", str(arguments.out)):  # The two are of one run.

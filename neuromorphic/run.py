@@ -11,6 +11,7 @@ from neuromorphic.arguments import listed
 from neuromorphic.backends import BACKENDS, PRECISIONS
 from neuromorphic.cli import CommandParser, run_command, seconds, whole
 from neuromorphic.files import check_destination, write_atomically
+from neuromorphic.frameworks import FRAMEWORKS
 from neuromorphic.graph import RESETS
 from neuromorphic.lava.target import TARGETS, choose_target
 from neuromorphic.signals import OUTPUTS, with_membrane
@@ -43,15 +44,22 @@ def add_graph_arguments(parser: argparse.ArgumentParser, required: bool = True) 
         help="after a spike, zero: the membrane is set to v_reset; subtract: v_threshold is taken off (default: the "
         "metadata's, else zero)",
     )
+    parser.add_argument(
+        "--from",
+        dest="framework",
+        choices=FRAMEWORKS,
+        help="of a NIR file that this framework wrote, what it does not say: "
+        + "; ".join(f"{name}: {own.about}" for name, own in FRAMEWORKS.items()),
+    )
 
 
-def load_network(arguments: argparse.Namespace) -> SpikingNetwork:
-    """The network that the arguments name.
+def load_network(arguments: argparse.Namespace, path: Path | None = None) -> SpikingNetwork:
+    """The network that the arguments name, or another one, read likewise.
 
     Raises:
         UserError: the file is no NIR graph, or one that cannot be run.
     """
-    return load(arguments.nir, arguments.dt, arguments.reset)
+    return load(path or arguments.nir, arguments.dt, arguments.reset, arguments.framework)
 
 
 def main() -> None:

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import nir
 import numpy as np
 
-from neuromorphic.arguments import check_choice, check_count, check_names, check_seconds, printed
+from neuromorphic.arguments import (
+    check_choice,
+    check_count,
+    check_names,
+    check_path,
+    check_seconds,
+    check_type,
+    printed,
+)
 from neuromorphic.backends import BACKENDS, PRECISIONS, Backend, Precision, simulate
-from neuromorphic.errors import ArgumentError, UnsupportedGraphError
+from neuromorphic.errors import ArgumentError, UnsupportedGraphError, UserError
 from neuromorphic.execution.record import check_memory
+from neuromorphic.frameworks import read_from
 from neuromorphic.graph import Graph, flatten
+from neuromorphic.graph.nested import walk
+from neuromorphic.graph.values import metadata_of
+from neuromorphic.int8 import Rounding, with_int8_weights
 from neuromorphic.lava.target import choose_target
-from neuromorphic.nir_file import read_nir
+from neuromorphic.nir_file import read_nir, write_nir
 from neuromorphic.results.conversion import Conversion
 from neuromorphic.results.plot import plot
 from neuromorphic.results.profile import Profile
@@ -35,7 +48,9 @@ RANDOM_STEPS = 32
 """Steps of random input, where no number is given."""
 
 
-def load(source: str | Path | nir.NIRGraph, dt: float | None = None, reset: str | None = None) -> SpikingNetwork:
+def load(
+    source: str | Path | nir.NIRGraph, dt: float | None = None, reset: str | None = None, framework: str | None = None
+) -> SpikingNetwork:
     """Load a network from a NIR file, or from a NIR graph in memory.
 
     >>> net = neuromorphic.load("model.nir")
@@ -47,27 +62,30 @@ def load(source: str | Path | nir.NIRGraph, dt: float | None = None, reset: str 
         dt: Time step in seconds; by default what the metadata say. A graph without time constants needs none.
         reset: What a spike does to the membrane: ``zero`` sets it to v_reset, ``subtract`` takes v_threshold off; by
             default what the metadata say, else ``zero``, as NIR's equations have it.
+        framework: Where the graph is from, one of :data:`neuromorphic.frameworks.FRAMEWORKS`: its files leave unsaid
+            how they are to be read. ``dt`` and ``reset`` say what is not its default.
 
     Raises:
-        ArgumentError: an argument of the wrong type.
+        ArgumentError: an argument of the wrong type, or an unknown framework.
         NIRFileError: the file is missing, or no NIR graph.
         UnsupportedGraphError: the graph says no dt and needs one, or something that cannot be computed exactly; the
             message names the node.
     """
-    if isinstance(source, str | Path):
-        nir_graph, name = read_nir(Path(source)), str(source)
-        with naming(name):
-            return SpikingNetwork(name, nir_graph, flatten(nir_graph, dt, reset))
-    return SpikingNetwork("NIR graph", source, flatten(source, dt, reset))
+    name = str(source) if isinstance(source, str | Path) else "NIR graph"
+    nir_graph = read_nir(Path(source)) if isinstance(source, str | Path) else source
+    with naming(name) if isinstance(source, str | Path) else nullcontext():
+        if framework is not None:
+            nir_graph, dt, reset = read_from(nir_graph, framework, dt, reset)
+        return SpikingNetwork(name, nir_graph, flatten(nir_graph, dt, reset))
 
 
 @contextmanager
-def naming(source: str) -> Iterator[None]:
-    """Name the file in errors about a graph."""
+def naming(source: str, kinds: tuple[type[UserError], ...] = (UnsupportedGraphError,)) -> Iterator[None]:
+    """Name the file in errors about a graph, or of other kinds."""
     try:
         yield
-    except UnsupportedGraphError as error:
-        raise UnsupportedGraphError(f"{source}: {error}") from None
+    except kinds as error:
+        raise type(error)(f"{source}: {error}") from None
 
 
 class SpikingNetwork:
@@ -78,7 +96,7 @@ class SpikingNetwork:
 
     Attributes:
         source: The file that it is from, or ``NIR graph``.
-        nir_graph: As it was read.
+        nir_graph: As it was read, or as its framework means it.
         graph: The same made flat, shaped and checked.
     """
 
@@ -274,6 +292,7 @@ class SpikingNetwork:
         precision: Precision = "float",
         *,
         energy_models: str | Path | None = None,
+        compare: Sequence[SpikingNetwork] = (),
     ) -> Profile:
         """Count what a run computes, by layer, and price it with energy models.
 
@@ -281,15 +300,26 @@ class SpikingNetwork:
             x: Inputs, see the class, or a :class:`Run` of this network, which is counted as it is.
             backend, precision: As of :meth:`run`.
             energy_models: File of energy models, in place of the package's own (``docs/energy.md``).
+            compare: Other networks, which are run on the same inputs.
 
         Raises:
+            ArgumentError: the inputs do not fit another network, or it is none.
             EnergyModelError: the file cannot be used.
             UserError: see :meth:`run`.
         """
         from neuromorphic.profiling.energy import load_models
 
         models = load_models(None if energy_models is None else Path(energy_models))
-        return Profile(x if isinstance(x, Run) else self.run(x, backend, precision), models)
+        run = x if isinstance(x, Run) else self.run(x, backend, precision)
+        others = []
+        for other in compare:
+            check_type("compare", other, SpikingNetwork, "give networks that neuromorphic.load returned")
+            inputs = dict(zip(other.graph.inputs, run.signals.inputs.values(), strict=False))
+            if set(other.inputs) == set(self.inputs):
+                inputs = run.signals.inputs
+            with naming(other.source, (ArgumentError, UnsupportedGraphError)):
+                others.append(Profile(other.run(inputs, run.backend, run.precision), models))
+        return Profile(run, models, tuple(others))
 
     def plot(self, run: Run, nodes: Collection[str] | None = None, sample: int = 0) -> Figure:
         """Draw a run: rasters of spikes, curves of potentials and outputs; see :func:`neuromorphic.results.plot.plot`.
@@ -342,6 +372,30 @@ class SpikingNetwork:
         from neuromorphic.lava.export import export
 
         return export(self, Path(out), as_signals(x, self.graph), precision)
+
+    def save(self, path: str | Path, weights: Literal["float", "int8"] = "float") -> list[Rounding]:
+        """Write it as a NIR file that says its time step and reset rules, in metadata.
+
+        Args:
+            path: The file.
+            weights: ``float`` as they are, or ``int8``: 8 bits, with a scale for each output channel in the metadata,
+                which this package reads back (:mod:`neuromorphic.int8`); others take the integers for the weights.
+
+        Returns:
+            What rounding did to each node's weights; empty of ``float``.
+
+        Raises:
+            ArgumentError: an argument of the wrong type, or an unknown word.
+            UserError: the file cannot be written.
+        """
+        check_choice("weights", weights, ("float", "int8"))
+        graph, rounding = with_int8_weights(self.nir_graph) if weights == "int8" else (deepcopy(self.nir_graph), [])
+        graph.metadata["dt"] = self.dt
+        for name, node in walk(graph):
+            if name in self.graph.nodes and self.graph.nodes[name].reset is not None:
+                node.metadata = dict(metadata_of(node)) | {"reset": self.graph.nodes[name].reset}
+        write_nir(check_path("path", path), graph)
+        return rounding
 
     def table(self) -> Table:
         """A row for each node."""

@@ -33,6 +33,7 @@ from neuromorphic.execution import populations
 from neuromorphic.execution.calibration import calibrate
 from neuromorphic.execution.record import check_graph, check_inputs
 from neuromorphic.graph import Graph, Node
+from neuromorphic.graph.units import signatures
 
 LOW_AGREEMENT, FAIR_AGREEMENT = 0.9, 0.99
 """Shares of a node's cells (sample, step, neuron) with the spikes of float: below the first it breaks, below the second
@@ -118,6 +119,7 @@ def conversion_report(graph: Graph, target: str, inputs: Mapping[str, NDArray] |
     Keys of the report; a range is [least, largest]:
 
     - ``target``, ``chip`` (each limit with ``value`` and ``source``), ``dt``;
+    - ``nodes``: of every node what it gets and sends, see :class:`~neuromorphic.graph.units.Signature`;
     - ``input``: ``given`` (else the unit input), ``samples``, ``steps``, ``range`` by Input node: what is said to hold
       whatever comes holds for inputs within it, [-1, 1] of the unit input;
     - ``layers``, by neuron node: ``kind``, ``reset``, ``neurons``, ``parts`` (``name``, ``neurons``, ``du``, ``dv``,
@@ -167,6 +169,7 @@ def conversion_report(graph: Graph, target: str, inputs: Mapping[str, NDArray] |
         "target": target,
         "chip": {name: asdict(limit) for name, limit in chip.limits().items()},
         "dt": graph.dt,
+        "nodes": [asdict(own) for own in signatures(graph)],
         "input": {"given": given, "samples": batch, "steps": steps, "range": spans},
         "layers": layers,
         "cores": cores,

@@ -19,7 +19,7 @@ from random_graphs import random_graph
 from scenarios import chain, relay
 
 from gshn.profiling.report import profile as profile_of
-from neuromorphic import backends, check, doctor, export, nir_file, profile, run, signals, verify
+from neuromorphic import backends, check, conformance, doctor, export, nir_file, profile, run, signals, verify
 from neuromorphic.cli import run_command
 from neuromorphic.compiler.lower import lower
 from neuromorphic.conversion.report import conversion_report, convert
@@ -154,6 +154,7 @@ RUN: Good = {
     "--out": ["o.npz"],
     "--dt": [],
     "--reset": [],
+    "--from": [],
     "--backend": [],
     "--precision": [],
     "--steps": [],
@@ -175,6 +176,7 @@ VERIFY: Good = {
     "--json": ["o.json"],
     "--dt": [],
     "--reset": [],
+    "--from": [],
 }
 CHECK: Good = {
     "--nir": ["model.nir"],
@@ -183,9 +185,24 @@ CHECK: Good = {
     "--json": ["o.json"],
     "--dt": [],
     "--reset": [],
+    "--from": [],
 }
 DOCTOR: Good = {"--json": ["o.json"]}
-EXPORT: Good = {"--to": ["nir"], "--checkpoint": ["folder"], "--out": ["new"], "--images": [], "--precision": []}
+EXPORT: Good = {
+    "--to": ["nir"],
+    "--checkpoint": ["folder"],
+    "--out": ["new"],
+    "--images": [],
+    "--precision": [],
+    "--weights": [],
+}
+CONFORMANCE: Good = {
+    "--simulator": ["reference"],
+    "--graphs": ["input_output"],
+    "--precision": [],
+    "--tolerance": [],
+    "--json": ["o.json"],
+}
 PROFILE: Good = {
     "--checkpoint": ["folder"],
     "--out": ["new"],
@@ -202,6 +219,7 @@ COMMANDS: dict[str, tuple[Callable[[], None], Good]] = {
     "doctor": (doctor.main, DOCTOR),
     "export": (export.main, EXPORT),
     "profile": (profile.main, PROFILE),
+    "conformance": (conformance.main, CONFORMANCE),
 }
 POOL = {
     "--dt": NUMBERS + WORDS,
@@ -217,6 +235,7 @@ POOL = {
     "--checkpoint": PATHS + WORDS,
     "--energy-models": PATHS + WORDS,
     "--compare": WORDS,
+    "--tolerance": NUMBERS + WORDS,
 }
 
 
