@@ -1,0 +1,180 @@
+"""C functions that a program has as many copies of as it has number types for them, and only those that it needs.
+
+Each takes the sources that sent something, in ascending order, and adds what they bring to the sums of the targets: of
+floats in the order of :mod:`neuromorphic.execution.populations`.
+"""
+
+from __future__ import annotations
+
+EVENTS = """
+/* Places of the messages that are not 0. */
+static size_t events_@M@(event_t *events, const @M@ *messages, size_t size)
+{
+    size_t j, count = 0;
+    for (j = 0; j < size; j++) {
+        events[count] = (event_t)j;
+        count += messages[j] != 0;
+    }
+    return count;
+}
+"""
+
+EVENTS_OF_BITS = """
+/* Places of the spikes of an earlier step, eight in a byte. */
+static size_t events_of_bits(event_t *events, const uint8_t *bits, size_t size)
+{
+    size_t j, count = 0;
+    for (j = 0; j < size; j++) {
+        if (bits[j >> 3] == 0) {
+            j |= 7;
+            continue;
+        }
+        events[count] = (event_t)j;
+        count += (bits[j >> 3] >> (j & 7)) & 1;
+    }
+    return count;
+}
+"""
+
+PACK = """
+/* Spikes as bits, to be read in a later step. */
+static void pack(uint8_t *bits, const uint8_t *spikes, size_t size)
+{
+    size_t j;
+    memset(bits, 0, (size + 7) / 8);
+    for (j = 0; j < size; j++)
+        bits[j >> 3] |= (uint8_t)(spikes[j] << (j & 7));
+}
+"""
+
+ROWS = """
+/* Rows of weights, added to the sums: one for each spike. */
+static void rows_@W@_@S@(@S@ *sums, const @W@ *weights, size_t width, const event_t *events, size_t count)
+{
+    size_t j, k = 0;
+    for (; k + 4 <= count; k += 4) {
+        const @W@ *a = weights + events[k] * width, *b = weights + events[k + 1] * width;
+        const @W@ *c = weights + events[k + 2] * width, *d = weights + events[k + 3] * width;
+        for (j = 0; j < width; j++)
+            sums[j] = (((sums[j] + a[j]) + b[j]) + c[j]) + d[j];
+    }
+    for (; k < count; k++) {
+        const @W@ *a = weights + events[k] * width;
+        for (j = 0; j < width; j++)
+            sums[j] += a[j];
+    }
+}
+"""
+
+SHORT_ROWS = """
+/* The same in 16 bits, which hold the sums of `most` rows, then in all bits. */
+static void short_rows_@W@_@S@(@S@ *sums, const @W@ *weights, size_t width, const event_t *events, size_t count,
+                               size_t most)
+{
+    int16_t part[512];
+    size_t first, start, j, k;
+    for (first = 0; first < width; first += 512) {
+        size_t n = width - first < 512 ? width - first : 512;
+        const @W@ *block = weights + first;
+        for (start = 0; start < count; start += most) {
+            size_t end = count - start < most ? count : start + most;
+            memset(part, 0, n * sizeof part[0]);
+            for (k = start; k + 4 <= end; k += 4) {
+                const @W@ *a = block + events[k] * width, *b = block + events[k + 1] * width;
+                const @W@ *c = block + events[k + 2] * width, *d = block + events[k + 3] * width;
+                for (j = 0; j < n; j++)
+                    part[j] = (int16_t)(part[j] + a[j] + b[j] + c[j] + d[j]);
+            }
+            for (; k < end; k++) {
+                const @W@ *a = block + events[k] * width;
+                for (j = 0; j < n; j++)
+                    part[j] = (int16_t)(part[j] + a[j]);
+            }
+            for (j = 0; j < n; j++)
+                sums[first + j] += part[j];
+        }
+    }
+}
+"""
+
+WEIGHTED_ROWS = """
+/* Rows of weights times messages. */
+static void rows_@W@_@S@_@M@(@S@ *sums, const @W@ *weights, size_t width, const event_t *events, size_t count,
+                             const @M@ *messages)
+{
+    size_t j, k;
+    for (k = 0; k < count; k++) {
+        const @W@ *row = weights + events[k] * width;
+        const @S@ message = (@S@)messages[events[k]];
+        if (message == 1)
+            for (j = 0; j < width; j++)
+                sums[j] += row[j];
+        else
+            for (j = 0; j < width; j++)
+                sums[j] += message * row[j];
+    }
+}
+"""
+
+SPARSE = """
+/* The synapses of each source that spiked. */
+static void sparse_@W@_@S@_@T@_@I@(@S@ *sums, const @W@ *weights, const @T@ *target, const @I@ *start,
+                                   const event_t *events, size_t count)
+{
+    size_t k, n;
+    for (k = 0; k < count; k++)
+        for (n = start[events[k]]; n < start[events[k] + 1]; n++)
+            sums[target[n]] += weights[n];
+}
+"""
+
+WEIGHTED_SPARSE = """
+/* The synapses of each source, times its message. */
+static void sparse_@W@_@S@_@T@_@I@_@M@(@S@ *sums, const @W@ *weights, const @T@ *target, const @I@ *start,
+                                       const event_t *events, size_t count, const @M@ *messages)
+{
+    size_t k, n;
+    for (k = 0; k < count; k++) {
+        const @S@ message = (@S@)messages[events[k]];
+        for (n = start[events[k]]; n < start[events[k] + 1]; n++)
+            sums[target[n]] += message * weights[n];
+    }
+}
+"""
+
+ARITHMETIC = """
+/* Loihi's: x keep / 4096, rounded towards 0; |x| is at most 2^23. */
+static int32_t decayed(int32_t x, int32_t keep)
+{
+    int32_t size = x < 0 ? -x : x;
+    size = (size >> 12) * keep + (((size & 4095) * keep) >> 12);
+    return x < 0 ? -size : size;
+}
+"""
+
+WIDE_ARITHMETIC = """
+/* Loihi's: x keep / 4096, rounded towards 0. */
+static int64_t decayed_wide(int64_t x, int32_t keep)
+{
+    return x * keep / 4096;
+}
+"""
+
+ARITHMETIC_SHIFT = """
+/* Negative sums are rounded down by shifts, which all compilers known to us do; another one stops here. */
+typedef char shifts_are_arithmetic[(-1 >> 1) == -1 ? 1 : -1];
+"""
+
+
+def short(kind: str) -> str:
+    """A C type as a part of a name."""
+    return kind.removesuffix("_t").lower()
+
+
+def instance(text: str, types: dict[str, str]) -> str:
+    """A function for some types, by the letter that stands for each in its text."""
+    head, brace, body = text.partition("(")
+    for letter, kind in types.items():
+        head = head.replace(f"_@{letter}@", f"_{short(kind)}").replace(f"@{letter}@", kind)
+        body = body.replace(f"@{letter}@", kind)
+    return head + brace + body
