@@ -19,6 +19,29 @@ static size_t events_@M@(event_t *events, const @M@ *messages, size_t size)
 }
 """
 
+ONES = """
+/* Places of the messages that are 1, and of those that are neither 0 nor 1. */
+static size_t ones_@M@(event_t *events, const @M@ *messages, size_t size)
+{
+    size_t j, count = 0;
+    for (j = 0; j < size; j++) {
+        events[count] = (event_t)j;
+        count += messages[j] == 1;
+    }
+    return count;
+}
+
+static size_t others_@M@(event_t *events, const @M@ *messages, size_t size)
+{
+    size_t j, count = 0;
+    for (j = 0; j < size; j++) {
+        events[count] = (event_t)j;
+        count += (messages[j] != 0) & (messages[j] != 1);
+    }
+    return count;
+}
+"""
+
 EVENTS_OF_BITS = """
 /* Places of the spikes of an earlier step, eight in a byte. */
 static size_t events_of_bits(event_t *events, const uint8_t *bits, size_t size)
@@ -102,16 +125,20 @@ WEIGHTED_ROWS = """
 static void rows_@W@_@S@_@M@(@S@ *sums, const @W@ *weights, size_t width, const event_t *events, size_t count,
                              const @M@ *messages)
 {
-    size_t j, k;
-    for (k = 0; k < count; k++) {
-        const @W@ *row = weights + events[k] * width;
-        const @S@ message = (@S@)messages[events[k]];
-        if (message == 1)
-            for (j = 0; j < width; j++)
-                sums[j] += row[j];
-        else
-            for (j = 0; j < width; j++)
-                sums[j] += message * row[j];
+    size_t j, k = 0;
+    for (; k + 4 <= count; k += 4) {
+        const @W@ *a = weights + events[k] * width, *b = weights + events[k + 1] * width;
+        const @W@ *c = weights + events[k + 2] * width, *d = weights + events[k + 3] * width;
+        const @S@ p = (@S@)messages[events[k]], q = (@S@)messages[events[k + 1]];
+        const @S@ r = (@S@)messages[events[k + 2]], t = (@S@)messages[events[k + 3]];
+        for (j = 0; j < width; j++)
+            sums[j] = (((sums[j] + p * a[j]) + q * b[j]) + r * c[j]) + t * d[j];
+    }
+    for (; k < count; k++) {
+        const @W@ *a = weights + events[k] * width;
+        const @S@ p = (@S@)messages[events[k]];
+        for (j = 0; j < width; j++)
+            sums[j] += p * a[j];
     }
 }
 """
@@ -173,8 +200,6 @@ def short(kind: str) -> str:
 
 def instance(text: str, types: dict[str, str]) -> str:
     """A function for some types, by the letter that stands for each in its text."""
-    head, brace, body = text.partition("(")
     for letter, kind in types.items():
-        head = head.replace(f"_@{letter}@", f"_{short(kind)}").replace(f"@{letter}@", kind)
-        body = body.replace(f"@{letter}@", kind)
-    return head + brace + body
+        text = text.replace(f"_@{letter}@", f"_{short(kind)}").replace(f"@{letter}@", kind)
+    return text

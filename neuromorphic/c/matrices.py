@@ -124,7 +124,9 @@ def form_of(matrix: sparse.csr_matrix, shape_in: Shape, shape: Shape) -> Form:
     by_source.sort_indices()
     rows, sources = by_source.shape
     data = smallest_signed(by_source.data)
-    if rows == sources == by_source.nnz and np.array_equal(by_source.indices, np.arange(rows)):
+    if rows == sources and all(
+        np.array_equal(own, np.arange(len(own))) and len(own) >= rows for own in (by_source.indices, by_source.indptr)
+    ):
         return Diagonal(data[:1] if (data == data[0]).all() else data)
     forms: list[Form] = [sparse_form(by_source)]
     if rows * sources * data.itemsize < 2 * size_of(forms[0]):

@@ -17,8 +17,8 @@ from neuromorphic.compiler.quantize import BIAS_FRACTION, DECAY_UNITY, STATE_LIM
 
 WATCHED = ("current", "potential", "accumulated", "wrapped", "saturated")
 """What a library counts of each population: the largest |u| and |w|, and where registers were left."""
-SHORT_WIDTH = 64
-"""Targets of a dense matrix from which on sums of 16 bits are worth their flushing."""
+SHORT_WIDTH, SHORT_ROWS = 64, 8
+"""Targets, and rows that 16 bits hold the sum of, from which on sums of 16 bits are worth their flushing."""
 
 
 @dataclass
@@ -134,37 +134,50 @@ class _Writer:
         source, form = self.plan.sources[tap.source], tap.form
         self.events = max(self.events, source.size)
         message = self.program.type_of(source.number)
+        read = self.messages(tap)
         if tap.delay and source.spikes:
-            listing = self.helper(kernels.EVENTS_OF_BITS)
-            lines = [f"count = {listing}(s->events, {self.past(source, tap.delay)}, {source.size});"]
-        else:
-            listing = self.helper(kernels.EVENTS, M=message)
-            lines = [f"count = {listing}(s->events, {self.messages(tap)}, {source.size});"]
+            return [
+                f"count = {self.helper(kernels.EVENTS_OF_BITS)}(s->events, {read}, {source.size});",
+                *self.add(tap, sums, kind, None),
+            ]
+        if message == "int8_t" and isinstance(form, Dense):  # Integers that are spikes, as a rule.
+            self.helper(kernels.ONES, M=message)
+            return [
+                f"count = ones_{kernels.short(message)}(s->events, {read}, {source.size});",
+                *self.add(tap, sums, kind, None),
+                f"count = others_{kernels.short(message)}(s->events, {read}, {source.size});",
+                *self.add(tap, sums, kind, read),
+            ]
+        found = self.helper(kernels.EVENTS, M=message)
+        weights = None if source.spikes else read
+        return [f"count = {found}(s->events, {read}, {source.size});", *self.add(tap, sums, kind, weights)]
+
+    def add(self, tap: Tap, sums: str, kind: str, messages: str | None) -> list[str]:
+        """Add the products of the events to sums of a type; messages are 1 where none are given."""
+        form = tap.form
         names = {key: self.constant(tap.id + key, values) for key, values in form.constants.items()}
         types = {"W": self.program.type_of(form.constants[""].dtype), "S": kind}
-        weighted = "" if source.spikes else f", {self.messages(tap)}"
-        if not source.spikes:
-            types["M"] = message
+        if messages is not None:
+            types["M"] = self.program.type_of(self.plan.sources[tap.source].number)
+        weighted = "" if messages is None else f", {messages}"
         if isinstance(form, Dense):
             width = form.weights.shape[1]
             largest = int(np.abs(form.weights.astype(np.int64)).max()) if form.weights.dtype.kind == "i" else 0
             most = 1 << ((2**15 - 1) // largest).bit_length() - 1 if largest else 0
-            if source.spikes and width >= SHORT_WIDTH and types["W"] in ("int8_t", "int16_t") and most >= 8:
+            if not weighted and width >= SHORT_WIDTH and most >= SHORT_ROWS:
                 call = self.helper(kernels.SHORT_ROWS, **types)
-                lines.append(f"{call}({sums}, {names['']}, {width}, s->events, count, {min(most, 256)});")
-            else:
-                call = self.helper(kernels.ROWS if source.spikes else kernels.WEIGHTED_ROWS, **types)
-                lines.append(f"{call}({sums}, {names['']}, {width}, s->events, count{weighted});")
-        elif isinstance(form, Diagonal):
+                return [f"{call}({sums}, {names['']}, {width}, s->events, count, {min(most, 256)});"]
+            call = self.helper(kernels.WEIGHTED_ROWS if weighted else kernels.ROWS, **types)
+            return [f"{call}({sums}, {names['']}, {width}, s->events, count{weighted});"]
+        if isinstance(form, Diagonal):
             weight = f"{names['']}[0]" if form.weights.size == 1 else f"{names['']}[s->events[k]]"
-            factor = "" if source.spikes else f"({kind}){self.messages(tap)}[s->events[k]] * "
-            lines += ["for (k = 0; k < count; k++)", f"    {sums}[s->events[k]] += {factor}{weight};"]
-        elif isinstance(form, Sparse):
-            lines.append(self.sparse(form, tap.id, sums, types, weighted))
-        else:
-            lines.append(f"{self.window(form, tap.id, types)}(s, {sums}, count{weighted});")
-            if form.rest is not None:
-                lines.append(self.sparse(form.rest, f"{tap.id}_rest", sums, types, weighted))
+            factor = f"({kind})({messages})[s->events[k]] * " if weighted else ""
+            return ["for (k = 0; k < count; k++)", f"    {sums}[s->events[k]] += {factor}{weight};"]
+        if isinstance(form, Sparse):
+            return [self.sparse(form, tap.id, sums, types, weighted)]
+        lines = [f"{self.window(form, tap.id, types)}(s, {sums}, count{weighted});"]
+        if form.rest is not None:
+            lines.append(self.sparse(form.rest, f"{tap.id}_rest", sums, types, weighted))
         return lines
 
     def sparse(self, form: Sparse, name: str, sums: str, types: dict[str, str], weighted: str) -> str:
@@ -406,16 +419,16 @@ class _Writer:
             arrives = f"{decayed(p.du, 'current[j]', 'keepu')} + {arrives}"
         within += [f"{kind} u = {arrives};", f"{kind} w;"]
         if self.watch:
-            within.append(f"wrapped += u > {STATE_LIMIT} || u <= -{STATE_LIMIT};")
+            within.append(f"wrapped += (u > {STATE_LIMIT}) | (u <= -{STATE_LIMIT});")
         within += [
             f"u = u > {STATE_LIMIT} ? u - {2 * STATE_LIMIT} : u <= -{STATE_LIMIT} ? u + {2 * STATE_LIMIT} : u;",
             f"w = {decayed(p.dv, 'v[j]', 'keepv')} + u;",
         ]
         if self.watch:
-            within.append(f"saturated += w > {STATE_LIMIT - 1} || w < -{STATE_LIMIT - 1};")
+            within.append(f"saturated += (w > {STATE_LIMIT - 1}) | (w < -{STATE_LIMIT - 1});")
         within.append(f"w = w > {STATE_LIMIT - 1} ? {STATE_LIMIT - 1} : w < -{STATE_LIMIT - 1} ? -{STATE_LIMIT - 1} : w;")
         if self.watch:
-            within += [f"{name} = {at} > {name} ? {at} : -{at} > {name} ? -{at} : {name};" for name, at in PEAKS]
+            within += [line for name, at in PEAKS for line in peak(kind, name, at)]
         if cells.memory:
             within.append("current[j] = u;")
         if p.kind == GRADED:
@@ -433,8 +446,8 @@ class _Writer:
 
     def float_cells(self, cells: Cells, total: str) -> list[str]:
         """Neurons in floats, see :class:`neuromorphic.compiler.network.Population`."""
-        p, real = cells.population, self.program.real
-        before = [f"{real} *const v = s->{cells.id}_v;"]
+        p, kind = cells.population, self.program.real
+        before = [f"{kind} *const v = s->{cells.id}_v;"]
         sent = self.program.type_of(cells.sent)
         before.append(f"{sent} *const sent = s->{cells.id}_sent;")
         arrives = f"{total}[j]"
@@ -447,17 +460,17 @@ class _Writer:
             return f"{variable} * {value}"
 
         if cells.memory:
-            before.append(f"{real} *const current = s->{cells.id}_u;")
+            before.append(f"{kind} *const current = s->{cells.id}_u;")
             arrives = f"{decayed(1 - p.du, 'current[j]', 'keepu')} + {arrives}"
-        within = [f"const {real} u = {arrives};"]
+        within = [f"const {kind} u = {arrives};"]
         within.append(
-            f"const {real} w = {decayed(1 - p.dv, 'v[j]', 'keepv')} + u;"
+            f"const {kind} w = {decayed(1 - p.dv, 'v[j]', 'keepv')} + u;"
             if (p.dv != 1).any()
-            else f"const {real} w = u;"
+            else f"const {kind} w = u;"
         )
         if self.watch:
-            within += [f"{name} = {at} > {name} ? {at} : -{at} > {name} ? -{at} : {name};" for name, at in PEAKS]
-            before += [f"{real} {name} = 0;" for name, _ in PEAKS]
+            within += [line for name, at in PEAKS for line in peak(kind, name, at)]
+            before += [f"{kind} {name} = 0;" for name, _ in PEAKS]
         if cells.memory:
             within.append("current[j] = u;")
         if p.kind == GRADED:
@@ -715,6 +728,12 @@ def output_unit(plan: Plan, cells: Cells) -> float:
     if cells.copied is not None and plan.sources[cells.copied].spikes:
         return 1.0
     return float(plan.network.message_unit(cells.population)[0])
+
+
+def peak(kind: str, name: str, at: str) -> list[str]:
+    """Lines that keep the largest absolute value."""
+    size = f"{at}_size"
+    return [f"const {kind} {size} = {at} < 0 ? -{at} : {at};", f"{name} = {size} > {name} ? {size} : {name};"]
 
 
 def indented(lines: Sequence[str]) -> list[str]:
