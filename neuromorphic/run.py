@@ -18,7 +18,10 @@ INPUT = (
     "an array 'input', or one for each Input node by its name, of shape (T, ...) or (B, T, ...): T steps of B samples, "
     "then the shape of the node, in NIR's units; or an .npy file of one array"
 )
-BACKEND = "reference: NIR's semantics in NumPy; torch: the same in PyTorch, faster; lava: Intel's Lava simulator"
+BACKEND = (
+    "reference: NIR's semantics in NumPy; torch: the same in PyTorch, faster; lava: Intel's Lava simulator; "
+    "c: C that is compiled for the network, the fastest"
+)
 PRECISION = "float: float64; fixed: Loihi's integers, 8-bit weights and 24-bit states"
 """What --input takes, and what choices mean, for the help of all commands."""
 

@@ -66,7 +66,11 @@ class PopulationRun:
 
 
 def run(
-    network: Network, inputs: Mapping[str, NDArray], potentials: Collection[str] = (), batched: bool = False
+    network: Network,
+    inputs: Mapping[str, NDArray],
+    potentials: Collection[str] = (),
+    batched: bool = False,
+    watch: bool = True,
 ) -> PopulationRun:
     """Run a network from rest.
 
@@ -79,6 +83,7 @@ def run(
         inputs: By name, shape (T, *shape); in fixed point the values before they become messages.
         potentials: Populations whose potentials are recorded.
         batched: Whether inputs are those of B samples, shape (B, T, *shape), and so is what comes back.
+        watch: Whether ``ranges`` is asked for; here it is there in any case.
     """
     batch, x = flat_inputs(inputs, batched)
     steps = next(iter(x.values())).shape[-2]
