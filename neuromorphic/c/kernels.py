@@ -89,34 +89,93 @@ static void rows_@W@_@S@(@S@ *sums, const @W@ *weights, size_t width, const even
 }
 """
 
-SHORT_ROWS = """
-/* The same in 16 bits, which hold the sums of `most` rows, then in all bits. */
-static void short_rows_@W@_@S@(@S@ *sums, const @W@ *weights, size_t width, const event_t *events, size_t count,
-                               size_t most)
+TILE = """
+/* The same for a tile of targets, whose sums stay in registers. */
+static void tile_@W@_@S@(@S@ *sums, const @W@ *weights, const event_t *events, size_t count)
 {
-    int16_t part[512];
-    size_t first, start, j, k;
-    for (first = 0; first < width; first += 512) {
-        size_t n = width - first < 512 ? width - first : 512;
-        const @W@ *block = weights + first;
-        for (start = 0; start < count; start += most) {
-            size_t end = count - start < most ? count : start + most;
-            memset(part, 0, n * sizeof part[0]);
-            for (k = start; k + 4 <= end; k += 4) {
-                const @W@ *a = block + events[k] * width, *b = block + events[k + 1] * width;
-                const @W@ *c = block + events[k + 2] * width, *d = block + events[k + 3] * width;
-                for (j = 0; j < n; j++)
-                    part[j] = (int16_t)(part[j] + a[j] + b[j] + c[j] + d[j]);
-            }
-            for (; k < end; k++) {
-                const @W@ *a = block + events[k] * width;
-                for (j = 0; j < n; j++)
-                    part[j] = (int16_t)(part[j] + a[j]);
-            }
-            for (j = 0; j < n; j++)
-                sums[first + j] += part[j];
-        }
+    @S@ own[@N@];
+    size_t j, k;
+    memcpy(own, sums, sizeof own);
+    for (k = 0; k < count; k++) {
+        const @W@ *row = weights + (size_t)events[k] * @N@;
+        for (j = 0; j < @N@; j++)
+            own[j] += row[j];
     }
+    memcpy(sums, own, sizeof own);
+}
+"""
+
+VECTOR_TILE = """
+/* The same for a tile of targets, whose sums stay in registers. */
+static void tile_@W@_@S@(@S@ *sums, const @W@ *weights, const event_t *events, size_t count)
+{
+#if defined(__AVX2__) || defined(__ARM_NEON) /* gcc and clang, which leave such loops to chance */
+    typedef @W@ vector __attribute__((vector_size(@N@ * sizeof(@W@))));
+    vector own, row;
+    size_t k;
+    memcpy(&own, sums, sizeof own);
+    for (k = 0; k < count; k++) {
+        memcpy(&row, weights + (size_t)events[k] * @N@, sizeof row);
+        own += row;
+    }
+    memcpy(sums, &own, sizeof own);
+#else
+    size_t j, k;
+    for (k = 0; k < count; k++) {
+        const @W@ *row = weights + (size_t)events[k] * @N@;
+        for (j = 0; j < @N@; j++)
+            sums[j] += row[j];
+    }
+#endif
+}
+"""
+
+SHORT_TILE = """
+/* The same for a tile of targets, whose sums stay in registers: in 16 bits, which hold those of `most` rows. */
+static void short_tile_@W@_@S@(@S@ *sums, const @W@ *weights, const event_t *events, size_t count, size_t most)
+{
+    size_t start, j, k;
+    for (start = 0; start < count; start += most) {
+        const size_t end = count - start < most ? count : start + most;
+        int16_t own[@N@] = {0};
+#if defined(__AVX2__) || defined(__ARM_NEON) /* gcc and clang, which leave such loops to chance */
+        typedef int16_t vector __attribute__((vector_size(@N@ * sizeof(int16_t))));
+        typedef @W@ narrow __attribute__((vector_size(@N@ * sizeof(@W@))));
+        vector total = {0};
+        narrow row;
+        for (k = start; k < end; k++) {
+            memcpy(&row, weights + (size_t)events[k] * @N@, sizeof row);
+            total += __builtin_convertvector(row, vector);
+        }
+        memcpy(own, &total, sizeof own);
+#else
+        for (k = start; k < end; k++) {
+            const @W@ *row = weights + (size_t)events[k] * @N@;
+            for (j = 0; j < @N@; j++)
+                own[j] = (int16_t)(own[j] + row[j]);
+        }
+#endif
+        for (j = 0; j < @N@; j++)
+            sums[j] += own[j];
+    }
+}
+"""
+
+WEIGHTED_TILE = """
+/* A tile of targets, whose sums stay in registers, with rows of weights times messages. */
+static void tile_@W@_@S@_@M@(@S@ *sums, const @W@ *weights, const event_t *events, size_t count,
+                             const @M@ *messages)
+{
+    @S@ own[@N@];
+    size_t j, k;
+    memcpy(own, sums, sizeof own);
+    for (k = 0; k < count; k++) {
+        const @W@ *row = weights + (size_t)events[k] * @N@;
+        const @S@ message = (@S@)messages[events[k]];
+        for (j = 0; j < @N@; j++)
+            own[j] += message * row[j];
+    }
+    memcpy(sums, own, sizeof own);
 }
 """
 

@@ -15,6 +15,10 @@ STRIDES = range(1, 9)
 """Strides of a sliding window that are looked for."""
 
 
+TILE_BYTES = 64
+"""Of a tile of a dense matrix, in a row: a line of most caches."""
+
+
 def smallest_signed(values: NDArray) -> NDArray:
     """Integers in the smallest signed type that has room for all of them; floats as they are."""
     if values.dtype.kind == "f":
@@ -34,14 +38,30 @@ def smallest_unsigned(values: NDArray) -> NDArray:
 
 @dataclass(frozen=True, eq=False)
 class Dense:
-    """A row of all targets for each source, shape (n, M): what a message adds is one run of memory."""
+    """All pairs, shape (n, M), in tiles of as many targets as a line of a cache holds weights of.
+
+    A tile's sums stay in registers while the rows of the sources that sent something are added; what follows it in
+    memory is the row of the next source. Targets beyond the last whole tile come last, in rows.
+    """
 
     weights: NDArray
 
     @property
+    def tile(self) -> int:
+        """Targets in a tile."""
+        return TILE_BYTES // self.weights.itemsize
+
+    @property
+    def tiles(self) -> int:
+        """Whole tiles."""
+        return int(self.weights.shape[1]) // self.tile
+
+    @property
     def constants(self) -> dict[str, NDArray]:
         """Arrays by name."""
-        return {"": self.weights}
+        sources, whole = len(self.weights), self.tiles * self.tile
+        tiled = self.weights[:, :whole].reshape(sources, self.tiles, self.tile).transpose(1, 0, 2)
+        return {"": np.concatenate([tiled.reshape(-1), self.weights[:, whole:].reshape(-1)])}
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +19,19 @@ from neuromorphic.compiler.quantize import BIAS_FRACTION, DECAY_UNITY, STATE_LIM
 
 WATCHED = ("current", "potential", "accumulated", "wrapped", "saturated")
 """What a library counts of each population: the largest |u| and |w|, and where registers were left."""
-SHORT_WIDTH, SHORT_ROWS = 64, 8
-"""Targets, and rows that 16 bits hold the sum of, from which on sums of 16 bits are worth their flushing."""
+SHORT_ROWS = 8
+"""Rows that 16 bits hold the sum of, from which on sums of 16 bits are worth their flushing."""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """A call for each tile k of a dense matrix; of samples side by side all are done before the next tile."""
+
+    call: str
+    count: int
+
+
+Line: TypeAlias = "str | Tiles"
 
 
 @dataclass
@@ -129,7 +142,7 @@ class _Writer:
 
     # Parts of a population's step
 
-    def arrive(self, tap: Tap, sums: str, kind: str) -> list[str]:
+    def arrive(self, tap: Tap, sums: str, kind: str) -> list[Line]:
         """Add a tap's products to sums of a type."""
         source, form = self.plan.sources[tap.source], tap.form
         self.events = max(self.events, source.size)
@@ -137,22 +150,22 @@ class _Writer:
         read = self.messages(tap)
         if tap.delay and source.spikes:
             return [
-                f"count = {self.helper(kernels.EVENTS_OF_BITS)}(s->events, {read}, {source.size});",
+                f"s->count = {self.helper(kernels.EVENTS_OF_BITS)}(s->events, {read}, {source.size});",
                 *self.add(tap, sums, kind, None),
             ]
         if message == "int8_t" and isinstance(form, Dense):  # Integers that are spikes, as a rule.
             self.helper(kernels.ONES, M=message)
             return [
-                f"count = ones_{kernels.short(message)}(s->events, {read}, {source.size});",
+                f"s->count = ones_{kernels.short(message)}(s->events, {read}, {source.size});",
                 *self.add(tap, sums, kind, None),
-                f"count = others_{kernels.short(message)}(s->events, {read}, {source.size});",
+                f"s->count = others_{kernels.short(message)}(s->events, {read}, {source.size});",
                 *self.add(tap, sums, kind, read),
             ]
         found = self.helper(kernels.EVENTS, M=message)
         weights = None if source.spikes else read
-        return [f"count = {found}(s->events, {read}, {source.size});", *self.add(tap, sums, kind, weights)]
+        return [f"s->count = {found}(s->events, {read}, {source.size});", *self.add(tap, sums, kind, weights)]
 
-    def add(self, tap: Tap, sums: str, kind: str, messages: str | None) -> list[str]:
+    def add(self, tap: Tap, sums: str, kind: str, messages: str | None) -> list[Line]:
         """Add the products of the events to sums of a type; messages are 1 where none are given."""
         form = tap.form
         names = {key: self.constant(tap.id + key, values) for key, values in form.constants.items()}
@@ -161,23 +174,39 @@ class _Writer:
             types["M"] = self.program.type_of(self.plan.sources[tap.source].number)
         weighted = "" if messages is None else f", {messages}"
         if isinstance(form, Dense):
-            width = form.weights.shape[1]
-            largest = int(np.abs(form.weights.astype(np.int64)).max()) if form.weights.dtype.kind == "i" else 0
-            most = 1 << ((2**15 - 1) // largest).bit_length() - 1 if largest else 0
-            if not weighted and width >= SHORT_WIDTH and most >= SHORT_ROWS:
-                call = self.helper(kernels.SHORT_ROWS, **types)
-                return [f"{call}({sums}, {names['']}, {width}, s->events, count, {min(most, 256)});"]
-            call = self.helper(kernels.WEIGHTED_ROWS if weighted else kernels.ROWS, **types)
-            return [f"{call}({sums}, {names['']}, {width}, s->events, count{weighted});"]
+            return self.dense(form, tap.id, sums, types, weighted)
         if isinstance(form, Diagonal):
             weight = f"{names['']}[0]" if form.weights.size == 1 else f"{names['']}[s->events[k]]"
             factor = f"({kind})({messages})[s->events[k]] * " if weighted else ""
-            return ["for (k = 0; k < count; k++)", f"    {sums}[s->events[k]] += {factor}{weight};"]
+            return ["for (k = 0; k < s->count; k++)", f"    {sums}[s->events[k]] += {factor}{weight};"]
         if isinstance(form, Sparse):
             return [self.sparse(form, tap.id, sums, types, weighted)]
-        lines = [f"{self.window(form, tap.id, types)}(s, {sums}, count{weighted});"]
+        lines = [f"{self.window(form, tap.id, types)}(s, {sums}, s->count{weighted});"]
         if form.rest is not None:
             lines.append(self.sparse(form.rest, f"{tap.id}_rest", sums, types, weighted))
+        return lines
+
+    def dense(self, form: Dense, name: str, sums: str, types: dict[str, str], weighted: str) -> list[Line]:
+        """Calls for a dense matrix: tile by tile, and what is beyond the last one."""
+        self.constant(name, form.constants[""])
+        sources, width = form.weights.shape
+        tile, tiles = form.tile, form.tiles
+        lines: list[Line] = []
+        if tiles:
+            largest = int(np.abs(form.weights.astype(np.int64)).max()) if form.weights.dtype.kind == "i" else 0
+            most = min(1 << ((2**15 - 1) // largest).bit_length() - 1, 256) if largest else 0
+            last = weighted
+            if not weighted and form.weights.itemsize <= 2 and most >= SHORT_ROWS:
+                call, last = self.helper(kernels.SHORT_TILE, N=str(tile), **types), f", {most}"
+            else:
+                same = kernels.VECTOR_TILE if types["W"] == types["S"] else kernels.TILE
+                call = self.helper(kernels.WEIGHTED_TILE if weighted else same, N=str(tile), **types)
+            place = f"{sums} + k * {tile}, {name} + k * {sources * tile}"
+            lines.append(Tiles(f"{call}({place}, s->events, s->count{last});", tiles))
+        if rest := width - tiles * tile:
+            call = self.helper(kernels.WEIGHTED_ROWS if weighted else kernels.ROWS, **types)
+            place = f"{sums} + {tiles * tile}, {name} + {sources * tiles * tile}" if tiles else f"{sums}, {name}"
+            lines.append(f"{call}({place}, {rest}, s->events, s->count{weighted});")
         return lines
 
     def sparse(self, form: Sparse, name: str, sums: str, types: dict[str, str], weighted: str) -> str:
@@ -185,7 +214,7 @@ class _Writer:
         own = {"W": form.weights.dtype, "T": form.target.dtype, "I": form.start.dtype}
         types = types | {letter: self.program.type_of(number) for letter, number in own.items()}
         call = self.helper(kernels.WEIGHTED_SPARSE if weighted else kernels.SPARSE, **types)
-        return f"{call}({sums}, {name}, {name}_target, {name}_start, s->events, count{weighted});"
+        return f"{call}({sums}, {name}, {name}_target, {name}_start, s->events, s->count{weighted});"
 
     def window(self, form: Stencil, name: str, types: dict[str, str]) -> str:
         """A function for a sliding window; its name."""
@@ -281,11 +310,11 @@ class _Writer:
         down = f"({kind})({value} >> -{name}[{own}])"
         return [*head, f"{indent}{total} {operator} {name}[{own}] >= 0 ? {up} : {down};", *tail]
 
-    def sum_up(self, cells: Cells) -> tuple[list[str], str]:
+    def sum_up(self, cells: Cells) -> tuple[list[Line], str]:
         """Lines that leave what reaches a population in a buffer, and its name."""
         p, kind = cells.population, self.program.type_of(cells.number)
         total = self.buffer("a", kind, p.size)
-        lines = self.bias(cells, total, kind)
+        lines: list[Line] = [*self.bias(cells, total, kind)]
         biased = bool(p.bias.start)
         for number, group in enumerate(cells.taps):
             if not self.plan.fixed:
@@ -306,12 +335,12 @@ class _Writer:
                 lines += self.settle(tap, cells, sums, total, "+=")
         return lines, total
 
-    def float_group(self, cells: Cells, group: Sequence[Tap], total: str, kind: str, alone: bool) -> list[str]:
+    def float_group(self, cells: Cells, group: Sequence[Tap], total: str, kind: str, alone: bool) -> list[Line]:
         """A projection of floats: its delays are added up, the longest first, before they meet the rest."""
         size = cells.population.size
         if alone and group[0].is_plain:
             return self.arrive(group[0], total, kind)
-        lines = []
+        lines: list[Line] = []
         sums = self.buffer("sums", kind, size)
         arrived = self.buffer("arrived", kind, size) if len(group) > 1 else total
         for number, tap in enumerate(group):
@@ -363,12 +392,9 @@ class _Writer:
 
     def update(self, cells: Cells) -> str:
         """A function that does a population's step."""
-        p = cells.population
-        outside = [f"const {self.program.type_of(s.number)} *in_{s.id}" for s in self.read_inputs(cells)]
-        if p.kind == SUM:
-            outside.append(f"{self.program.type_of(cells.sent)} *out")
-        head = f"static void {cells.id}_update({', '.join([f'{self.program.name}_state *s', *outside])})"
-        lines: list[str] = []
+        p, name = cells.population, self.program.name
+        read = self.read_inputs(cells)
+        lines: list[Line]
         if cells.copied is not None:
             source = self.plan.sources[cells.copied]
             origin = f"in_{source.id}" if source.name in self.plan.network.inputs else f"s->{source.id}_sent"
@@ -381,13 +407,44 @@ class _Writer:
                 lines += self.fixed_cells(cells, total)
             else:
                 lines += self.float_cells(cells, total)
-        used = "\n".join(lines)
-        counters = [c for c in ("j", "k", "count") if re.search(rf"\b{c}\b", used)]
-        own = [f"size_t {', '.join(counters)};"] if counters else []
-        declarations = [line for line in lines if line.startswith("const size_t level")]
-        rest = [line for line in lines if line not in declarations]
+        body: list[str] = []
+        for tiled, group in groupby(lines, lambda line: isinstance(line, Tiles)):
+            if not tiled:
+                body += self.of_samples([str(line) for line in group], cells)
+                continue
+            for tiles in group:
+                assert isinstance(tiles, Tiles)
+                body.append(f"for (k = 0; k < {tiles.count}; k++)")
+                body += indented(self.of_samples([tiles.call], cells))
+        used = "\n".join(body)
+        counters = [c for c in ("j", "k", "b") if re.search(rf"\b{c}\b", used)]
+        arguments = [f"const {self.program.type_of(s.number)} *in_{s.id}" for s in read]
+        arguments += [f"{self.program.type_of(cells.sent)} *out"] if p.kind == SUM else []
+        if self.program.library:
+            first = [f"{name}_state *states", "size_t samples", "size_t t", "size_t steps"]
+            arguments = [*first, *(a.replace("*in_", "*all_").replace("*out", "*all") for a in arguments)]
+        else:
+            arguments = [f"{name}_state *s", *arguments]
         about = f"\n/* {comment(p.name)}: {p.size} x {p.kind} */"
-        return "\n".join([about, head, "{", *indented([*own, *declarations, *rest]), "}", ""])
+        head = f"static void {cells.id}_update({', '.join(arguments)})"
+        unused = ["(void)t;", "(void)steps;"] if self.program.library else []
+        own = [f"size_t {', '.join(counters)};"] if counters else []
+        return "\n".join([about, head, "{", *indented([*own, *body, *unused]), "}", ""])
+
+    def of_samples(self, lines: Sequence[str], cells: Cells) -> list[str]:
+        """Lines for the state s: of a library for each of the samples."""
+        if not self.program.library:
+            return [*lines]
+        text, type_of = "\n".join(lines), self.program.type_of
+        own = [f"{self.program.name}_state *const s = states + b;"]
+        for source in self.read_inputs(cells):
+            if f"in_{source.id}" in text:
+                kind = type_of(source.number)
+                own.append(f"const {kind} *const in_{source.id} = all_{source.id} + (b * steps + t) * {source.size};")
+        if re.search(r"\bout\b", text):
+            size = cells.population.size
+            own.append(f"{type_of(cells.sent)} *const out = all + (b * steps + t) * {size};")
+        return ["for (b = 0; b < samples; b++) {", *indented([*own, *lines]), "}"]
 
     def read_inputs(self, cells: Cells) -> list[Source]:
         """Inputs that a population reads in this step."""
@@ -541,6 +598,7 @@ class _Writer:
                 out.append(("uint32_t", f"{source.id}_slot", 1))
         out += [(kind, f"{use}_{kernels.short(kind)}", size) for (use, kind), size in self.scratch.items()]
         if self.events:
+            out.append(("uint32_t", "count", 1))
             out.append(("uint16_t" if self.events < 2**16 else "uint32_t", "events", self.events + 1))
         if self.last_start or not out:
             out.append(("uint32_t", "step", 1))
@@ -613,7 +671,8 @@ class _Writer:
         used = {source.id for cells in self.plan.cells for source in self.read_inputs(cells)}
         used |= {source.id for source in self.finishing or ()}
         for cells in self.plan.cells:
-            arguments = ["s", *(f"in_{source.id}" for source in self.read_inputs(cells))]
+            first = ["s", "1", "0", "1"] if self.program.library else ["s"]
+            arguments = [*first, *(f"in_{source.id}" for source in self.read_inputs(cells))]
             arguments += [f"out_{cells.id}"] if cells in outputs else []
             lines.append(f"{cells.id}_update({', '.join(arguments)});")
         if self.finishing is not None:
@@ -643,23 +702,21 @@ class _Writer:
         places = {source.id: number for number, source in enumerate(inputs)}
         body = []
         for number, cells in enumerate(self.plan.cells):
-            size = cells.population.size
-            arguments = ["s"]
-            arguments += [row("in", places[s.id], type_of(s.number), s.size) for s in self.read_inputs(cells)]
+            size, own = cells.population.size, type_of(cells.sent)
+            arguments = ["states", "samples", "t", "steps"]
+            arguments += [f"in[{places[s.id]}]" for s in self.read_inputs(cells)]
+            arguments += [f"sent[{number}]"] if cells in outputs else []
+            body.append(f"{cells.id}_update({', '.join(arguments)});")
             if cells in outputs:
-                arguments.append(row("sent", number, type_of(cells.sent), size, ""))
+                continue
             inner = [
                 f"{name}_state *const s = states + b;",
                 "const size_t place = b * steps + t;",
-                f"{cells.id}_update({', '.join(arguments)});",
+                f"memcpy({row('sent', number, own, size, '')}, s->{cells.id}_sent, sizeof s->{cells.id}_sent);",
+                f"if (potentials[{number}])",
+                f"    memcpy({row('potentials', number, type_of(cells.state), size, '')}, s->{cells.id}_v,",
+                f"           sizeof s->{cells.id}_v);",
             ]
-            if cells not in outputs:
-                own, state = type_of(cells.sent), type_of(cells.state)
-                inner += [
-                    f"memcpy({row('sent', number, own, size, '')}, s->{cells.id}_sent, sizeof s->{cells.id}_sent);",
-                    f"if (potentials[{number}])",
-                    f"    memcpy({row('potentials', number, state, size, '')}, s->{cells.id}_v, sizeof s->{cells.id}_v);",
-                ]
             body += ["for (b = 0; b < samples; b++) {", *indented(inner), "}"]
         if self.finishing is not None:
             given = ["s", *(row("in", places[s.id], type_of(s.number), s.size) for s in self.finishing)]
@@ -667,7 +724,7 @@ class _Writer:
             if self.finishing:
                 inner.insert(1, "const size_t place = b * steps + t;")
             body += ["for (b = 0; b < samples; b++) {", *indented(inner), "}"]
-        lines += [*indented(body), "}", "(void)in;", "(void)potentials;"]
+        lines += [*indented(body), "}", "(void)b;", "(void)in;", "(void)potentials;"]
         head = (
             f"void {name}_run({name}_state *states, size_t samples, size_t first, size_t last, size_t steps,\n"
             "    const void *const *in, void *const *sent, void *const *potentials)"
@@ -716,7 +773,7 @@ class _Writer:
         return "\n".join(lines)
 
 
-SINGLE = ("constants", "step", "phase")
+SINGLE = ("constants", "step", "phase", "count")
 """Fields that are no arrays."""
 PEAKS = (("peak_u", "u"), ("peak_w", "w"))
 """Variables of the largest |u| and |w|."""
