@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from neuromorphic.c.matrices import TILE_BYTES
 from neuromorphic.c.plan import Plan, plan
 from neuromorphic.c.source import WATCHED, Program, write_program
 from neuromorphic.compiler.network import SUM, Network
@@ -25,6 +26,10 @@ STEPS_A_CALL = 64
 """Steps that are done before Python looks after Ctrl-C and the progress bar."""
 SAMPLES = 64
 """Samples side by side: what a population's weights are fetched for at once."""
+
+
+SMALL = 20_000
+"""Weights of a network for which compiling takes longer than what it would save."""
 
 
 class Library:
@@ -44,13 +49,14 @@ class Library:
         """
         self.plan, self.watch = plan, watch
         self.program = write_program(plan, NAME, library=True, watch=watch)
-        self._library = compiled(inlined(self.program))
+        work = sum(t.form.constants[""].size for c in plan.cells for group in c.taps for t in group)
+        self._library = compiled(inlined(self.program), "-O1" if work < SMALL else "-O3")
         self._run = getattr(self._library, f"{NAME}_run")
         self._run.restype = None
         size = getattr(self._library, f"{NAME}_size")
         size.restype = ctypes.c_size_t
         self._size = int(size())
-        self._constants = list(self.program.constants.values())
+        self._constants = [aligned(values) for values in self.program.constants.values()]
         self._table = (ctypes.c_void_p * max(len(self._constants), 1))(*(c.ctypes.data for c in self._constants))
 
     def states(self, samples: int) -> NDArray[np.uint8]:
@@ -103,21 +109,30 @@ class Library:
         return values.reshape(len(states), len(self.plan.cells), len(WATCHED))
 
 
+def aligned(values: NDArray) -> NDArray:
+    """A copy that begins with a line of the cache."""
+    room = np.empty(values.nbytes + TILE_BYTES, np.uint8)
+    start = -room.ctypes.data % TILE_BYTES
+    copy: NDArray = room[start : start + values.nbytes].view(values.dtype)
+    copy[:] = values
+    return copy
+
+
 def inlined(program: Program) -> str:
     """Header and source as one text."""
     return program.source.replace(f'#include "{program.name}.h"\n', program.header)
 
 
 @lru_cache(maxsize=32)
-def compiled(source: str) -> ctypes.CDLL:
-    """The shared library of a source.
+def compiled(source: str, optimization: str) -> ctypes.CDLL:
+    """The shared library of a source, with a compiler's ``-O``.
 
     Raises:
         PackagesMissingError: there is no C compiler.
         UserError: what it makes cannot be written or loaded.
     """
     try:
-        return shared_library(NAME, source, ("-std=c99",))
+        return shared_library(NAME, source, ("-std=c99", optimization))
     except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
         if compiler() is None:
             raise PackagesMissingError("the back end c needs a C compiler: install gcc or clang") from None
@@ -191,8 +206,8 @@ def record(
     fixed = network if isinstance(network, FixedNetwork) else None
     potentials = {}
     for p in network.populations:
-        if fixed is not None and not p.spikes:
-            sent[p.name] = sent[p.name].astype(np.int64)
+        if not p.spikes:
+            sent[p.name] = sent[p.name].astype(np.float64 if fixed is None else np.int64, copy=False)
         if p.name in traces:
             scale = 2.0**p.alignment if isinstance(p, FixedPopulation) else 1.0
             values = traces[p.name] / scale / p.scale if isinstance(p, FixedPopulation) else traces[p.name]

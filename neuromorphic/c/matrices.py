@@ -148,14 +148,16 @@ def form_of(matrix: sparse.csr_matrix, shape_in: Shape, shape: Shape) -> Form:
         np.array_equal(own, np.arange(len(own))) and len(own) >= rows for own in (by_source.indices, by_source.indptr)
     ):
         return Diagonal(data[:1] if (data == data[0]).all() else data)
-    forms: list[Form] = [sparse_form(by_source)]
-    if rows * sources * data.itemsize < 2 * size_of(forms[0]):
-        forms.append(Dense(np.ascontiguousarray(by_source.toarray().T).astype(data.dtype)))
+    dense = rows * sources * data.itemsize
+    if dense < by_source.nnz * (data.itemsize + np.min_scalar_type(rows).itemsize):
+        form: Form = Dense(np.ascontiguousarray(by_source.astype(data.dtype).toarray().T))
+    else:
+        form = sparse_form(by_source)
     if len(shape_in) > 1 and len(shape) > 1:
         window = stencil_form(by_source, image(shape_in), image(shape))
-        if window is not None:
-            forms.append(window)
-    return min(forms, key=size_of)
+        if window is not None and size_of(window) < size_of(form):
+            return window
+    return form
 
 
 def sparse_form(by_source: sparse.csc_matrix) -> Sparse:

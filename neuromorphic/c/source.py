@@ -616,9 +616,8 @@ class _Writer:
         finish = self.finish()
         self.fields()
         program = self.program
-        steps = "".join(updates) + finish + self.step() + self.reset()
-        if program.library:
-            steps += self.run()
+        steps = "".join(updates) + finish
+        steps += self.run() if program.library else self.step() + self.reset()
         heading = kernels.ARITHMETIC_SHIFT if self.shifts else ""
         event = next((kind for kind, name, _ in program.state if name == "events"), None)
         if event is not None:
@@ -671,8 +670,7 @@ class _Writer:
         used = {source.id for cells in self.plan.cells for source in self.read_inputs(cells)}
         used |= {source.id for source in self.finishing or ()}
         for cells in self.plan.cells:
-            first = ["s", "1", "0", "1"] if self.program.library else ["s"]
-            arguments = [*first, *(f"in_{source.id}" for source in self.read_inputs(cells))]
+            arguments = ["s", *(f"in_{source.id}" for source in self.read_inputs(cells))]
             arguments += [f"out_{cells.id}"] if cells in outputs else []
             lines.append(f"{cells.id}_update({', '.join(arguments)});")
         if self.finishing is not None:
@@ -684,10 +682,6 @@ class _Writer:
         """Everything is 0 at first."""
         name = self.program.name
         lines = ["memset(s, 0, sizeof *s);"]
-        if self.program.library:
-            lines = [
-                "const void *const *constants = s->constants;", *lines, "s->constants = constants;"
-            ]  # fmt: skip
         return "\n".join(["", f"void {name}_reset({name}_state *s)", "{", *indented(lines), "}", ""])
 
     def run(self) -> str:
@@ -767,8 +761,10 @@ class _Writer:
         for kind, field_name, count in self.program.state:
             array = f"[{count}]" if count > 1 or field_name not in SINGLE and not field_name.endswith("_slot") else ""
             lines.append(f"    {kind}{'' if kind.endswith('*') else ' '}{field_name}{array};")
-        lines += [f"}} {name}_state;", "", "/* To rest, before the first step. */", f"void {name}_reset({name}_state *s);"]
-        lines += ["", "/* One step: what arrives in it, and what leaves. */", f"{self.signature()};", ""]
+        lines += [f"}} {name}_state;", ""]
+        if not self.program.library:
+            lines += ["/* To rest, before the first step. */", f"void {name}_reset({name}_state *s);", ""]
+            lines += ["/* One step: what arrives in it, and what leaves. */", f"{self.signature()};", ""]
         lines += ["#ifdef __cplusplus", "}", "#endif", "", "#endif", ""]
         return "\n".join(lines)
 
