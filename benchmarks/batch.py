@@ -5,8 +5,8 @@
     python -m benchmarks.batch --batch 256 --only "numpy float" "lava float" "lava fixed"
 
 784 - 1000 - 1000 - 10 LIF neurons, dense weights, T = 100, 64 samples of spikes of a rate of 0.15; the hidden layers
-fire in 5 to 20 % of their steps. ``--network conv`` is 2 x 34 x 34 - 16 channels - 32 channels - 10, with sums over 2 x 2
-after each convolution. Each subject runs in a process of its own, once; importing is in it. ``ours`` is Lava
+fire in 5 to 20 % of their steps. ``--network conv`` is 2 x 34 x 34 - 16 channels - 32 channels - 10, with sums over
+2 x 2 after each convolution. Each subject runs in a process of its own, once; importing is in it. ``ours`` is Lava
 in float64, which the other subjects are held against.
 
 CPU seconds are those of the process and of all that it starts; memory is the largest sum of their proportional set

@@ -33,7 +33,8 @@ def main() -> None:
         "--to",
         choices=["nir", "lava", "c", "netx"],
         required=True,
-        help="lava: run it on Lava's simulator and write all of it; c: of --nir, C99 for any device; of checkpoints also nir: a NIR file and its input, "
+        help="lava: run it on Lava's simulator and write all of it; c: of --nir, C99 for any device; of checkpoints "
+        "also nir: a NIR file and its input, "
         "and netx: lava-dl's HDF5 network, which its netx loads",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder that is written to")

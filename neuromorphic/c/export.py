@@ -125,7 +125,9 @@ def export(network: SpikingNetwork, out: Path, signals: Signals | None, precisio
     if precision == "fixed":
         calibration = calibrate(folded, inputs, batched=True)
         fixed, run = calibration.network, calibration.run
-        limits = {n: int(np.abs(fixed.messages(n, np.array(largest_of(np.asarray(x))))).max()) for n, x in inputs.items()}
+        limits = {
+            n: int(np.abs(fixed.messages(n, np.array(largest_of(np.asarray(x))))).max()) for n, x in inputs.items()
+        }
         planned = plan(fixed, limits)
         values = {p.name: fixed.values(p.name, run.sent[p.name]) for p in fixed.populations}
     else:
@@ -209,9 +211,7 @@ def code_bytes(program: Program) -> int | None:
     return sum(map(int, re.findall(r"^\.text\S*\s+(\d+)", said, re.MULTILINE)))
 
 
-def write_test(
-    planned: Plan, program: Program, inputs: dict[str, NDArray], run: PopulationRun, steps: int
-) -> str:
+def write_test(planned: Plan, program: Program, inputs: dict[str, NDArray], run: PopulationRun, steps: int) -> str:
     """A program that runs the first sample's first steps, and compares all spikes and outputs with the simulator's."""
     name = program.name
     declared, compared = [], []

@@ -138,7 +138,9 @@ def compiled(source: str, optimization: str) -> ctypes.CDLL:
             raise PackagesMissingError("the back end c needs a C compiler: install gcc or clang") from None
         said = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
         line = first_line(RuntimeError(said))
-        raise UserError(f"the C compiler {compiler()} failed ({line}); let PATH or XDG_CACHE_HOME name another") from None
+        raise UserError(
+            f"the C compiler {compiler()} failed ({line}); let PATH or XDG_CACHE_HOME name another"
+        ) from None
 
 
 def run(
@@ -162,10 +164,13 @@ def run(
         PackagesMissingError: there is no C compiler.
         UnsupportedGraphError: sums could leave 63 bits.
     """
-    batch, x = flat_inputs(inputs, batched)
-    x = {name: values if batched else values[None] for name, values in x.items()}
+    x = {name: values if batched else values[None] for name, values in flat_inputs(inputs, batched)[1].items()}
     fixed = network if isinstance(network, FixedNetwork) else None
-    limits = {name: int(largest_of(fixed.messages(name, np.array(largest_of(v))))) for name, v in x.items()} if fixed else None
+    limits = (
+        {name: int(largest_of(fixed.messages(name, np.array(largest_of(v))))) for name, v in x.items()}
+        if fixed
+        else None
+    )
     library = Library(plan(network, limits), watch or fixed is not None)
     samples, steps = next(iter(x.values())).shape[:2]
     numbers = {c.population.name: c.sent for c in library.plan.cells}
@@ -180,7 +185,9 @@ def run(
         states = library.states(own.stop - start)
         messages = {
             name: np.ascontiguousarray(
-                values[own] if fixed is None else fixed.messages(name, values[own]).astype(library.plan.sources[name].number)
+                values[own]
+                if fixed is None
+                else fixed.messages(name, values[own]).astype(library.plan.sources[name].number)
             )
             for name, values in x.items()
         }

@@ -202,7 +202,7 @@ def stencil_form(
     kernel = np.zeros((shape_in[0], len(taps), reach), by_source.dtype)
     kernel[c[order], tap[order], (o - first[c])[order]] = entries.data[order]
     window = Stencil(
-        smallest_signed(kernel), *(smallest_signed(d) for d in offsets), smallest_unsigned(first), (sy, sx), shape_in, shape
+        smallest_signed(kernel), *map(smallest_signed, offsets), smallest_unsigned(first), (sy, sx), shape_in, shape
     )  # fmt: skip
     rest = (by_source - expanded(window, by_source.dtype)).tocsc()
     rest.eliminate_zeros()
@@ -238,9 +238,7 @@ def expanded(window: Stencil, number: np.dtype) -> sparse.csc_matrix:
         shape = (channels, reach, len(to))
         output = window.first.astype(np.int64)[:, None] + np.arange(reach)
         i.append(np.broadcast_to(output[:, :, None] * rows * columns + to, shape).reshape(-1))
-        j.append(
-            np.broadcast_to(np.arange(channels)[:, None, None] * height * width + source, shape).reshape(-1)
-        )
+        j.append(np.broadcast_to(np.arange(channels)[:, None, None] * height * width + source, shape).reshape(-1))
         data.append(np.broadcast_to(window.kernel[:, k, :, None].astype(number), shape).reshape(-1))
     size = (int(np.prod(window.shape)), int(np.prod(window.shape_in)))
     matrix = sparse.csc_matrix((np.concatenate(data), (np.concatenate(i), np.concatenate(j))), size)

@@ -277,4 +277,3 @@ def integer(most: float, name: str) -> np.dtype:
     if most >= 2.0**62:
         raise UnsupportedGraphError(f"node '{name}': sums of its synapses can leave 63 bits; scale its weights down")
     return np.dtype(np.int32 if most < INT32_LIMIT else np.int64)
-

@@ -226,7 +226,10 @@ class _Writer:
 
         def part(axis: str, stride: int, size: int) -> list[str]:
             whole = f" || {axis} % {stride} != 0" if stride > 1 else ""
-            out = [f"            if ({axis} < 0{whole} || {axis} >= {stride * (size - 1) + 1})", "                continue;"]
+            out = [
+                f"            if ({axis} < 0{whole} || {axis} >= {stride * (size - 1) + 1})",
+                "                continue;",
+            ]
             return [*out, f"            {axis} /= {stride};"] if stride > 1 else out
 
         factor = "message * " if message else ""
@@ -483,7 +486,9 @@ class _Writer:
         ]
         if self.watch:
             within.append(f"saturated += (w > {STATE_LIMIT - 1}) | (w < -{STATE_LIMIT - 1});")
-        within.append(f"w = w > {STATE_LIMIT - 1} ? {STATE_LIMIT - 1} : w < -{STATE_LIMIT - 1} ? -{STATE_LIMIT - 1} : w;")
+        within.append(
+            f"w = w > {STATE_LIMIT - 1} ? {STATE_LIMIT - 1} : w < -{STATE_LIMIT - 1} ? -{STATE_LIMIT - 1} : w;"
+        )
         if self.watch:
             within += [line for name, at in PEAKS for line in peak(kind, name, at)]
         if cells.memory:
@@ -736,7 +741,7 @@ class _Writer:
         lines += ["#ifdef __cplusplus", 'extern "C" {', "#endif", ""]
         if not plan.fixed and not self.program.library:
             lines += [
-                "/* double gives the spikes of the simulators; float is faster on small devices, and may move a spike. */",
+                "/* double gives the spikes of the simulators; float is faster on small devices, may move a spike. */",
                 f"#ifndef {upper}_REAL", f"#define {upper}_REAL double", "#endif", "",
             ]  # fmt: skip
         lines += [f"#define {upper}_DT {number(plan.network.dt)} /* seconds that a step stands for */"]
@@ -745,8 +750,8 @@ class _Writer:
             if isinstance(plan.network, FixedNetwork):
                 scale = plan.network.message_scale[source.name]
                 lines.append(
-                    f"#define {upper}_IN_{source.id.upper()}_SCALE {number(scale)} /* a message is the value times this, "
-                    "rounded to the nearest, halves to even */"
+                    f"#define {upper}_IN_{source.id.upper()}_SCALE {number(scale)} "
+                    "/* a message is the value times this, rounded to the nearest, halves to even */"
                 )
         for cells in outputs:
             lines.append(
@@ -755,11 +760,14 @@ class _Writer:
             )
             if isinstance(plan.network, FixedNetwork) and cells.sent != np.uint8:
                 unit = output_unit(plan, cells)
-                lines.append(f"#define {upper}_OUT_{cells.id.upper()}_UNIT {number(unit)} /* times this is the value */")
+                lines.append(
+                    f"#define {upper}_OUT_{cells.id.upper()}_UNIT {number(unit)} /* times this is the value */"
+                )
         lines += ["", "/* All that lasts from step to step; hold it where you like, it is all the memory there is. */"]
         lines += ["typedef struct {"]
         for kind, field_name, count in self.program.state:
-            array = f"[{count}]" if count > 1 or field_name not in SINGLE and not field_name.endswith("_slot") else ""
+            single = field_name in SINGLE or field_name.endswith("_slot")
+            array = "" if single else f"[{count}]"
             lines.append(f"    {kind}{'' if kind.endswith('*') else ' '}{field_name}{array};")
         lines += [f"}} {name}_state;", ""]
         if not self.program.library:
@@ -796,8 +804,7 @@ def indented(lines: Sequence[str]) -> list[str]:
 
 def number(value: float) -> str:
     """A number in C, which every compiler reads as that one."""
-    text = repr(float(value))
-    return text
+    return repr(float(value))
 
 
 def listing(values: NDArray) -> str:

