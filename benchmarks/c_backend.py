@@ -47,7 +47,7 @@ def cpu_medians(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[
 def steps_of(network: Network, x: np.ndarray) -> Callable[[], None]:
     """The steps alone, of a network that is compiled: (B, T, 784) in, spikes in arrays."""
     fixed = isinstance(network, FixedNetwork)
-    made = library.Library(plan(network, {"input": 1} if fixed else None), watch=fixed)
+    made = library.Library(plan(network, {"input": 1} if fixed else None, exact=True), watch=fixed)
     messages = {"input": x.astype(made.plan.sources["input"].number)}
     sent = {c.population.name: np.zeros((*x.shape[:2], c.population.size), c.sent) for c in made.plan.cells}
 

@@ -171,7 +171,7 @@ def run(
         if fixed
         else None
     )
-    library = Library(plan(network, limits), watch or fixed is not None)
+    library = Library(plan(network, limits, exact=True), watch or fixed is not None)
     samples, steps = next(iter(x.values())).shape[:2]
     numbers = {c.population.name: c.sent for c in library.plan.cells}
     sent = {

@@ -88,6 +88,7 @@ class Cells:
         state: Type of u and v; wider where u may leave its register by more than it wraps.
         sent: Type of the messages.
         memory: Whether u outlives its step.
+        wraps: Whether u can leave its register.
     """
 
     population: Population
@@ -98,6 +99,7 @@ class Cells:
     state: np.dtype
     sent: np.dtype
     memory: bool
+    wraps: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,13 +147,14 @@ def identifiers(names: Iterable[str]) -> dict[str, str]:
     return out
 
 
-def plan(network: Network, limits: Mapping[str, int] | None = None) -> Plan:
+def plan(network: Network, limits: Mapping[str, int] | None = None, exact: bool = False) -> Plan:
     """Choose forms and types.
 
     Args:
         network: Float or fixed.
         limits: Of fixed point: the largest absolute message that each input will have. The type is the smallest that
             has room for it, and all values of the type are taken; by default 16 bits.
+        exact: No message will be beyond the limits, though the type has room for it: there may be less to check.
 
     Raises:
         UnsupportedGraphError: sums could leave 63 bits.
@@ -166,7 +169,7 @@ def plan(network: Network, limits: Mapping[str, int] | None = None) -> Plan:
     for name in network.inputs:
         bits = (limits or {}).get(name, 2**15 - 1)
         number = np.dtype(np.float64) if not fixed else smallest_signed(np.array([-bits, bits])).dtype
-        largest[name] = float(-np.iinfo(number).min) if fixed else 0.0
+        largest[name] = float(bits if exact else -np.iinfo(number).min) if fixed else 0.0
         sources[name] = Source(name, ids[name], network.size(name), number, False, depth[name])
     cells: list[Cells] = []
     numbers = count()
@@ -254,7 +257,7 @@ def cells_of(
     number = integer(bound.max(initial=0.0), p.name)
     state = np.dtype(np.int32 if narrow else np.int64)
     sent = number if p.kind == SUM else sources[p.name].number
-    return Cells(p, sources[p.name].id, drop_empty(tuple(groups)), None, number, state, sent, memory)
+    return Cells(p, sources[p.name].id, drop_empty(tuple(groups)), None, number, state, sent, memory, memory or most >= STATE_LIMIT)
 
 
 def drop_empty(groups: tuple[tuple[Tap, ...], ...]) -> tuple[tuple[Tap, ...], ...]:

@@ -478,12 +478,12 @@ class _Writer:
             before.append(f"{kind} *const current = s->{cells.id}_u;")
             arrives = f"{decayed(p.du, 'current[j]', 'keepu')} + {arrives}"
         within += [f"{kind} u = {arrives};", f"{kind} w;"]
-        if self.watch:
+        if self.watch and cells.wraps:
             within.append(f"wrapped += (u > {STATE_LIMIT}) | (u <= -{STATE_LIMIT});")
-        within += [
-            f"u = u > {STATE_LIMIT} ? u - {2 * STATE_LIMIT} : u <= -{STATE_LIMIT} ? u + {2 * STATE_LIMIT} : u;",
-            f"w = {decayed(p.dv, 'v[j]', 'keepv')} + u;",
-        ]
+        if cells.wraps:
+            around = f"u = u > {STATE_LIMIT} ? u - {2 * STATE_LIMIT} : u <= -{STATE_LIMIT} ? u + {2 * STATE_LIMIT} : u;"
+            within.append(around)
+        within.append(f"w = {decayed(p.dv, 'v[j]', 'keepv')} + u;")
         if self.watch:
             within.append(f"saturated += (w > {STATE_LIMIT - 1}) | (w < -{STATE_LIMIT - 1});")
         within.append(
