@@ -169,6 +169,34 @@ static void short_tile_@W@_@S@(@S@ *sums, const @W@ *weights, const event_t *eve
 }
 """
 
+VECTOR_WEIGHTED_TILE = """
+/* A tile of targets, whose sums stay in registers, with rows of weights times messages. */
+static void tile_@W@_@S@_@M@(@S@ *sums, const @W@ *weights, const event_t *events, size_t count,
+                             const @M@ *messages)
+{
+#if defined(__AVX2__) || defined(__ARM_NEON) /* gcc and clang, which leave such loops to chance */
+    typedef @W@ vector __attribute__((vector_size(@N@ * sizeof(@W@))));
+    vector own, row;
+    size_t k;
+    memcpy(&own, sums, sizeof own);
+    for (k = 0; k < count; k++) {
+        memcpy(&row, weights + (size_t)events[k] * @N@, sizeof row);
+        row *= (@S@)messages[events[k]];
+        own += row;
+    }
+    memcpy(sums, &own, sizeof own);
+#else
+    size_t j, k;
+    for (k = 0; k < count; k++) {
+        const @W@ *row = weights + (size_t)events[k] * @N@;
+        const @S@ message = (@S@)messages[events[k]];
+        for (j = 0; j < @N@; j++)
+            sums[j] += message * row[j];
+    }
+#endif
+}
+"""
+
 WEIGHTED_TILE = """
 /* A tile of targets, whose sums stay in registers, with rows of weights times messages. */
 static void tile_@W@_@S@_@M@(@S@ *sums, const @W@ *weights, const event_t *events, size_t count,

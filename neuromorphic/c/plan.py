@@ -257,7 +257,17 @@ def cells_of(
     number = integer(bound.max(initial=0.0), p.name)
     state = np.dtype(np.int32 if narrow else np.int64)
     sent = number if p.kind == SUM else sources[p.name].number
-    return Cells(p, sources[p.name].id, drop_empty(tuple(groups)), None, number, state, sent, memory, memory or most >= STATE_LIMIT)
+    return Cells(
+        p,
+        sources[p.name].id,
+        drop_empty(tuple(groups)),
+        None,
+        number,
+        state,
+        sent,
+        memory,
+        memory or most >= STATE_LIMIT,
+    )
 
 
 def drop_empty(groups: tuple[tuple[Tap, ...], ...]) -> tuple[tuple[Tap, ...], ...]:

@@ -199,8 +199,10 @@ class _Writer:
             if not weighted and form.weights.itemsize <= 2 and most >= SHORT_ROWS:
                 call, last = self.helper(kernels.SHORT_TILE, N=str(tile), **types), f", {most}"
             else:
-                same = kernels.VECTOR_TILE if types["W"] == types["S"] else kernels.TILE
-                call = self.helper(kernels.WEIGHTED_TILE if weighted else same, N=str(tile), **types)
+                pair = (kernels.VECTOR_TILE, kernels.VECTOR_WEIGHTED_TILE)
+                if types["W"] != types["S"]:
+                    pair = (kernels.TILE, kernels.WEIGHTED_TILE)
+                call = self.helper(pair[bool(weighted)], N=str(tile), **types)
             place = f"{sums} + k * {tile}, {name} + k * {sources * tile}"
             lines.append(Tiles(f"{call}({place}, s->events, s->count{last});", tiles))
         if rest := width - tiles * tile:
