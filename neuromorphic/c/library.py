@@ -191,9 +191,10 @@ def run(
             )
             for name, values in x.items()
         }
-        chunk = [{name: rows[own] for name, rows in arrays.items()} for arrays in (sent, traces)]
+        rows = {name: values[own] for name, values in sent.items()}
+        traced = {name: values[own] for name, values in traces.items()}
         for first in range(0, steps, STEPS_A_CALL):
-            library.advance(states, messages, *chunk, first, min(first + STEPS_A_CALL, steps))
+            library.advance(states, messages, rows, traced, first, min(first + STEPS_A_CALL, steps))
         if library.watch:
             seen.append(library.watched(states))
     return record(library, x, sent, traces, np.concatenate(seen) if seen else None, steps, batched)

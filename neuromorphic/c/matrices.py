@@ -201,9 +201,8 @@ def stencil_form(
     order = np.argsort(-middle, kind="stable")
     kernel = np.zeros((shape_in[0], len(taps), reach), by_source.dtype)
     kernel[c[order], tap[order], (o - first[c])[order]] = entries.data[order]
-    dy, dx = map(smallest_signed, offsets)
-    places_of = smallest_unsigned(first)
-    window = Stencil(smallest_signed(kernel), dy, dx, places_of, (sy, sx), shape_in, shape)
+    down, right = (smallest_signed(own) for own in offsets)
+    window = Stencil(smallest_signed(kernel), down, right, smallest_unsigned(first), (sy, sx), shape_in, shape)
     rest = (by_source - expanded(window, by_source.dtype)).tocsc()
     rest.eliminate_zeros()
     if not rest.nnz:
