@@ -62,9 +62,8 @@ class Library:
     def states(self, samples: int) -> NDArray[np.uint8]:
         """States at rest of so many samples, shape (B, bytes); they last as long as the library."""
         states = np.zeros((samples, self._size), np.uint8)
-        states[:, : ctypes.sizeof(ctypes.c_void_p)] = np.frombuffer(
-            ctypes.c_void_p(ctypes.addressof(self._table)), np.uint8
-        )
+        address = np.array([ctypes.addressof(self._table)], np.uintp).view(np.uint8)
+        states[:, : len(address)] = address
         return states
 
     def advance(

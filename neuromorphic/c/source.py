@@ -181,7 +181,7 @@ class _Writer:
             return ["for (k = 0; k < s->count; k++)", f"    {sums}[s->events[k]] += {factor}{weight};"]
         if isinstance(form, Sparse):
             return [self.sparse(form, tap.id, sums, types, weighted)]
-        lines = [f"{self.window(form, tap.id, types)}(s, {sums}, s->count{weighted});"]
+        lines: list[Line] = [f"{self.window(form, tap.id, types)}(s, {sums}, s->count{weighted});"]
         if form.rest is not None:
             lines.append(self.sparse(form.rest, f"{tap.id}_rest", sums, types, weighted))
         return lines
@@ -289,7 +289,7 @@ class _Writer:
         """Bring finished sums into the total, shifted and in the order of the targets."""
         size, kind = cells.population.size, self.program.type_of(cells.number)
         place = "j"
-        head, indent, tail = [f"for (j = 0; j < {size}; j++)"], "    ", []
+        head, indent = [f"for (j = 0; j < {size}; j++)"], "    "
         if isinstance(tap.form, Stencil) and tap.form.shape[0] > 1:
             channels, rows, columns = tap.form.shape
             head = [
@@ -313,7 +313,7 @@ class _Writer:
         own = total[total.index("[") + 1 : -1]
         up = f"({kind}){value} * (({kind})1 << {name}[{own}])"
         down = f"({kind})({value} >> -{name}[{own}])"
-        return [*head, f"{indent}{total} {operator} {name}[{own}] >= 0 ? {up} : {down};", *tail]
+        return [*head, f"{indent}{total} {operator} {name}[{own}] >= 0 ? {up} : {down};"]
 
     def sum_up(self, cells: Cells) -> tuple[list[Line], str]:
         """Lines that leave what reaches a population in a buffer, and its name."""
@@ -730,9 +730,9 @@ class _Writer:
             f"void {name}_run({name}_state *states, size_t samples, size_t first, size_t last, size_t steps,\n"
             "    const void *const *in, void *const *sent, void *const *potentials)"
         )
-        size = f"size_t {name}_size(void)\n{{\n    return sizeof({name}_state);\n}}\n"
+        asked = f"size_t {name}_size(void)\n{{\n    return sizeof({name}_state);\n}}\n"
         prototypes = f"\n{head};\nsize_t {name}_size(void);\n"
-        return "\n".join([prototypes, head, "{", *indented(lines), "}", "", size])
+        return "\n".join([prototypes, head, "{", *indented(lines), "}", "", asked])
 
     def header(self) -> str:
         """Sizes, units, the state and the functions."""
