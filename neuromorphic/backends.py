@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorphic.arguments import check_choice, check_names, check_real, check_seconds, check_type, listed
+from neuromorphic.c import library as c
 from neuromorphic.compiler.hardware import for_hardware, join, parts_of
 from neuromorphic.compiler.lower import lower, pack
 from neuromorphic.compiler.network import Network
@@ -28,10 +29,10 @@ from neuromorphic.lava.run import run_network
 if TYPE_CHECKING:
     from neuromorphic.lava.session import KeptUp
 
-Backend = Literal["reference", "torch", "lava"]
+Backend = Literal["reference", "torch", "lava", "c"]
 Precision = Literal["float", "fixed"]
 BACKENDS, PRECISIONS = get_args(Backend), get_args(Precision)
-SIDE_BY_SIDE = ("reference", "lava")
+SIDE_BY_SIDE = ("reference", "lava", "c")
 """Back ends that run networks side by side."""
 RUN_TARGETS = ("simulator", "loihi2")
 
@@ -68,7 +69,7 @@ class SideBySide(RunDetails):
 def run_side_by_side(
     networks: Sequence[Network],
     inputs: Sequence[Mapping[str, NDArray]],
-    backend: Literal["reference", "lava"],
+    backend: Literal["reference", "lava", "c"],
     precision: Precision = "float",
     potentials: Collection[str] = (),
     deadline: float = 600.0,
@@ -82,7 +83,7 @@ def run_side_by_side(
         networks: With the same populations and connections, of any sizes; for fixed point folded with the decays of
             registers (``lower(graph, horizon=T)``).
         inputs: Of each network, by name, shape (T, n), T the same for all.
-        backend: ``reference`` computes in NumPy, ``lava`` on Lava.
+        backend: ``reference`` computes in NumPy, ``c`` in C, ``lava`` on Lava.
         precision: ``float`` computes in float64; ``fixed`` in Loihi's integers, with scales chosen over all networks.
         potentials: Populations whose potentials are recorded.
         deadline: Seconds after which a run on Lava is stopped.
@@ -93,6 +94,7 @@ def run_side_by_side(
     Raises:
         ArgumentError: an argument of the wrong type, or an unknown back end, precision, target or population.
         UnsupportedGraphError: the networks cannot be packed or quantised.
+        PackagesMissingError: the back end c has no C compiler.
         LavaMissingError, LavaRunError: see :func:`neuromorphic.lava.run.run_network`.
     """
     check_choice("back end", backend, SIDE_BY_SIDE)
@@ -122,7 +124,7 @@ class FoldedRun(RunDetails):
 def run_folded(
     network: Network,
     inputs: Mapping[str, NDArray],
-    backend: Literal["reference", "lava"],
+    backend: Literal["reference", "lava", "c"],
     precision: Precision = "float",
     potentials: Collection[str] = (),
     deadline: float = 600.0,
@@ -145,16 +147,17 @@ def run_folded(
     overflow: dict[str, dict[str, int]] = {}
     compiled = time.perf_counter()
     seconds: dict[str, float] = {}
-    if precision == "fixed" or backend == "reference":
+    simulator = c.run if backend == "c" else populations.run
+    if precision == "fixed" or backend != "lava":
         if precision == "fixed":
             # Lava's models do not say when a register overflows; the same arithmetic in NumPy does.
-            calibration = calibrate(network, inputs, ranges, potentials, batched=batched)
+            calibration = calibrate(network, inputs, ranges, potentials, batched=batched, simulator=simulator)
             fixed, own = calibration.network, calibration.run
             overflow = {name: vars(count) for name, count in own.overflow.items() if count.any}
         else:
-            own = populations.run(network, inputs, potentials, batched)
+            own = simulator(network, inputs, potentials, batched)
         sent, traces = own.sent, own.potentials
-        seconds["numpy"] = time.perf_counter() - compiled
+        seconds["c" if backend == "c" else "numpy"] = time.perf_counter() - compiled
     if backend == "lava":
         if kept is not None and target == "simulator" and not potentials and not batched:
             run = kept(fixed or network, inputs, deadline)
@@ -257,7 +260,8 @@ def simulate(
         graph: The graph.
         inputs: By Input node, shape (B, T, *shape).
         backend: ``reference`` is NIR's semantics in NumPy (in fixed point: Loihi's arithmetic), ``torch`` the same
-            in PyTorch and faster, float only, ``lava`` Lava's CPU simulator, the B samples side by side in one network.
+            in PyTorch and faster, float only, ``lava`` Lava's CPU simulator, the B samples side by side in one network,
+            ``c`` the folded network in C that the machine's compiler compiles, the fastest.
         precision: float64, or Loihi's integers.
         potentials: Neurons whose membrane potentials are recorded; those of I, LI and CubaLI are in any case, and a
             Threshold has none.
@@ -269,7 +273,7 @@ def simulate(
         ArgumentError: an argument of the wrong type, or an unknown back end, precision, target or neuron.
         UnsupportedGraphError: the inputs do not fit, the back end cannot run the graph exactly, or a signal leaves
             float64's range.
-        PackagesMissingError: PyTorch is not installed.
+        PackagesMissingError: PyTorch is not installed, or there is no C compiler.
         LavaMissingError, LavaRunError: see :func:`neuromorphic.lava.run.run_network`.
     """
     check_choice("back end", backend, BACKENDS)

@@ -1,4 +1,4 @@
-"""``python -m neuromorphic.export``: a network on Lava as a folder, or as a NIR file.
+"""``python -m neuromorphic.export``: a network on Lava or as C, as a folder, or as a NIR file.
 
 --nir takes anybody's NIR file. --checkpoint takes a folder that gshn.train wrote: the network is the spiking path of
 a held-out image's scene graph.
@@ -20,6 +20,8 @@ EXAMPLES = """
 examples:
   python -m neuromorphic.export --to lava --nir model.nir --input in.npz --out on_lava
       on_lava/: model.nir, input.npz, program/ (the compiled network), spikes.npz, report.json
+  python -m neuromorphic.export --to c --nir model.nir --input in.npz --precision fixed --out in_c
+      in_c/: model.c, model.h, model_test.c (cc -std=c99 model.c model_test.c && ./a.out), report.json
   python -m neuromorphic.export --to nir --nir theirs.nir --from sinabs --weights int8 --out ours
       ours/model.nir: with dt and reset rules in its metadata, weights of 8 bits
   python -m neuromorphic.export --to nir --checkpoint runs/default --out exported
@@ -34,10 +36,11 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="folder that gshn.train wrote")
     parser.add_argument(
         "--to",
-        choices=["nir", "lava", "netx"],
+        choices=["nir", "lava", "c", "netx"],
         required=True,
-        help="lava: run it on Lava's simulator and write all of it; nir: a NIR file that says its dt and reset rules, "
-        "of a checkpoint with its input; netx, of checkpoints: lava-dl's HDF5 network, which its netx loads",
+        help="lava: run it on Lava's simulator and write all of it; c: of --nir, C99 for any device; nir: a NIR file "
+        "that says its dt and reset rules, of a checkpoint with its input; netx, of checkpoints: lava-dl's HDF5 "
+        "network, which its netx loads",
     )
     parser.add_argument(
         "--weights",
@@ -48,13 +51,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder that is written to")
     parser.add_argument("--input", type=Path, metavar="IN.npz", help=f"of --nir: {INPUT}")
     parser.add_argument("--images", type=whole(1), help="of --checkpoint: held-out images to run on Lava (default: 64)")
-    parser.add_argument("--precision", choices=PRECISIONS, default="float", help=f"Lava's arithmetic; {PRECISION}")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float", help=f"arithmetic; {PRECISION}")
     arguments = parser.parse_args()
     if (arguments.nir is None) == (arguments.checkpoint is None):
         parser.error("give --nir or --checkpoint, one of them")
     if arguments.weights is not None and (arguments.checkpoint is not None or arguments.to != "nir"):
         parser.error("--weights is of --to nir --nir")
     if arguments.checkpoint is not None:
+        if arguments.to == "c":
+            parser.error("--to c takes a --nir file; write one of the checkpoint's with --to nir")
         for option, key in (("dt", "dt"), ("reset", "reset"), ("from", "framework"), ("input", "input")):
             if getattr(arguments, key) is not None:
                 parser.error(f"--{option} is of --nir, and a checkpoint has its own")
@@ -67,11 +72,14 @@ def main() -> None:
         parser.error("--images is of --checkpoint")
     if arguments.to == "nir":
         if arguments.input is not None:
-            parser.error("--input is of --to lava")
+            parser.error("--input is of --to lava and c")
         export_nir(arguments)
         return
+    if arguments.to == "c":
+        load_network(arguments).export(arguments.out, arguments.input, arguments.precision, to="c").table().print()
+        return
     if arguments.to != "lava":
-        parser.error(f"--to {arguments.to} takes a --checkpoint; a NIR file is exported --to lava or --to nir")
+        parser.error(f"--to {arguments.to} takes a --checkpoint; a NIR file is exported --to lava, c or nir")
     if arguments.input is None:
         parser.error("--nir needs --input, which is run on Lava")
     run = load_network(arguments).export(arguments.out, arguments.input, arguments.precision)

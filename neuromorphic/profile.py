@@ -35,7 +35,9 @@ def main() -> None:
         choices=BACKENDS,
         help=f"what gives the spikes (default: reference, of --checkpoint torch); {BACKEND}",
     )
-    parser.add_argument("--precision", choices=PRECISIONS, default="float", help=f"of reference or lava; {PRECISION}")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="float", help=f"of reference, lava or c; {PRECISION}"
+    )
     parser.add_argument(
         "--compare",
         type=Path,

@@ -22,7 +22,10 @@ INPUT = (
     "B samples, then the shape of the node, in NIR's units; .npy of one array; NIR's own data; or a recording of "
     "events: AEDAT4, EVT2, EVT3, N-MNIST's .bin, counted by pixel in steps of dt"
 )
-BACKEND = "reference: NIR's semantics in NumPy; torch: the same in PyTorch, faster; lava: Intel's Lava simulator"
+BACKEND = (
+    "reference: NIR's semantics in NumPy; torch: the same in PyTorch, faster; lava: Intel's Lava simulator; "
+    "c: C that is compiled for the network, the fastest"
+)
 PRECISION = "float: float64; fixed: Loihi's integers, 8-bit weights and 24-bit states"
 """What --input takes, and what choices mean, for the help of all commands."""
 

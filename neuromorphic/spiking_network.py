@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, overload
 
 import nir
 import numpy as np
@@ -41,6 +41,7 @@ from neuromorphic.signals import Signals, as_signals, with_membrane
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from neuromorphic.c.export import CProgram
     from neuromorphic.lava.compiled.process import Compiled
     from neuromorphic.session import Session
 
@@ -139,7 +140,8 @@ class SpikingNetwork:
         Args:
             x: Inputs, see the class.
             backend: ``reference``: NIR's semantics in NumPy; ``torch``: the same in PyTorch, faster, float only;
-                ``lava``: Intel's Lava, all samples side by side in one network.
+                ``lava``: Intel's Lava, all samples side by side in one network; ``c``: C that the machine's compiler
+                compiles for the network, the fastest.
             precision: ``float`` computes in float64, ``fixed`` in Loihi's integers: 8-bit weights, 24-bit states.
             potentials: Nodes that spike whose membrane potentials are recorded, by name, or True for all; those of I,
                 LI and CubaLI are in any case. Recording takes memory, and some of the speed of torch and lava.
@@ -355,20 +357,47 @@ class SpikingNetwork:
         calibration = None if x is None else as_signals(x, self.graph).inputs
         return compile(self.graph, precision, calibration=calibration, stock=stock)
 
-    def export(self, out: str | Path, x: object, precision: Precision = "float") -> Run:
-        """Compile it, run it on Lava and write all of it into a folder; see :func:`neuromorphic.lava.export.export`.
+    @overload
+    def export(
+        self, out: str | Path, x: object, precision: Precision = "float", *, to: Literal["lava"] = "lava"
+    ) -> Run: ...
+
+    @overload
+    def export(
+        self, out: str | Path, x: object = None, precision: Precision = "float", *, to: Literal["c"]
+    ) -> CProgram: ...
+
+    def export(
+        self,
+        out: str | Path,
+        x: object = None,
+        precision: Precision = "float",
+        *,
+        to: Literal["lava", "c"] = "lava",
+    ) -> Run | CProgram:
+        """Write it into a folder: compiled for Lava, with what Lava made of the inputs, or as C for any device.
+
+        See :func:`neuromorphic.lava.export.export` and :func:`neuromorphic.c.export.export`.
 
         Args:
             out: The folder; files in it are replaced.
-            x: Inputs, see the class.
-            precision: Lava's arithmetic.
+            x: Inputs, see the class. As C in fixed point the scales are chosen for them; by default random numbers.
+            precision: The arithmetic.
+            to: ``lava`` or ``c``.
 
         Returns:
-            The run.
+            The run on Lava, or what was written.
 
         Raises:
             UserError: see :meth:`run`; or the folder cannot be written to.
         """
+        check_choice("export", to, ("lava", "c"))
+        check_choice("precision", precision, PRECISIONS)
+        if to == "c":
+            from neuromorphic.c.export import export as export_c
+
+            with naming(self.source):
+                return export_c(self, Path(out), None if x is None else as_signals(x, self.graph), precision)
         from neuromorphic.lava.export import export
 
         return export(self, Path(out), as_signals(x, self.graph), precision)

@@ -67,7 +67,11 @@ class PopulationRun:
 
 
 def run(
-    network: Network, inputs: Mapping[str, NDArray], potentials: Collection[str] = (), batched: bool = False
+    network: Network,
+    inputs: Mapping[str, NDArray],
+    potentials: Collection[str] = (),
+    batched: bool = False,
+    watch: bool = True,
 ) -> PopulationRun:
     """Run a network from rest; see :func:`run_from`."""
     batch, x = flat_inputs(inputs, batched)
