@@ -3,7 +3,7 @@
 .PHONY: help setup train test test-slow test-peers test-versions bench docs dist lint format clean
 
 VENV := .venv
-PEERS := snntorch norse sinabs spikingjelly neurobench
+PEERS := snntorch norse sinabs spikingjelly neurobench loihi
 NIR_VERSIONS := 1.0.4 1.0.5 1.0.6 1.0.7 1.0.8
 PYTHON := $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
@@ -20,6 +20,9 @@ export UV_COMPILE_BYTECODE ?= 1
 # The default model's operations are small: a second thread waits at barriers, and beside other work it burns nine times the
 # CPU time. With one thread the figures are the same whatever the number of cores, too.
 train test test-slow: export OMP_NUM_THREADS ?= 1
+
+# Processes that share the tests, a file at a time.
+WORKERS ?= 2
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,7 +45,7 @@ train: setup ## train the default model into runs/default, or go on with it
 	$(PYTHON) -m gshn.train --resume
 
 test: setup ## run the tests
-	$(PYTHON) -m pytest -m "not slow and not peers"
+	$(PYTHON) -m pytest -m "not slow and not peers" -n $(WORKERS) --dist loadfile
 
 test-slow: setup ## run the tests that take minutes
 	$(PYTHON) -m pytest -m slow
@@ -54,6 +57,7 @@ test-peers: setup $(PEERS:%=.venv-peers/%/ready) $(NIR_VERSIONS:%=.venv-peers/ni
 		$(if $(DETECTRON2),.venv-peers/detectron2/built)
 	$(PYTHON) -m pytest tests/peers -m peers
 	$(PYTHON) tests/peers/table.py
+	$(PYTHON) tests/peers/pages.py
 
 .venv-peers/%/ready: tests/peers/%.txt $(filter .uv/bin/uv,$(UV))
 	test -x $(@D)/bin/python || $(UV) venv --quiet --python ">=3.11,<3.13" $(@D)

@@ -21,7 +21,7 @@ from benchmarks.timing import OURS, Row, rows, run
 from gshn.encoders.aggregation import degree_normalized
 from gshn.encoders.spiking import SpikingGraphEncoder
 from gshn.export.netx import export_netx
-from gshn.export.report import run_images
+from gshn.export.side_by_side import run_images
 from gshn.inference import SpikingInput
 from gshn.neurons.kinds.lif import LIF
 from gshn.neurons.lif import LIFParameters, spike_function

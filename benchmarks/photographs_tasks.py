@@ -18,8 +18,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gshn.ablation.report import interval
 from gshn.ablation.run import Row
+from gshn.ablation.summary import interval
 from neuromorphic.files import write_atomically
 
 ROWS = Path("docs/results/photographs_tasks.jsonl")

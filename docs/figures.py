@@ -22,7 +22,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from tables import name
 
 from gshn.ablation.grid import BASE
-from gshn.ablation.report import SUMMARY, interval, tabulate
+from gshn.ablation.summary import SUMMARY, interval, tabulate
 
 DOCS = Path(__file__).parent
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gshn.evaluation.picture import raster
 from gshn.export.images import held_out_images
-from gshn.export.report import pytorch_spikes, run_images
+from gshn.export.side_by_side import pytorch_spikes, run_images
 from gshn.model import GSHN
 from gshn.training.corpora import Corpora
 

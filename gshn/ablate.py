@@ -52,8 +52,8 @@ def main() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from gshn.ablation.report import markdown, picture, tables
     from gshn.ablation.run import cells, collect, read_rows, run_grid
+    from gshn.ablation.summary import markdown, picture, tables
 
     out = make_folder(arguments.out)
     if not arguments.report:

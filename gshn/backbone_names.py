@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
-from gshn.declared import declared
 from gshn.errors import ConfigError
+from gshn.registry import BACKBONES
 
-FOLDER = Path(__file__).parent / "graphs" / "backbones"
 TRAINED = "small_conv"
 """The backbone that is trained with the model; all others are frozen."""
 SIZES = range(16, 4097)
@@ -21,19 +19,12 @@ class BackboneName:
     """One backbone of ``graph.backbone``.
 
     Attributes:
-        module: Its module in :mod:`gshn.graphs.backbones`.
         name: NAME, with what follows its colon.
         size: SIZE, the pixels that the longer side of its images is scaled to; None where they are taken as they are.
     """
 
-    module: str
     name: str
     size: int | None
-
-
-def forms() -> dict[str, str]:
-    """What NAME can be, each with its module: the ``NAMES`` of every module, which is read and not imported."""
-    return {name: module for module, names in declared(FOLDER, "NAMES").items() for name in names}
 
 
 def parse_backbone(text: str) -> list[BackboneName]:
@@ -45,8 +36,10 @@ def parse_backbone(text: str) -> list[BackboneName]:
     Raises:
         ConfigError: no such backbone, or no such size.
     """
-    # Of NAME:ARGUMENT the part before the argument; of NAME all of it.
-    starts = [re.escape(form[: form.index(":") + 1]) if ":" in form else rf"{form}(?=[@+]|$)" for form in forms()]
+    # Of NAME:WHAT the part before WHAT; of NAME all of it.
+    ends = {":": ":", "[": "(?=[@+:]|$)", "": "(?=[@+]|$)"}
+    kinds = BACKBONES.kinds.values()
+    starts = [re.escape(kind.name) + ends[kind.form[len(kind.name) :][:1]] for kind in kinds]
     found = [_parse_one(part, text) for part in re.split(rf"\+(?={'|'.join(starts)})", text)]
     if len(found) > 1 and any(part.name == TRAINED for part in found):
         raise _error(text, f"{TRAINED} is trained with the model and stands alone")
@@ -57,20 +50,16 @@ def _parse_one(part: str, text: str) -> BackboneName:
     match = re.fullmatch(r"(.*?)(?:@([0-9]+))?", part, re.DOTALL)
     assert match is not None
     name, size = match.groups()
-    for form in forms():
-        prefix, colon, _ = form.partition(":")
-        if name == form if not colon else name.startswith(f"{prefix}:") and len(name) > len(f"{prefix}:"):
-            break
-    else:
-        choices = ", ".join(forms())
+    if name not in BACKBONES:
+        choices = ", ".join(BACKBONES)
         raise _error(text, f"choose one of {choices}, or several with + between them, each with @PIXELS where wanted")
     if size is None:
-        return BackboneName(forms()[form], name, None)
+        return BackboneName(name, None)
     if name == TRAINED:
         raise _error(text, f"{TRAINED} takes images as they are; leave @{size} out")
     if len(size) > 4 or int(size) not in SIZES:
         raise _error(text, f"@{size} must lie in [{SIZES[0]}, {SIZES[-1]}] pixels")
-    return BackboneName(forms()[form], name, int(size))
+    return BackboneName(name, int(size))
 
 
 def _error(text: str, mend: str) -> ConfigError:

@@ -11,16 +11,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, get_args, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
 from gshn.backbone_names import parse_backbone
-from gshn.declared import declared
-from gshn.errors import ConfigError
+from gshn.errors import ConfigError, tell
+from gshn.registry import DATASETS, LOSSES, NEURONS, SEGMENTERS, TEXT_ENCODERS, Kind, LossTraits, Registry
 
 CONFIGS = Path(__file__).parent / "configs"
-NEURONS = Path(__file__).parent / "neurons" / "kinds"
 
 
 def _check(condition: bool, key: str, value: object, mend: str) -> None:
@@ -30,6 +29,16 @@ def _check(condition: bool, key: str, value: object, mend: str) -> None:
 
 def _one_of(key: str, value: str, *choices: str) -> None:
     _check(value in choices, key, value, f"choose one of {', '.join(choices)}")
+
+
+def _registered(key: str, value: str, registry: Registry) -> None:
+    _check(value in registry, key, value, f"choose one of {', '.join(registry)}")
+
+
+def is_drawn(source: str) -> bool:
+    """Whether the images of a data set are drawn, and have no end; not of one that is not known here."""
+    kind = DATASETS.get(source)
+    return kind is not None and kind.traits.drawn
 
 
 @dataclass(frozen=True)
@@ -103,38 +112,18 @@ class Section:
                 _check(item is None or item in within, f"{self.prefix}{name}", value, f"must lie in {within}")
 
 
-SEGMENTERS = ("ground-truth", "mask2former", "semantic", "detectron2", "superpixels")
-SEGMENTER = (
-    "ground-truth: the annotation; superpixels: regions of like colour, without training; mask2former: MaskFormer and "
-    "its kin in transformers; semantic: semantic segmentation of transformers, superpixels in its background; "
-    "detectron2: its panoptic models"
-)
-"""What the names mean, for the help of all commands."""
-LEARNED = ("mask2former", "semantic", "detectron2")
-"""Segmenters that have weights."""
 TASKS = ("vqa", "entailment", "nlvr2")
 """What is fine-tuned on, besides retrieval: see :mod:`gshn.data.tasks`."""
-TEXT_ENCODERS = sorted(path.stem for path in (Path(__file__).parent / "encoders/text_encoders").glob("[!_]*.py"))
-NAMED_ENCODERS = ("transformers",)
-"""Text encoders with a name after a colon."""
-FROM_SCRATCH = ("bert", "spikformer")
-"""Text encoders that nobody trained before."""
-SCENES = ("shapescenes", "shapescenes-compositions")
-"""Sources that are drawn, and have no end."""
 
 
 def _check_images(data: PairData | TaskData) -> None:
     key = data.prefix.rstrip(".")
-    _one_of(f"{key}.segmenter", data.segmenter, *SEGMENTERS)
+    _registered(f"{key}.segmenter", data.segmenter, SEGMENTERS)
     for name in ("train", "test"):
-        counted = data.source not in SCENES or getattr(data, name) is not None
-        _check(counted, f"{key}.{name}", None, "ShapeScenes needs a number of scenes, for train and test")
-    _check(
-        data.segmenter not in LEARNED or bool(data.weights),
-        f"{key}.weights",
-        data.weights,
-        f"{data.segmenter} needs weights",
-    )
+        counted = not is_drawn(data.source) or getattr(data, name) is not None
+        _check(counted, f"{key}.{name}", None, f"{data.source} has no end: give a number, for train and test")
+    learned = SEGMENTERS[data.segmenter].traits.learned
+    _check(not learned or bool(data.weights), f"{key}.weights", data.weights, f"{data.segmenter} needs weights")
 
 
 @dataclass
@@ -206,7 +195,7 @@ class PairData(Section):
         super().__post_init__()
         _check_images(self)
         mend = "drawn scenes have no names; null, or photographs as data.pairs.source"
-        _check(self.leave_out is None or self.source not in SCENES, "data.pairs.leave_out", self.leave_out, mend)
+        _check(self.leave_out is None or not is_drawn(self.source), "data.pairs.leave_out", self.leave_out, mend)
         ok = len(self.caption_weights) == 5 and sum(self.caption_weights) > 0
         _check(ok, "data.pairs.caption_weights", self.caption_weights, "give 5 weights >= 0, one of them > 0")
 
@@ -325,6 +314,9 @@ class GraphConfig(Section):
     pooling: str = "cells"
     """How maps are pooled under a segment. cells: a pixel has the features of the map's cell that holds it; bilinear:
     those between the four nearest cells, in proportion."""
+    precision: str = "float32"
+    """Of a frozen backbone: float32; or bfloat16, faster where the processor multiplies its matrices (x86 with AMX,
+    NVIDIA's GPUs)."""
     neighbours: int = number(4, Range(0, 1000))
     """Edges to this many nearest centroids, besides those between touching segments."""
     max_segments: int = number(64, Range(1, 10000))
@@ -344,6 +336,7 @@ class GraphConfig(Section):
             ok = bool(self.levels) and min(self.levels) > 0 and len(set(self.levels)) == len(self.levels)
             _check(ok, "graph.levels", self.levels, "give strides, each once, such as [4, 32], or null")
         _one_of("graph.pooling", self.pooling, "cells", "bilinear")
+        _one_of("graph.precision", self.precision, "float32", "bfloat16")
         _one_of("graph.regions", self.regions, "masks", "boxes", "patches")
 
 
@@ -398,7 +391,7 @@ class SpikingConfig(Section):
     """Neurons of each layer; null: model.width."""
     readout: str = "rates"
     """E_SNN. rates: the last layer's firing rates, which need model.spiking.width=null; linear: a linear map of all
-    layers' spike counts."""
+    layers' firing rates."""
     text: str = "words"
     """What of a text drives spiked text learning's neurons. words: each token's entry in the text encoder's dictionary;
     whole: the text encoder's state of the whole text."""
@@ -407,7 +400,7 @@ class SpikingConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _one_of("model.spiking.neuron", self.neuron, *declared(NEURONS, "SPIKES"))
+        _registered("model.spiking.neuron", self.neuron, NEURONS)
         if self.spikes:
             _check(self.steps >= 2, "model.spiking.steps", self.steps, "must be at least 2")
         else:
@@ -429,14 +422,12 @@ class SpikingConfig(Section):
     @property
     def spikes(self) -> bool:
         """Whether the neuron spikes."""
-        spikes: bool = declared(NEURONS, "SPIKES")[self.neuron]
-        return spikes
+        return NEURONS[self.neuron].traits.spikes
 
     @property
     def rates(self) -> bool:
         """Whether the mean of the neuron's outputs is a firing rate."""
-        rates: bool = declared(NEURONS, "RATES")[self.neuron]
-        return rates
+        return NEURONS[self.neuron].traits.rates
 
 
 @dataclass
@@ -454,6 +445,8 @@ class TextConfig(Section):
     tune: str = "all"
     """Of a pretrained encoder. all: it is trained on; none: it stays as it is, and what it says of the training texts
     is computed once and kept in data.cache; last:K: its last K layers are trained, and what the others say is kept."""
+    dropout: float | None = number(None, DROPOUT)
+    """Inside the layers of a pretrained encoder that are tuned; null: as it was trained (MiniLM: 0.1)."""
     layers: int = number(2, DEPTH)
     heads: int = number(4, HEADS)
     max_length: int = number(80, Range(8, 512))
@@ -463,16 +456,14 @@ class TextConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        kind, colon, source = self.encoder.partition(":")
-        choices = [name + ":NAME_OR_FOLDER" * (name in NAMED_ENCODERS) for name in TEXT_ENCODERS]
-        known = kind in TEXT_ENCODERS and (bool(source) if kind in NAMED_ENCODERS else not colon)
-        _check(known, "model.text.encoder", self.encoder, f"choose one of {', '.join(choices)}")
+        _registered("model.text.encoder", self.encoder, TEXT_ENCODERS)
         if self.pooling is not None:
             _one_of("model.text.pooling", self.pooling, "cls", "mean", "last")
         mend = "choose all, none, or last:K with a number of layers K above 0"
         _check(bool(re.fullmatch(r"all|none|last:[1-9]\d?", self.tune)), "model.text.tune", self.tune, mend)
         mend = f"must be all where model.text.encoder is {self.encoder}, which starts from nothing"
-        _check(self.tune == "all" or kind not in FROM_SCRATCH, "model.text.tune", self.tune, mend)
+        pretrained = TEXT_ENCODERS[self.encoder].traits.pretrained
+        _check(self.tune == "all" or pretrained, "model.text.tune", self.tune, mend)
 
     @property
     def tuned_layers(self) -> int:
@@ -490,7 +481,7 @@ class ModelConfig(Section):
     """Channels of node tokens, spiking layers, text and fusion."""
     dropout: float = number(0.0, DROPOUT)
     hidden_dropout: float = number(0.0, DROPOUT)
-    """Of the wide hidden layers: spike counts before model.spiking.readout=linear, model.text.hidden,
+    """Of the wide hidden layers: firing rates before model.spiking.readout=linear, model.text.hidden,
     model.pooled_hidden, what goes into and comes out of graph attention where model.residual is pre, and the answer
     heads' gated layer where model.evidence is whole."""
     feature_noise: float = number(0.0, Range(0, 100))
@@ -510,8 +501,9 @@ class ModelConfig(Section):
     """Of what the text attends to, where model.similarity is attention."""
     residual: str = "post"
     """post: node embedding and GAT layers are residual with a LayerNorm after each, and V' is embedded by a linear map.
-    pre: visual features enter V' by one linear map, GAT layers add to it what they make of its LayerNorm, and V' of the
-    whole image is its embedding: few data are learned by heart through more layers."""
+    pre: visual features enter V' by one linear map, GAT layers and the spiking path add to it what they make of its
+    LayerNorm, which is nothing at first, and V' of the whole image is its embedding: few data are learned by heart
+    through more layers."""
     evidence: str = "parts"
     """What answers are read from, and whether a text matches. parts: the text's first token, fused with the nodes, and
     what pointers find; whole: the text and the image as wholes, and the product of their embeddings, channel by
@@ -547,30 +539,53 @@ class ModelConfig(Section):
             _check(self.width % heads == 0, "model.width", self.width, f"must be a multiple of {key} ({heads})")
 
 
+def _losses() -> list[Kind[LossTraits]]:
+    """All losses, in the order in which they are computed."""
+    return sorted(LOSSES.kinds.values(), key=lambda kind: kind.traits.order)
+
+
+def _with_losses(cls: type[Section]) -> type[Section]:
+    """Gives a section the weight of every registered loss as a field, and its options."""
+    found: dict[str, Any] = {}
+    for kind in _losses():
+        name = kind.name
+        keys = {name, *kind.traits.options}
+        if taken := sorted(key for key in keys if not key.isidentifier() or hasattr(cls, key) or key in found):
+            tell(f"{kind.package}: loss '{kind.form}' is left out: objectives has or takes no key '{taken[0]}'")
+            del LOSSES.kinds[name]
+            continue
+        found[name] = number(0.0 if kind.package else float(kind.traits.weight), WEIGHT)
+        for key, option in kind.traits.options.items():
+            found[key] = number(option["default"], Range(**{k: v for k, v in option.items() if k != "default"}))
+    for name, value in found.items():
+        setattr(cls, name, value)
+    types = {name: type(value.default).__name__ for name, value in found.items()}
+    cls.__annotations__ = types | cls.__annotations__
+    return cls
+
+
 @dataclass
+@_with_losses
 class ObjectiveConfig(Section):
-    """Weights of the pretraining losses; 0 switches one off, and its computation."""
+    """Weights of the pretraining losses, each by its name (:data:`gshn.registry.LOSSES`), and their options; weight 0
+    switches a loss off, and its computation."""
 
     prefix: ClassVar[str] = "objectives."
 
-    itc: float = number(1.0, WEIGHT)
-    """Image-text contrast."""
-    spike_contrast: float = number(0.1, WEIGHT)
-    """Segment-level contrast of the spike code between the two halves of the time window."""
-    stl_contrast: float = number(1.0, WEIGHT)
-    """Spiked text learning: contrast of image and text as spikes, which retrieval ranks by, too."""
-    stl_words: float = number(0.2, WEIGHT)
-    """Spiked text learning: the segment spike code predicts the caption's words."""
-    mlm: float = number(0.2, WEIGHT)
-    """Masked language modelling."""
-    itm: float = number(1.0, WEIGHT)
-    """Image-text matching with hard negatives."""
-    firing_rate: float = number(1.0, WEIGHT)
-    """Penalty on mean firing rates above ``firing_rate_target``."""
-    firing_rate_target: float = number(0.1, Range(0, 1, above=True, below=True))
-    """Spikes per neuron and step."""
     fusion_stride: int = number(4, SOME)
     """MLM and ITM, which need the fusion transformer, look at every k-th image of the batch, with one caption each."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> float: ...
+
+    def on(self) -> list[str]:
+        """The losses whose weight is not 0, in the order in which they are computed."""
+        return [kind.name for kind in _losses() if getattr(self, kind.name)]
+
+    def reads(self, what: str) -> bool:
+        """Whether a loss of these reads something: see :class:`gshn.registry.LossTraits`."""
+        return any(what in LOSSES[name].traits.reads for name in self.on())
 
 
 @dataclass
@@ -687,18 +702,17 @@ class Config(Section):
         _one_of("precision", self.precision, "auto", "float32", "bfloat16")
         whole = self.model.encoder != "pooled" or self.graph.whole_image
         _check(whole, "model.encoder", self.model.encoder, "looks at the whole image only: set graph.whole_image=true")
+        discrete = self.model.spiking.enabled or self.model.encoder == "spikformer"
         if (spiking := self.model.spiking).enabled:
-            for name, there in (("spike_contrast", spiking.spikes), ("firing_rate", spiking.rates)):
-                weight = getattr(self.objectives, name)
+            has = {"spikes": spiking.spikes, "rates": spiking.rates}
+            for name in self.objectives.on():
+                weight, needs = getattr(self.objectives, name), LOSSES[name].traits.needs
                 mend = f"must be 0 where model.spiking.neuron is {spiking.neuron}: there are no spikes"
-                _check(there or weight == 0, f"objectives.{name}", weight, mend)
+                _check(has.get(needs, True), f"objectives.{name}", weight, mend)
         if self.pretrain.steps or (self.finetune.tasks and self.finetune.steps and self.finetune.rehearsal):
-            names = ["itc", "mlm", "itm"]
-            if self.model.spiking.enabled or self.model.encoder == "spikformer":
-                names += ["spike_contrast", "stl_contrast", "stl_words", "firing_rate"]
-            some = any(getattr(self.objectives, name) for name in names)
+            names = [kind.name for kind in _losses() if discrete or not kind.traits.needs]
             mend = f"one of {', '.join(names)} must be above 0, or nothing is learned of pairs"
-            _check(some, "objectives.itc", self.objectives.itc, mend)
+            _check(bool(set(names) & set(self.objectives.on())), "objectives.itc", self.objectives.itc, mend)
 
 
 def named_configs() -> list[str]:
@@ -782,7 +796,12 @@ def literal(value: Any) -> Any:
     return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + "\\${", value) if isinstance(value, str) else value
 
 
-LATER_SETTINGS: dict[str, Any] = {"graph.levels": None, "graph.pooling": "cells", "graph.whole_image": False}
+LATER_SETTINGS: dict[str, Any] = {
+    "graph.levels": None,
+    "graph.pooling": "cells",
+    "graph.whole_image": False,
+    "graph.precision": "float32",
+}
 """What shards from before these keys were there do not tell, and were made with."""
 
 

@@ -72,7 +72,7 @@ def export(checkpoint: Path, out: Path, to: str, images: int, precision: Precisi
         check_destination(out / file)
     from gshn.export.images import held_out_images
     from gshn.export.netx import export_netx
-    from gshn.export.report import export_lava, export_nir
+    from gshn.export.side_by_side import export_lava, export_nir
     from gshn.model import GSHN
 
     model = GSHN.from_pretrained(checkpoint)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gshn.config import SEGMENTER, SEGMENTERS
 from gshn.errors import ConfigError
+from gshn.registry import SEGMENTERS
 from neuromorphic.cli import CommandParser, run_command, whole
 from neuromorphic.files import check_destination, write_atomically
 
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument(
         "--segmenter",
         choices=SEGMENTERS,
-        help=f"{SEGMENTER} (default: the checkpoint's; of a file superpixels, where that is ground-truth)",
+        help=f"{SEGMENTERS.help()} (default: the checkpoint's; of a file superpixels, where that is ground-truth)",
     )
     parser.add_argument("--weights", help="weights of a learned segmenter: a folder, or a name on the hub")
     parser.add_argument("--out", type=Path, required=True, metavar="PNG", help="the picture")

@@ -74,12 +74,12 @@ def device_of(model: GSHN) -> torch.device:
 def spiking_inputs(model: GSHN, inputs: NodeInputs) -> list[SpikingInput]:
     """Split a batch into what its scene graphs' spiking paths compute on."""
     assert isinstance(model.encoder, HybridEncoder)
-    aggregation = model.encoder.spiking_inputs(inputs)
+    x, aggregation = model.encoder.spiking_inputs(inputs)
     out = []
     for graph in range(inputs.num_graphs):
         nodes = inputs.batch == graph
         edge_index, weight = subgraph(nodes, aggregation.edge_index, aggregation.weight, relabel_nodes=True)
-        out.append(SpikingInput(inputs.x[nodes], Aggregation(edge_index, weight)))
+        out.append(SpikingInput(x[nodes], Aggregation(edge_index, weight)))
     return out
 
 

@@ -23,9 +23,10 @@ from gshn.encoders.answering import AnswerHead
 from gshn.encoders.fusion import FusionTransformer
 from gshn.encoders.hybrid import EncodedGraphs, HybridEncoder, NodeInputs
 from gshn.encoders.nodes import NodeEmbedding
-from gshn.encoders.padding import Padded, own_nodes, place, seen
+from gshn.encoders.padding import Padded, node_mask_of, non_empty, pad_nodes
 from gshn.encoders.pointing import Pointers
 from gshn.encoders.pooled import PooledEncoder
+from gshn.encoders.spiked_text import SpikedTextLearning
 from gshn.encoders.spikformer import SpikformerEncoder
 from gshn.encoders.spiking import SpikeTrains
 from gshn.encoders.text import SPECIAL_TOKENS, Architecture, EncodedTexts, TransformersText, wrap_tokenizer
@@ -36,7 +37,7 @@ from gshn.graphs.backbones.small_conv import SmallConvNet
 from gshn.graphs.region_features import COLOUR_DIM, region_features
 from gshn.graphs.scene_graph import CENTROID, EDGE_GEOMETRY, SceneGraph
 from gshn.hub import checkpoint_folder
-from gshn.losses.spiked_text import SpikedTextLearning
+from gshn.registry import LOSSES
 from gshn.segments.superpixels import REGION
 from neuromorphic.files import write_atomically
 
@@ -125,9 +126,12 @@ class GSHN(nn.Module):
             features, len(categories), m.width, categories.index(REGION.name), m.category_dropout, m.feature_noise, pre
         )
         self.encoder = build_encoder(m)
-        if config.objectives.mlm and tokenizer.mask_token is None:
+        if config.objectives.reads("masked") and tokenizer.mask_token is None:
+            losses = " ".join(
+                f"objectives.{name}=0" for name in config.objectives.on() if "masked" in LOSSES[name].traits.reads
+            )
             raise ConfigError(
-                f"the tokenizer of text encoder {m.text.encoder} has no token to mask a word with: set objectives.mlm=0"
+                f"the tokenizer of text encoder {m.text.encoder} has no token to mask a word with: set {losses}"
             )
         self.text = build_text_encoder(m, tokenizer, architecture)
         self.image_head = AlignmentHead(m.width, m.width, linear=not pre)
@@ -208,17 +212,17 @@ class GSHN(nn.Module):
 
     def node_tokens(self, encoded: EncodedGraphs) -> NodeTokens:
         """Segments as fusion sees them."""
-        own = own_nodes(encoded.batch, encoded.num_graphs)
-        nodes, whole, centroid = place(encoded.nodes, own), encoded.readout, place(encoded.centroid, own)
+        own = node_mask_of(encoded.batch, encoded.num_graphs)
+        nodes, whole, centroid = pad_nodes(encoded.nodes, own), encoded.readout, pad_nodes(encoded.centroid, own)
         if (stl := self.spike_embeddings) is None or encoded.spikes is None:
-            return NodeTokens(seen(own), nodes, whole, centroid, None)
-        return NodeTokens(seen(own), nodes, whole, centroid, stl.parts(encoded.spikes.code.float(), own))
+            return NodeTokens(non_empty(own), nodes, whole, centroid, None)
+        return NodeTokens(non_empty(own), nodes, whole, centroid, stl.parts(encoded.spikes.code.float(), own))
 
     def embed_images(self, encoded: EncodedGraphs) -> Embeddings:
         """Embeddings of encoded scene graphs."""
         if self.with_parts:
-            own = own_nodes(encoded.batch, encoded.num_graphs)
-            out: Embeddings = self.image_head(encoded.readout, place(encoded.nodes, own), seen(own))
+            own = node_mask_of(encoded.batch, encoded.num_graphs)
+            out: Embeddings = self.image_head(encoded.readout, pad_nodes(encoded.nodes, own), non_empty(own))
         elif self.config.model.similarity == "attention":
             out = self.attended_segments(encoded)
         else:
@@ -235,13 +239,13 @@ class GSHN(nn.Module):
         Segments have no E_SNN there: with it photographs are learned by heart (docs/photographs.md). The node that
         stands for the whole image is no segment, unless it is alone.
         """
-        own = own_nodes(encoded.batch, encoded.num_graphs)
-        mask = seen(own)
+        own = node_mask_of(encoded.batch, encoded.num_graphs)
+        mask = non_empty(own)
         if encoded.whole is not None:
-            segments = place(~encoded.whole, own)
+            segments = pad_nodes(~encoded.whole, own)
             mask = mask & (segments | ~segments.any(dim=1, keepdim=True))
         nodes = encoded.nodes if encoded.continuous is None else encoded.continuous
-        parts = place(self.image_head.of_wholes(nodes), own)
+        parts = pad_nodes(self.image_head.of_wholes(nodes), own)
         return Embeddings(self.image_head.of_wholes(encoded.readout), parts * mask[..., None], mask)
 
     def embed_texts(self, texts: EncodedTexts) -> Embeddings:
@@ -320,11 +324,11 @@ class GSHN(nn.Module):
         """Inverse temperature of the contrastive loss, at most 100."""
         return self.logit_scale.clamp(max=4.6052).exp()
 
-    def met(self, texts: EncodedTexts, images: NodeTokens) -> Tensor:
-        """How well each segment meets each token, by the vectors of parts that retrieval compares.
+    def part_similarities(self, texts: EncodedTexts, images: NodeTokens) -> Tensor:
+        """How alike each segment and each token are, by the vectors of parts that retrieval compares.
 
-        met[a, s] = (<p_a, p_s>, <c_a, c_s>), with p of V' and c of spikes: what "red" and a red segment have in common
-        was learned there. Without spiked text learning there is no c.
+        similarity[a, s] = (<p_a, p_s>, <c_a, c_s>), with p of V' and c of spikes: what "red" and a red segment have in
+        common was learned there. Without spiked text learning there is no c.
 
         Args:
             texts: B texts.
@@ -340,26 +344,26 @@ class GSHN(nn.Module):
             driving, mask = self.spiking_text(texts)
             compared.append((stl.parts(stl.text_spikes(driving[mask]), mask), images.spikes))
         # Where the whole text has one code, it is every token's.
-        met = [torch.einsum("bac,bsc->bas", a, s).expand(-1, tokens.shape[1], -1) for a, s in compared]
-        return torch.stack(met, dim=-1)
+        similarities = [torch.einsum("bac,bsc->bas", a, s).expand(-1, tokens.shape[1], -1) for a, s in compared]
+        return torch.stack(similarities, dim=-1)
 
-    def fuse(self, texts: EncodedTexts, images: NodeTokens, met: Tensor | None = None) -> Tensor:
-        """Let texts look at images, see :class:`FusionTransformer`; a token is told first how well it is met.
+    def fuse(self, texts: EncodedTexts, images: NodeTokens, similarity: Tensor | None = None) -> Tensor:
+        """Let texts look at images, see :class:`FusionTransformer`; a token has first its largest similarities.
 
-        text[a] = hidden[a] + W max_s met[a, s] + b.
+        text[a] = hidden[a] + W max_s similarity[a, s] + b.
 
         Args:
             texts: B texts.
             images: The image of each.
-            met: :meth:`met` of the two, where it is there already.
+            similarity: :meth:`part_similarities` of the two, where they are there already.
 
         Returns:
             Fused states, shape (B, L, C).
         """
-        met = self.met(texts, images) if met is None else met
-        best = met.masked_fill(~images.mask[:, None, :, None], -1.0).amax(dim=2)
-        told = texts.hidden + self.found(best)
-        fused: Tensor = self.fusion(told, texts.mask, images.nodes, images.mask)
+        similarity = self.part_similarities(texts, images) if similarity is None else similarity
+        best = similarity.masked_fill(~images.mask[:, None, :, None], -1.0).amax(dim=2)
+        hidden = texts.hidden + self.found(best)
+        fused: Tensor = self.fusion(hidden, texts.mask, images.nodes, images.mask)
         return fused
 
     def evidence(self, texts: EncodedTexts, images: NodeTokens) -> Tensor:
@@ -381,9 +385,9 @@ class GSHN(nn.Module):
             both = self.text_head.of_wholes(texts.whole) * self.image_head.of_wholes(images.whole)
             alone = [F.layer_norm(whole, channels) for whole in (texts.whole, images.whole)]
             return torch.cat([*alone, channels[0] ** 0.5 * both], dim=1)
-        met = self.met(texts, images)
-        found = self.pointers(texts.hidden, texts.mask, met, images.nodes, images.centroid, images.mask)
-        return torch.cat([self.fuse(texts, images, met)[:, 0], found], dim=1)
+        similarity = self.part_similarities(texts, images)
+        found = self.pointers(texts.hidden, texts.mask, similarity, images.nodes, images.centroid, images.mask)
+        return torch.cat([self.fuse(texts, images, similarity)[:, 0], found], dim=1)
 
     def matching(self, texts: EncodedTexts, images: NodeTokens) -> Tensor:
         """Logits of whether each text does not, or does, describe its image, shape (B, 2): from :meth:`evidence`."""

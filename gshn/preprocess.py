@@ -7,9 +7,10 @@ import time
 import warnings
 from pathlib import Path
 
-from gshn.config import SEGMENTER, SEGMENTERS, flat, load_config
+from gshn.config import flat, is_drawn, load_config
 from gshn.errors import ConfigError, DataError, MissingError
 from gshn.launchers import process
+from gshn.registry import DATASETS, SEGMENTERS
 from neuromorphic.cli import CommandParser, print_next, run_command, whole
 from neuromorphic.errors import UserNotice
 from neuromorphic.files import make_folder
@@ -41,6 +42,7 @@ SETTINGS = (
     "graph.levels",
     "graph.pooling",
     "graph.whole_image",
+    "graph.precision",
 )
 """Keys of the configuration that shape the graphs. Shards tell them, and a run from shards has them from there."""
 
@@ -54,10 +56,9 @@ def main() -> None:
     parser.add_argument(
         "--data",
         required=True,
-        help="shapescenes: drawn scenes; captions:FILE: your own images; coco:DIR, flickr30k:DIR, flickr8k:DIR, "
-        "visual-genome:DIR, vqa2:DIR, snli-ve:DIR, nlvr2:DIR, daquar:DIR: data sets in their official layouts",
+        help=DATASETS.help(),
     )
-    parser.add_argument("--segmenter", choices=SEGMENTERS, required=True, help=SEGMENTER)
+    parser.add_argument("--segmenter", choices=SEGMENTERS, required=True, help=SEGMENTERS.help())
     parser.add_argument("--weights", help="weights of a learned segmenter: a folder, or a name on the hub")
     parser.add_argument("--out", type=Path, required=True, help="folder of the shards, with a folder for each split")
     parser.add_argument("--split", nargs="+", choices=SPLITS, help="splits to make (default: those that are there)")
@@ -89,8 +90,8 @@ def main() -> None:
         if not arguments.data.startswith("captions:"):
             raise ConfigError("--split-by goes with --data captions:FILE; other data sets have splits of their own")
         data["file.split"] = arguments.split_by
-    if arguments.data == "shapescenes" and arguments.limit is None:
-        raise ConfigError("--data shapescenes is unlimited: give --limit N, the scenes of each split")
+    if is_drawn(arguments.data) and arguments.limit is None:
+        raise ConfigError(f"--data {arguments.data} is unlimited: give --limit N, the scenes of each split")
     config = load_config(
         arguments.config, [*arguments.overrides, *(f"data.pairs.{key}={value}" for key, value in data.items())]
     )
@@ -98,7 +99,7 @@ def main() -> None:
     # Late: PyTorch takes seconds to import, which a wrong argument should not cost.
     from gshn.data.sources import Texts
     from gshn.graphs.shards.index import missing_shards, write_index
-    from gshn.graphs.shards.write import TOLD, Recipe, write_shards
+    from gshn.graphs.shards.write import MOST_NAMED, Recipe, write_shards
     from gshn.training.corpora import Corpora
 
     make_folder(arguments.out)
@@ -122,7 +123,7 @@ def main() -> None:
             rank,
             world_size,
             annotate=texts,
-            told={"settings": {key: values[key] for key in SETTINGS}},
+            extra={"settings": {key: values[key] for key in SETTINGS}},
         )
         seconds = time.monotonic() - begun
         if others := missing_shards(folder):
@@ -131,10 +132,10 @@ def main() -> None:
         index = write_index(folder)
         counts = f"{len(index)} graphs in {len(index.graphs)} shards, of {len(images)} images"
         print(f"{folder}: {counts}, {len(index.broken)} left out ({seconds:.0f} s)")
-        for entry in index.broken[:TOLD]:
+        for entry in index.broken[:MOST_NAMED]:
             print(f"  left out: {entry['reason']}")
-        if len(index.broken) > TOLD:
-            print(f"  and {len(index.broken) - TOLD} more, which {folder / 'index.json'} lists")
+        if len(index.broken) > MOST_NAMED:
+            print(f"  and {len(index.broken) - MOST_NAMED} more, which {folder / 'index.json'} lists")
     reasons = "; ".join(f"no {split}: {error}" for split, error in missing.items())
     if arguments.split and missing:
         raise DataError(f"{len(missing)} of {len(arguments.split)} splits could not be made: {reasons}")

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gshn.config import SEGMENTER, SEGMENTERS, SegmenterFit
+from gshn.config import SegmenterFit
 from gshn.errors import ConfigError, DataError
+from gshn.registry import SEGMENTERS
 from neuromorphic.cli import CommandParser, print_next, run_command, whole
 from neuromorphic.errors import UserError, UserNotice
 from neuromorphic.files import write_atomically
@@ -43,7 +44,7 @@ def main() -> None:
         metavar="IMAGES",
         help="image files of any format that Pillow reads, or folders of them, with subfolders",
     )
-    parser.add_argument("--segmenter", choices=SEGMENTERS, help=SEGMENTER)
+    parser.add_argument("--segmenter", choices=SEGMENTERS, help=SEGMENTERS.help())
     parser.add_argument("--weights", help="weights of a learned segmenter: a folder, or a name on the hub")
     parser.add_argument(
         "--segments", type=whole(1, 10000), help="superpixels of an image (default: merged by likeness alone)"

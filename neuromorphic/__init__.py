@@ -16,20 +16,37 @@ from typing import TYPE_CHECKING, Any
 from neuromorphic.errors import UserError, UserNotice
 
 if TYPE_CHECKING:
+    from neuromorphic.batch_norm import fold_batch_norm
     from neuromorphic.results.conversion import Conversion
     from neuromorphic.results.profile import Profile
     from neuromorphic.results.run import Run
     from neuromorphic.results.verification import Verification
+    from neuromorphic.session import Session, Steps
     from neuromorphic.spiking_network import SpikingNetwork, load
 
-__all__ = ["Conversion", "Profile", "Run", "SpikingNetwork", "UserError", "UserNotice", "Verification", "load"]
+__all__ = [
+    "Conversion",
+    "Profile",
+    "Run",
+    "Session",
+    "SpikingNetwork",
+    "Steps",
+    "UserError",
+    "UserNotice",
+    "Verification",
+    "fold_batch_norm",
+    "load",
+]
 
 HOMES = {
     "Conversion": "results.conversion",
     "Profile": "results.profile",
     "Run": "results.run",
+    "Session": "session",
     "SpikingNetwork": "spiking_network",
+    "Steps": "session",
     "Verification": "results.verification",
+    "fold_batch_norm": "batch_norm",
     "load": "spiking_network",
 }
 

@@ -5,28 +5,34 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuromorphic.arguments import check_choice, check_names, check_real, check_seconds, check_type, listed
+from neuromorphic.c import library as c
 from neuromorphic.compiler.hardware import for_hardware, join, parts_of
 from neuromorphic.compiler.lower import lower, pack
 from neuromorphic.compiler.network import Network
-from neuromorphic.compiler.quantize import FixedNetwork, Ranges
+from neuromorphic.compiler.quantize import FixedNetwork, Ranges, quantize
 from neuromorphic.errors import ArgumentError, PackagesMissingError, UnsupportedGraphError
 from neuromorphic.execution import populations, reference
 from neuromorphic.execution.calibration import calibrate
+from neuromorphic.execution.folded import FoldedMachine, PopulationsMachine
+from neuromorphic.execution.machine import Machine
 from neuromorphic.execution.operations import LayerCount, count_layers
-from neuromorphic.execution.record import Record, check_inputs, check_signals
+from neuromorphic.execution.record import Record, check_inputs, check_signals, from_populations
 from neuromorphic.graph import Graph
 from neuromorphic.lava.run import run_network
 
-Backend = Literal["reference", "torch", "lava"]
+if TYPE_CHECKING:
+    from neuromorphic.lava.session import KeptUp
+
+Backend = Literal["reference", "torch", "lava", "c"]
 Precision = Literal["float", "fixed"]
 BACKENDS, PRECISIONS = get_args(Backend), get_args(Precision)
-SIDE_BY_SIDE = ("reference", "lava")
+SIDE_BY_SIDE = ("reference", "lava", "c")
 """Back ends that run networks side by side."""
 RUN_TARGETS = ("simulator", "loihi2")
 
@@ -63,12 +69,13 @@ class SideBySide(RunDetails):
 def run_side_by_side(
     networks: Sequence[Network],
     inputs: Sequence[Mapping[str, NDArray]],
-    backend: Literal["reference", "lava"],
+    backend: Literal["reference", "lava", "c"],
     precision: Precision = "float",
     potentials: Collection[str] = (),
     deadline: float = 600.0,
     ranges: Ranges | None = None,
     target: Literal["simulator", "loihi2"] = "simulator",
+    kept: KeptUp | None = None,
 ) -> SideBySide:
     """Run folded networks from rest, packed into one.
 
@@ -76,16 +83,18 @@ def run_side_by_side(
         networks: With the same populations and connections, of any sizes; for fixed point folded with the decays of
             registers (``lower(graph, horizon=T)``).
         inputs: Of each network, by name, shape (T, n), T the same for all.
-        backend: ``reference`` computes in NumPy, ``lava`` on Lava.
+        backend: ``reference`` computes in NumPy, ``c`` in C, ``lava`` on Lava.
         precision: ``float`` computes in float64; ``fixed`` in Loihi's integers, with scales chosen over all networks.
         potentials: Populations whose potentials are recorded.
         deadline: Seconds after which a run on Lava is stopped.
         ranges: Of signals, which fixed-point scales are chosen for; by default those of these inputs.
         target: Of Lava. For Loihi 2 populations are split until each has one du, dv and threshold.
+        kept: Of Lava's simulator: a network that stays up for the next run, where no potentials are recorded.
 
     Raises:
         ArgumentError: an argument of the wrong type, or an unknown back end, precision, target or population.
         UnsupportedGraphError: the networks cannot be packed or quantised.
+        PackagesMissingError: the back end c has no C compiler.
         LavaMissingError, LavaRunError: see :func:`neuromorphic.lava.run.run_network`.
     """
     check_choice("back end", backend, SIDE_BY_SIDE)
@@ -93,7 +102,7 @@ def run_side_by_side(
     check_networks(networks, inputs, potentials)
     network = pack(networks) if len(networks) > 1 else networks[0]
     x = {name: np.concatenate([own[name] for own in inputs], axis=1) for name in network.inputs}
-    run = run_folded(network, x, backend, precision, potentials, deadline, ranges, target)
+    run = run_folded(network, x, backend, precision, potentials, deadline, ranges, target, kept=kept)
     apart = {key: split(getattr(run, key), networks) for key in ("sent", "potentials")}
     return SideBySide(**vars(run) | apart)
 
@@ -115,13 +124,14 @@ class FoldedRun(RunDetails):
 def run_folded(
     network: Network,
     inputs: Mapping[str, NDArray],
-    backend: Literal["reference", "lava"],
+    backend: Literal["reference", "lava", "c"],
     precision: Precision = "float",
     potentials: Collection[str] = (),
     deadline: float = 600.0,
     ranges: Ranges | None = None,
     target: Literal["simulator", "loihi2"] = "simulator",
     batched: bool = False,
+    kept: KeptUp | None = None,
 ) -> FoldedRun:
     """Run a folded network from rest; arguments and errors are those of :func:`run_side_by_side`.
 
@@ -137,18 +147,22 @@ def run_folded(
     overflow: dict[str, dict[str, int]] = {}
     compiled = time.perf_counter()
     seconds: dict[str, float] = {}
-    if precision == "fixed" or backend == "reference":
+    simulator = c.run if backend == "c" else populations.run
+    if precision == "fixed" or backend != "lava":
         if precision == "fixed":
             # Lava's models do not say when a register overflows; the same arithmetic in NumPy does.
-            calibration = calibrate(network, inputs, ranges, potentials, batched=batched)
+            calibration = calibrate(network, inputs, ranges, potentials, batched=batched, simulator=simulator)
             fixed, own = calibration.network, calibration.run
             overflow = {name: vars(count) for name, count in own.overflow.items() if count.any}
         else:
-            own = populations.run(network, inputs, potentials, batched)
+            own = simulator(network, inputs, potentials, batched)
         sent, traces = own.sent, own.potentials
-        seconds["numpy"] = time.perf_counter() - compiled
+        seconds["c" if backend == "c" else "numpy"] = time.perf_counter() - compiled
     if backend == "lava":
-        run = run_network(fixed or network, inputs, potentials, deadline=deadline, target=target, batched=batched)
+        if kept is not None and target == "simulator" and not potentials and not batched:
+            run = kept(fixed or network, inputs, deadline)
+        else:
+            run = run_network(fixed or network, inputs, potentials, deadline=deadline, target=target, batched=batched)
         sent, traces = run.sent, run.potentials
         seconds |= run.seconds
     if fixed is not None:
@@ -246,7 +260,8 @@ def simulate(
         graph: The graph.
         inputs: By Input node, shape (B, T, *shape).
         backend: ``reference`` is NIR's semantics in NumPy (in fixed point: Loihi's arithmetic), ``torch`` the same
-            in PyTorch and faster, float only, ``lava`` Lava's CPU simulator, the B samples side by side in one network.
+            in PyTorch and faster, float only, ``lava`` Lava's CPU simulator, the B samples side by side in one network,
+            ``c`` the folded network in C that the machine's compiler compiles, the fastest.
         precision: float64, or Loihi's integers.
         potentials: Neurons whose membrane potentials are recorded; those of I, LI and CubaLI are in any case, and a
             Threshold has none.
@@ -258,7 +273,7 @@ def simulate(
         ArgumentError: an argument of the wrong type, or an unknown back end, precision, target or neuron.
         UnsupportedGraphError: the inputs do not fit, the back end cannot run the graph exactly, or a signal leaves
             float64's range.
-        PackagesMissingError: PyTorch is not installed.
+        PackagesMissingError: PyTorch is not installed, or there is no C compiler.
         LavaMissingError, LavaRunError: see :func:`neuromorphic.lava.run.run_network`.
     """
     check_choice("back end", backend, BACKENDS)
@@ -270,14 +285,7 @@ def simulate(
     potentials = [n for n in potentials if graph.nodes[n].is_spiking and graph.nodes[n].has_membrane]
     begun = time.perf_counter()
     if backend == "torch":
-        if precision == "fixed":
-            raise UnsupportedGraphError("the torch back end has no fixed point; use --backend reference or lava")
-        try:
-            from neuromorphic.execution.torch_simulator import simulate_torch
-        except ImportError as error:
-            raise PackagesMissingError(f"the torch back end needs PyTorch ({error}): pip install torch") from None
-
-        record = simulate_torch(graph, inputs, potentials)
+        record = torch_simulator(precision).simulate_torch(graph, inputs, potentials)
     elif backend == "reference" and precision == "float":
         with np.errstate(over="ignore", invalid="ignore"):  # What they say is said of a node below.
             record = reference.simulate(graph, inputs, potentials)
@@ -300,19 +308,79 @@ def simulate(
     return Simulation(record=record, counts=counts(lower(graph, check=False), inputs, record), seconds=seconds)
 
 
+def open_machine(
+    graph: Graph,
+    backend: Backend,
+    precision: Precision = "float",
+    batch: int = 1,
+    potentials: Collection[str] = (),
+    inputs: Mapping[str, NDArray] | None = None,
+    running: Machine | None = None,
+    room: float = 1.0,
+    deadline: float = 600.0,
+) -> Machine:
+    """A graph ready to run on a back end, at its start, for :mod:`neuromorphic.session`.
+
+    Args:
+        graph, backend, precision, potentials: As of :func:`simulate`.
+        batch: Samples B.
+        inputs: Fixed point: by Input node, shape (B, T, *shape), what the scales are chosen for; without them, what
+            those of ``running`` were.
+        running: A machine that the same back end made, which may become this one.
+        room, deadline: See :class:`neuromorphic.lava.session.LavaMachine`.
+
+    Raises:
+        ArgumentError: an argument of the wrong type, no inputs for fixed point, or no room in ``running``.
+        UnsupportedGraphError, PackagesMissingError, LavaMissingError, LavaRunError: see :func:`simulate`.
+    """
+    there = [n for n in potentials if n in graph.nodes]  # The graph may be another one than the session began with.
+    potentials = [n for n in there if graph.nodes[n].is_spiking and graph.nodes[n].has_membrane]
+    if precision == "float" and backend == "reference":
+        return reference.ReferenceMachine(graph, batch, potentials)
+    if backend == "torch":
+        return torch_simulator(precision).TorchMachine(graph, batch, potentials)
+    network: Network = lower(graph)
+    ranges = None
+    if precision == "fixed" and inputs is None:
+        ranges = running.ranges if isinstance(running, FoldedMachine) else None
+        if ranges is None:
+            raise ArgumentError(
+                "fixed point chooses scales for inputs that are typical, and as large as they get: give the session x="
+            )
+        network = quantize(lower(graph, horizon=ranges.steps), ranges)
+    elif precision == "fixed" and inputs is not None:
+        _, steps = check_inputs(graph, inputs)
+        calibration = calibrate(lower(graph, horizon=steps), inputs, batched=True)
+        network, ranges = calibration.network, calibration.ranges
+    if backend == "reference":
+        return PopulationsMachine(graph, network, batch, potentials, ranges)
+    from neuromorphic.lava.session import LavaMachine
+
+    if isinstance(running, LavaMachine):
+        running.load(graph, network, ranges)
+        return running
+    return LavaMachine(graph, network, batch, potentials, ranges, room=room, deadline=deadline)
+
+
+def torch_simulator(precision: Precision) -> Any:
+    """The module that runs graphs in PyTorch.
+
+    Raises:
+        UnsupportedGraphError: fixed point.
+        PackagesMissingError: PyTorch is not installed.
+    """
+    if precision == "fixed":
+        raise UnsupportedGraphError("the torch back end has no fixed point; use --backend reference or lava")
+    try:
+        from neuromorphic.execution import torch_simulator
+    except ImportError as error:
+        raise PackagesMissingError(f"the torch back end needs PyTorch ({error}): pip install torch") from None
+    return torch_simulator
+
+
 def as_record(graph: Graph, run: FoldedRun) -> Record:
     """A batch's run as a record."""
-
-    def shaped(values: NDArray, name: str) -> NDArray:
-        return values.reshape(*values.shape[:2], *graph.nodes[name].shape)
-
-    graded = [name for name in graph.neurons if not graph.nodes[name].is_spiking]
-    return Record(
-        outputs={name: shaped(run.sent[name], name).astype(np.float64) for name in graph.outputs},
-        spikes={name: shaped(run.sent[name], name) for name in graph.spiking},
-        potentials={name: shaped(run.sent[name], name) for name in graded}
-        | {name: shaped(values, name) for name, values in run.potentials.items()},
-    )
+    return from_populations(graph, run.sent, run.potentials)
 
 
 def counts(network: Network, inputs: Mapping[str, NDArray], record: Record) -> dict[str, LayerCount]:

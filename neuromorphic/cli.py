@@ -93,7 +93,12 @@ def run_subcommand(package: str, commands: Mapping[str, str]) -> None:
         width = max(map(len, commands))
         listing = "\n".join(f"  {key:<{width}}  {what}" for key, what in commands.items())
         print(f"usage: {package} COMMAND ...\n\n{listing}\n\n{package} COMMAND --help says more; it is the same as")
-        print(f"python -m {package}.COMMAND.")
+        print(f"python -m {package}.COMMAND. {package} --print-completion bash|zsh|... is a script for that shell.")
+        return
+    if name == "--print-completion":
+        from neuromorphic.completion import completion_script
+
+        print(completion_script(package, commands, "".join(rest[:1])))
         return
     if name == "--version":
         print(version("gshn"))

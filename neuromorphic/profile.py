@@ -16,7 +16,7 @@ from neuromorphic.run import BACKEND, INPUT, PRECISION, add_graph_arguments, loa
 
 EXAMPLES = """
 examples:
-  python -m neuromorphic.profile --nir model.nir --input in.npz --out profiled
+  python -m neuromorphic.profile --nir model.nir --input in.npz --out profiled --compare pruned.nir
   python -m neuromorphic.profile --checkpoint runs/default --out profiled --images 64
       profiled/: report.json and report.html, one page that needs no other file
 """
@@ -26,7 +26,7 @@ def main() -> None:
     """Parse the arguments, count, and write ``report.json`` and ``report.html``."""
     parser = CommandParser(prog="python -m neuromorphic.profile", description=__doc__, epilog=EXAMPLES)
     add_graph_arguments(parser, required=False)
-    parser.add_argument("--input", type=Path, metavar="IN.npz", help=f"with --nir: {INPUT}")
+    parser.add_argument("--input", type=Path, metavar="FILE", help=f"with --nir: {INPUT}")
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="folder that gshn.train wrote")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for report.json and report.html")
     parser.add_argument("--images", type=whole(1), help="with --checkpoint: held-out images (default: 64)")
@@ -36,14 +36,15 @@ def main() -> None:
         help=f"what computes the spikes (default: reference, with --checkpoint torch); {BACKEND}",
     )
     parser.add_argument(
-        "--precision", choices=PRECISIONS, default="float", help=f"arithmetic of reference or lava; {PRECISION}"
+        "--precision", choices=PRECISIONS, default="float", help=f"arithmetic of reference, lava or c; {PRECISION}"
     )
     parser.add_argument(
         "--compare",
         type=Path,
         nargs="+",
-        metavar="DIR",
-        help="other checkpoints to set beside it: another T, a ReLU twin",
+        metavar="OTHER",
+        help="networks to set beside it. With --nir: other NIR files, on the same input, with the same --dt, --reset "
+        "and --from; with --checkpoint: other checkpoints, of another T, or a ReLU twin",
     )
     parser.add_argument(
         "--energy-models", type=Path, metavar="FILE.yaml", help="energy models in place of the project's own"
@@ -53,21 +54,21 @@ def main() -> None:
     if (arguments.nir is None) == (arguments.checkpoint is None):
         parser.error("give --nir or --checkpoint, one of them")
     if arguments.checkpoint is None:
-        for option in ("images", "compare"):
-            if getattr(arguments, option) is not None:
-                parser.error(f"--{option} goes with --checkpoint")
+        if arguments.images is not None:
+            parser.error("--images goes with --checkpoint")
         if arguments.input is None:
             parser.error("--nir needs --input, which is run and counted")
     else:
-        for option in ("dt", "reset", "input"):
-            if getattr(arguments, option) is not None:
+        for option, key in (("dt", "dt"), ("reset", "reset"), ("from", "framework"), ("input", "input")):
+            if getattr(arguments, key) is not None:
                 parser.error(f"--{option} goes with --nir, and a checkpoint has its own")
     if arguments.backend is None:
         arguments.backend = "reference" if arguments.checkpoint is None else "torch"
     if arguments.precision == "fixed" and arguments.backend == "torch":
         parser.error("--precision fixed needs --backend reference or lava")
     for name in ("report.json", "report.html"):
-        check_destination(arguments.out / name, (arguments.energy_models, arguments.nir, arguments.input))
+        sources = (arguments.energy_models, arguments.nir, arguments.input, *(arguments.compare or ()))
+        check_destination(arguments.out / name, sources)
     if arguments.checkpoint is not None:
         tools = checkpoint_tools()
         with needing_packages():
@@ -83,7 +84,11 @@ def main() -> None:
             )
         return
     profile = load_network(arguments).profile(
-        arguments.input, arguments.backend, arguments.precision, energy_models=arguments.energy_models
+        arguments.input,
+        arguments.backend,
+        arguments.precision,
+        energy_models=arguments.energy_models,
+        compare=[load_network(arguments, path) for path in arguments.compare or ()],
     )
     report = json.dumps(profile.report(), indent=2, allow_nan=False) + "\n"
     with Lock(make_folder(arguments.out) / ".lock", str(arguments.out)):  # The two are of one run.

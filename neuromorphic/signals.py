@@ -1,7 +1,8 @@
-"""Inputs and outputs of NIR graphs, as arrays and as ``.npz`` files, with or without a batch axis."""
+"""Inputs and outputs of NIR graphs, as arrays and as files, with or without a batch axis."""
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,18 @@ from numpy.typing import NDArray
 
 from neuromorphic.arguments import check_count, check_path, check_real, described, listed, not_finite, printed
 from neuromorphic.errors import ArgumentError, SignalFileError, UserError, UserNotice
+from neuromorphic.events import read_events, reader_of
 from neuromorphic.execution.record import Record, check_graph, check_memory
+from neuromorphic.execution.spikes import save_arrays
+from neuromorphic.execution.ties import every_signal
+from neuromorphic.files import write_atomically
 from neuromorphic.graph import Graph
 from neuromorphic.hdf5 import available_memory, reason, size_text
+
+HDF5 = b"\x89HDF\r\n\x1a\n"
+"""How HDF5 files begin."""
+OUTPUTS = (".npz", ".npy", ".nir", ".h5", ".hdf5")
+"""How names of files end that outputs can be written to: arrays, one array, or NIR's own data."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +83,12 @@ def as_array(what: str, x: object) -> NDArray:
 
 
 def load_inputs(path: Path, graph: Graph, steps: int | None = None) -> Signals:
-    """Read ``input``, or an array per Input node by its name, of shape (T, *shape) or (B, T, *shape).
+    """Read the inputs of a graph from a file, whose content says what it is.
 
     Args:
-        path: An ``.npz`` file, or for a graph with one Input node a ``.npy`` file.
+        path: An ``.npz`` file with ``input``, or an array per Input node by its name, of shape (T, *shape) or
+            (B, T, *shape), or for a graph with one Input node a ``.npy`` file of it; one of NIR's own data files
+            (:mod:`neuromorphic.nir_data`); or a recording of an event camera (:mod:`neuromorphic.events`).
         graph: Whose inputs they are.
         steps: Run so many steps: the inputs are cut, or go on with zeros.
 
@@ -87,7 +99,27 @@ def load_inputs(path: Path, graph: Graph, steps: int | None = None) -> Signals:
     """
     path = check_path("path", path)
     check_graph(graph)
-    return with_batch_axis(read_arrays(path, graph.inputs), graph, steps, f"{path}: ", SignalFileError)
+    if steps is not None:
+        steps = check_count("steps", steps)
+    start = first_bytes(path)
+    if start.startswith(HDF5):
+        from neuromorphic.nir_data import read_nir_data
+
+        arrays = read_nir_data(path, graph)
+    elif (read := reader_of(path, start)) is not None:
+        arrays = read_events(path, read, graph, steps)
+    else:
+        arrays = read_arrays(path, graph.inputs)
+    return with_batch_axis(arrays, graph, steps, f"{path}: ", SignalFileError)
+
+
+def first_bytes(path: Path) -> bytes:
+    """How a file begins, 16 bytes or fewer; none of what cannot be read, which :func:`read_arrays` says."""
+    try:
+        with path.open("rb") as file:
+            return file.read(16)
+    except OSError:
+        return b""
 
 
 def with_batch_axis(
@@ -145,7 +177,10 @@ def read_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray]:
         with path.open("rb") as opened:
             start = opened.read(6)
         if not start.startswith((b"PK", b"\x93NUMPY")):
-            raise SignalFileError(f"{path} is neither an .npz nor a .npy file; write it with numpy.savez")
+            raise SignalFileError(
+                f"{path} is neither an .npz nor a .npy file, nor NIR data or a recording of events; write it with "
+                "numpy.savez"
+            )
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             if len(names) != 1:
@@ -190,20 +225,68 @@ def chosen(path: Path, file: np.lib.npyio.NpzFile, names: Sequence[str]) -> dict
     return {name: file[key] for name, key in keys.items()}
 
 
-def output_arrays(graph: Graph, record: Record, trace: Sequence[str], batched: bool) -> dict[str, NDArray]:
+def traced(graph: Graph, inputs: Mapping[str, NDArray], record: Record, trace: Sequence[str]) -> dict[str, NDArray]:
+    """What nodes sent, by name, shape (B, T, *shape): spikes, potentials of I, LI and CubaLI, inputs, outputs, and of
+    linear nodes what they make of what neurons and inputs sent."""
+    known: dict[str, NDArray] = {**inputs, **record.outputs, **record.potentials, **record.spikes}
+    if any(name not in known for name in trace):
+        known = {**every_signal(graph, inputs, record), **known}
+    return {name: known[name] for name in trace}
+
+
+def output_arrays(
+    graph: Graph,
+    record: Record,
+    trace: Sequence[str],
+    batched: bool,
+    inputs: Mapping[str, NDArray] | None = None,
+) -> dict[str, NDArray]:
     """What is written: ``output`` (an array per Output node where there are several), and the traced nodes.
 
-    A traced neuron's spikes stand under its name, those of I, LI and CubaLI as potentials; the potentials of neurons
-    that spike under ``NAME.potential``, with ``_`` behind it where a node has that name.
+    What a traced node sent stands under its name (:func:`traced`); the potentials of neurons that spike under
+    ``NAME.potential``, with ``_`` behind it where a node has that name. Of linear nodes and inputs, ``inputs`` are
+    needed.
     """
     single = len(graph.outputs) == 1 and "output" not in trace
     arrays: dict[str, NDArray] = {"output" if single else name: values for name, values in record.outputs.items()}
-    for name in trace:
-        arrays[name] = record.spikes[name] if name in record.spikes else record.potentials[name]
+    arrays |= traced(graph, inputs or {}, record, trace)
     for name in trace:
         if name in record.spikes and name in record.potentials:
             arrays[potential_key(name, {*arrays, *graph.nodes})] = record.potentials[name]
     return arrays if batched else {name: values[0] for name, values in arrays.items()}
+
+
+def write_outputs(
+    path: Path, graph: Graph, record: Record, trace: Sequence[str], batched: bool, inputs: Mapping[str, NDArray]
+) -> None:
+    """Write outputs and traced nodes to a file, in the format that its name's end says, :data:`OUTPUTS`.
+
+    Raises:
+        ArgumentError: a name with another end, or a ``.npy`` of more than one array.
+        SignalFileError: NIR's data files cannot hold it, see :mod:`neuromorphic.nir_data`.
+        UserError: the file cannot be written.
+    """
+    if path.suffix not in OUTPUTS:
+        raise ArgumentError(f"{path} must end in {', '.join(OUTPUTS)}")
+    arrays = output_arrays(graph, record, trace, batched, inputs)
+    if path.suffix == ".npz":
+        save_arrays(path, arrays)
+    elif path.suffix == ".npy":
+        if len(arrays) != 1:
+            raise ArgumentError(f"{path} takes one array, not {listed(arrays)}; write an .npz, or trace nothing")
+        buffer = io.BytesIO()
+        np.lib.format.write_array(buffer, next(iter(arrays.values())), allow_pickle=False)
+        write_atomically(path, buffer.getvalue())
+    else:
+        from neuromorphic.nir_data import POTENTIALS, SPIKES, VALUES, write_nir_data
+
+        observables: dict[str, dict[str, NDArray]] = {}
+        for name, x in {**record.outputs, **traced(graph, inputs, record, trace)}.items():
+            spikes = bool(np.isin(x, (0, 1)).all())
+            observables[name] = {SPIKES: x.astype(bool)} if spikes else {VALUES: x}
+            if name in record.spikes and name in record.potentials:
+                observables[name][POTENTIALS] = record.potentials[name]
+        write_nir_data(path, observables, graph.dt)
 
 
 def potential_key(name: str, taken: Collection[str]) -> str:

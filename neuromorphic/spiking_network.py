@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, overload
 
 import nir
 import numpy as np
 
-from neuromorphic.arguments import check_choice, check_count
+from neuromorphic.arguments import (
+    check_choice,
+    check_count,
+    check_names,
+    check_path,
+    check_seconds,
+    check_type,
+    printed,
+)
 from neuromorphic.backends import BACKENDS, PRECISIONS, Backend, Precision, simulate
-from neuromorphic.errors import UnsupportedGraphError
+from neuromorphic.errors import ArgumentError, UnsupportedGraphError, UserError
 from neuromorphic.execution.record import check_memory
+from neuromorphic.frameworks import read_from
 from neuromorphic.graph import Graph, flatten
+from neuromorphic.graph.nested import walk
+from neuromorphic.graph.values import metadata_of
+from neuromorphic.int8 import Rounding, with_int8_weights
 from neuromorphic.lava.target import choose_target
-from neuromorphic.nir_file import read_nir
+from neuromorphic.nir_file import read_nir, write_nir
 from neuromorphic.results.conversion import Conversion
 from neuromorphic.results.plot import plot
 from neuromorphic.results.profile import Profile
@@ -28,13 +41,17 @@ from neuromorphic.signals import Signals, as_signals, with_membrane
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from neuromorphic.c.export import CProgram
     from neuromorphic.lava.compiled.process import Compiled
+    from neuromorphic.session import Session
 
 RANDOM_STEPS = 32
 """Steps of random input, where no number is given."""
 
 
-def load(source: str | Path | nir.NIRGraph, dt: float | None = None, reset: str | None = None) -> SpikingNetwork:
+def load(
+    source: str | Path | nir.NIRGraph, dt: float | None = None, reset: str | None = None, framework: str | None = None
+) -> SpikingNetwork:
     """Load a network from a NIR file, or from a NIR graph in memory.
 
     >>> net = neuromorphic.load("model.nir")
@@ -46,41 +63,44 @@ def load(source: str | Path | nir.NIRGraph, dt: float | None = None, reset: str 
         dt: Time step in seconds. By default it is read from the metadata. A graph without time constants needs none.
         reset: What a spike does to the membrane potential: ``zero`` sets it to v_reset, ``subtract`` subtracts
             v_threshold. By default it is read from the metadata; else it is ``zero``, as in NIR's equations.
+        framework: The framework that wrote the graph, one of :data:`neuromorphic.frameworks.FRAMEWORKS`, whose files do
+            not say how they are to be read. ``dt`` and ``reset`` override its defaults.
 
     Returns:
         The network, which has no state: each run starts from rest.
 
     Raises:
-        ArgumentError: an argument has the wrong type.
+        ArgumentError: an argument has the wrong type, or the framework is unknown.
         NIRFileError: the file is missing, or is no NIR graph.
         UnsupportedGraphError: the graph needs a dt and has none, or it has something that cannot be computed exactly;
             the message names the node.
     """
-    if isinstance(source, str | Path):
-        nir_graph, name = read_nir(Path(source)), str(source)
-        with naming(name):
-            return SpikingNetwork(name, nir_graph, flatten(nir_graph, dt, reset))
-    return SpikingNetwork("NIR graph", source, flatten(source, dt, reset))
+    name = str(source) if isinstance(source, str | Path) else "NIR graph"
+    nir_graph = read_nir(Path(source)) if isinstance(source, str | Path) else source
+    with naming(name) if isinstance(source, str | Path) else nullcontext():
+        if framework is not None:
+            nir_graph, dt, reset = read_from(nir_graph, framework, dt, reset)
+        return SpikingNetwork(name, nir_graph, flatten(nir_graph, dt, reset))
 
 
 @contextmanager
-def naming(source: str) -> Iterator[None]:
-    """Name the file in errors about a graph."""
+def naming(source: str, kinds: tuple[type[UserError], ...] = (UnsupportedGraphError,)) -> Iterator[None]:
+    """Name the file in errors about a graph, or of other kinds."""
     try:
         yield
-    except UnsupportedGraphError as error:
-        raise UnsupportedGraphError(f"{source}: {error}") from None
+    except kinds as error:
+        raise type(error)(f"{source}: {error}") from None
 
 
 class SpikingNetwork:
     """A network that was loaded from NIR by :func:`load`. It has no state: each run starts from rest.
 
     Inputs ``x`` are an array for the one Input node, or ``{name: array}`` for several. Their shape is (T, *shape), or
-    (B, T, *shape) for B samples of T steps, in NIR's units. The path of an ``.npz`` or ``.npy`` file does as well.
+    (B, T, *shape) for B samples of T steps, in NIR's units. The path of a file does as well (``docs/api.md``).
 
     Attributes:
         source: The file that it was read from, or ``NIR graph``.
-        nir_graph: The graph as it was read.
+        nir_graph: The graph as it was read, or as its framework means it.
         graph: The same graph, flat, with shapes, and checked.
     """
 
@@ -123,7 +143,8 @@ class SpikingNetwork:
         Args:
             x: Inputs, see the class.
             backend: ``reference``: NIR's semantics in NumPy; ``torch``: the same in PyTorch, faster, float only;
-                ``lava``: Intel's Lava, all samples side by side in one network.
+                ``lava``: Intel's Lava, all samples side by side in one network; ``c``: C that the machine's compiler
+                compiles for the network, the fastest.
             precision: ``float`` computes in float64, ``fixed`` in Loihi's integers: 8-bit weights, 24-bit states.
             potentials: Names of spiking nodes whose membrane potentials are recorded, or True for all. Those of I, LI
                 and CubaLI are always recorded. Recording takes memory, and slows torch and lava down.
@@ -160,6 +181,54 @@ class SpikingNetwork:
             names = potentials or ()
         simulation = simulate(self.graph, signals.inputs, backend, precision, names, deadline, target=target)
         return Run(self.source, self.graph, signals, backend, precision, simulation)
+
+    def session(
+        self,
+        backend: Backend = "reference",
+        precision: Precision = "float",
+        *,
+        batch: int | None = None,
+        x: object = None,
+        potentials: bool | Collection[str] = False,
+        room: float = 1.0,
+        deadline: float = 600.0,
+    ) -> Session:
+        """Open a session: the network keeps its state from call to call. On Lava, its processes stay up.
+
+        Args:
+            backend: As in :meth:`run`.
+            precision: As in :meth:`run`.
+            potentials: As in :meth:`run`.
+            batch: Number B of samples that run side by side. By default one, whose arrays have no such axis.
+            x: For fixed point: typical inputs, as large as they get. The scales are chosen for them.
+            room: On Lava: networks that are loaded later may have this many times as many elements in a node.
+            deadline: Seconds within which Lava has to start, and to run each 128 steps.
+
+        Returns:
+            The session. Use it in a ``with`` statement, or close it.
+
+        Raises:
+            UserError: see :meth:`run`; in fixed point also where ``x`` is missing.
+        """
+        from neuromorphic.session import Session
+
+        check_choice("back end", backend, BACKENDS)
+        check_choice("precision", precision, PRECISIONS)
+        if batch is not None:
+            batch = check_count("batch", batch)
+        if not isinstance(room, int | float) or not 1 <= room < float("inf"):
+            raise ArgumentError(f"room is {printed(room)}; give a number of at least 1")
+        names = with_membrane(self.graph, self.graph.neurons) if potentials is True else potentials or ()
+        return Session(
+            self,
+            backend,
+            precision,
+            batch,
+            None if x is None else as_signals(x, self.graph),
+            check_names("potentials", names, self.graph.neurons),
+            room=room,
+            deadline=check_seconds("deadline", deadline),
+        )
 
     def verify(
         self,
@@ -233,6 +302,7 @@ class SpikingNetwork:
         precision: Precision = "float",
         *,
         energy_models: str | Path | None = None,
+        compare: Sequence[SpikingNetwork] = (),
     ) -> Profile:
         """Count what a run computes, by layer, and model its energy.
 
@@ -241,18 +311,29 @@ class SpikingNetwork:
             backend: As in :meth:`run`.
             precision: As in :meth:`run`.
             energy_models: A file of energy models, in place of the package's own (``docs/energy.md``).
+            compare: Other networks, which are run on the same inputs.
 
         Returns:
             Spikes, operations and joules of one sample, by layer.
 
         Raises:
+            ArgumentError: the inputs do not fit another network, or ``compare`` has something else in it.
             EnergyModelError: the file cannot be used.
             UserError: see :meth:`run`.
         """
         from neuromorphic.profiling.energy import load_models
 
         models = load_models(None if energy_models is None else Path(energy_models))
-        return Profile(x if isinstance(x, Run) else self.run(x, backend, precision), models)
+        run = x if isinstance(x, Run) else self.run(x, backend, precision)
+        others = []
+        for other in compare:
+            check_type("compare", other, SpikingNetwork, "give networks that neuromorphic.load returned")
+            inputs = dict(zip(other.graph.inputs, run.signals.inputs.values(), strict=False))
+            if set(other.inputs) == set(self.inputs):
+                inputs = run.signals.inputs
+            with naming(other.source, (ArgumentError, UnsupportedGraphError)):
+                others.append(Profile(other.run(inputs, run.backend, run.precision), models))
+        return Profile(run, models, tuple(others))
 
     def plot(self, run: Run, nodes: Collection[str] | None = None, sample: int = 0) -> Figure:
         """Draw a run: rasters of spikes, curves of potentials and outputs; see :func:`neuromorphic.results.plot.plot`.
@@ -291,25 +372,77 @@ class SpikingNetwork:
         calibration = None if x is None else as_signals(x, self.graph).inputs
         return compile(self.graph, precision, calibration=calibration, stock=stock)
 
-    def export(self, out: str | Path, x: object, precision: Precision = "float") -> Run:
-        """Compile the network, run it on Lava, and write all of it into a folder.
+    @overload
+    def export(
+        self, out: str | Path, x: object, precision: Precision = "float", *, to: Literal["lava"] = "lava"
+    ) -> Run: ...
 
-        The folder has the graph, its input, the compiled network, the spikes and a report.
+    @overload
+    def export(
+        self, out: str | Path, x: object = None, precision: Precision = "float", *, to: Literal["c"]
+    ) -> CProgram: ...
+
+    def export(
+        self,
+        out: str | Path,
+        x: object = None,
+        precision: Precision = "float",
+        *,
+        to: Literal["lava", "c"] = "lava",
+    ) -> Run | CProgram:
+        """Write the network into a folder: compiled for Lava and run there, or as C for any device.
+
+        For Lava the folder has the graph, its input, the compiled network, the spikes and a report
+        (:func:`neuromorphic.lava.export.export`); as C the source, a test program and a report
+        (:func:`neuromorphic.c.export.export`).
 
         Args:
             out: The folder. Files in it are replaced.
-            x: Inputs, see the class.
-            precision: Lava's arithmetic, ``float`` or ``fixed``.
+            x: Inputs, see the class. As C in fixed point the scales are chosen for them; by default random numbers.
+            precision: The arithmetic, ``float`` or ``fixed``.
+            to: ``lava`` or ``c``.
 
         Returns:
-            The run.
+            The run on Lava, or what was written.
 
         Raises:
             UserError: see :meth:`run`; or the folder cannot be written to.
         """
+        check_choice("export", to, ("lava", "c"))
+        check_choice("precision", precision, PRECISIONS)
+        if to == "c":
+            from neuromorphic.c.export import export as export_c
+
+            with naming(self.source):
+                return export_c(self, Path(out), None if x is None else as_signals(x, self.graph), precision)
         from neuromorphic.lava.export import export
 
         return export(self, Path(out), as_signals(x, self.graph), precision)
+
+    def save(self, path: str | Path, weights: Literal["float", "int8"] = "float") -> list[Rounding]:
+        """Write the network as a NIR file whose metadata say its time step and reset rules.
+
+        Args:
+            path: The file.
+            weights: ``float`` writes them as they are. ``int8`` rounds them to 8 bits, with a scale for each output
+                channel in the metadata, which this package reads back (:mod:`neuromorphic.int8`); other readers take
+                the integers for the weights.
+
+        Returns:
+            What rounding did to each node's weights. Empty for ``float``.
+
+        Raises:
+            ArgumentError: an argument has the wrong type, or a word is unknown.
+            UserError: the file cannot be written.
+        """
+        check_choice("weights", weights, ("float", "int8"))
+        graph, rounding = with_int8_weights(self.nir_graph) if weights == "int8" else (deepcopy(self.nir_graph), [])
+        graph.metadata["dt"] = self.dt
+        for name, node in walk(graph):
+            if name in self.graph.nodes and self.graph.nodes[name].reset is not None:
+                node.metadata = dict(metadata_of(node)) | {"reset": self.graph.nodes[name].reset}
+        write_nir(check_path("path", path), graph)
+        return rounding
 
     def table(self) -> Table:
         """A table with a row for each node."""

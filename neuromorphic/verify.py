@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument(
         "--backend-precision", choices=PRECISIONS, default="float", help="arithmetic of --backend (default: float)"
     )
-    parser.add_argument("--input", type=Path, metavar="IN.npz", help=f"{INPUT} (default: random input)")
+    parser.add_argument("--input", type=Path, metavar="FILE", help=f"{INPUT} (default: random input)")
     parser.add_argument("--steps", type=whole(1), metavar="T", help="steps (default: the input's; 32 for random input)")
     parser.add_argument("--seed", type=whole(0), default=0, help="seed of random input")
     parser.add_argument("--json", type=Path, help="also write the result to this file")

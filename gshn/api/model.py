@@ -440,7 +440,7 @@ class Model:
                 "spike, or model.encoder is not hybrid; train with model.spiking.enabled=true"
             )
         # Late: only this needs the exporter.
-        from gshn.export.report import constant_input, pytorch_spikes
+        from gshn.export.side_by_side import constant_input, pytorch_spikes
         from gshn.export.to_nir import spiking_graph_to_nir
 
         images = self._one(image)

@@ -15,7 +15,10 @@ from typing import Any
 from gshn.config import CaptionFile
 from gshn.data.captions import CaptionedFiles, joined
 from gshn.data.image_files import OwnImages, as_text, check_split, read_text
+from gshn.data.images import DatasetSettings
 from gshn.errors import DataError, MissingError
+
+KINDS = {"captions:FILE": {"help": "photographs of one's own, with a table of captions"}}
 
 IMAGE_COLUMNS = ("image", "image_name", "image_path", "file", "filename", "file_name", "filepath", "path", "photo")
 CAPTION_COLUMNS = ("caption", "captions", "text", "sentence", "description", "comment", "title")
@@ -278,3 +281,9 @@ def split_by_share(
     val = max(min(val, test - second), first)
     test = max(test, val + second)
     return {image: "train" if index < val else "val" if index < test else "test" for index, image in enumerate(ordered)}
+
+
+def make(name: str, settings: DatasetSettings) -> OwnCaptions:
+    """See :mod:`gshn.data`."""
+    file = Path(name.partition(":")[2])
+    return OwnCaptions(file, settings.split, settings.image_size, settings.limit, settings.file)

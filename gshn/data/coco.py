@@ -7,12 +7,14 @@ from functools import cache
 from pathlib import Path
 
 from gshn.data.captions import CaptionedFiles, joined, karpathy, tell_which_split
-from gshn.data.image_files import as_text, check_split, each, first_existing, read_json, section
-from gshn.data.images import ImageSample
+from gshn.data.image_files import as_text, check_split, each, first_existing, folder_of, read_json, section
+from gshn.data.images import DatasetSettings, ImageSample
 from gshn.data.panoptic_annotations import COCO as SOURCE
 from gshn.data.panoptic_annotations import PanopticAnnotations
 from gshn.errors import DataError, tell
 from gshn.segments.panoptic import resize
+
+KINDS = {"coco:DIR": {"help": "COCO, captions and panoptic segments"}}
 
 YEARS = ("2017", "2014")
 
@@ -119,3 +121,9 @@ def _captions(path: Path, folder: Path) -> tuple[dict[Path, list[str]], dict[Pat
         captions[number].append(text)
     captioned = joined((file, captions[number]) for number, file in file_of.items())
     return captioned, {file: number for number, file in reversed(file_of.items())}
+
+
+def make(name: str, settings: DatasetSettings) -> CocoCaptions:
+    """See :mod:`gshn.data`."""
+    folder = folder_of(SOURCE, name)
+    return CocoCaptions(folder, settings.split, settings.image_size, settings.limit)

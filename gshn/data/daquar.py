@@ -14,12 +14,16 @@ from gshn.data.image_files import (
     check_split,
     each,
     first_existing,
+    folder_of,
     present,
     read_json_lines,
     read_lines,
 )
+from gshn.data.images import DatasetSettings
 from gshn.data.texts import Question
 from gshn.errors import DataError, MissingError, tell
+
+KINDS = {"daquar:DIR": {"help": "DAQUAR, questions"}}
 
 SOURCE = Source("DAQUAR", "the Visual Turing Challenge of the Max Planck Institute for Informatics")
 FORMS = ("qa.894.raw.{}.txt", "qa.37.raw.{}.txt", "qa_{}.jsonl")
@@ -54,6 +58,8 @@ class DAQUAR(ImageFiles):
             joined by commas (:func:`items` takes it apart): for a classifier, a list is an answer like any other.
             ``id`` is the question's number in its file, counted from 1.
     """
+
+    answer_lists = True
 
     def __init__(self, root: Path, split: str, image_size: int = 224, limit: int | None = None) -> None:
         """Read a split.
@@ -133,3 +139,9 @@ def _image_paths(folder: Path, names: list[str]) -> dict[str, Path]:
     listing = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     files = {name: [f"{name}.png", f"{name}.jpg", f"{name}.jpeg"] for name in names}
     return {name: folder / next((f for f in found if f in listing), found[0]) for name, found in files.items()}
+
+
+def make(name: str, settings: DatasetSettings) -> DAQUAR:
+    """See :mod:`gshn.data`."""
+    folder = folder_of(SOURCE, name)
+    return DAQUAR(folder, settings.split, settings.image_size, settings.limit)

@@ -8,10 +8,12 @@ from pathlib import Path
 import easy_vqa
 
 from gshn.data.files import read_image
-from gshn.data.images import ImageSample
+from gshn.data.images import DatasetSettings, ImageSample
 from gshn.data.texts import Question
 from gshn.errors import ConfigError, DataError, MissingError
 from gshn.segments.panoptic import Category
+
+KINDS = {"easyvqa": {"help": "easy-VQA, questions on coloured shapes, from its package"}}
 
 _READERS = {
     "train": (easy_vqa.get_train_image_paths, easy_vqa.get_train_questions),
@@ -28,6 +30,7 @@ class EasyVQA:
     """
 
     categories: tuple[Category, ...] = ()
+    packaged = True
 
     def __init__(self, split: str, limit: int | None = None):
         """Read a split.
@@ -84,3 +87,8 @@ class EasyVQA:
     def answers() -> list[str]:
         """All answers, sorted."""
         return sorted(easy_vqa.get_answers())
+
+
+def make(name: str, settings: DatasetSettings) -> EasyVQA:
+    """See :mod:`gshn.data`."""
+    return EasyVQA(settings.split, settings.limit)

@@ -7,8 +7,14 @@ from pathlib import Path
 
 from gshn.data.caption_file import read_rows
 from gshn.data.captions import CaptionedFiles, karpathy, tell_which_split
-from gshn.data.image_files import Source, check_split, first_existing, read_lines
+from gshn.data.image_files import Source, check_split, first_existing, folder_of, read_lines
+from gshn.data.images import DatasetSettings
 from gshn.errors import DataError
+
+KINDS = {
+    "flickr30k:DIR": {"help": "Flickr30K, captions"},
+    "flickr8k:DIR": {"help": "Flickr8k, captions"},
+}
 
 FLICKR30K = Source("Flickr30K", "shannon.cs.illinois.edu/DenotationGraph")
 FLICKR8K = Source("Flickr8k", "hockenmaier.cs.illinois.edu, or a mirror: Flickr8k_Dataset.zip and Flickr8k_text.zip")
@@ -114,3 +120,9 @@ def _of(path: Path, names: list[str], captions: dict[str, list[str]], images: Pa
     if unknown := [name for name in names if name not in captions]:
         raise DataError(f"{path} has no caption of {unknown[0]}, which the split lists ({len(unknown)} such images)")
     return {images / name: captions[name] for name in names}
+
+
+def make(name: str, settings: DatasetSettings) -> CaptionedFiles:
+    """See :mod:`gshn.data`."""
+    kind, source = (Flickr8k, FLICKR8K) if name.startswith("flickr8k:") else (Flickr30K, FLICKR30K)
+    return kind(folder_of(source, name), settings.split, settings.image_size, settings.limit)

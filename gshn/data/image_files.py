@@ -94,6 +94,18 @@ class ImageFiles:
         return f"{self.name} size={self.image_size} files={digest.hexdigest()}{stored}"
 
 
+def folder_of(source: Source, name: str) -> Path:
+    """The DIR of ``NAME:DIR``.
+
+    Raises:
+        MissingError: it is no folder.
+    """
+    folder = Path(name.partition(":")[2])
+    if not folder.is_dir():
+        raise source.missing(f"folder {folder}", "its official layout")
+    return folder
+
+
 def check_split(source: Source, split: str) -> None:
     """Raise a ConfigError unless there is such a split."""
     if split not in SPLITS:

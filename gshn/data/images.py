@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gshn.config import CaptionFile
 from gshn.segments.panoptic import Category, PanopticSegments
 
 
@@ -28,8 +29,35 @@ class ImageSample:
     panoptic: PanopticSegments | None = None
 
 
+@dataclass(frozen=True)
+class DatasetSettings:
+    """What the configuration says of a data set, beside its name.
+
+    Attributes:
+        split: ``train``, ``val`` or ``test``, or another that the data set has.
+        image_size: Longest side, pixels; larger images are scaled down to it.
+        limit: Keep this many images, the first, with their texts; None: all.
+        upright: Images and their segments are turned as EXIF says: see :class:`~gshn.data.image_files.ImageFiles`.
+        file: How the FILE of ``captions:FILE`` is read.
+        photographs: Folder of the images of ``snli-ve:DIR``, where they are not in DIR.
+    """
+
+    split: str
+    image_size: int = 224
+    limit: int | None = None
+    upright: bool = True
+    file: CaptionFile | None = None
+    photographs: Path | None = None
+
+
 class ImageCollection(Protocol):
-    """A sequence of images, read or drawn one at a time."""
+    """A sequence of images, read or drawn one at a time.
+
+    It carries texts in some of the attributes ``captions`` (a list for each image), ``questions``, ``hypotheses`` and
+    ``statements`` (:mod:`gshn.data.texts`). And it may say ``packaged = True``, where a broken image is a broken
+    installation; ``answer_lists = True``, where answers are lists whose order does not count (:mod:`gshn.data.daquar`);
+    and by a method ``answers()`` what its questions can be answered with.
+    """
 
     @property
     def categories(self) -> Sequence[Category]:

@@ -12,10 +12,14 @@ from gshn.data.image_files import (
     check_split,
     each,
     first_existing,
+    folder_of,
     present,
     read_json_lines,
 )
+from gshn.data.images import DatasetSettings
 from gshn.data.texts import Statement
+
+KINDS = {"nlvr2:DIR": {"help": "NLVR2, statements on pairs of images"}}
 
 SOURCE = Source("NLVR2", "lil.nlp.cornell.edu/nlvr")
 _FILES = {"train": "train.json", "val": "dev.json", "test": "test1.json"}
@@ -70,3 +74,9 @@ class NLVR2(ImageFiles):
             for (left, right), text, label, identifier in entries
             if left in position and right in position
         ]
+
+
+def make(name: str, settings: DatasetSettings) -> NLVR2:
+    """See :mod:`gshn.data`."""
+    folder = folder_of(SOURCE, name)
+    return NLVR2(folder, settings.split, settings.image_size, settings.limit)

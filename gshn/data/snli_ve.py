@@ -14,13 +14,17 @@ from gshn.data.image_files import (
     check_split,
     each,
     first_existing,
+    folder_of,
     present,
     read_json_lines,
 )
+from gshn.data.images import DatasetSettings
 from gshn.data.texts import ENTAILMENT, Hypothesis
 from gshn.errors import DataError
 
 logger = logging.getLogger(__name__)
+
+KINDS = {"snli-ve:DIR": {"help": "SNLI-VE, hypotheses"}}
 
 SOURCE = Source("SNLI-VE", "github.com/necla-ml/SNLI-VE")
 HELD_OUT = 0.15
@@ -100,3 +104,9 @@ class SNLIVE(ImageFiles):
         self.hypotheses = [
             Hypothesis(text, label, position[image], pair) for image, text, label, pair in labelled if image in position
         ]
+
+
+def make(name: str, settings: DatasetSettings) -> SNLIVE:
+    """See :mod:`gshn.data`."""
+    folder = folder_of(SOURCE, name)
+    return SNLIVE(folder, settings.split, settings.image_size, settings.limit, settings.photographs)

@@ -6,7 +6,10 @@ import hashlib
 from pathlib import Path
 
 from gshn.data.captions import CaptionedFiles, joined
-from gshn.data.image_files import Source, as_text, check_split, each, first_existing, read_json
+from gshn.data.image_files import Source, as_text, check_split, each, first_existing, folder_of, read_json
+from gshn.data.images import DatasetSettings
+
+KINDS = {"visual-genome:DIR": {"help": "Visual Genome, phrases of regions as captions"}}
 
 SOURCE = Source("Visual Genome", "homes.cs.washington.edu/~ranjay/visualgenome")
 
@@ -45,3 +48,9 @@ def split_of(image_id: int) -> str:
     """Which split an image is in."""
     share = int.from_bytes(hashlib.blake2b(str(image_id).encode(), digest_size=4).digest()) / 2**32
     return "train" if share < 0.95 else "val" if share < 0.975 else "test"
+
+
+def make(name: str, settings: DatasetSettings) -> VisualGenomeCaptions:
+    """See :mod:`gshn.data`."""
+    folder = folder_of(SOURCE, name)
+    return VisualGenomeCaptions(folder, settings.split, settings.image_size, settings.limit)

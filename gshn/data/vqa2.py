@@ -15,14 +15,18 @@ from gshn.data.image_files import (
     check_split,
     each,
     first_existing,
+    folder_of,
     present,
     read_json,
     section,
     tell,
 )
+from gshn.data.images import DatasetSettings
 from gshn.data.tasks import Example
 from gshn.data.texts import Question
 from gshn.errors import DataError
+
+KINDS = {"vqa2:DIR": {"help": "VQA v2, questions"}}
 
 SOURCE = Source("VQA v2", "visualqa.org/download.html")
 
@@ -202,3 +206,9 @@ def answer_vocabulary(questions: Sequence[Question] | Sequence[Example], size: i
             most = Counter(compared(question.answers))
             counts[min(most, key=lambda answer: (-most[answer], answer))] += 1
     return sorted(counts, key=lambda answer: (-counts[answer], answer))[:size]
+
+
+def make(name: str, settings: DatasetSettings) -> VQAv2:
+    """See :mod:`gshn.data`."""
+    folder = folder_of(SOURCE, name)
+    return VQAv2(folder, settings.split, settings.image_size, settings.limit)

@@ -67,8 +67,11 @@ class HybridEncoder(nn.Module):
     """V' = r E_SNN + F_GAT (arXiv:2501.19069), with r learned or fixed; each path can be switched off.
 
     E_SNN is the last spiking layer's firing rates, or a linear map of all layers' (``model.spiking.readout``): see
-    :meth:`discrete`. The readout is V' of the node that stands for the whole image, where the graphs have one, which
-    attends to all others; else an attention-weighted sum over a graph's nodes.
+    :meth:`discrete`. Where ``model.residual`` is pre, the spiking path reads LayerNorm(x), as graph attention does, and
+    the linear map starts at 0: V' starts as x, to which each path adds what it learns.
+
+    The readout is V' of the node that stands for the whole image, where the graphs have one, which attends to all
+    others; else an attention-weighted sum over a graph's nodes.
     """
 
     def __init__(self, config: ModelConfig, edge_channels: int):
@@ -77,9 +80,9 @@ class HybridEncoder(nn.Module):
         gat, spiking = config.gat, config.spiking
         self.attention_aggregation = spiking.aggregation == "attention"
         self.self_weight = spiking.self_weight
+        pre = config.residual == "pre"
         self.gat: GraphAttentionEncoder | None = None
         if gat.enabled:
-            pre = config.residual == "pre"
             self.gat = GraphAttentionEncoder(
                 c, edge_channels, gat.layers, gat.heads, config.dropout, pre, config.hidden_dropout
             )
@@ -87,10 +90,14 @@ class HybridEncoder(nn.Module):
         if spiking.enabled:
             width, neuron = spiking.width or c, make_neuron(spiking)
             self.spiking = SpikingGraphEncoder(c, width, spiking.layers, spiking.steps, neuron, spiking.quantize)
+        self.spiking_norm = nn.LayerNorm(c) if spiking.enabled and pre else nn.Identity()
         self.decoder: nn.Module | None = None
         if spiking.enabled and spiking.readout == "linear":
-            neurons = spiking.layers * width
-            self.decoder = nn.Sequential(nn.Dropout(config.hidden_dropout), nn.Linear(neurons, c))
+            linear = nn.Linear(spiking.layers * width, c)
+            if pre:
+                nn.init.zeros_(linear.weight)
+                nn.init.zeros_(linear.bias)
+            self.decoder = nn.Sequential(nn.Dropout(config.hidden_dropout), linear)
         self.r = nn.Parameter(torch.tensor(config.r), requires_grad=config.learn_r)
         self.readout = AttentionalAggregation(nn.Linear(c, 1), nn.Linear(c, c))
 
@@ -114,7 +121,7 @@ class HybridEncoder(nn.Module):
             nodes, attention = self.gat(inputs.x, inputs.edge_index, inputs.edge_attr)
             continuous = nodes
         if self.spiking is not None:
-            spikes = spikes or self.spiking(inputs.x, self.aggregation(inputs, attention))
+            spikes = spikes or self.spiking(self.spiking_norm(inputs.x), self.aggregation(inputs, attention))
             nodes = self.r * self.discrete(spikes).to(nodes.dtype) + nodes
         readout = self.image(nodes, inputs.batch, inputs.num_graphs, inputs.whole)
         return EncodedGraphs(
@@ -136,17 +143,17 @@ class HybridEncoder(nn.Module):
         return readout
 
     def discrete(self, spikes: SpikeTrains) -> Tensor:
-        """E_SNN, shape (N, C): the last layer's firing rates; or W Dropout(counts) + b of all layers' spike counts.
+        """E_SNN, shape (N, C): the last layer's firing rates; or W Dropout(rates) + b of all layers' firing rates.
 
-        Counts are of the scale of what a ReLU layer gives. A LayerNorm of the rates would bring silence to that scale,
-        too: photographs are learned by heart by it (docs/photographs.md).
+        A LayerNorm of the rates would bring silence to the scale of firing: photographs are learned by heart by it
+        (docs/photographs.md).
         """
         if self.decoder is None:
             return spikes.rates
-        e: Tensor = self.decoder(spikes.code.sum(dim=0).to(self.r.dtype))
+        e: Tensor = self.decoder(spikes.code.mean(dim=0).to(self.r.dtype))
         return e
 
-    def spiking_inputs(self, inputs: NodeInputs) -> Aggregation:
-        """The aggregation matrix that :meth:`forward` gives the spiking path for these inputs."""
+    def spiking_inputs(self, inputs: NodeInputs) -> tuple[Tensor, Aggregation]:
+        """What :meth:`forward` gives the spiking path for these inputs: x of shape (N, C), and the matrix."""
         attention = self.gat(inputs.x, inputs.edge_index, inputs.edge_attr)[1] if self.gat is not None else None
-        return self.aggregation(inputs, attention)
+        return self.spiking_norm(inputs.x), self.aggregation(inputs, attention)

@@ -59,35 +59,37 @@ def cat_padded(parts: Sequence[Tensor]) -> Tensor:
     return torch.cat([torch.cat([x, x.new_zeros(x.shape[0], width - x.shape[1], *x.shape[2:])], dim=1) for x in parts])
 
 
-def own_nodes(batch: Tensor, num_graphs: int) -> Tensor:
+def node_mask_of(batch: Tensor, num_graphs: int) -> Tensor:
     """Where the nodes of B graphs are when padded: shape (B, S), S at least 1; ``batch`` is ascending, shape (N,)."""
     most = max(1, int(torch.bincount(batch, minlength=num_graphs).max()))
     mask: Tensor = to_dense_batch(batch, batch, max_num_nodes=most, batch_size=num_graphs)[1]
     return mask
 
 
-def place(x: Tensor, own: Tensor) -> Tensor:
-    """Nodes (N, ...) padded with zeros to (B, S, ...), by :func:`own_nodes`."""
-    out = x.new_zeros(*own.shape, *x.shape[1:])
-    out[own] = x
+def pad_nodes(x: Tensor, mask: Tensor) -> Tensor:
+    """Nodes (N, ...) padded with zeros to (B, S, ...), by :func:`node_mask_of`."""
+    out = x.new_zeros(*mask.shape, *x.shape[1:])
+    out[mask] = x
     return out
 
 
-def seen(own: Tensor) -> Tensor:
-    """What is looked at of :func:`own_nodes`: an image without nodes counts as one with a node that is zero.
+def non_empty(mask: Tensor) -> Tensor:
+    """A mask for attention, of :func:`node_mask_of`: an image without nodes counts as one with a node that is zero.
 
     Else there would be nothing to attend to, and no largest similarity.
     """
-    first = torch.arange(own.shape[1], device=own.device) == 0
-    return own | (~own.any(dim=1, keepdim=True) & first)
+    first = torch.arange(mask.shape[1], device=mask.device) == 0
+    return mask | (~mask.any(dim=1, keepdim=True) & first)
 
 
-def rows_per_group(device: torch.device, rows: int) -> int:
-    """Rows of a group, of a batch of ``rows``."""
-    return ROWS_PER_GROUP if device.type == "cpu" else max(rows, 1)
+def rows_per_group(device: torch.device, rows: int, on_cpu: int | None = None) -> int:
+    """Rows of a group, of a batch of ``rows``; ``on_cpu``: see :func:`in_groups_of_like_length`."""
+    return (on_cpu or ROWS_PER_GROUP) if device.type == "cpu" else max(rows, 1)
 
 
-def in_groups_of_like_length(encode: Callable[[Tensor, int], Tensor], mask: Tensor) -> Tensor:
+def in_groups_of_like_length(
+    encode: Callable[[Tensor, int], Tensor], mask: Tensor, on_cpu: int | None = None
+) -> Tensor:
     """Encode texts a group of like length at a time, each group padded to its own longest text only.
 
     Captions of differing detail differ in length several times, so half of a batch of them would be padding.
@@ -95,6 +97,7 @@ def in_groups_of_like_length(encode: Callable[[Tensor, int], Tensor], mask: Tens
     Args:
         encode: Takes the rows of a group, shape (R,), and its length l; returns their states, shape (R, l, C).
         mask: True at tokens, shape (B, L); padding comes last.
+        on_cpu: Rows of a group on a CPU, :data:`ROWS_PER_GROUP` where None; elsewhere all are one group.
 
     Returns:
         States of all texts, shape (B, L, C); zeros where padded beyond the group.
@@ -102,7 +105,7 @@ def in_groups_of_like_length(encode: Callable[[Tensor, int], Tensor], mask: Tens
     lengths = mask.sum(dim=1)
     order = lengths.argsort(stable=True)
     parts = []
-    for rows in order.split(rows_per_group(mask.device, len(order))):
+    for rows in order.split(rows_per_group(mask.device, len(order), on_cpu)):
         length = int(lengths[rows[-1]])
         parts.append(F.pad(encode(rows, length), (0, 0, 0, mask.shape[1] - length)))
     return torch.cat(parts)[order.argsort()]

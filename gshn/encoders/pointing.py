@@ -12,11 +12,11 @@ POINTERS = 2
 class Pointers(nn.Module):
     """Finds the segments that a text speaks of by the codes that contrast aligns, and reads V' there.
 
-    With met[a, s, k] how well segment s meets token a of L by code k (V', and spikes where there are any), and
+    With similarity[a, s, k] of segment s and token a of L by code k (V', and spikes where there are any), and
     c[s] the centroid of segment s, pointer h has
 
         w_h = softmax_a (W hidden[a] + d_h a / L)       the tokens that it goes by
-        j_h[s, k] = e^l_k sum_a w_h[a] met[a, s, k]     how well a segment meets these together
+        j_h[s, k] = e^l_k sum_a w_h[a] similarity[a, s, k]  how well a segment fits these together
         p_h = softmax_s sum_k j_h[s, k]                 where it points
 
     and reads what is there, the match sum_s p_h[s] j_h[s], and how far that is above the mean over s:
@@ -24,16 +24,16 @@ class Pointers(nn.Module):
         x_h = sum_s p_h[s] LayerNorm(V'[s])
         read_h = x_h + W_2 GELU(W_1 x_h)                what is there
 
-    That red and star are met in *one* segment is what a red star takes, and what the best match of each token alone
+    That red and star are found in *one* segment is what a red star takes, and what the best match of each token alone
     does not tell. After the `find` modules of Andreas et al., arXiv:1511.02799, with learned codes in place of
     detectors. d is learned, and starts so that the first pointer goes by what is said first, the second by what is
     said last.
 
     What is said of the things meets what is there, and how they lie, in products, channel by channel (*):
 
-        said = sum_a v[a] hidden[a],    v = softmax_a (u hidden[a])
-        (C said + c) * mean_h read_h
-        (A said + b) * (B sum_s (p_1[s] - p_2[s]) c[s])
+        text = sum_a v[a] hidden[a],    v = softmax_a (u hidden[a])
+        (C text + c) * mean_h read_h
+        (A text + b) * (B sum_s (p_1[s] - p_2[s]) c[s])
 
     "Striped" and what a star looks like, "left of" and a distance to the right, say something together only, and a head
     that is given both side by side does not learn what within the steps that it learns all else in (docs/research.md).
@@ -59,14 +59,14 @@ class Pointers(nn.Module):
         self.channels = POINTERS * (channels + 2 * codes) + 2 * channels
 
     def forward(
-        self, hidden: Tensor, text_mask: Tensor, met: Tensor, nodes: Tensor, centroid: Tensor, node_mask: Tensor
+        self, hidden: Tensor, text_mask: Tensor, similarity: Tensor, nodes: Tensor, centroid: Tensor, node_mask: Tensor
     ) -> Tensor:
         """Point and read.
 
         Args:
             hidden: States of the tokens, shape (B, L, C).
             text_mask: True at tokens, shape (B, L).
-            met: How well each segment meets each token by each code, shape (B, L, S, K).
+            similarity: Of each segment and each token by each code, shape (B, L, S, K).
             nodes: V', shape (B, S, C), padded.
             centroid: Of each segment, relative to the image's width and height, shape (B, S, 2), padded.
             node_mask: True at nodes, shape (B, S).
@@ -75,18 +75,19 @@ class Pointers(nn.Module):
             Shape (B, :attr:`channels`).
         """
         no_token = ~text_mask[..., None]
-        place = torch.arange(hidden.shape[1], device=hidden.device) / text_mask.sum(dim=1, keepdim=True)
-        weights = (self.tokens(hidden) + self.order * place[..., None]).masked_fill(no_token, -torch.inf).softmax(dim=1)
-        together = torch.einsum("blh,blsk->bhsk", weights, met) * self.log_scale.exp()
-        there = node_mask[:, None, :]
-        points = together.sum(dim=-1).masked_fill(~there, -torch.inf).softmax(dim=-1)
-        there_is = torch.einsum("bhs,bsc->bhc", points, self.norm(nodes))
-        read = there_is + self.seen(there_is)
-        match = torch.einsum("bhs,bhsk->bhk", points, together)
-        mean = (together * there[..., None]).sum(dim=2) / there.sum(dim=2)[..., None]
+        position = torch.arange(hidden.shape[1], device=hidden.device) / text_mask.sum(dim=1, keepdim=True)
+        logits = self.tokens(hidden) + self.order * position[..., None]
+        weights = logits.masked_fill(no_token, -torch.inf).softmax(dim=1)
+        joint = torch.einsum("blh,blsk->bhsk", weights, similarity) * self.log_scale.exp()
+        mask = node_mask[:, None, :]
+        points = joint.sum(dim=-1).masked_fill(~mask, -torch.inf).softmax(dim=-1)
+        x = torch.einsum("bhs,bsc->bhc", points, self.norm(nodes))
+        read = x + self.seen(x)
+        match = torch.einsum("bhs,bhsk->bhk", points, joint)
+        mean = (joint * mask[..., None]).sum(dim=2) / mask.sum(dim=2)[..., None]
         attention = self.saying(hidden).masked_fill(no_token, -torch.inf).softmax(dim=1)
-        said = (attention * hidden).sum(dim=1)
-        apart = torch.einsum("bs,bsd->bd", points[:, 0] - points[:, 1], centroid)
-        looks = self.property(said) * read.mean(dim=1)
-        lie = self.relation(said) * self.distance(apart)
-        return torch.cat([torch.cat([read, match - mean, match], dim=-1).flatten(1), looks, lie], dim=1)
+        text = (attention * hidden).sum(dim=1)
+        offset = torch.einsum("bs,bsd->bd", points[:, 0] - points[:, 1], centroid)
+        properties = self.property(text) * read.mean(dim=1)
+        relation = self.relation(text) * self.distance(offset)
+        return torch.cat([torch.cat([read, match - mean, match], dim=-1).flatten(1), properties, relation], dim=1)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from gshn.config import ModelConfig
 from gshn.encoders.hybrid import EncodedGraphs, NodeInputs
-from gshn.encoders.padding import own_nodes
+from gshn.encoders.padding import node_mask_of
 from gshn.encoders.spiking import SpikeTrains
 from gshn.neurons.lif import LIFParameters, Spike, spike_function
 from gshn.neurons.multistep import lif
@@ -124,7 +124,7 @@ class SpikformerEncoder(nn.Module):
 
     def forward(self, inputs: NodeInputs, spikes: SpikeTrains | None = None) -> EncodedGraphs:
         """Encode a batch of scene graphs; no other simulator runs this path, so there are no spikes to replace."""
-        mask = own_nodes(inputs.batch, inputs.num_graphs)
+        mask = node_mask_of(inputs.batch, inputs.num_graphs)
         nodes, own = self.transformer(inputs.x, mask)
         total = nodes.new_zeros(inputs.num_graphs, nodes.shape[1]).index_add(0, inputs.batch, nodes)
         readout = total / mask.sum(dim=1, keepdim=True).clamp(min=1)

@@ -152,6 +152,11 @@ class Architecture:
     special_tokens: dict[str, str]
 
 
+TUNED_ROWS = 128
+"""Texts that the last layers of a pretrained encoder read together on a CPU. Each group costs a pass over the gradients
+of all their weights, which are more than a small encoder's."""
+
+
 class TextEncoder(nn.Module):
     """Token ids in, states of tokens and of whole texts out.
 
@@ -257,6 +262,9 @@ class FrozenText(TransformersText):
     def __init__(self, bert: PreTrainedModel, config: ModelConfig, architecture: Architecture, tuned: int = 0) -> None:
         super().__init__(bert.requires_grad_(False).eval(), config, architecture)
         self.tuned = last_layers(bert, tuned, config.text.encoder)
+        if tuned and not torch.cuda.is_available():
+            # PyTorch's fused attention takes three times as long to go back through a dozen tokens on a CPU.
+            bert.set_attn_implementation("eager")
         for layer in self.tuned:
             layer.requires_grad_(True)
 
@@ -294,7 +302,7 @@ class FrozenText(TransformersText):
             kept = self.states(input_ids[rows, :length], own) if states is None else states[rows, :length].float()
             return self.projection(self.finish(kept, own))
 
-        return in_groups_of_like_length(encode, mask)
+        return in_groups_of_like_length(encode, mask, TUNED_ROWS)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, states: Tensor | None = None, tokens: bool = True
@@ -305,7 +313,7 @@ class FrozenText(TransformersText):
         mask, last = attention_mask.bool(), states.float()
         if self.tuned:
             last = in_groups_of_like_length(
-                lambda rows, length: self.finish(states[rows, :length].float(), mask[rows, :length]), mask
+                lambda rows, length: self.finish(states[rows, :length].float(), mask[rows, :length]), mask, TUNED_ROWS
             )
         whole = self.projection(pool(last, mask, self.pooling))
         return EncodedTexts(mask, states.new_zeros(*mask.shape, 0), look_up(self.dictionary, input_ids, mask), whole)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from gshn.config import ModelConfig
 from gshn.encoders.hybrid import EncodedGraphs, NodeInputs
-from gshn.encoders.padding import own_nodes, place
+from gshn.encoders.padding import node_mask_of, pad_nodes
 from gshn.encoders.spiking import SpikeTrains
 
 
@@ -33,8 +33,8 @@ class TransformerEncoder(nn.Module):
 
     def forward(self, inputs: NodeInputs, spikes: SpikeTrains | None = None) -> EncodedGraphs:
         """Encode a batch of scene graphs; the readout is the class token's state. There are no spikes to replace."""
-        mask = own_nodes(inputs.batch, inputs.num_graphs)
-        nodes = place(inputs.x, mask)
+        mask = node_mask_of(inputs.batch, inputs.num_graphs)
+        nodes = pad_nodes(inputs.x, mask)
         first = self.class_token.expand(inputs.num_graphs, 1, -1)
         padding = torch.cat([mask.new_zeros(inputs.num_graphs, 1), ~mask], dim=1)
         states: Tensor = self.layers(torch.cat([first.to(nodes.dtype), nodes], dim=1), src_key_padding_mask=padding)

@@ -91,7 +91,7 @@ def task_figures(corpus: TaskCorpus, predicted: Sequence[str]) -> dict[str, floa
         predicted: The answer to each.
     """
     name = corpus.task.name
-    judge = _same_words if corpus.lists else soft_accuracy
+    judge = _same_words if corpus.answer_lists else soft_accuracy
     right = {
         row: judge(answer, example.answers)
         for row, (answer, example) in enumerate(zip(predicted, corpus.examples, strict=True))
@@ -102,7 +102,7 @@ def task_figures(corpus: TaskCorpus, predicted: Sequence[str]) -> dict[str, floa
     if not right:
         return {}
     figures = {f"{name}.accuracy": round(sum(right.values()) / len(right), 6)}
-    if corpus.lists and corpus.wordnet is not None:
+    if corpus.answer_lists and corpus.wordnet is not None:
         lists = [(items(predicted[row]), items(corpus.examples[row].answers[0])) for row in right]
         for threshold in THRESHOLDS:
             total = sum(wups(own, theirs, threshold, corpus.wordnet.likeness) for own, theirs in lists)

@@ -29,12 +29,13 @@ class Explanation:
         matching: Probability of a match by the matching head; None where that was not trained.
         compared: What of the text is compared with segments: its tokens; or all of it in one, where retrieval compares
             whole texts only (``model.similarity`` is whole or attention) and nothing was learned of tokens.
-        met: <p_a, p_s> of compared a and segment s by V', shape (len(compared), S). Of tokens the maxima of the rows
-            are in the similarity. Of a whole text it is the similarity that an image of this segment's V' would have.
-        met_by_spikes: The same by spikes, <c_a, c_s>; None where they were not taught so.
+        segment_similarity: <p_a, p_s> of compared a and segment s by V', shape (len(compared), S). Of tokens the maxima
+            of the rows are in the similarity. Of a whole text it is the similarity that an image of this segment's V'
+            would have.
+        segment_similarity_by_spikes: The same by spikes, <c_a, c_s>; None where they were not taught so.
         share: What each segment gives to the second term of the similarity, mean_a max_s, by V' and by spikes together:
             the sum of their :func:`shares`, each times its weight in :meth:`gshn.model.GSHN.similarity`, shape (S,). Of
-            a whole text, ``met`` and ``met_by_spikes`` with these weights.
+            a whole text, both similarities with these weights.
         attention: Of token a to segment s, mean over the fusion's layers and heads, shape (L, S); None where the fusion
             was not trained.
         spikes: Of every layer, each of shape (T, S, C); None without a spiking path.
@@ -47,8 +48,8 @@ class Explanation:
     similarity: float
     matching: float | None
     compared: list[str]
-    met: Tensor
-    met_by_spikes: Tensor | None
+    segment_similarity: Tensor
+    segment_similarity_by_spikes: Tensor | None
     share: Tensor
     attention: Tensor | None
     spikes: tuple[Tensor, ...] | None
@@ -63,19 +64,19 @@ def names(graph: SceneGraph) -> list[str]:
     return ["whole image" if own else str(node) for node, own in enumerate(whole)]
 
 
-def shares(met: Tensor) -> Tensor:
-    """How much of mean_a max_s met[a, s] each segment gives.
+def shares(similarity: Tensor) -> Tensor:
+    """How much of mean_a max_s similarity[a, s] each segment gives.
 
-    share[s] = sum over the tokens a that s meets best of met[a, s] / L
+    share[s] = sum over the tokens a that s is likest to, of similarity[a, s] / L
 
     Args:
-        met: Shape (L, S).
+        similarity: Shape (L, S).
 
     Returns:
         Shape (S,).
     """
-    best, segment = met.max(dim=1)
-    return met.new_zeros(met.shape[1]).index_add(0, segment, best / met.shape[0])
+    best, segment = similarity.max(dim=1)
+    return similarity.new_zeros(similarity.shape[1]).index_add(0, segment, best / similarity.shape[0])
 
 
 def paths(model: GSHN, encoded: EncodedGraphs) -> tuple[Tensor, Tensor]:
@@ -111,17 +112,17 @@ def explain(model: GSHN, graph: SceneGraph, caption: str) -> Explanation:
     read = model.encode_text(ids, mask)
     texts, images = model.embed_texts(read), model.embed_images(encoded)
     tokens = model.node_tokens(encoded)
-    of_tokens = model.met(read, tokens)[0].cpu()
+    of_tokens = model.part_similarities(read, tokens)[0].cpu()
     by_spikes = [of_tokens[..., code] for code in range(1, of_tokens.shape[-1])]  # none or one
     names_of_tokens = [str(token) for token in model.tokenizer.convert_ids_to_tokens(ids[0].tolist())]
     each: Callable[[Tensor], Tensor] = shares
-    compared, met = names_of_tokens, of_tokens[..., 0]
+    compared, similarity = names_of_tokens, of_tokens[..., 0]
     if not model.with_parts:
         each = torch.flatten
-        compared, met = ["the text"], (texts.whole @ model.image_head.of_wholes(encoded.nodes).T).cpu()
+        compared, similarity = ["the text"], (texts.whole @ model.image_head.of_wholes(encoded.nodes).T).cpu()
         # Where the whole text is one code, every token's row is the same; words were not compared.
         by_spikes = [own[:1] for own in by_spikes if model.config.model.spiking.text == "whole"]
-    share = each(met)
+    share = each(similarity)
     if by_spikes:
         weight = float(1 / (1 + model.spike_weight()))
         share = weight * share + (1 - weight) * each(by_spikes[0])
@@ -135,8 +136,8 @@ def explain(model: GSHN, graph: SceneGraph, caption: str) -> Explanation:
         similarity=float(model.similarity(texts, images)),
         matching=float(logits.float().softmax(dim=1)[0, 1]) if objectives.itm else None,
         compared=compared,
-        met=met,
-        met_by_spikes=by_spikes[0] if by_spikes else None,
+        segment_similarity=similarity,
+        segment_similarity_by_spikes=by_spikes[0] if by_spikes else None,
         share=share,
         attention=torch.stack(weights).mean(dim=0)[0].cpu() if fused else None,
         spikes=None if encoded.spikes is None else tuple(layer.cpu() for layer in encoded.spikes.layers),

@@ -83,7 +83,7 @@ def draw_explanation(
     """
     e = explanation
     figure = Figure(figsize=(19, 9.5), dpi=80, layout="constrained")
-    (plain, driven, first, last), (met, met_by_spikes, attended, paths) = figure.subplots(2, 4)
+    (plain, driven, first, last), (by_v, by_spikes, attended, paths) = figure.subplots(2, 4)
     match = "" if e.matching is None else f", match with probability {e.matching:.3f}"
     figure.suptitle(f"{verbatim(fill(caption, 170))}\nsimilarity {e.similarity:.3f}{match}", fontsize=11)
     plain.imshow(image)
@@ -112,11 +112,20 @@ def draw_explanation(
             rate = f"{float(layer.mean()):.3f} spikes per neuron and step"
             raster(panel, layer.numpy() > 0, f"{name} layer: {rate}", e.names)
     of = "tokens meet" if parts else "the text meets"
-    _table(met, e.met.numpy(), e.compared, e.names, f"how well {of} segments by V', <p_a, p_s>", mark=True)
-    if e.met_by_spikes is None:
-        _absent(met_by_spikes, "no spiked text learning")
+    _table(
+        by_v, e.segment_similarity.numpy(), e.compared, e.names, f"how well {of} segments by V', <p_a, p_s>", mark=True
+    )
+    if e.segment_similarity_by_spikes is None:
+        _absent(by_spikes, "no spiked text learning")
     else:
-        _table(met_by_spikes, e.met_by_spikes.numpy(), e.compared, e.names, "the same by spikes, <c_a, c_s>", mark=True)
+        _table(
+            by_spikes,
+            e.segment_similarity_by_spikes.numpy(),
+            e.compared,
+            e.names,
+            "the same by spikes, <c_a, c_s>",
+            mark=True,
+        )
     if e.attention is None:
         _absent(attended, "the fusion transformer was not trained")
     else:

@@ -8,16 +8,18 @@ import numpy as np
 import torch
 
 from gshn.encoders.spiking import SpikeTrains, SpikingGraphEncoder
-from gshn.export.report import run_images
+from gshn.export.side_by_side import run_images
 from gshn.inference import SpikingInput
 from neuromorphic.backends import Precision
 from neuromorphic.lava.compat import require_lava
+from neuromorphic.lava.session import KeptUp
 
 
 class LavaBackend:
-    """Runs the spiking paths of a batch of scene graphs in one Lava network, from their NIR graphs.
+    """Runs the spiking paths of a batch of scene graphs in one Lava network, from their NIR graphs. The network stays
+    up: the next batch is handed to it as numbers, and costs no start.
 
-    A :data:`gshn.inference.SpikeBackend`.
+    A :data:`gshn.inference.SpikeBackend`; use it in a ``with`` statement, or close it.
     """
 
     def __init__(self, encoder: SpikingGraphEncoder, precision: Precision = "float"):
@@ -28,10 +30,21 @@ class LavaBackend:
         """
         require_lava()
         self.encoder, self.precision = encoder, precision
+        self.kept = KeptUp()
+
+    def close(self) -> None:
+        """End Lava's processes."""
+        self.kept.close()
+
+    def __enter__(self) -> LavaBackend:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def __call__(self, graphs: Sequence[SpikingInput]) -> SpikeTrains:
         """Spike trains of the graphs, their nodes one graph after the other."""
-        result = run_images(self.encoder, graphs, self.precision)
+        result = run_images(self.encoder, graphs, self.precision, kept=self.kept)
         layers = []
         for name in result.names:
             per_graph = [

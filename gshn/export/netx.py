@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gshn.encoders.spiking import SpikingGraphEncoder
-from gshn.export.report import constant_input, pytorch_spikes
+from gshn.export.side_by_side import constant_input, pytorch_spikes
 from gshn.export.to_nir import spiking_graph_to_nir
 from gshn.inference import SpikingInput
 from neuromorphic.compiler.lower import lower

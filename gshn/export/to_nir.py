@@ -47,11 +47,10 @@ def spiking_graph_to_nir(encoder: SpikingGraphEncoder, aggregation: Aggregation,
         )
         nodes[f"lif_{k}"] = build({**encoder.neuron.nir_fields(neurons), "metadata": dict(dynamics)})
         mixing = aggregation.dense(num_nodes).detach().cpu().to(torch.float64).numpy()
-    first, last = nodes["affine_0"], nodes[f"lif_{len(encoder.linears) - 1}"]
     nodes = {
-        "input": nir.Input({"input": np.array([first.weight.shape[1]])}),
+        "input": nir.Input({"input": np.array([nodes["affine_0"].weight.shape[1]])}),
         **nodes,
-        "output": nir.Output({"output": np.array([last.tau.shape[0]])}),
+        "output": nir.Output({"output": np.array([neurons])}),
     }
     names = list(nodes)
     edges = list(pairwise(names))

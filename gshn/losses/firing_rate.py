@@ -1,4 +1,4 @@
-"""Firing-rate regulariser."""
+"""``firing_rate``: the regulariser of firing rates."""
 
 from __future__ import annotations
 
@@ -6,6 +6,18 @@ from torch import Tensor
 
 from gshn.distributed import global_mean
 from gshn.encoders.spiking import SpikeTrains
+from gshn.losses.base import PairStates
+
+KINDS = {
+    "firing_rate": {
+        "weight": 1.0,
+        "order": 5,
+        "needs": "rates",
+        # Spikes per neuron and step.
+        "options": {"firing_rate_target": {"default": 0.1, "low": 0, "high": 1, "above": True, "below": True}},
+        "help": "penalty on mean firing rates above firing_rate_target",
+    }
+}
 
 
 def firing_rate_penalty(spikes: SpikeTrains, target: float) -> Tensor:
@@ -19,3 +31,8 @@ def firing_rate_penalty(spikes: SpikeTrains, target: float) -> Tensor:
     """
     rates = [global_mean(layer) for layer in spikes.layers]
     return sum((rate / target - 1).clamp(min=0) ** 2 for rate in rates)  # type: ignore[return-value]
+
+
+def loss(name: str, states: PairStates) -> Tensor:
+    """See :func:`firing_rate_penalty`."""
+    return firing_rate_penalty(states.spikes, states.weights.firing_rate_target)

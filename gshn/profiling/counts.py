@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from gshn.config import LEARNED
 from gshn.encoders.hybrid import EncodedGraphs, HybridEncoder
 from gshn.encoders.spiking import SpikingGraphEncoder
 from gshn.encoders.text import tokenize
-from gshn.export.report import constant_input, network_of, pytorch_spikes, run_images
+from gshn.export.side_by_side import constant_input, network_of, pytorch_spikes, run_images
 from gshn.inference import SpikingInput, device_of
 from gshn.model import GSHN
 from gshn.profiling.dense import count_operations
+from gshn.registry import SEGMENTERS
 from gshn.training.corpora import Corpora
 from neuromorphic.arguments import check_choice
 from neuromorphic.backends import PRECISIONS, Precision
@@ -176,8 +176,8 @@ def count_parts(model: GSHN, images: int) -> Parts:
     if (gat := model.encoder.gat) is not None:
         shares["gat"] = count_operations(lambda: gat(inputs.x, inputs.edge_index, inputs.edge_attr)) * each
     if (spiking := model.encoder.spiking) is not None:
-        aggregation = model.encoder.spiking_inputs(inputs)
-        parts.simulated = count_operations(lambda: spiking(inputs.x, aggregation)) * each
+        x, aggregation = model.encoder.spiking_inputs(inputs)
+        parts.simulated = count_operations(lambda: spiking(x, aggregation)) * each
     with torch.no_grad():
         encoded = model.encoder(inputs)
     shares["readout"] = count_operations(lambda: read_out(model, encoded)) * each
@@ -223,7 +223,7 @@ def count_pixels(corpora: Corpora, parts: Parts) -> None:
     )
     if corpora.config.graph.regions == "patches":
         parts.operations["segmentation"] = Operations()
-    elif data.segmenter in LEARNED:
+    elif SEGMENTERS[data.segmenter].traits.learned:
         parts.operations["segmentation"] = count_operations(lambda: segmenter(sample.image))
         if data.segmenter == "semantic" and data.fill:
             parts.not_counted["background"] = uncounted

@@ -12,9 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from gshn.errors import ConfigError, DataError
-from gshn.segments.panoptic import Category, PanopticSegments, Segmenter, segments_from_map
+from gshn.segments.panoptic import Category, PanopticSegments, Segmenter, SegmenterSettings, segments_from_map
 from neuromorphic.errors import first_line
 from neuromorphic.files import file_digest
+
+KINDS = {"detectron2": {"learned": True, "help": "its panoptic models"}}
 
 CONFIG = "COCO-PanopticSegmentation/panoptic_fpn_R_50_3x.yaml"
 """Model of the zoo where nothing else is named."""
@@ -160,3 +162,8 @@ def _classes(metadata: Any) -> _Classes:
     are_things = set(numbers.values()) if numbers is not None else {stuff.index(name) for name in things}
     both = tuple(Category(number + 1, name, number in are_things) for number, name in enumerate(stuff))
     return _Classes(both, both, frozenset(are_things))
+
+
+def make(name: str, settings: SegmenterSettings) -> Detectron2Segmenter:
+    """See :mod:`gshn.segments`."""
+    return Detectron2Segmenter(settings.weights)

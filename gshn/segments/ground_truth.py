@@ -7,8 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gshn.errors import DataError
-from gshn.segments.panoptic import Category, PanopticSegments, Segmenter
+from gshn.errors import ConfigError, DataError
+from gshn.registry import SEGMENTERS
+from gshn.segments.panoptic import Category, PanopticSegments, Segmenter, SegmenterSettings
+
+KINDS = {"ground-truth": {"help": "the annotation"}}
 
 
 class GroundTruthSegmenter(Segmenter):
@@ -38,3 +41,15 @@ class GroundTruthSegmenter(Segmenter):
         if annotation is None:
             raise DataError("the image has no annotated segments; choose another segmenter")
         return annotation
+
+
+def make(name: str, settings: SegmenterSettings) -> GroundTruthSegmenter:
+    """See :mod:`gshn.segments`.
+
+    Raises:
+        ConfigError: nothing is annotated.
+    """
+    if not settings.categories:
+        others = ", ".join(other for other in SEGMENTERS if other != name)
+        raise ConfigError(f"there is no panoptic annotation to take as ground truth; choose one of {others}")
+    return GroundTruthSegmenter(settings.categories)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from gshn.errors import DataError
+from gshn.errors import ConfigError, DataError
 
 LARGEST_ID = 2**24 - 1
 """Of a segment, in a panoptic PNG."""
@@ -97,6 +97,33 @@ class PanopticSegments:
                     f"segment {segment.id} has area {seen.area} and box {seen.bbox} in the segment map, "
                     f"not {segment.area} and {segment.bbox}"
                 )
+
+
+@dataclass(frozen=True)
+class SegmenterSettings:
+    """What the configuration says of a segmenter, beside its name.
+
+    Attributes:
+        weights: Of a learned one: a folder, or a name on the hub.
+        categories: Vocabulary of the annotated segments; none where nothing is annotated.
+        count: Number of superpixels; None: as many as are unlike.
+        fill: Whether superpixels fill what a semantic segmenter calls background.
+    """
+
+    weights: str | None = None
+    categories: Sequence[Category] = ()
+    count: int | None = None
+    fill: bool = True
+
+    def named_weights(self, name: str, more: str = "") -> str:
+        """The weights.
+
+        Raises:
+            ConfigError: there are none.
+        """
+        if self.weights is None:
+            raise ConfigError(f"segmenter {name} needs weights: a folder{more}, or a name on the hub")
+        return self.weights
 
 
 class Segmenter(Protocol):

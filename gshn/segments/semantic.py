@@ -17,9 +17,11 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from gshn.segments.labels import BACKGROUND, things_of
-from gshn.segments.panoptic import Category, PanopticSegments, Segmenter, segments_from_map
+from gshn.segments.panoptic import Category, PanopticSegments, Segmenter, SegmenterSettings, segments_from_map
 from gshn.segments.pretrained import load_network, version_of
 from gshn.segments.superpixels import REGION, SuperpixelParameters, SuperpixelSegmenter, superpixels
+
+KINDS = {"semantic": {"learned": True, "help": "semantic segmentation of transformers, superpixels in its background"}}
 
 MIN_AREA = 0.005
 """Smallest segment, as a share of the image: 16 x 16 pixels at 224 x 224. A network of stride 16 has five positions
@@ -197,3 +199,13 @@ def upsampled(
     scores = interpolate(logits[None].float(), tuple(canvas), mode="bilinear", align_corners=aligned)
     labels: NDArray[np.int64] = scores[0, :, cut[0], cut[1]].argmax(dim=0).cpu().numpy()
     return labels
+
+
+def make(name: str, settings: SegmenterSettings) -> SemanticSegmenter:
+    """See :mod:`gshn.segments`.
+
+    Raises:
+        ConfigError: there are no weights.
+        DataError: they cannot be used.
+    """
+    return SemanticSegmenter(settings.named_weights(name), settings.count, settings.fill)

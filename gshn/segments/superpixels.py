@@ -17,7 +17,9 @@ from skimage.measure import label
 from skimage.segmentation import felzenszwalb
 
 from gshn.errors import DataError
-from gshn.segments.panoptic import Category, PanopticSegments, Segmenter, segments_from_map
+from gshn.segments.panoptic import Category, PanopticSegments, Segmenter, SegmenterSettings, segments_from_map
+
+KINDS = {"superpixels": {"help": "regions of like colour, without training"}}
 
 REGION = Category(id=1, name="region", isthing=False)
 
@@ -251,3 +253,8 @@ def _merge(labels: NDArray[np.int64], colours: NDArray[np.float64], distance: fl
         links = coo_array((first[like], (first[like], second[like])), shape=(len(means), len(means)))
         # Label 0 merges with none and so stays a component of its own, the first: labels still begin at 1.
         labels = connected_components(links, directed=False)[1].astype(np.int64)[labels]
+
+
+def make(name: str, settings: SegmenterSettings) -> SuperpixelSegmenter:
+    """See :mod:`gshn.segments`."""
+    return SuperpixelSegmenter(count=settings.count)

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from transformers import Mask2FormerImageProcessorPil
 
 from gshn.segments.labels import things_of
-from gshn.segments.panoptic import Category, PanopticSegments, Segmenter, segments_from_map
+from gshn.segments.panoptic import Category, PanopticSegments, Segmenter, SegmenterSettings, segments_from_map
 from gshn.segments.pretrained import load_network, version_of
+
+KINDS = {"mask2former": {"learned": True, "help": "MaskFormer and its kin in transformers"}}
 
 THRESHOLD = 0.5
 """Queries below this class probability, and mask pixels below this probability, are dropped."""
@@ -91,3 +93,13 @@ class UniversalSegmenter(Segmenter):
             segment_map[numbers == info["id"]] = number
             category_of[number] = label + 1
         return segments_from_map(segment_map, category_of)
+
+
+def make(name: str, settings: SegmenterSettings) -> UniversalSegmenter:
+    """See :mod:`gshn.segments`.
+
+    Raises:
+        ConfigError: there are no weights.
+        DataError: they cannot be used.
+    """
+    return UniversalSegmenter(settings.named_weights(name, " (gshn.segment --fit shapescenes makes one)"))

@@ -7,9 +7,8 @@ sees, and W processes together see what one sees.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import chain
-from typing import Self
 
 import numpy as np
 import torch
@@ -26,54 +25,11 @@ from gshn.graphs.dataset import GraphDataset
 from gshn.graphs.scene_graph import SceneGraph
 from gshn.graphs.shards.files import to_dataset
 from gshn.graphs.shards.stream import ShardStream
+from gshn.losses.base import OnDevice, PairBatch
 from gshn.losses.masked_language import IGNORE, mask_tokens
 from gshn.training.text_states import TextStates, text_identities
 
 MASKED_SHARE = 0.2
-
-
-@dataclass(frozen=True)
-class OnDevice:
-    """A dataclass of tensors and graphs that can be moved to a device."""
-
-    def to(self, device: torch.device, non_blocking: bool = False) -> Self:
-        """Copy with every tensor on ``device``."""
-        parts = {f.name: getattr(self, f.name) for f in fields(self)}
-        return type(self)(**{name: None if part is None else part.to(device) for name, part in parts.items()})
-
-
-@dataclass(frozen=True)
-class PairBatch(OnDevice):
-    """B images with K captions each: text t is of image t // K.
-
-    Attributes:
-        graphs: Batch of B scene graphs.
-        input_ids: Captions, shape (B K, L).
-        attention_mask: Shape (B K, L).
-        masked_ids: Captions with masked tokens, shape (B K, L); None where nobody asks for them.
-        labels: Token ids where masked, IGNORE elsewhere, shape (B K, L); None as of ``masked_ids``.
-        words: Share of the image's captions here that have the word, shape (B, number of words asked for).
-        text: Identity of each caption: equal where the tokens are, shape (B K,), int64.
-        image: Identity of each image: equal where the graphs are, shape (B,), int64.
-        noise_seed: Seed of the randomness that all processes share, shape ().
-        states: What a frozen text encoder says of the captions, shape (B K, L, W), float16; None: it is to be asked.
-    """
-
-    graphs: SceneGraph
-    input_ids: Tensor
-    attention_mask: Tensor
-    masked_ids: Tensor | None
-    labels: Tensor | None
-    words: Tensor
-    text: Tensor
-    image: Tensor
-    noise_seed: Tensor
-    states: Tensor | None = None
-
-    def segments(self) -> Tensor:
-        """Identity of each segment: equal where it is the same one of the same image, shape (N,), int64."""
-        batch, ptr = self.graphs.batch, self.graphs.ptr
-        return self.image[batch] + torch.arange(len(batch), device=batch.device) - ptr[batch]
 
 
 @dataclass(frozen=True)
@@ -213,8 +169,9 @@ class TaskCorpus(Dataset[Key]):
         task: The task.
         graphs: Of the images.
         examples: Its texts; ``images`` count within ``graphs``.
-        lists: Whether answers are lists, joined by commas, whose order does not count: see :mod:`gshn.data.daquar`.
+        answer_lists: Whether answers are lists, joined by commas, in any order: see :mod:`gshn.data.daquar`.
         wordnet: Says how alike two words of such a list are; None where it is not at hand.
+        answers: All that can be answered; None where the data set does not say.
     """
 
     def __init__(
@@ -222,11 +179,12 @@ class TaskCorpus(Dataset[Key]):
         task: Task,
         graphs: GraphDataset,
         examples: list[Example],
-        lists: bool = False,
+        answer_lists: bool = False,
         wordnet: WordNet | None = None,
+        answers: Sequence[str] | None = None,
     ):
         self.task, self.graphs, self.examples = task, graphs, examples
-        self.lists, self.wordnet = lists, wordnet
+        self.answer_lists, self.wordnet, self.answers = answer_lists, wordnet, answers
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -271,7 +229,7 @@ class PairCollator:
             masked: Whether masked captions are asked for.
         """
         self.corpus, self.tokenizer, self.seed = corpus, tokenizer, tuple(seed)
-        self.each, self.states, self.masked = captions, states, masked
+        self.captions_per_image, self.states, self.masked = captions, states, masked
         self.words = torch.tensor(words, dtype=torch.long)
         # Of each token among the words; the place after the last is of all others.
         self.place = torch.full((len(tokenizer),), len(words))
@@ -280,11 +238,11 @@ class PairCollator:
 
     def choose(self, captions: Sequence[str], random: np.random.Generator) -> list[str]:
         """K of an image's captions: different ones as far as it has them, else all of them, time and again."""
-        if self.each == 1:
+        if self.captions_per_image == 1:
             return [captions[random.choice(len(captions), p=self.weights)]]
         possible = len(captions) if self.weights is None else np.count_nonzero(self.weights)
-        chosen = random.choice(len(captions), min(self.each, possible), replace=False, p=self.weights)
-        return [captions[chosen[k % len(chosen)]] for k in range(self.each)]
+        chosen = random.choice(len(captions), min(self.captions_per_image, possible), replace=False, p=self.weights)
+        return [captions[chosen[k % len(chosen)]] for k in range(self.captions_per_image)]
 
     def mask(self, input_ids: Tensor, randoms: Sequence[np.random.Generator]) -> tuple[Tensor, Tensor]:
         """Masked ids and labels of the captions, see :func:`mask_tokens`; nothing is masked where no token is for it.
@@ -293,7 +251,7 @@ class PairCollator:
         """
         if (mask_id := self.tokenizer.mask_token_id) is None:
             return input_ids, torch.full_like(input_ids, IGNORE)
-        size = (self.each, self.tokenizer.model_max_length)
+        size = (self.captions_per_image, self.tokenizer.model_max_length)
         noise = torch.from_numpy(np.concatenate([random.random(size, dtype=np.float32) for random in randoms]))
         special = self.tokenizer.all_special_ids
         masked = [
@@ -302,14 +260,14 @@ class PairCollator:
         ]
         return torch.stack([ids for ids, _ in masked]), torch.stack([labels for _, labels in masked])
 
-    def share(self, input_ids: Tensor) -> Tensor:
+    def word_shares(self, input_ids: Tensor) -> Tensor:
         """Captions of shape (B K, L) -> :attr:`PairBatch.words`."""
         width = len(self.words) + 1
         # A word counts once for a caption, however often it stands there.
         found = (torch.arange(len(input_ids))[:, None] * width + self.place[input_ids]).unique()
-        image, place = found // width // self.each, found % width
-        out = torch.zeros(len(input_ids) // self.each, width)
-        return out.index_put_((image, place), torch.ones(()), accumulate=True)[:, :-1] / self.each
+        image, place = found // width // self.captions_per_image, found % width
+        out = torch.zeros(len(input_ids) // self.captions_per_image, width)
+        return out.index_put_((image, place), torch.ones(()), accumulate=True)[:, :-1] / self.captions_per_image
 
     def __call__(self, keys: list[Key]) -> PairBatch:
         """Assemble a batch."""
@@ -325,7 +283,7 @@ class PairCollator:
             attention_mask=attention_mask,
             masked_ids=masked_ids,
             labels=labels,
-            words=self.share(input_ids),
+            words=self.word_shares(input_ids),
             text=text,
             image=image,
             noise_seed=torch.tensor(int(generator(*self.seed, keys[0][0]).integers(2**62))),

@@ -11,13 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gshn.config import LATER_SETTINGS, SCENES, Config, HypothesisData, PairData, TaskData, flat
-from gshn.data.daquar import DAQUAR
-from gshn.data.easyvqa import EasyVQA
+from gshn.config import LATER_SETTINGS, Config, HypothesisData, PairData, TaskData, flat, is_drawn
 from gshn.data.image_files import ImageNames
 from gshn.data.images import ImageCollection, ImageSample
 from gshn.data.overlap import Pictures, check_overlap
-from gshn.data.shapescenes import ShapeScenes
 from gshn.data.sources import open_source
 from gshn.data.tasks import TASKS, Example, Task, TaskText
 from gshn.data.vqa2 import answer_vocabulary, compared
@@ -148,7 +145,7 @@ class Corpora:
             raise ConfigError(f"data.{texts}.source is {data.source}, which has no {texts}; use {TASKS[task].example}")
         if not getattr(images, texts):
             raise self._no_texts(TASKS[task], split, len(images))
-        if isinstance(images, DAQUAR):
+        if getattr(images, "answer_lists", False):
             _ = self._wordnet  # Now: its figures come at the end.
         return images
 
@@ -165,9 +162,10 @@ class Corpora:
     def _answers(self, task: Task) -> list[str]:
         if task.answers is not None:
             return list(task.answers)
-        if self._task_data(task).source == "easyvqa":
-            return EasyVQA.answers()
-        size, examples = self.config.data.questions.answers, self.texts(task.name).examples
+        corpus, size = self.texts(task.name), self.config.data.questions.answers
+        if corpus.answers is not None:
+            return list(corpus.answers)
+        examples = corpus.examples
         answers = answer_vocabulary(examples, size)
         if not answers:
             raise ConfigError(
@@ -189,7 +187,7 @@ class Corpora:
     def _are_scenes(self, split: str) -> bool:
         if self._shards is not None:
             return str(self._index(split).manifest["collection"]).startswith("shapescenes")
-        return self.config.data.pairs.source in SCENES
+        return is_drawn(self.config.data.pairs.source)
 
     def training_texts(self) -> Iterator[str]:
         """Every caption, question and so on that is trained on."""
@@ -211,13 +209,6 @@ class Corpora:
         return self._open(self.config.data.pairs, split, limit)
 
     def _open(self, data: PairData | TaskData, split: str, limit: int | None) -> Any:
-        if data.source == "easyvqa":
-            return EasyVQA(split, limit)
-        if data.source in SCENES:
-            # Scenes do not depend on the run's seed: all runs are compared on the same ones.
-            split = {"val": "validation"}.get(split, split)
-            held_out = data.source == "shapescenes-compositions"
-            return ShapeScenes(split, limit or 1, image_size=data.image_size, held_out=held_out)
         form = data.file if isinstance(data, PairData) else None
         own = data.images if isinstance(data, HypothesisData) else None
         photographs = None if own is None else Path(own)
@@ -257,7 +248,7 @@ class Corpora:
     def _pictures(self, texts: str, data: PairData | TaskData, split: str, limit: int | None) -> Pictures:
         label = f"data.{texts} ({data.source}, {split})"
         kind = data.source.partition(":")[0]
-        if (kind == "shards" and self._are_scenes(split)) or data.source in SCENES:
+        if (kind == "shards" and self._are_scenes(split)) or is_drawn(data.source):
             return Pictures(label, [])  # No two scenes of different splits are the same, and none is a file.
         if kind == "shards":
             return Pictures(label, list(picture_names(self._index(split))))
@@ -332,8 +323,8 @@ class Corpora:
         return self.segmenter_of(self.images("test", 1)).categories
 
     def _segmenter_for(self, data: TaskData) -> Segmenter:
-        # Only scenes have annotated segments; photographs are not looked for before their graphs are needed.
-        return self.segmenter(data, ShapeScenes.categories if data.source in SCENES else ())
+        # Only what is drawn has annotated segments; photographs are not looked for before their graphs are needed.
+        return self.segmenter(data, self._open(data, "test", 1).categories if is_drawn(data.source) else ())
 
     def segmenter(self, data: PairData | TaskData, categories: Sequence[Category]) -> Segmenter:
         """What cuts images into segments, as a section of the configuration says.
@@ -395,8 +386,9 @@ class Corpora:
         ]
         if not examples:
             raise self._no_texts(task, split, len(graphs))
-        lists = isinstance(images, DAQUAR)
-        return TaskCorpus(task, graphs, examples, lists, self._wordnet if lists else None)
+        lists, answers = getattr(images, "answer_lists", False), getattr(images, "answers", None)
+        wordnet = self._wordnet if lists else None
+        return TaskCorpus(task, graphs, examples, lists, wordnet, None if answers is None else answers())
 
     @property
     def graph_parameters(self) -> GraphParameters:
@@ -408,14 +400,15 @@ class Corpora:
     @cached_property
     def backbone(self) -> Backbone:
         """Gives the nodes' visual features."""
-        backbone = make_backbone(self.config.graph.backbone, self.config.graph.levels)
+        graph = self.config.graph
+        backbone = make_backbone(graph.backbone, graph.levels, graph.precision)
         # A trained one is only asked what it is here; the model has its own.
         return backbone if backbone.trainable else backbone.to("cuda" if torch.cuda.is_available() else "cpu")
 
     def _graphs(
         self, images: ImageCollection, segmenter: Segmenter, label: str, leave_out: ImageNames | None = None
     ) -> tuple[GraphDataset, list[dict[str, Any]]]:
-        packaged = isinstance(images, ShapeScenes | EasyVQA)  # a broken image there is a broken installation
+        packaged = getattr(images, "packaged", False)
         recipe = Recipe(images, segmenter, self.backbone, self.graph_parameters)
         graphs, stored = load_or_build(recipe, Path(self.config.data.cache), label, packaged, leave_out)
         return graphs.with_categories(self._positions(recipe.categories)), stored
@@ -479,7 +472,7 @@ def build_model(config: Config, corpora: Corpora, start: GSHN | None = None) -> 
     vocabulary = Vocabulary(corpora.categories, corpora.answers, words, channels)
     model = GSHN(config, vocabulary, tokenizer, None if start is None else start.text.architecture)
     if model.stl is not None:
-        model.stl.expect_words(torch.tensor([occurs[word] for word in words]))
+        model.stl.init_word_biases(torch.tensor([occurs[word] for word in words]))
     if moments:
         # Data sets count alike, however many images they have.
         mean, square = (torch.stack(parts).mean(dim=0) for parts in zip(*moments, strict=True))

@@ -182,12 +182,12 @@ class Trainer:
         pairs = PairCollator(
             self.corpora.pairs,
             self.model.tokenizer,
-            self.model.vocabulary.words if c.objectives.stl_words else [],
+            self.model.vocabulary.words if c.objectives.reads("words") else [],
             self.corpora.caption_weights,
             (*seed, 0),
             c.pretrain.captions,
             self.states,
-            c.objectives.mlm > 0,
+            c.objectives.reads("masked"),
         )
         if stage == "pretrain":
             sampler = self._sampler("pretrain.batch_size", self.corpora.pairs, steps, (*seed, 1))

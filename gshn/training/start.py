@@ -14,12 +14,13 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from gshn.config import FROM_SCRATCH, Config, flat
+from gshn.config import Config, flat
 from gshn.encoders.text import wrap_tokenizer
 from gshn.encoders.text_encoders import build_tokenizer
 from gshn.errors import CheckpointError, ConfigError, tell
 from gshn.hub import checkpoint_folder
 from gshn.model import GSHN
+from gshn.registry import TEXT_ENCODERS
 from neuromorphic.files import file_digest, write_atomically
 
 FILE = "init.json"
@@ -64,7 +65,7 @@ def tokenizer_of(config: Config, texts: Iterable[str], start: GSHN | None) -> Pr
             f"config key 'model.text.encoder' is {encoder!r}: the checkpoint of init={config.init} has {own!r}; leave "
             "it to the checkpoint"
         )
-    if encoder not in FROM_SCRATCH:
+    if TEXT_ENCODERS[encoder].traits.pretrained:
         return start.tokenizer
     told = json.loads(start.tokenizer.backend_tokenizer.to_str())
     vocabulary: dict[str, int] = told["model"]["vocab"]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from neuromorphic.compiler.operators import Floats, Operator, Repeated
+from neuromorphic.compiler.operators import Floats, Operator, Repeated, within
 
 if TYPE_CHECKING:  # The process that runs Lava needs this module, but no nir: every import there delays every run.
     from neuromorphic.graph import Shape
@@ -183,3 +183,34 @@ def repeat(network: AnyNetwork, times: int) -> AnyNetwork:
     )
     inputs = {name: (times * network.size(name),) for name in network.inputs}
     return replace(network, inputs=inputs, populations=populations, projections=projections)
+
+
+def grow(network: AnyNetwork, sizes: Mapping[str, int]) -> AnyNetwork:
+    """The same network with room: each population and input has so many neurons, of which those beyond its own get
+    nothing, send nothing, and reach nothing.
+
+    Args:
+        network: Float or fixed, of one sample.
+        sizes: By population and input; no less than they have.
+    """
+
+    def grown(value: Any, extra: int) -> Any:
+        if isinstance(value, Levels):
+            return Levels(value.start, np.pad(value.values, ((0, 0), (0, extra))))
+        return np.pad(value, (0, extra)) if isinstance(value, np.ndarray) else value
+
+    populations = []
+    for p in network.populations:
+        own = {key: grown(value, sizes[p.name] - p.size) for key, value in vars(p).items()}
+        own["shape"] = (sizes[p.name],)
+        if "scale" in own:
+            own["scale"] = np.pad(p.scale, (0, sizes[p.name] - p.size), constant_values=1.0)  # type: ignore[attr-defined]
+        populations.append(replace(p, **own))
+    projections = []
+    for q in network.projections:
+        shape = sizes[q.target], sizes[q.source]
+        own = {key: grown(value, sizes[q.target] - network.size(q.target)) for key, value in vars(q).items()}
+        own["taps"] = {delay: within(operator, shape) for delay, operator in q.taps.items()}
+        projections.append(replace(q, **own))
+    inputs = {name: (sizes[name],) for name in network.inputs}
+    return replace(network, inputs=inputs, populations=tuple(populations), projections=tuple(projections))

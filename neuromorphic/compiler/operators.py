@@ -62,7 +62,8 @@ class Kron:
         return self.left.nnz * k + targets * m * k < self.left.nnz * m + sources * m * k
 
     @cached_property
-    def _is_identity(self) -> bool:
+    def is_identity(self) -> bool:
+        """Whether each node hears itself alone, as it is."""
         targets, sources = self.left.shape
         return (
             targets == sources == self.left.nnz
@@ -79,7 +80,7 @@ class Kron:
         """
         x, right = np.asarray(x, np.float64), self.right.T
         messages = x.reshape(samples_of(x), self.left.shape[1], len(right))
-        if self._is_identity:
+        if self.is_identity:
             y = messages @ right
         elif self._passes_first:
             y = _pass(self.left, messages) @ right
@@ -408,6 +409,28 @@ def expanded(operator: Operator | None, size: int) -> sparse.csr_matrix:
     if operator is None:
         return sparse.identity(size, format="csr")
     return operator.expand() if isinstance(operator, Kron | FixedKron | Repeated) else operator
+
+
+def within(operator: Operator, shape: tuple[int, int]) -> Operator:
+    """The operator in the upper left corner of a larger one, all else of which is 0."""
+    if operator.shape == shape:
+        return operator
+    if isinstance(operator, Kron | FixedKron):
+        left, block = (
+            (operator.left, operator.right.shape)
+            if isinstance(operator, Kron)
+            else (operator.classes, operator.weights.shape[1:])
+        )
+        nodes = shape[0] // block[0], shape[1] // block[1]
+        if (nodes[0] * block[0], nodes[1] * block[1]) == shape:
+            wider = _within(left, nodes)
+            return Kron(wider, operator.right) if isinstance(operator, Kron) else FixedKron(wider, operator.weights)
+    return _within(expanded(operator, 0), shape)
+
+
+def _within(matrix: sparse.csr_matrix, shape: tuple[int, int]) -> sparse.csr_matrix:
+    indptr = np.pad(matrix.indptr, (0, shape[0] - matrix.shape[0]), mode="edge")
+    return sparse.csr_matrix((matrix.data, matrix.indices, indptr), shape=shape)
 
 
 def add(a: Operator | None, b: Operator | None, size: int) -> sparse.csr_matrix:

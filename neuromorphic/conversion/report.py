@@ -13,7 +13,7 @@ from neuromorphic.arguments import check_choice
 from neuromorphic.compiler.hardware import Part, Parts, for_hardware, join, parts_of
 from neuromorphic.compiler.lower import fold, lower
 from neuromorphic.compiler.network import GRADED, SUBTRACT, SUM, Network, Population
-from neuromorphic.compiler.operators import Floats, expanded
+from neuromorphic.compiler.operators import Floats, Kron, expanded
 from neuromorphic.compiler.quantize import (
     ACCUMULATOR_LIMIT,
     BIAS_FRACTION,
@@ -33,6 +33,7 @@ from neuromorphic.execution import populations
 from neuromorphic.execution.calibration import calibrate
 from neuromorphic.execution.record import check_graph, check_inputs
 from neuromorphic.graph import Graph, Node
+from neuromorphic.graph.units import signatures
 
 LOW_AGREEMENT, FAIR_AGREEMENT = 0.9, 0.99
 """Shares of a node's cells (sample, step, neuron) with the spikes of float: below the first it breaks, below the second
@@ -118,6 +119,7 @@ def conversion_report(graph: Graph, target: str, inputs: Mapping[str, NDArray] |
     Keys of the report; a range is [least, largest]:
 
     - ``target``, ``chip`` (each limit with ``value`` and ``source``), ``dt``;
+    - ``nodes``: of every node what it gets and sends, see :class:`~neuromorphic.graph.units.Signature`;
     - ``input``: ``given`` (else the unit input), ``samples``, ``steps``, ``range`` by Input node: what is said to hold
       whatever comes holds for inputs within it, [-1, 1] of the unit input;
     - ``layers``, by neuron node: ``kind``, ``reset``, ``neurons``, ``parts`` (``name``, ``neurons``, ``du``, ``dv``,
@@ -167,6 +169,7 @@ def conversion_report(graph: Graph, target: str, inputs: Mapping[str, NDArray] |
         "target": target,
         "chip": {name: asdict(limit) for name, limit in chip.limits().items()},
         "dt": graph.dt,
+        "nodes": [asdict(own) for own in signatures(graph)],
         "input": {"given": given, "samples": batch, "steps": steps, "range": spans},
         "layers": layers,
         "cores": cores,
@@ -480,6 +483,10 @@ def findings(
         for name in compiled.network.inputs:
             if any(q.source == name for q in compiled.network.projections) and not binary(compiled, name):
                 add(breaks, name, f"its values are graded, spikes of {chip.title} carry none", "encode it as spikes")
+    for q in compiled.network.projections:
+        for operator in q.taps.values():
+            if isinstance(operator, Kron) and not operator.is_identity:
+                add(notes, q.target, *adjacency(operator, q.source, chip))
     for name in graph.neurons:
         p = compiled.network.population(name)
         parts = compiled.parts[name]
@@ -527,6 +534,19 @@ def findings(
                     "see its weights, bias and threshold; whatever comes within the inputs' range",
                 )
     return breaks, notes
+
+
+def adjacency(kron: Kron, source: str, chip: Chip) -> tuple[str, str]:
+    """What a chip could do of kron(A, W) with another A, the graph's adjacency, and what that takes."""
+    targets, sources = kron.left.shape
+    every = targets * sources * int(np.count_nonzero(kron.right))
+    cores = -(-every * chip.weight_bits.value // (8 * chip.memory.value))
+    return (
+        f"its weights from '{source}' are kron(A, W), which is {kron.nnz:,} synapses of this graph; a session on the "
+        "simulator takes another A as data, a chip holds its synapses",
+        f"another graph is compiled and loaded anew; or all {targets:,} x {sources:,} pairs of nodes have synapses, "
+        f"{every:,} of them on {cores:,} cores at least, whose weights are written for each graph",
+    )
 
 
 def inaccuracies(layer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -26,6 +26,7 @@ def print_conversion(report: Mapping[str, Any], model: str, console: Console | N
     console.print(f"{escape(model)} on {CHIPS[report['target']].title}, dt = {report['dt']:g} s")
     console.print(f"run on {escape(kind)}, {given['samples']} x {given['steps']} steps")
     console.print(f"'whatever comes' means inputs from {low:g} to {high:g}\n")
+    print_nodes(report["nodes"], console)
     print_layers(report["layers"], console)
     print_parameters(report["layers"], console)
     print_registers(report["layers"], console)
@@ -57,6 +58,21 @@ def show(title: str, shown: Table, console: Console) -> None:
     """Print a table under its title."""
     console.print(f"[bold]{title}[/bold]")
     console.print(shown)
+
+
+def print_nodes(nodes: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """What each node gets and sends."""
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("node", "gets", "sends", "units of parameters"):
+        shown.add_column(column, overflow="fold")
+    for own in nodes:
+        units = ", ".join(f"{key} {unit}" for key, unit in own["parameters"].items())
+        gets, sends = (
+            f"{' x '.join(map(str, own[shape])) or '1'} {own[signal]}"
+            for shape, signal in (("shape_in", "gets"), ("shape", "sends"))
+        )
+        shown.add_row(f"{escape(own['node'])} [dim]{own['kind']}[/dim]", gets, sends, units)
+    show("what each node gets and sends in a step", shown, console)
 
 
 def print_layers(layers: Mapping[str, Mapping[str, Any]], console: Console) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,6 +40,7 @@ def calibrate(
     potentials: Collection[str] = (),
     signed: bool = False,
     batched: bool = False,
+    simulator: Callable[..., PopulationRun] = populations.run,
 ) -> Calibration:
     """Quantise a network for some inputs, and run them in integers.
 
@@ -54,13 +55,15 @@ def calibrate(
         potentials: Populations whose potentials are recorded.
         signed: Inputs may have either sign, even if these have one.
         batched: Whether inputs are those of B samples, shape (B, T, *shape).
+        simulator: What runs networks: :func:`neuromorphic.execution.populations.run`, or
+            :func:`neuromorphic.c.library.run`, which gives the same.
     """
-    chosen = ranges or populations.run(network, inputs, batched=batched).ranges
+    chosen = ranges or simulator(network, inputs, batched=batched, watch=True).ranges
     if signed:
         chosen = replace(chosen, unsigned=chosen.unsigned - network.inputs.keys())
     fixed = quantize(network, chosen)
     for attempt in range(ATTEMPTS):
-        run = populations.run(fixed, inputs, potentials, batched)
+        run = simulator(fixed, inputs, potentials, batched)
         if ranges is not None or attempt == ATTEMPTS - 1 or not any(count.any for count in run.overflow.values()):
             break
         wider = with_room(chosen, run.overflow)

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import platform
 import re
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
@@ -20,9 +15,9 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from neuromorphic.execution.compiled import shared_library
+
 SOURCE = Path(__file__).parent / "multistep.c"
-# Without contraction: a fused multiply-add rounds once where PyTorch rounds twice, and spikes would differ.
-FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fPIC")
 MAX_STEPS = 32
 """T up to which there are kernels: a block's potentials of all steps are kept in the cache."""
 SHARED = 1 << 16
@@ -86,20 +81,6 @@ def only_operators() -> bool:
     return _by_operators.get()
 
 
-def folder() -> Path:
-    """Where compiled kernels are kept, between runs."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "neuromorphic"
-
-
-def _machine() -> str:
-    """What ``-march=native`` depends on."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line for line in lines if line.startswith(("flags", "Features")))
-    except (OSError, StopIteration):
-        return platform.processor()
-
-
 def _openmp() -> str | None:
     """The OpenMP runtime that PyTorch has loaded: a second one's threads would wait on the cores that its own need."""
     try:
@@ -112,27 +93,10 @@ def _openmp() -> str | None:
 @cache
 def library() -> ctypes.CDLL | None:
     """The kernels; None where there is no C compiler, or what it makes cannot be loaded."""
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        return None
     openmp = _openmp()
-    settings = " ".join([*FLAGS, str(openmp), platform.machine(), _machine()])
-    key = hashlib.blake2b(SOURCE.read_bytes() + settings.encode()).hexdigest()[:16]
+    threads, runtime = (["-fopenmp"], [openmp]) if openmp else ([], [])
     try:
-        path = folder() / f"multistep-{key}.so"
-        with suppress(OSError):  # not there yet, or broken
-            return ctypes.CDLL(str(path))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-            compiled, made = Path(scratch) / "kernels.o", Path(scratch) / "kernels.so"
-            threads, runtime = (["-fopenmp"], [openmp]) if openmp else ([], [])
-            for command in (
-                [compiler, *FLAGS, *threads, "-c", str(SOURCE), "-o", str(compiled)],
-                [compiler, "-shared", str(compiled), *runtime, "-lm", "-o", str(made)],
-            ):
-                subprocess.run(command, check=True, capture_output=True)
-            made.replace(path)
-        return ctypes.CDLL(str(path))
+        return shared_library("multistep", SOURCE.read_text(), threads, runtime)
     except (OSError, RuntimeError, subprocess.CalledProcessError):  # no home, say, or nothing can be written there
         return None
 

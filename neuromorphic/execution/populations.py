@@ -23,6 +23,7 @@ from neuromorphic.compiler.quantize import (
     Ranges,
     bias_sent,
 )
+from neuromorphic.execution.machine import Arrays, of_kind
 
 
 @dataclass
@@ -66,35 +67,70 @@ class PopulationRun:
 
 
 def run(
-    network: Network, inputs: Mapping[str, NDArray], potentials: Collection[str] = (), batched: bool = False
+    network: Network,
+    inputs: Mapping[str, NDArray],
+    potentials: Collection[str] = (),
+    batched: bool = False,
+    watch: bool = True,
 ) -> PopulationRun:
-    """Run a network from rest.
+    """Run a network from rest; see :func:`run_from`."""
+    batch, x = flat_inputs(inputs, batched)
+    return run_from(start(network, batch or 1), Synapses(network, batch or 1), x, potentials, batch)[0]
+
+
+class Synapses:
+    """What leads to each population of a network, for B samples side by side, ready to be multiplied by.
+
+    Attributes:
+        network: Of the B samples.
+        into: By population the projections, and their operators by delay.
+    """
+
+    def __init__(self, network: Network, batch: int) -> None:
+        self.network = repeat(network, batch)
+        self.into = {
+            p.name: [
+                # The longest delay first: in the order in which Lava's synapses add up what waits.
+                (q, {delay: prepared(operator) for delay, operator in sorted(q.taps.items(), reverse=True)})
+                for q in self.network.into(p.name)
+            ]
+            for p in self.network.populations
+        }
+
+
+def run_from(
+    state: Mapping[str, NDArray],
+    synapses: Synapses,
+    x: Mapping[str, NDArray[np.float64]],
+    potentials: Collection[str] = (),
+    batch: int | None = None,
+) -> tuple[PopulationRun, Arrays]:
+    """Run a network on from a state.
 
     Float networks by the equations of :class:`~neuromorphic.compiler.network.Population`, fixed-point ones by
     :func:`fixed_step`, bit for bit as Lava's models. A sample's records do not depend on the batch that it is in. Sums
     are made in one order: the bias, then what each projection brings, of which the longest delay comes first.
 
     Args:
-        network: Float or fixed.
-        inputs: By name, shape (T, *shape); in fixed point the values before they become messages.
+        state: See :func:`start`; it is not changed.
+        synapses: The network, float or fixed.
+        x: Inputs by name, shape (T, n) or (B, T, n); in fixed point the values before they become messages.
         potentials: Populations whose potentials are recorded.
-        batched: Whether inputs are those of B samples, shape (B, T, *shape), and so is what comes back.
+        batch: B, where inputs and what comes back have that axis.
+
+    Returns:
+        The run of these T steps, and the state after them.
     """
-    batch, x = flat_inputs(inputs, batched)
-    steps = next(iter(x.values())).shape[-2]
-    network = repeat(network, batch or 1)
+    network, into = synapses.network, synapses.into
+    steps, begin = next(iter(x.values())).shape[-2], int(state["step"])
     fixed = isinstance(network, FixedNetwork)
     dtype = np.int64 if fixed else np.float64
     sent = {p.name: np.zeros((steps, p.size), bool if p.spikes else dtype) for p in network.populations}
-    into = {
-        p.name: [
-            # The longest delay first: in the order in which Lava's synapses add up what waits.
-            (q, {delay: prepared(operator) for delay, operator in sorted(q.taps.items(), reverse=True)})
-            for q in network.into(p.name)
-        ]
-        for p in network.populations
-    }
-    cells: dict[str, Any] = {p.name: rest(p) for p in network.populations}
+    cells: dict[str, Any] = {p.name: () for p in network.populations}
+    for name in of_kind(state, "v"):
+        cells[name] = tuple(state[f"{key}/{name}"].reshape(-1) for key in "uv")
+    # What was sent before, as rows (D, B n): row -k is that of k steps before.
+    past = {name: rows.swapaxes(0, 1).reshape(rows.shape[1], -1) for name, rows in of_kind(state, "past").items()}
     overflow = {p.name: Overflow() for p in network.populations if fixed}
     traces = {p.name: np.zeros((steps, p.size)) for p in network.populations if p.name in potentials}
     peaks = {name: np.zeros_like(rows) for name, rows in traces.items()}
@@ -102,7 +138,9 @@ def run(
     potential = dict.fromkeys(cells, 0.0)
 
     def messages(source: str, t: int) -> NDArray:
-        """What a population or input sends in step t, shape (B n,)."""
+        """What a population or input sends in step t of this run, shape (B n,)."""
+        if t < 0:
+            return past[source][t]
         if source in sent:
             return sent[source][t]
         row = x[source][..., t, :].reshape(-1)
@@ -111,11 +149,11 @@ def run(
     for t in tqdm(range(steps), "populations", unit="step", leave=False, delay=2):
         newest = {name: messages(name, t) for name in x}
         for p in network.populations:
-            a: Any = bias_at(p, t)
+            a: Any = bias_at(p, begin + t)
             for projection, taps in into[p.name]:
                 arrived: Any = None
                 for delay, operator in taps.items():
-                    if t < delay:
+                    if begin + t < delay:
                         continue
                     source = projection.source
                     row = newest[source] if delay == 0 and source in newest else messages(source, t - delay)
@@ -137,7 +175,7 @@ def run(
             sent[p.name][t] = message
             if p.name in traces:
                 traces[p.name][t] = potential_of(p, cells[p.name])
-    seen = x | sent
+    seen = {**x, **sent}
     observed = {name: largest_of(values) for name, values in seen.items()}
     if isinstance(network, FixedNetwork):
         observed |= {name: largest_of(network.messages(name, np.array(observed[name]))) for name in x}
@@ -149,13 +187,23 @@ def run(
         whole=frozenset(name for name, values in seen.items() if is_whole(values)),
         steps=steps,
     )
-    return PopulationRun(
+    done = PopulationRun(
         {name: by_sample(rows, batch) for name, rows in sent.items()},
         {name: by_sample(rows, batch) for name, rows in traces.items()},
         {name: by_sample(rows, batch) for name, rows in peaks.items()},
         ranges,
         overflow,
     )
+    after: Arrays = {"step": np.array(begin + steps)}
+    for name in of_kind(state, "v"):
+        after |= {
+            f"{key}/{name}": values.reshape(batch or 1, -1) for key, values in zip("uv", cells[name], strict=True)
+        }
+    for name, rows in past.items():
+        new = [messages(name, t) for t in range(max(steps - len(rows), 0), steps)]
+        rows = np.concatenate([rows[len(new) :], np.stack(new).astype(rows.dtype)]) if len(rows) else rows
+        after[f"past/{name}"] = rows.reshape(len(rows), batch or 1, -1).swapaxes(0, 1)
+    return done, after
 
 
 def flat_inputs(inputs: Mapping[str, NDArray], batched: bool) -> tuple[int | None, dict[str, NDArray[np.float64]]]:
@@ -188,6 +236,26 @@ def rest(p: Population) -> tuple[NDArray, ...]:
     """u and v of a population that nothing has reached yet."""
     zero = np.zeros(p.size, np.int64 if isinstance(p, FixedPopulation) else np.float64)
     return zero, zero
+
+
+def start(network: Network, batch: int) -> Arrays:
+    """The state before step 0 as arrays: ``step``; ``u/NODE`` and ``v/NODE`` of each population, shape (B, M);
+    ``past/NODE`` what a population or input whose messages are delayed sent in the last D steps, the newest last, shape
+    (B, D, M), in integers the messages."""
+    dtype = np.int64 if isinstance(network, FixedNetwork) else np.float64
+    depth: dict[str, int] = {}
+    for q in network.projections:
+        depth[q.source] = max(depth.get(q.source, 0), *q.taps)
+    return (
+        {"step": np.array(0)}
+        | {
+            f"{key}/{p.name}": np.zeros((batch, p.size), dtype)
+            for p in network.populations
+            if p.kind != SUM
+            for key in "uv"
+        }
+        | {f"past/{name}": np.zeros((batch, d, network.size(name)), dtype) for name, d in depth.items() if d}
+    )
 
 
 def potential_of(p: Population, cell: tuple[NDArray, ...]) -> NDArray[np.float64]:

@@ -30,6 +30,21 @@ class Record:
     potentials: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
+def from_populations(graph: Graph, sent: Mapping[str, NDArray], potentials: Mapping[str, NDArray]) -> Record:
+    """A record from the messages and potentials of a folded network's populations, shape (B, T, M), in NIR's units."""
+
+    def shaped(values: NDArray, name: str) -> NDArray:
+        return values.reshape(*values.shape[:2], *graph.nodes[name].shape)
+
+    graded = [name for name in graph.neurons if not graph.nodes[name].is_spiking]
+    return Record(
+        outputs={name: shaped(sent[name], name).astype(np.float64) for name in graph.outputs},
+        spikes={name: shaped(sent[name], name) for name in graph.spiking},
+        potentials={name: shaped(sent[name], name) for name in graded}
+        | {name: shaped(values, name) for name, values in potentials.items()},
+    )
+
+
 def check_inputs(graph: Graph, inputs: Mapping[str, NDArray], potentials: Collection[str] = ()) -> tuple[int, int]:
     """Check a graph's inputs, by Input node, each of shape (B, T, *shape), and whose potentials are asked for.
 

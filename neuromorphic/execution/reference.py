@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from neuromorphic.arguments import check_type
 from neuromorphic.errors import ArgumentError
+from neuromorphic.execution.machine import Arrays, Machine, of_kind
 from neuromorphic.execution.record import Record, check_inputs
 from neuromorphic.graph import RESET_BY_SUBTRACTION, Floats, Graph, Node
 
@@ -45,7 +46,11 @@ def simulate(graph: Graph, inputs: Mapping[str, NDArray], potentials: Collection
 
 
 def simulate_from(
-    state: State, graph: Graph, inputs: Mapping[str, NDArray], potentials: Collection[str] = ()
+    state: State,
+    graph: Graph,
+    inputs: Mapping[str, NDArray],
+    potentials: Collection[str] = (),
+    maps: Mapping[str, Map] | None = None,
 ) -> tuple[Record, State]:
     """Run a graph on from a state, node by node and step by step, in float64.
 
@@ -58,6 +63,7 @@ def simulate_from(
         graph: The graph.
         inputs: By Input node, shape (B, T, *shape).
         potentials: Spiking neurons whose membrane potentials are recorded too.
+        maps: What :func:`linear_maps` made of the graph, where it is at hand.
 
     Returns:
         The record of these T steps, and the state after them.
@@ -75,7 +81,7 @@ def simulate_from(
     v, i, sent = ({n: of.get(n, zeros(n)) for n in graph.neurons} for of in (state.v, state.i, state.sent))
     delays = {name: graph.nodes[name].parameters["delay"] for name in graph.linear if graph.nodes[name].kind == "Delay"}
     past = {name: dict(state.past.get(name, {})) for name in delays}
-    maps = {name: linear_map(graph.nodes[name]) for name in graph.linear if name not in delays}
+    maps = linear_maps(graph) if maps is None else maps
     recorded: dict[str, list[Floats]] = {name: [] for name in (*graph.outputs, *graph.neurons)}
     membranes: dict[str, list[Floats]] = {
         name: []
@@ -133,6 +139,76 @@ def simulate_from(
         potentials={name: stack(rows, name) for name, rows in membranes.items()},
     )
     return record, State(state.step + steps, v, i, sent, past)
+
+
+def rest(graph: Graph, batch: int) -> Arrays:
+    """The state before step 0 as arrays: ``step``; ``v/NODE``, ``i/NODE`` and ``sent/NODE`` as of :class:`State`, shape
+    (B, *shape); ``past/NODE`` what a Delay got in the last D steps, the newest last, shape (B, D, *shape)."""
+
+    def zeros(name: str, *lead: int) -> Floats:
+        return np.zeros((batch, *lead, *graph.nodes[name].shape))
+
+    delays = {name: graph.nodes[name].parameters["delay"] for name in graph.linear if graph.nodes[name].kind == "Delay"}
+    return (
+        {"step": np.array(0)}
+        | {f"v/{name}": zeros(name) for name in graph.neurons if graph.nodes[name].has_membrane}
+        | {f"i/{name}": zeros(name) for name in graph.neurons if "tau_syn" in graph.nodes[name].parameters}
+        | {f"sent/{name}": zeros(name) for name in graph.neurons}
+        | {f"past/{name}": zeros(name, int(delay.max(initial=0))) for name, delay in delays.items()}
+    )
+
+
+def as_state(arrays: Mapping[str, NDArray]) -> State:
+    """A state from arrays as of :func:`rest`."""
+    step = int(arrays["step"])
+    past = {
+        name: {step - rows.shape[1] + k: row for k, row in enumerate(rows.swapaxes(0, 1))}
+        for name, rows in of_kind(arrays, "past").items()
+    }
+    return State(step, of_kind(arrays, "v"), of_kind(arrays, "i"), of_kind(arrays, "sent"), past)
+
+
+def as_arrays(state: State, start: Mapping[str, NDArray]) -> Arrays:
+    """A state as arrays, those of ``start``."""
+    out = {"step": np.array(state.step)}
+    for key, zeros in start.items():
+        kind, _, name = key.partition("/")
+        if kind == "past":
+            depth = zeros.shape[1]
+            rows = [state.past.get(name, {}).get(state.step - depth + k, zeros[:, 0]) for k in range(depth)]
+            out[key] = np.stack(rows, axis=1) if rows else zeros
+        elif kind != "step":
+            out[key] = getattr(state, kind).get(name, zeros)
+    return out
+
+
+class ReferenceMachine(Machine):
+    """NIR's semantics, in float64.
+
+    Args:
+        graph: The graph.
+        batch: Samples B.
+        potentials: Spiking neurons whose membrane potentials are recorded too.
+    """
+
+    def __init__(self, graph: Graph, batch: int, potentials: Collection[str] = ()) -> None:
+        self.graph, self.potentials, self.maps = graph, potentials, linear_maps(graph)
+        self.start = rest(graph, batch)
+        self._state = State()
+
+    def run(self, inputs: Mapping[str, NDArray]) -> Record:
+        """See :class:`~neuromorphic.execution.machine.Machine`."""
+        with np.errstate(over="ignore", invalid="ignore"):  # The session says it of a node.
+            record, self._state = simulate_from(self._state, self.graph, inputs, self.potentials, self.maps)
+        return record
+
+    def state(self) -> Arrays:
+        """Likewise."""
+        return as_arrays(self._state, self.start)
+
+    def restore(self, state: Mapping[str, NDArray]) -> None:
+        """Likewise."""
+        self._state = as_state(state)
 
 
 def check_state(state: State, graph: Graph, batch: int) -> None:
@@ -202,6 +278,11 @@ def charge(node: Node, current: Floats, v: Floats, i: Floats, dt: float) -> tupl
         return v + (dt / p["tau"]) * (p["v_leak"] - v + p["r"] * current), i
     i = i + (dt / p["tau_syn"]) * (p["w_in"] * current - i)
     return v + (dt / p["tau_mem"]) * (p["v_leak"] - v + p["r"] * i), i
+
+
+def linear_maps(graph: Graph) -> dict[str, Map]:
+    """The maps of all linear nodes but Delay."""
+    return {name: linear_map(graph.nodes[name]) for name in graph.linear if graph.nodes[name].kind != "Delay"}
 
 
 def linear_map(node: Node) -> Map:

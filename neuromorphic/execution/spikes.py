@@ -20,9 +20,10 @@ Spikes = NDArray[np.bool_]
 """Spikes of a population, shape (T, neurons)."""
 
 
-def save_arrays(path: Path, named: Mapping[str, NDArray]) -> None:
-    """Write arrays to a compressed ``.npz``, under a temporary name first; a name may be any text that is no longer
-    than a zip file takes: slashes, ``file`` and what else ``numpy.savez`` does not take.
+def save_arrays(path: Path, named: Mapping[str, NDArray], compress: bool = True) -> None:
+    """Write arrays to an ``.npz``, under a temporary name first; a name may be any text that is no longer than a zip
+    file takes: slashes, ``file`` and what else ``numpy.savez`` does not take. No date goes into it, so the same arrays
+    give the same bytes.
 
     Raises:
         ArgumentError: an argument of the wrong type, or a name that no zip file can hold.
@@ -31,7 +32,7 @@ def save_arrays(path: Path, named: Mapping[str, NDArray]) -> None:
     path = check_path("path", path)
     check_type("the arrays", named, Mapping, "give them by name")
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+    with zipfile.ZipFile(buffer, "w") as file:
         for name, array in named.items():
             check_type(f"array {printed(name)}", array, np.ndarray, "give a NumPy array")
             if array.dtype.hasobject:
@@ -40,7 +41,9 @@ def save_arrays(path: Path, named: Mapping[str, NDArray]) -> None:
                 raise ArgumentError(f"array {printed(name)} has a name that no .npz file can hold; rename it")
             # np.load looks for a name among the members as they are, before it tries it with .npy.
             member = name if f"{name}.npy" in named else f"{name}.npy"
-            with file.open(member, "w", force_zip64=True) as out:
+            info = zipfile.ZipInfo(member)
+            info.compress_type = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
+            with file.open(info, "w", force_zip64=True) as out:
                 np.lib.format.write_array(out, array, allow_pickle=False)
     write_atomically(path, buffer.getvalue())
 

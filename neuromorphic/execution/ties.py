@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorphic.execution.record import Record
-from neuromorphic.execution.reference import add, charge, linear_map
+from neuromorphic.execution.reference import Map, add, charge, linear_map
 from neuromorphic.graph import RESET_BY_SUBTRACTION, Floats, Graph, Node
 
 ROUNDING = 64 * float(np.finfo(np.float64).eps)
@@ -100,25 +100,49 @@ def signals(graph: Graph, inputs: Mapping[str, NDArray], record: Record) -> dict
     return sent
 
 
+def every_signal(graph: Graph, inputs: Mapping[str, NDArray], record: Record) -> dict[str, Floats]:
+    """What every node but an Output sends in every step, shape (B, T, *shape): of linear nodes what they make, in
+    float64, of what inputs and neurons sent in the record."""
+    return linear_signals(graph, signals(graph, inputs, record))
+
+
+def linear_signals(graph: Graph, sent: Mapping[str, Floats]) -> dict[str, Floats]:
+    """What every node sends, linear ones from what all inputs and neurons send in the same step."""
+    maps = linear_maps(graph)
+    now: dict[str, Floats] = dict(sent)
+    for name in graph.linear:
+        now[name] = evaluate(graph, maps, name, now, now)
+    return now
+
+
+def linear_maps(graph: Graph) -> dict[str, Map]:
+    """Maps of linear nodes, but Delays, by name."""
+    return {name: linear_map(graph.nodes[name]) for name in graph.linear if graph.nodes[name].kind != "Delay"}
+
+
+def total(graph: Graph, name: str, known: Mapping[str, Floats]) -> Floats:
+    """The sum of what a node's sources send."""
+    return add([known[source] for source in graph.sources[name]])
+
+
+def evaluate(
+    graph: Graph, maps: Mapping[str, Map], name: str, known: Mapping[str, Floats], now: Mapping[str, Floats]
+) -> Floats:
+    """What a linear node sends, given what its sources do; ``now`` is what a Delay kept of earlier steps."""
+    node = graph.nodes[name]
+    if name in maps:
+        x = total(graph, name, known)
+        return maps[name](x.reshape(-1, *node.shape_in)).reshape(*x.shape[:2], *node.shape)
+    delay = node.parameters["delay"]
+    parts = [
+        (d, total(graph, name, known) if d == 0 else shifted(total(graph, name, now), int(d))) for d in np.unique(delay)
+    ]
+    return sum((np.where(delay == d, part, 0.0) for d, part in parts), np.zeros(1))
+
+
 def received(graph: Graph, sent: Mapping[str, Floats]) -> dict[str, Floats]:
     """What every neuron gets in every step, shape (B, T, *shape), given what all inputs and neurons send."""
-    maps = {name: linear_map(graph.nodes[name]) for name in graph.linear if graph.nodes[name].kind != "Delay"}
-    now: dict[str, Floats] = dict(sent)
-
-    def total(name: str, known: Mapping[str, Floats]) -> Floats:
-        return add([known[source] for source in graph.sources[name]])
-
-    def evaluate(name: str, known: Mapping[str, Floats]) -> Floats:
-        node = graph.nodes[name]
-        if name in maps:
-            x = total(name, known)
-            return maps[name](x.reshape(-1, *node.shape_in)).reshape(*x.shape[:2], *node.shape)
-        delay = node.parameters["delay"]
-        parts = [(d, total(name, known) if d == 0 else shifted(total(name, now), int(d))) for d in np.unique(delay)]
-        return sum((np.where(delay == d, part, 0.0) for d, part in parts), np.zeros(1))
-
-    for name in graph.linear:
-        now[name] = evaluate(name, now)
+    maps, now = linear_maps(graph), linear_signals(graph, sent)
     got: dict[str, Floats] = {}
     for component in graph.components:
         before = {name: shifted(now[name], 1) for name in component}
@@ -126,8 +150,8 @@ def received(graph: Graph, sent: Mapping[str, Floats]) -> dict[str, Floats]:
         late = graph.late(component)
         for name in graph.within_a_step(component):
             if name in late:
-                known[name] = evaluate(name, known)
-        got |= {name: total(name, known) for name in component}
+                known[name] = evaluate(graph, maps, name, known, now)
+        got |= {name: total(graph, name, known) for name in component}
     return got
 
 

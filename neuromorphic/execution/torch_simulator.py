@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,8 +14,10 @@ from torch import Tensor
 from neuromorphic.arguments import printed
 from neuromorphic.errors import ArgumentError
 from neuromorphic.execution import native
+from neuromorphic.execution.machine import Arrays, Machine
 from neuromorphic.execution.native import UniformLIF
 from neuromorphic.execution.record import Record, check_inputs
+from neuromorphic.execution.reference import rest
 from neuromorphic.graph import RESET_BY_SUBTRACTION, Graph, Node
 from neuromorphic.graph.order import components
 from neuromorphic.hdf5 import reason
@@ -45,49 +48,110 @@ def simulate_torch(
     Raises:
         ArgumentError, UnsupportedGraphError: see :func:`neuromorphic.execution.record.check_inputs`.
     """
-    batch, steps = check_inputs(graph, inputs, potentials)
+    batch, _ = check_inputs(graph, inputs, potentials)
     if not any(dtype is known for known in (torch.float32, torch.float64)):
         raise ArgumentError(f"dtype is {printed(dtype)}; give torch.float64 or torch.float32")
     try:
         torch.empty(0, device=device)
     except Exception as error:  # AssertionError where there is no CUDA, RuntimeError, TypeError, ...
         raise ArgumentError(f"device {printed(device)} cannot be used ({reason(error)})") from None
-    membranes = {n for n in graph.neurons if graph.nodes[n].has_membrane}
-    wanted = {n for n in membranes if n in potentials or not graph.nodes[n].is_spiking}
-    with torch.inference_mode():
-        run = _Run(graph, batch, steps, wanted, dtype, device)
-        for name in graph.inputs:
-            run.out[name] = torch.as_tensor(np.asarray(inputs[name]), dtype=dtype, device=device).transpose(0, 1)
-        for component in components(graph.sources):
-            run.component(component)
+    return _Run(graph, batch, potentials, dtype, device).run(inputs)
 
-    def array(x: Tensor) -> NDArray:
-        return x.transpose(0, 1).contiguous().cpu().numpy()
 
-    return Record(
-        outputs={n: array(run.total(n)).astype(np.float64, copy=False) for n in graph.outputs},
-        spikes={n: array(run.sent[n]) for n in graph.spiking},
-        potentials={n: array(run.v[n]).astype(np.float64, copy=False) for n in graph.neurons if n in wanted},
-    )
+class TorchMachine(Machine):
+    """The reference's semantics and state in PyTorch, in float64 on the CPU.
+
+    Args:
+        graph: The graph.
+        batch: Samples B.
+        potentials: Spiking neurons whose membrane potentials are recorded too.
+    """
+
+    def __init__(self, graph: Graph, batch: int, potentials: Collection[str] = ()) -> None:
+        self.start = rest(graph, batch)
+        self._run = _Run(graph, batch, potentials, torch.float64, None)
+        self.restore(self.start)
+
+    def run(self, inputs: Mapping[str, NDArray]) -> Record:
+        """See :class:`~neuromorphic.execution.machine.Machine`."""
+        record = self._run.run(inputs)
+        self._step += next(iter(inputs.values())).shape[1]
+        return record
+
+    def state(self) -> Arrays:
+        """Likewise."""
+        assert self._run.state is not None
+        out = {"step": np.array(self._step)}
+        for name, values in self._run.state.items():
+            out[name] = (values.transpose(0, 1) if name.startswith("past/") else values).cpu().numpy().copy()
+        return out
+
+    def restore(self, state: Mapping[str, NDArray]) -> None:
+        """Likewise."""
+        self._step = int(state["step"])
+        self._run.state = {
+            name: torch.tensor(values.swapaxes(0, 1).copy() if name.startswith("past/") else values)
+            for name, values in state.items()
+            if name != "step"
+        }
 
 
 class _Run:
-    """Signals of one run, time first: ``out`` and ``v`` by node, shape (T, B, *shape)."""
+    """Signals of one run, time first: ``out`` and ``v`` by node, shape (T, B, *shape).
+
+    ``state`` is what :func:`~neuromorphic.execution.reference.rest` describes, but for ``past`` time first; with None
+    each run starts from rest and leaves none.
+    """
 
     def __init__(
         self,
         graph: Graph,
         batch: int,
-        steps: int,
-        wanted: set[str],
+        potentials: Collection[str],
         dtype: torch.dtype,
         device: str | torch.device | None,
     ) -> None:
-        self.graph, self.batch, self.steps, self.wanted = graph, batch, steps, wanted
-        self.dtype, self.device = dtype, device
+        self.graph, self.batch, self.dtype, self.device = graph, batch, dtype, device
+        membranes = {n for n in graph.neurons if graph.nodes[n].has_membrane}
+        self.wanted = {n for n in membranes if n in potentials or not graph.nodes[n].is_spiking}
+        self.components = components(graph.sources)
+        self.state: dict[str, Tensor] | None = None
+        self.maps: dict[str, Callable[[Tensor], Tensor]] = {}
+        self.parameters: dict[tuple[str, str], Tensor] = {}
+
+    def run(self, inputs: Mapping[str, NDArray]) -> Record:
+        """Run inputs, by Input node, shape (B, T, *shape)."""
+        graph, self.steps = self.graph, next(iter(inputs.values())).shape[1]
         self.out: dict[str, Tensor] = {}
         self.sent: dict[str, Tensor] = {}
         self.v: dict[str, Tensor] = {}
+        self.after: dict[str, Tensor] = {}
+        with torch.inference_mode():
+            for name in graph.inputs:
+                x = torch.as_tensor(np.asarray(inputs[name]), dtype=self.dtype, device=self.device)
+                self.out[name] = x.transpose(0, 1)
+            for component in self.components:
+                self.component(component)
+        if self.state is not None:
+            self.state = {
+                name: self.after[name]
+                if name in self.after
+                else self.sent[name.removeprefix("sent/")][-1].to(self.dtype)
+                for name in self.state
+            }
+
+        def array(x: Tensor) -> NDArray:
+            return x.transpose(0, 1).contiguous().cpu().numpy()
+
+        return Record(
+            outputs={n: array(self.total(n)).astype(np.float64, copy=False) for n in graph.outputs},
+            spikes={n: array(self.sent[n]) for n in graph.spiking},
+            potentials={n: array(self.v[n]).astype(np.float64, copy=False) for n in graph.neurons if n in self.wanted},
+        )
+
+    def before(self, key: str, *shape: int) -> Tensor:
+        """What the state has, or zeros."""
+        return self.zeros(*shape) if self.state is None else self.state[key].clone()
 
     def zeros(self, *shape: int) -> Tensor:
         return torch.zeros(shape, dtype=self.dtype, device=self.device)
@@ -114,19 +178,20 @@ class _Run:
     def linear(self, name: str) -> None:
         node, x = self.graph.nodes[name], self.total(name)
         if node.kind != "Delay":
-            self.out[name] = self.map(node)(x.reshape(-1, *node.shape_in)).view(self.steps, self.batch, *node.shape)
+            y = self.map_of(name)(x.reshape(-1, *node.shape_in))
+            self.out[name] = y.view(self.steps, self.batch, *node.shape)
             return
         delay = node.parameters["delay"]
-        distinct = np.unique(delay)
+        distinct, depth = np.unique(delay), int(delay.max(initial=0))
+        known = torch.cat([self.before(f"past/{name}", depth, self.batch, *node.shape), x])
         out = self.zeros(*x.shape)
         for d in distinct.astype(int).tolist():
-            if d < self.steps:
-                part = x[: self.steps - d]
-                out[d:] += part if len(distinct) == 1 else part * self.tensor(delay == d)
-        self.out[name] = out
+            part = known[depth - d : depth - d + self.steps]
+            out += part if len(distinct) == 1 else part * self.tensor(delay == d)
+        self.out[name], self.after[f"past/{name}"] = out, known[self.steps :]
 
     def neuron(self, name: str) -> None:
-        if (p := self.uniform(name)) is not None:
+        if self.state is None and (p := self.uniform(name)) is not None:
             x = self.total(name)
             flat = x.reshape(self.steps, -1)
             if native.usable(flat, steps=self.steps):
@@ -158,11 +223,16 @@ class _Run:
         neurons = [n for component in inner for n in component]
         linear = [n for n in graph.linear if n in names]
         delays = {n: graph.nodes[n].parameters["delay"] for n in linear if graph.nodes[n].kind == "Delay"}
-        maps = {n: self.map(graph.nodes[n]) for n in linear if n not in delays}
+        maps = {n: self.map_of(n) for n in linear if n not in delays}
         masks = {n: [(int(d), self.tensor(delays[n] == d)) for d in np.unique(delays[n])] for n in delays}
-        past = {n: self.zeros(self.steps, self.batch, *graph.nodes[n].shape) for n in delays}
+        depth = {n: int(delay.max(initial=0)) for n, delay in delays.items()}
+        past = {}  # What Delay nodes got: of as many steps before this run as they reach, then of this run.
+        for n in delays:
+            before = self.before(f"past/{n}", depth[n], self.batch, *graph.nodes[n].shape)
+            past[n] = torch.cat([before, self.zeros(self.steps, self.batch, *graph.nodes[n].shape)])
         steppers = {n: self.stepper(n) for n in neurons}
-        newest = {n: self.zeros(self.batch, *graph.nodes[n].shape) for n in (*neurons, *linear)}
+        newest = {n: self.zeros(self.batch, *graph.nodes[n].shape) for n in linear}
+        newest |= {n: self.before(f"sent/{n}", self.batch, *graph.nodes[n].shape) for n in neurons}
         outside = {s for n in names for s in graph.sources[n] if s not in names}
 
         ways = [[n for n in graph.within_a_step(component) if n in linear] for component in inner]
@@ -179,10 +249,9 @@ class _Run:
                     if n in maps:
                         newest[n] = maps[n](total(n))
                         continue
-                    y = torch.zeros_like(past[n][t])
+                    y = torch.zeros_like(newest[n])
                     for d, mask in masks[n]:
-                        if d <= t:
-                            y += (total(n) if d == 0 else past[n][t - d]) * mask
+                        y += (total(n) if d == 0 else past[n][depth[n] + t - d]) * mask
                     newest[n] = y
 
             for component, way in zip(inner, ways, strict=True):
@@ -193,7 +262,7 @@ class _Run:
                     newest[n] = self.sent[n][t].to(self.dtype)
             evaluate(after)
             for n in delays:
-                past[n][t] = total(n)
+                past[n][depth[n] + t] = total(n)
         for n in neurons:
             self.finish(n)
         for n in linear:  # on the final outputs: what stands outside the loop reads those
@@ -211,20 +280,23 @@ class _Run:
         sent = self.sent[name] = torch.zeros((self.steps, *shape), dtype=number, device=self.device)
         rows = sent.unbind(0)
         if node.kind == "Threshold":
-            threshold = self.parameter(q["threshold"])
+            threshold = self.parameter(name, "threshold", q["threshold"])
 
             def compare(x: Tensor, t: int) -> None:
                 torch.gt(x, threshold, out=rows[t])
 
             return compare
-        v, i, change = (self.zeros(*shape) for _ in range(3))
-        r, leak = self.parameter(q["r"]), self.parameter(q.get("v_leak", np.zeros(1)))
+        parameter = partial(self.parameter, name)
+        change, v = self.zeros(*shape), self.before(f"v/{name}", *shape)
+        r, leak = parameter("r", q["r"]), parameter("v_leak", q.get("v_leak", np.zeros(1)))
         tau_mem, tau_syn = q.get("tau", q.get("tau_mem")), q.get("tau_syn")
-        dv = None if tau_mem is None else self.parameter(dt / tau_mem)
-        du = None if tau_syn is None else self.parameter(dt / tau_syn)
-        w_in = self.parameter(q.get("w_in", np.ones(1)))
-        threshold = self.parameter(q.get("v_threshold", np.zeros(1)))
-        v_reset = self.parameter(q.get("v_reset", np.zeros(1)))
+        dv = None if tau_mem is None else parameter("dv", dt / tau_mem)
+        du = None if tau_syn is None else parameter("du", dt / tau_syn)
+        i = self.zeros(0) if du is None else self.before(f"i/{name}", *shape)
+        w_in = parameter("w_in", q.get("w_in", np.ones(1)))
+        threshold = parameter("v_threshold", q.get("v_threshold", np.zeros(1)))
+        v_reset = parameter("v_reset", q.get("v_reset", np.zeros(1)))
+        self.after |= {f"v/{name}": v, f"i/{name}": i}  # They are changed in place.
         one_reset = v_reset.ndim == 0
         subtract = node.reset == RESET_BY_SUBTRACTION
         trace = None
@@ -258,15 +330,24 @@ class _Run:
 
         return step
 
-    def parameter(self, values: NDArray) -> Tensor:
-        """A parameter, of no dimension where all neurons have the same."""
-        flat = np.asarray(values).reshape(-1)
-        same = flat.size > 0 and bool((flat == flat[0]).all())
-        return torch.tensor(flat[0] if same else np.ascontiguousarray(values), dtype=self.dtype, device=self.device)
+    def parameter(self, name: str, key: str, values: NDArray) -> Tensor:
+        """A node's parameter, of no dimension where all neurons have the same."""
+        if (name, key) not in self.parameters:
+            flat = np.asarray(values).reshape(-1)
+            same = flat.size > 0 and bool((flat == flat[0]).all())
+            own = flat[0] if same else np.ascontiguousarray(values)
+            self.parameters[name, key] = torch.tensor(own, dtype=self.dtype, device=self.device)
+        return self.parameters[name, key]
 
     def finish(self, name: str) -> None:
         """Once all steps are done: what a neuron sent, as numbers."""
         self.out[name] = self.sent[name].to(self.dtype)
+
+    def map_of(self, name: str) -> Callable[[Tensor], Tensor]:
+        """A linear node's map, made once."""
+        if name not in self.maps:
+            self.maps[name] = self.map(self.graph.nodes[name])
+        return self.maps[name]
 
     def map(self, node: Node) -> Callable[[Tensor], Tensor]:
         """A linear node's map, shape (n, *shape_in) -> (n, *shape); the equations are reference.linear_map's."""

@@ -11,7 +11,7 @@ from neuromorphic.arguments import printed
 from neuromorphic.errors import UnsupportedGraphError
 from neuromorphic.graph.model import PARAMETERS, RESET_TO_V_RESET, RESETS, TIME_CONSTANTS, Node, Shape
 from neuromorphic.graph.times import same_time, steps_of_delay
-from neuromorphic.graph.values import MAX_NUMBER, check_axes, integers, metadata_of, numbers, spread, text
+from neuromorphic.graph.values import MAX_NUMBER, check_axes, integers, metadata_of, numbers, spread, text, weights
 
 MAX_SYNAPSES = 2**28
 """Synapses of a convolution or pooling node once it is unrolled."""
@@ -26,7 +26,7 @@ def window(name: str, node: nir.NIRNode) -> dict[str, Any]:
     if pooling:
         kernel = p["kernel_size"] = integers(name, "kernel_size", node.kernel_size, axes, 1)
     else:
-        weight = numbers(name, "weight", node.weight)
+        weight = weights(name, node)
         check_axes(name, "weight", weight, axes + 2)
         if not weight.size:
             raise UnsupportedGraphError(f"node '{name}' has no weights: their shape is {weight.shape}; remove it")
@@ -64,7 +64,7 @@ def check_node(name: str, node: nir.NIRNode, shape_in: Shape, shape: Shape, dt: 
     kind = type(node).__name__
     metadata = dict(metadata_of(node))
     if isinstance(node, nir.Affine | nir.Linear):
-        p: dict[str, Any] = {"weight": numbers(name, "weight", node.weight)}
+        p: dict[str, Any] = {"weight": weights(name, node)}
         if isinstance(node, nir.Affine):
             p["bias"] = spread(name, "bias", node.bias, shape)
     elif isinstance(node, nir.Conv1d | nir.Conv2d | nir.SumPool2d | nir.AvgPool2d):

@@ -17,6 +17,10 @@ MAX_NUMBER = 1e300
 """Largest parameter of a neuron, and 1 / the smallest that is not 0."""
 
 
+SCALE = "weight_scale"
+"""Metadata of nodes whose weights are int8: what to multiply them with, see :mod:`neuromorphic.int8`."""
+
+
 def metadata_of(node: nir.NIRNode) -> Mapping[str, Any]:
     """A node's metadata; in nir 1.0.4 not every type has any."""
     return getattr(node, "metadata", {})
@@ -77,3 +81,24 @@ def spread(name: str, key: str, value: object, shape: Shape) -> Floats:
     elif array.shape != shape:
         raise UnsupportedGraphError(f"node '{name}': {key} has shape {array.shape}, the node's shape is {shape}")
     return np.broadcast_to(array, shape)
+
+
+def weights(name: str, node: nir.NIRNode) -> Floats:
+    """A node's weights as float64; int8 ones times the scale in its metadata, where there is one.
+
+    Raises:
+        UnsupportedGraphError: they are no finite numbers, or the scale does not fit them.
+    """
+    weight = numbers(name, "weight", node.weight)
+    if SCALE not in metadata_of(node) or np.asarray(node.weight).dtype != np.int8:
+        return weight
+    scale = numbers(name, SCALE, metadata_of(node)[SCALE])
+    try:
+        scaled = weight * scale
+    except ValueError:
+        scaled = np.zeros(())
+    if scaled.shape != weight.shape:
+        raise UnsupportedGraphError(
+            f"node '{name}': metadata '{SCALE}' of shape {scale.shape} does not fit weights of shape {weight.shape}"
+        )
+    return scaled

@@ -36,8 +36,9 @@ class Run:
         self.runtime: Any = None
         self.alone = threading.Event()
 
-    def run(self) -> None:
-        """Do it."""
+    def run(self, commands: int | None = None, answers: int | None = None) -> None:
+        """Do it; or, given file descriptors, stay up and run so many steps as each line of commands says, and answer
+        with a line when it is up, and after each."""
         started = time.perf_counter()
         mend_lava()
         from lava.magma.compiler.compiler import Compiler
@@ -52,6 +53,13 @@ class Run:
         self.runtime = WatchedRuntime(executable, self.folder)
         self.runtime.initialize()
         begun = time.perf_counter()
+        if commands is not None and answers is not None:
+            os.write(answers, b"\n")
+            with os.fdopen(commands) as lines:
+                for line in lines:
+                    self.runtime.run(int(line))
+                    os.write(answers, b"\n")
+            return
         self.runtime.run(steps)
         ended = time.perf_counter()
         self.stop()
@@ -88,17 +96,18 @@ def prepare(folder: Path) -> tuple[Any, Any, int]:
     from neuromorphic.lava.network import build, feed, run_config, tie
 
     program = load(folder)
-    network, plan = program["network"], program["plan"]
+    network, plan, stays = program["network"], program["plan"], program["stays"]
     keep = {name: {key: folder / file for key, file in files.items()} for name, files in program["keep"].items()}
-    parts = build(network, plan, keep, program["stock"])
+    parts = build(network, plan, keep, program["stock"], folder if stays else None)
     steps = program["steps"] + plan.longest
-    feed(parts, program["messages"])
+    feed(parts, program["messages"], {name: files["rows"] for name, files in keep.items() if "rows" in files} or None)
     tie(parts, network)
     return parts.processes[0], run_config(network, parts, program["target"]), steps
 
 
 def main() -> None:
-    """Run the program in the folder that is the first argument, for the parent process that is the second.
+    """Run the program in the folder that is the first argument, for the parent process that is the second; a network
+    that stays up gets two file descriptors more.
 
     On failure leave the reason in ``FOLDER/error.txt``, on its first line, and exit with status 1.
     """
@@ -106,7 +115,7 @@ def main() -> None:
     threading.Thread(target=run.stop_when_alone, args=(int(sys.argv[2]),), daemon=True).start()
     status = 0
     try:
-        run.run()
+        run.run(*map(int, sys.argv[3:]))
     except BaseException as error:
         if run.alone.is_set():
             threading.Event().wait()  # The other thread cleans up and exits.

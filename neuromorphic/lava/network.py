@@ -49,26 +49,40 @@ class Parts:
 
 
 def build(
-    network: Network, plan: Schedule, keep: Mapping[str, Mapping[str, Path]] | None = None, stock: bool = False
+    network: Network,
+    plan: Schedule,
+    keep: Mapping[str, Mapping[str, Path]] | None = None,
+    stock: bool = False,
+    stays: Path | None = None,
 ) -> Parts:
     """Build and connect the processes of a network.
 
     Args:
         network: Float or fixed.
         plan: Its schedule.
-        keep: Files that a population's ``messages`` and ``potentials`` are written to, by its name.
+        keep: Files by what they are for, by name: those that a population's ``messages`` and ``potentials`` are written
+            to; where the network stays up also the ``cell`` (u and v), and the ``past`` of what has delays.
         stock: Synapses as Lava's own ``Sparse`` and ``DelaySparse``, and recording by processes of its own: what
             hardware has, instead of ours.
+        stays: Folder of a network that stays up, see :mod:`neuromorphic.lava.window`.
     """
     keep = keep or {}
     parts = Parts(inputs={name: [] for name in network.inputs})
     a_in: dict[str, InPort] = {}
     s_out = parts.sent
-    for p in network.populations:
+
+    def part_of(number: int, kind: str, *processes: AbstractProcess) -> None:
+        """Tell processes what part of a network they are, where another can take its place."""
+        for process in processes if stays is not None else ():
+            process.proc_params.overwrite("part", f"{kind}.{number}")
+
+    for number, p in enumerate(network.populations):
         if p.kind == kinds.SUM and any((q.source, p.name) in plan.direct for q in network.into(p.name)):
             continue
         process = neurons(p)
         for key, path in keep.get(p.name, {}).items():
+            if key == "past":
+                continue
             if stock and key == "messages":
                 # Neurons on a chip keep nothing: a process on the host takes what they send.
                 recorder = Recorder(rows=path, size=p.size, lag=plan.lags[p.name], name=f"record of {p.name}")
@@ -83,14 +97,18 @@ def build(
             bias = Bias(levels=p.bias, lag=plan.lags[p.name], name=f"bias of {p.name}")
             bias.a_out.connect(process.a_in)
             parts.processes.append(bias)
-    for projection in network.projections:
+        part_of(number, "population", *parts.processes[-2 if p.bias.start else -1 :])
+    for number, projection in enumerate(network.projections):
         ends = projection.source, projection.target
         if ends in plan.direct:
             link_output(network, plan, parts, projection, s_out, keep)
             continue
         # What the host computes has weights of its own, which no stock synapses hold.
         chip = network.population(projection.target).spikes
-        for process in synapses(projection, plan.waits[ends], ends in plan.instant, stock and chip):
+        for process in synapses(projection, plan, stock and chip):
+            part_of(number, "projection", process)
+            if (past := keep.get(projection.source, {}).get("past")) is not None:
+                process.proc_params.overwrite("past", str(past))
             parts.processes.append(process)
             process.a_out.connect(a_in[projection.target])
             if projection.source in network.inputs:
@@ -100,6 +118,9 @@ def build(
     for p in network.populations:
         if p.kind == kinds.SUM and p.name in s_out:
             parts.outputs[p.name] = s_out[p.name]
+    if stays is not None:
+        for process in parts.processes:
+            process.proc_params.overwrite("stays", str(stays))
     return parts
 
 
@@ -148,20 +169,21 @@ def neurons(p: Population) -> AbstractProcess:
     return LIF(shape=(p.size,), du=du, dv=dv, vth=threshold, name=p.name)
 
 
-def synapses(projection: Projection, waits: Mapping[int, int], instant: bool, stock: bool) -> list[AbstractProcess]:
+def synapses(projection: Projection, plan: Schedule, stock: bool) -> list[AbstractProcess]:
     """The processes of a projection.
 
     Args:
         projection: The projection.
-        waits: Steps that messages wait beside the latency, by tap.
-        instant: Whether the synapses take no step.
+        plan: The network's schedule.
         stock: See :func:`build`. Stock synapses have one exponent and one delay each.
     """
     name = f"{projection.source} to {projection.target}"
+    ends = projection.source, projection.target
+    waits, instant = plan.waits[ends], ends in plan.instant
     if not stock or instant:
-        taps = {waits[delay]: operator for delay, operator in projection.taps.items()}
+        lags = plan.lags[projection.source], plan.lags[projection.target]
         scaled = projection.scaled if isinstance(projection, FixedProjection) else None
-        return [Synapses(taps=taps, latency=0 if instant else 1, scaled=scaled, name=name)]
+        return [Synapses(taps=projection.taps, lags=lags, latency=0 if instant else 1, scaled=scaled, name=name)]
     groups: list[tuple[int, Mapping[int, Operator]]] = [(0, projection.taps)]
     # If all weights are 0, somebody has to send that.
     if isinstance(projection, FixedProjection) and (by_exponent := synapse_groups(projection)):
@@ -184,10 +206,14 @@ def synapses(projection: Projection, waits: Mapping[int, int], instant: bool, st
     return out
 
 
-def feed(parts: Parts, messages: Mapping[str, np.ndarray]) -> None:
-    """Connect sources that send the inputs, shape (T, n), one a step and then nothing."""
+def feed(parts: Parts, messages: Mapping[str, np.ndarray], files: Mapping[str, Path] | None = None) -> None:
+    """Connect sources that send the inputs, shape (T, n), one a step and then nothing; or what is in files, a window
+    after the other, in the folder of a network that stays up."""
     for name, ports in parts.inputs.items():
         source = Source(rows=messages[name], name=f"input {name}")
+        if files is not None:
+            source.proc_params.overwrite("file", str(files[name]))
+            source.proc_params.overwrite("stays", str(files[name].parent))
         parts.processes.append(source)
         parts.sent[name] = source.s_out
         for port in ports:

@@ -122,6 +122,7 @@ def run_network(
             "keep": keep,
             "stock": stock or target == "loihi2",
             "target": target,
+            "stays": False,
         }
         with writing(folder, MEND):
             save(folder, program)
@@ -160,16 +161,7 @@ def run_child(folder: Path, deadline: float, steps: int) -> None:
         LavaRunError: it failed, or did not end in time.
     """
     check_seconds("deadline", deadline)
-    with (folder / "stderr.txt").open("wb") as stderr:
-        child = subprocess.Popen(
-            [sys.executable, "-P", "-c", CHILD, json.dumps(sys.path), str(folder), str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=stderr,
-            stderr=stderr,
-            start_new_session=True,
-            # Lava's processes share the cores already; threads of BLAS beside them only wait for each other.
-            env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-        )
+    child = start_child(folder)
     try:
         status = child.wait(deadline)
     except subprocess.TimeoutExpired:
@@ -179,6 +171,24 @@ def run_child(folder: Path, deadline: float, steps: int) -> None:
         stop_child(child)
     if status:
         raise failure(folder, status)
+
+
+def start_child(folder: Path, *descriptors: int) -> subprocess.Popen[bytes]:
+    """Start the child, see :func:`run_child`; file descriptors are handed on to it."""
+    with (folder / "stderr.txt").open("wb") as stderr:
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-P", "-c", CHILD, json.dumps(sys.path), str(folder), str(os.getpid())),
+                *map(str, descriptors),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=stderr,
+            stderr=stderr,
+            start_new_session=True,
+            pass_fds=descriptors,
+            # Lava's processes share the cores already; threads of BLAS beside them only wait for each other.
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        )
 
 
 def stop_child(child: subprocess.Popen[bytes]) -> None:

@@ -13,10 +13,11 @@ import numpy as np
 from neuromorphic.execution.operations import NOT_COUNTED, LayerCount
 from neuromorphic.profiling.energy import EnergyModel, Operations, Workload, energy_rows, microjoules, total_of
 from neuromorphic.profiling.layers import layer_operations, layer_row
+from neuromorphic.profiling.neurobench import neurobench
 from neuromorphic.results.run import Run
 from neuromorphic.results.tables import Table, versions
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised whenever a key of the report changes its meaning or goes."""
 
 
@@ -30,10 +31,12 @@ class Profile:
     Attributes:
         run: The run that was counted.
         models: Energy models by name.
+        others: Profiles of other networks on the same input, which it is compared with.
     """
 
     run: Run
     models: Mapping[str, EnergyModel]
+    others: tuple[Profile, ...] = ()
 
     @property
     def layers(self) -> dict[str, LayerCount]:
@@ -57,8 +60,30 @@ class Profile:
         totals = {name: total_of(self.energy, name) for name in self.models}
         return {name: (own["joules_low"], own["joules_high"]) for name, own in totals.items()}
 
+    @cached_property
+    def neurobench(self) -> dict[str, Any]:
+        """Under NeuroBench's names and by its definitions, see :func:`neuromorphic.profiling.neurobench.neurobench`."""
+        return neurobench(self.run.graph, self.run.signals.inputs, self.run.simulation.record)
+
+    def summary(self) -> dict[str, Any]:
+        """The network in one row, of one sample: what a comparison shows."""
+        batch, total = self.run.shape[0], sum(self.layers.values(), LayerCount())
+        spiking = [self.layers[name] for name in self.run.graph.spiking]
+        cells, spikes = (sum(getattr(count, key) for count in spiking) for key in ("cells", "spikes"))
+        return {
+            "nir": self.run.source,
+            "neurons": sum(self.run.graph.nodes[name].size for name in self.run.graph.neurons),
+            "synapses": total.synapses // batch,
+            "spikes": spikes / batch,
+            "firing_rate": spikes / cells if cells else 0.0,
+            "synaptic_operations": total.synaptic_operations / batch,
+            "neuron_updates": total.neuron_updates / batch,
+            "neurobench": self.neurobench,
+            "joules_per_sample": {name: total_of(self.energy, name) for name in self.models},
+        }
+
     def report(self) -> dict[str, Any]:
-        """Everything, as plain JSON types. ``neurobench`` has NeuroBench's names and definitions (Yik et al., 2025)."""
+        """Everything, as plain JSON types. ``compared`` has a row for each network where there are several."""
         batch, steps = self.run.shape
         total = sum(self.layers.values(), LayerCount())
         spiking = [count for name, count in self.layers.items() if name in self.run.graph.spiking]
@@ -92,15 +117,8 @@ class Profile:
                 "firing_rate": spikes / cells if cells else 0.0,
                 "joules_per_sample": {name: total_of(self.energy, name) for name in self.models},
             },
-            "neurobench": {
-                "activation_sparsity": 1 - spikes / cells if cells else 0.0,
-                "connection_sparsity": total.connection_sparsity,
-                "synaptic_operations": {
-                    "Effective_MACs": total.effective_macs / batch,
-                    "Effective_ACs": total.effective_acs / batch,
-                    "Dense": total.dense_operations / batch,
-                },
-            },
+            "neurobench": self.neurobench,
+            "compared": [own.summary() for own in (self, *self.others)] if self.others else [],
             "versions": versions("gshn", "nir", "numpy"),
         }
 
@@ -120,6 +138,21 @@ class Profile:
                  f"{model.leaves_out}" for name, model in self.models.items()]  # fmt: skip
         return Table(title, (*columns, *energies), rows, notes)
 
+    def comparison(self) -> Table:
+        """A row for each network: this one, and those it is compared with."""
+        rows = []
+        for own in (self.summary(), *(other.summary() for other in self.others)):
+            operations = own["neurobench"]["synaptic_operations"]
+            rows.append(
+                (own["nir"], f"{own['neurons']:,}", f"{own['synapses']:,}", f"{own['spikes']:,.0f}",
+                 f"{own['firing_rate']:.4f}", f"{operations['Effective_MACs']:,.0f}",
+                 f"{operations['Effective_ACs']:,.0f}", f"{own['neuron_updates']:,.0f}",
+                 *(microjoules(own["joules_per_sample"][name]) for name in self.models))
+            )  # fmt: skip
+        columns = ("network", "neurons", "synapses", "spikes", "firing rate", "effective MACs", "effective ACs",
+                   "neuron updates", *(f"{name}, µJ" for name in self.models))  # fmt: skip
+        return Table("the same input on each, of one sample", columns, rows)
+
     def print(self) -> None:
         """Print layers and energies to the terminal."""
         table = self.table()
@@ -128,6 +161,12 @@ class Profile:
         rows = [(row[0], *row[counts:]) for row in table.rows]
         rows.append(("all", *(microjoules(total_of(self.energy, name)) for name in self.models)))
         Table("microjoules per sample, by energy model", ("layer", *self.models), rows).print()
+        if self.others:
+            whole = self.comparison()
+            counts = len(whole.columns) - len(self.models)
+            Table(whole.title, whole.columns[:counts], [row[:counts] for row in whole.rows]).print()
+            rows = [(row[0], *row[counts:]) for row in whole.rows]
+            Table("microjoules per sample, all layers", ("network", *self.models), rows).print()
 
     def page(self) -> str:
         """One HTML page that needs no other file."""
@@ -148,4 +187,4 @@ class Profile:
         )
 
     def _repr_html_(self) -> str:
-        return self.table().html()
+        return self.table().html() + (self.comparison().html() if self.others else "")

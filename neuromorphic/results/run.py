@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuromorphic.arguments import listed
+from neuromorphic.arguments import check_names, check_path, listed
 from neuromorphic.backends import Backend, Precision, Simulation, simulate
 from neuromorphic.errors import ArgumentError
 from neuromorphic.execution.operations import NOT_COUNTED, LayerCount
 from neuromorphic.execution.record import Record
-from neuromorphic.execution.spikes import Agreement, by_node, compare_nodes, save_arrays
+from neuromorphic.execution.spikes import Agreement, by_node, compare_nodes
 from neuromorphic.graph import Graph
 from neuromorphic.results.tables import Table, percent, versions
-from neuromorphic.signals import Signals, output_arrays
+from neuromorphic.signals import Signals, write_outputs
 
 Arrays = dict[str, NDArray]
 
@@ -173,22 +173,29 @@ class Run:
         }
 
     def save(self, path: Path, nodes: Sequence[str] = ()) -> None:
-        """Write an ``.npz`` file with ``output`` (an array per Output node where there are several) and some nodes.
+        """Write outputs, and the signals of some nodes, to a file.
 
-        A node's spikes have its name, and so have potentials of I, LI and CubaLI. Recorded potentials of spiking nodes
-        are called ``NAME.potential``.
+        ``.npz`` has ``output`` (an array per Output node where there are several), and what the named nodes sent, under
+        their names. Recorded potentials of spiking nodes are called ``NAME.potential``. ``.npy`` has the one output.
+        ``.nir``, ``.h5`` and ``.hdf5`` are NIR's own data, the same by node, on a time grid (``nir.read_data``).
 
         Args:
             path: The file.
-            nodes: Neuron nodes that are written, too.
+            nodes: Nodes, of any kind, that are written, too.
 
         Raises:
-            ArgumentError: the path is none, or there is no such neuron node.
+            ArgumentError: the path is none of these, or there is no such node.
             UserError: the file cannot be written.
         """
-        if unknown := [name for name in nodes if name not in self.graph.neurons]:
-            raise ArgumentError(f"'{unknown[0]}' is no neuron of the graph; it has {listed(self.graph.neurons)}")
-        save_arrays(path, output_arrays(self.graph, self.simulation.record, nodes, self.signals.batched))
+        nodes = check_names("nodes", nodes, self.graph.nodes)
+        write_outputs(
+            check_path("path", path),
+            self.graph,
+            self.simulation.record,
+            nodes,
+            self.signals.batched,
+            self.signals.inputs,
+        )
 
     def table(self, title: str | None = None) -> Table:
         """A table with a row for each neuron node and output."""

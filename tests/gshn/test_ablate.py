@@ -6,8 +6,8 @@ import pytest
 
 from gshn import ablate
 from gshn.ablation.grid import GRID, QUICK
-from gshn.ablation.report import Interval, difference, interval, markdown, picture, summary, tables, tabulate
 from gshn.ablation.run import Row, collect, read_rows
+from gshn.ablation.summary import Interval, difference, interval, markdown, picture, summary, tables, tabulate
 from gshn.config import load_config
 from gshn.errors import ConfigError, DataError
 from neuromorphic.errors import UserError

@@ -42,10 +42,10 @@ def test_overrides() -> None:
         ("model.width=0", r"model\.width' is 0: must lie in \[1, 8192\]"),
         ("data.questions.segments=0", r"data\.questions\.segments' is 0: must lie in \[1, 10000\]"),
         ("data.pairs.segmenter=semantic", r"data\.pairs\.weights' is None: semantic needs weights"),
-        ("data.pairs.test=null", r"data\.pairs\.test' is None: ShapeScenes needs a number"),
+        ("data.pairs.test=null", r"data\.pairs\.test' is None: shapescenes has no end: give a number"),
         (
             "objectives={itc: 0, mlm: 0, itm: 0, spike_contrast: 0, stl_contrast: 0, stl_words: 0, firing_rate: 0}",
-            "objectives.itc' is 0.0: one of itc, mlm, .* must be above 0",
+            "objectives.itc' is 0.0: one of itc, spike_contrast, .*, mlm, itm must be above 0",
         ),
         ("finetune.tasks={a: 1}", r"override 'finetune.tasks=\{a: 1\}' cannot be read"),
         (

@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from helpers import pair_batch, tiny_config, tiny_model
 
 from gshn.encoders.alignment import attended
-from gshn.losses.contrastive import unit
-from gshn.losses.spiked_text import traces
+from gshn.encoders.spiked_text import traces, unit
 from gshn.model import GSHN
 from gshn.training.objective import Objective
 
@@ -38,7 +37,7 @@ def test_whole_texts_and_whole_images_as_spikes() -> None:
         code = stl.text_spikes(F.layer_norm(read.whole[i], (16,))[None])[:, 0]
         assert (code[0] == (0.5 * current > 1)).all()  # the first step of lif_step: w = dt / tau * current
         torch.testing.assert_close(texts.spikes.whole[i], unit(traces(code, stl.neuron.p).flatten()))
-    met = model.met(read, model.node_tokens(encoded))
+    met = model.part_similarities(read, model.node_tokens(encoded))
     assert met.shape[-1] == 2 and torch.equal(met[:, 0, :, 1], met[:, 1, :, 1])
     assert not torch.equal(met[:, 0, :, 0], met[:, 1, :, 0])
 
@@ -84,7 +83,7 @@ def test_v_changes_with_the_spikes_where_they_are_read_linearly() -> None:
     model.encoder.r.zero_()
     after = model.encode_graphs(batch.graphs)
     discrete = (before.nodes - after.nodes).norm(dim=1)
-    assert (discrete > 0.2 * after.nodes.norm(dim=1)).all()
+    assert (discrete > 0.05 * after.nodes.norm(dim=1)).all()
 
 
 @torch.no_grad()

@@ -138,7 +138,11 @@ def test_what_cannot_be_run(run, tmp_path):
     common = ("--segmenter", "superpixels", "--out", tmp_path)
     for arguments, error, message in [
         (("--data", "shapescenes", *common), ConfigError, "--data shapescenes has no end: give --limit"),
-        (("--data", "imagenet:x", *common), ConfigError, "data source 'imagenet:x' is not of the form name:DIR"),
+        (
+            ("--data", "imagenet:x", *common),
+            ConfigError,
+            "no data set 'imagenet:x'; choose one of captions:FILE",
+        ),
         (("--data", "coco:nowhere", *common), DataError, "folder nowhere is missing; COCO has it"),
         (
             ("--data", f"coco:{tmp_path}", *common, "--limit", "0"),

@@ -7,7 +7,8 @@ from importlib import import_module
 import pytest
 
 from gshn import __main__ as script
-from gshn.config import SEGMENTERS, load_config
+from gshn.config import load_config
+from gshn.registry import SEGMENTERS
 from neuromorphic.cli import CommandParser
 from neuromorphic.errors import UserError
 

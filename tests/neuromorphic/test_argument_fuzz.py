@@ -19,7 +19,7 @@ from random_graphs import random_graph
 from scenarios import chain, relay
 
 from gshn.profiling.report import profile as profile_of
-from neuromorphic import backends, check, doctor, export, nir_file, profile, run, signals, verify
+from neuromorphic import backends, check, conformance, doctor, export, nir_file, profile, run, signals, verify
 from neuromorphic.cli import run_command
 from neuromorphic.compiler.lower import lower
 from neuromorphic.conversion.report import conversion_report, convert
@@ -154,10 +154,12 @@ RUN: Good = {
     "--out": ["o.npz"],
     "--dt": [],
     "--reset": [],
+    "--from": [],
     "--backend": [],
     "--precision": [],
     "--steps": [],
     "--trace": [],
+    "--plot": [],
     "--target": [],
     "--deadline": [],
     "--compare": [],
@@ -174,6 +176,7 @@ VERIFY: Good = {
     "--json": ["o.json"],
     "--dt": [],
     "--reset": [],
+    "--from": [],
 }
 CHECK: Good = {
     "--nir": ["model.nir"],
@@ -182,9 +185,24 @@ CHECK: Good = {
     "--json": ["o.json"],
     "--dt": [],
     "--reset": [],
+    "--from": [],
 }
 DOCTOR: Good = {"--json": ["o.json"]}
-EXPORT: Good = {"--to": ["nir"], "--checkpoint": ["folder"], "--out": ["new"], "--images": [], "--precision": []}
+EXPORT: Good = {
+    "--to": ["nir"],
+    "--checkpoint": ["folder"],
+    "--out": ["new"],
+    "--images": [],
+    "--precision": [],
+    "--weights": [],
+}
+CONFORMANCE: Good = {
+    "--simulator": ["reference"],
+    "--graphs": ["input_output"],
+    "--precision": [],
+    "--tolerance": [],
+    "--json": ["o.json"],
+}
 PROFILE: Good = {
     "--checkpoint": ["folder"],
     "--out": ["new"],
@@ -201,6 +219,7 @@ COMMANDS: dict[str, tuple[Callable[[], None], Good]] = {
     "doctor": (doctor.main, DOCTOR),
     "export": (export.main, EXPORT),
     "profile": (profile.main, PROFILE),
+    "conformance": (conformance.main, CONFORMANCE),
 }
 POOL = {
     "--dt": NUMBERS + WORDS,
@@ -210,11 +229,13 @@ POOL = {
     "--images": NUMBERS + WORDS,
     "--input": PATHS + INPUTS + WORDS,
     "--out": PATHS + WORDS,
+    "--plot": ["p.png", "x.npz", "folder", "text/p.png", "/proc/none/p.png", ".png", *WORDS],
     "--json": PATHS + WORDS,
     "--nir": PATHS + WORDS,
     "--checkpoint": PATHS + WORDS,
     "--energy-models": PATHS + WORDS,
     "--compare": WORDS,
+    "--tolerance": NUMBERS + WORDS,
 }
 
 
@@ -271,8 +292,13 @@ def test_commands(
                 assert said(arguments, f"--{key}") in (None, str(report[key])) or report[key] == kind(
                     said(arguments, f"--{key}") or 0
                 ), f"{arguments}: {key} became {report[key]}"
-            with np.load(path) as arrays:
-                assert len(arrays["output"]) in (report["steps"], report["batch"])
+            if path.suffix == ".npz":
+                with np.load(path) as arrays:
+                    assert len(arrays["output"]) in (report["steps"], report["batch"])
+            elif path.suffix == ".npy":
+                assert len(np.load(path)) in (report["steps"], report["batch"])
+            else:
+                assert set(nir.read_data(str(path)).nodes) >= {"output"}
         asked = {said(arguments, "--json"), said(arguments, "--out")}
         for name in new:
             assert name not in before or name in asked, f"{command} {arguments} overwrote {name}"

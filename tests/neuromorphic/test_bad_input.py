@@ -124,7 +124,7 @@ def test_what_an_array_may_not_be_is_said_of_files_and_in_python(
 def test_what_is_no_npz_is_said(folder: Path) -> None:
     Path("text.npz").write_text("x")
     cases = {"folder": "is a folder", "none.npz": "does not exist", "text.npz": "neither an .npz nor a .npy file"}
-    cases["model.nir"] = "neither an .npz nor a .npy file"
+    cases["model.nir"] = "is HDF5, but no data file of NIR; write it with"
     Path("folder").mkdir()
     for name, message in cases.items():
         with pytest.raises(SignalFileError, match=message):

@@ -146,7 +146,7 @@ def test_dt_and_reset_come_from_the_arguments_first(
     ("change", "arguments", "error", "message"),
     [
         ("no dt", (), UnsupportedGraphError, "model.nir: .*give --dt"),
-        ("", ("--trace", "lif_9"), ArgumentError, "'lif_9' is no neuron"),
+        ("", ("--trace", "lif_9"), ArgumentError, "'lif_9' is no node of the graph"),
         ("", ("--steps", "0"), ArgumentError, "--steps: must be a whole number of at least 1"),
         ("", ("--dt", "nan"), UnsupportedGraphError, "positive and finite"),
         ("no file", (), SignalFileError, "does not exist"),

@@ -17,16 +17,24 @@ class Setting:
     """How a file is read.
 
     Attributes:
-        dt: Time step, seconds.
+        dt: Time step, seconds; None leaves it to ``framework``.
         reset: As ``--reset``.
-        mend: Change of the graph that no option says.
+        mend: Change of the file that no option says, before it is read.
         words: For the table.
+        framework: As ``--from``.
     """
 
-    dt: float
+    dt: float | None = None
     reset: str | None = None
     mend: Mend | None = None
     words: str = ""
+    framework: str | None = None
+
+
+def preset(framework: str, reset: str | None = None, mend: Mend | None = None, words: str = "") -> Setting:
+    """``--from``, with what has to be said beside it."""
+    said = f"`--from {framework}{f' --reset {reset}' if reset else ''}`"
+    return Setting(None, reset, mend, f"{said}, {words}" if words else said, framework)
 
 
 @dataclass(frozen=True)
@@ -65,71 +73,20 @@ def each(kind: type, change: Callable[[nir.NIRNode, float], nir.NIRNode | None])
     return mend
 
 
-def self_loop(graph: nir.NIRGraph, dt: float) -> None:
-    """A reset by subtraction one step late, v(t + 1) = beta v(t) + x - s(t) theta.
-
-    Reset at once, v loses theta before it decays, so beta theta; the self-loop takes the other (1 - beta) theta.
-    """
-    for name, node in list(graph.nodes.items()):
-        if isinstance(node, nir.LIF):
-            weight = np.diag(-(dt / node.tau) * node.v_threshold / (node.r * dt / node.tau))
-            graph.nodes[f"{name}_late"] = nir.Linear(weight=weight)
-            graph.edges += [(name, f"{name}_late"), (f"{name}_late", name)]
-
-
-def current_apart(graph: nir.NIRGraph, dt: float) -> None:
-    """CubaLIF as LI, the current, and LIF, so that a self-loop can reach the membrane past the current.
-
-    What comes back from the spikes to the current takes a step, by a Delay: without one the current would be read a
-    step late as well, as neurons of a loop read each other so.
-    """
-    for name, node in list(graph.nodes.items()):
-        if isinstance(node, nir.CubaLIF):
-            zero = np.zeros_like(node.tau_syn)
-            graph.nodes[f"{name}_current"] = nir.LI(tau=node.tau_syn, r=node.w_in, v_leak=zero)
-            graph.nodes[name] = nir.LIF(node.tau_mem, node.r, node.v_leak, node.v_threshold)
-            back = {b for a, b in graph.edges if a == name and (b, name) in graph.edges}
-            edges = [(a, f"{name}_current") if b == name else (a, b) for a, b in graph.edges]
-            if back:
-                graph.nodes[f"{name}_before"] = nir.Delay(np.full_like(zero, dt))
-                edges = [(f"{name}_before", b) if a == name and b in back else (a, b) for a, b in edges]
-                edges.append((name, f"{name}_before"))
-            graph.edges[:] = [*edges, (f"{name}_current", name)]
-    self_loop(graph, dt)
-
-
-def from_rest(node: nir.NIRNode, dt: float) -> None:
-    """Potentials counted from v_leak, where the peer starts; v = 0 is then that."""
-    node.v_threshold, node.v_reset = node.v_threshold - node.v_leak, node.v_reset - node.v_leak
-    node.v_leak = np.zeros_like(node.v_leak)
-
-
 def norse_reset(node: nir.NIRNode, dt: float) -> None:
     node.v_reset = np.full_like(node.v_leak, -0.3)
-    from_rest(node, dt)
 
 
-def norse_jump(node: nir.NIRNode, dt: float) -> None:
-    """The current jumps by the input: (dt / tau_syn) w_in = 1."""
-    node.w_in = node.tau_syn / dt
+def whole_input(node: nir.NIRNode, dt: float) -> None:
+    """r with which all of the input is added, tau being a number of steps still."""
+    node.r = -1 / np.expm1(-1 / node.tau)
 
 
-def exponential(node: nir.NIRNode, dt: float) -> None:
-    """tau with which forward Euler decays by exp(-1 / tau)."""
-    node.tau = dt / (1 - np.exp(-1 / node.tau))
-
-
-def exponential_whole_input(node: nir.NIRNode, dt: float) -> None:
-    exponential(node, dt)
-    node.r = node.tau / dt
-
-
-def exponential_synapse(node: nir.NIRNode, dt: float) -> nir.NIRNode:
-    """i' = alpha (i + x) with alpha = exp(-1 / 3), which the file does not hold."""
-    exponential(node, dt)
+def synapse(node: nir.NIRNode, dt: float) -> nir.NIRNode:
+    """i' = alpha (i + x) with alpha = exp(-1 / 3), which the file does not hold; tau_syn is 3 steps."""
     alpha = np.full_like(node.tau, np.exp(-1 / 3.0))
     return nir.CubaLIF(
-        tau_syn=dt / (1 - alpha),
+        tau_syn=np.full_like(node.tau, 3.0),
         tau_mem=node.tau,
         r=node.r,
         v_leak=node.v_leak,
@@ -142,19 +99,14 @@ def integrate(node: nir.NIRNode, dt: float) -> nir.NIRNode:
     return nir.IF(r=np.ones_like(node.v_threshold), v_threshold=node.v_threshold)
 
 
-def r_per_step(node: nir.NIRNode, dt: float) -> None:
-    node.r = node.r * dt
-
-
 SNNTORCH = Setting(1e-4)
-SUBTRACT = Setting(1e-4, "subtract", words="`--reset subtract`")
+SUBTRACT = preset("snntorch", "subtract")
 DROPS = "reset one step late, and the input of that step is dropped with it; not so in Leaky"
 NORSE = Setting(1e-3)
-NORSE_DT = Setting(1e-6, words="`--dt 1e-6`")
+NORSE_PRESET = preset("norse")
 NORSE_TAU = "`to_nir` multiplies tau by dt, 1e-3"
 SINABS = Setting(1.0)
-SINABS_SUBTRACT = Setting(1.0, "subtract", words="`--reset subtract`")
-TAU = "tau = 1 / (1 - exp(-1 / tau))"
+SINABS_PRESET = preset("sinabs")
 DECAY = "decay is exp(-1 / tau)"
 MANY = "a neuron may fire several spikes a step, NIR's fires one"
 SPIKINGJELLY = Setting(1e-4)
@@ -175,7 +127,7 @@ CASES = [
         "snntorch",
         "lif_default",
         SNNTORCH,
-        Setting(1e-4, "subtract", self_loop, "`--reset subtract` and a self-loop of -(1 - beta) threshold"),
+        preset("snntorch"),
         "reset by subtraction, one step late: `reset_delay=True`",
     ),
     Case(
@@ -195,12 +147,7 @@ CASES = [
         "snntorch",
         "recurrent_cuba",
         SNNTORCH,
-        Setting(
-            1e-4,
-            "subtract",
-            current_apart,
-            "as `lif_default`, with CubaLIF as LI and LIF, and a Delay of a step on the way back",
-        ),
+        preset("snntorch"),
         "as `lif_default`",
     ),
     Case(
@@ -218,24 +165,24 @@ CASES = [
         why="with beta as a number it writes LIF without a shape; give beta and threshold as tensors",
         error="ValueError: Type inference error: type mismatch",
     ),
-    Case("norse", "lif", NORSE, NORSE_DT, NORSE_TAU),
+    Case("norse", "lif", NORSE, NORSE_PRESET, NORSE_TAU),
     Case("norse", "lif_dt_1", NORSE),
     Case(
         "norse",
         "lif_leak_reset",
         NORSE,
-        Setting(1e-6, mend=each(nir.LIF, norse_reset), words="`--dt 1e-6`, v_reset set, potentials from v_leak"),
+        preset("norse", mend=each(nir.LIF, norse_reset), words="v_reset set"),
         NORSE_TAU + "; v_reset is not exported; it starts at v_leak, not at 0",
     ),
     Case(
         "norse",
         "cuba",
         NORSE,
-        Setting(1e-6, mend=each(nir.CubaLIF, norse_jump), words="`--dt 1e-6`, w_in = tau_syn / dt"),
+        NORSE_PRESET,
         NORSE_TAU + "; the current jumps by the input, but w_in is exported as 1",
     ),
     Case("norse", "if", NORSE),
-    Case("norse", "conv", NORSE, NORSE_DT, NORSE_TAU),
+    Case("norse", "conv", NORSE, NORSE_PRESET, NORSE_TAU),
     Case(
         "norse",
         "conv_untyped",
@@ -251,23 +198,23 @@ CASES = [
         error="TypeError: Scalar datasets",
     ),
     Case("norse", "recurrent", NORSE, why="not among the modules that it exports", error="AttributeError"),
-    Case("sinabs", "if", SINABS, SINABS_SUBTRACT, "reset by subtraction"),
+    Case("sinabs", "if", SINABS, SINABS_PRESET, "reset by subtraction"),
     Case("sinabs", "if_to_zero", SINABS),
-    Case("sinabs", "if_default_weak", SINABS, SINABS_SUBTRACT, "reset by subtraction; no neuron fires twice a step"),
-    Case("sinabs", "if_default", SINABS, SINABS_SUBTRACT, MANY, inexact=True),
+    Case("sinabs", "if_default_weak", SINABS, SINABS_PRESET, "reset by subtraction; no neuron fires twice a step"),
+    Case("sinabs", "if_default", SINABS, SINABS_PRESET, MANY, inexact=True),
     Case(
         "sinabs",
         "lif",
         SINABS,
-        Setting(1.0, "subtract", each(nir.LIF, exponential), f"`--reset subtract`, {TAU}"),
+        SINABS_PRESET,
         f"reset by subtraction; {DECAY}",
     ),
-    Case("sinabs", "lif_to_zero", SINABS, Setting(1.0, None, each(nir.LIF, exponential), TAU), DECAY),
+    Case("sinabs", "lif_to_zero", SINABS, preset("sinabs", "zero"), DECAY),
     Case(
         "sinabs",
         "lif_default",
         SINABS,
-        Setting(1.0, "subtract", each(nir.LIF, exponential), f"`--reset subtract`, {TAU}"),
+        SINABS_PRESET,
         f"as `lif`; {MANY}",
         inexact=True,
     ),
@@ -275,24 +222,24 @@ CASES = [
         "sinabs",
         "lif_not_normed",
         SINABS,
-        Setting(1.0, "subtract", each(nir.LIF, exponential_whole_input), f"`--reset subtract`, {TAU}, r = tau / dt"),
+        preset("sinabs", mend=each(nir.LIF, whole_input), words="r = 1 / (1 - exp(-1 / tau))"),
         "as `lif`; `norm_input=False` is not exported",
     ),
     Case(
         "sinabs",
         "lif_synapse",
         SINABS,
-        Setting(1.0, "subtract", each(nir.LIF, exponential_synapse), f"`--reset subtract`, {TAU}, CubaLIF"),
+        preset("sinabs", mend=each(nir.LIF, synapse), words="CubaLIF"),
         "as `lif`; tau_syn is not exported",
     ),
     Case(
         "sinabs",
         "lif_scalar",
         SINABS,
-        Setting(1.0, "subtract", each(nir.LIF, exponential), f"`--reset subtract`, {TAU}"),
+        SINABS_PRESET,
         f"reset by subtraction; {DECAY}",
     ),
-    Case("sinabs", "conv", SINABS, SINABS_SUBTRACT, "reset by subtraction"),
+    Case("sinabs", "conv", SINABS, SINABS_PRESET, "reset by subtraction"),
     Case(
         "sinabs",
         "conv_untyped",
@@ -305,7 +252,7 @@ CASES = [
         "spikingjelly",
         "if",
         SPIKINGJELLY,
-        Setting(1e-4, mend=each(nir.IF, r_per_step), words="r times dt"),
+        preset("spikingjelly"),
         "r is exported as 1 / dt, for dv/dt = r I taken literally; the other platforms add r I a step",
     ),
     Case("spikingjelly", "lif", SPIKINGJELLY),
@@ -314,7 +261,7 @@ CASES = [
         "spikingjelly",
         "lif_reset",
         SPIKINGJELLY,
-        Setting(1e-4, mend=each(nir.LIF, from_rest), words="potentials from v_leak"),
+        preset("spikingjelly"),
         "it starts at v_reset, not at 0",
     ),
     Case("spikingjelly", "plif", SPIKINGJELLY),

@@ -1,4 +1,5 @@
-"""What the scripts of all peers share. It runs in each peer's own environment: NumPy, nir and PyTorch, nothing of ours.
+"""What the scripts of all peers share. It runs in each peer's own environment: NumPy, nir, PyTorch.
+Of ours there is only what asks its importer, ``neuromorphic.golden.peers``.
 
     python in_PEER.py make FOLDER                 build networks in PEER, run them, export them to FOLDER
     python in_PEER.py read GRAPH.nir IN.npz OUT.npz --dt SECONDS [--mended]

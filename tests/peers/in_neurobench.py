@@ -1,7 +1,7 @@
-"""NeuroBench's metrics of linear layers, given what they and the neurons behind them took and gave.
+"""NeuroBench's metrics of layers, given what they and the neurons behind them took and gave.
 
-``in_neurobench.py IN.npz OUT.json``: IN holds ``weight_k``, ``bias_k``, ``input_k`` (calls, rows, channels) and
-``output_k`` of every layer, and ``samples``.
+``in_neurobench.py IN.npz OUT.json``: IN holds ``weight_k``, of a convolution with four axes, ``input_k`` (calls, rows,
+channels, ...) and where there are any ``bias_k``, ``padding_k`` and ``output_k`` of every layer, and ``samples``.
 """
 
 import json
@@ -23,14 +23,20 @@ def main() -> None:
     while f"weight_{len(layers)}" in arrays:
         k = len(layers)
         weight = arrays[f"weight_{k}"]
-        layer = nn.Linear(weight.shape[1], weight.shape[0])
-        layer.load_state_dict({"weight": weight, "bias": arrays[f"bias_{k}"]})
+        sizes = weight.shape[1], weight.shape[0]
+        bias = {"bias": arrays[f"bias_{k}"]} if f"bias_{k}" in arrays else {}
+        if weight.ndim == 4:
+            padding = tuple(arrays[f"padding_{k}"].tolist())
+            layer: nn.Module = nn.Conv2d(*sizes, weight.shape[2:], padding=padding, bias=bool(bias))
+        else:
+            layer = nn.Linear(*sizes, bias=bool(bias))
+        layer.load_state_dict({"weight": weight, **bias})
         layers.append(layer)
     # What its own hooks on the layers and neurons of a running model would have recorded.
     hooks = [
         SimpleNamespace(
             inputs=list(arrays[f"input_{k}"]),
-            activation_outputs=list(arrays[f"output_{k}"]),
+            activation_outputs=list(arrays.get(f"output_{k}", ())),
             layer=layer,
             hook=SimpleNamespace(remove=lambda: None),
             register_hook=lambda: None,
@@ -38,7 +44,8 @@ def main() -> None:
         for k, layer in enumerate(layers)
     ]
     network = nn.Sequential(*layers)
-    model = SimpleNamespace(connection_hooks=hooks, activation_hooks=hooks, __net__=lambda: network)
+    firing = [hook for hook in hooks if hook.activation_outputs]
+    model = SimpleNamespace(connection_hooks=hooks, activation_hooks=firing, __net__=lambda: network)
     data = (torch.zeros(samples, 1), None)
     figures = {
         "footprint": Footprint()(model),

@@ -10,6 +10,8 @@ import norse.torch as norse
 import torch
 from common import IMAGE, SIZES, Network, conv, linear, main, noise, uniform
 
+from neuromorphic.golden import peers
+
 DT = 1e-3
 """Norse's default, seconds."""
 
@@ -100,8 +102,7 @@ NETWORKS: dict[str, Network] = {
 
 
 def read(graph: Path, x: torch.Tensor, dt: float, mended: bool) -> torch.Tensor:
-    """The importer rounds every parameter to float32."""
-    return run(norse.from_nir(nir.read(str(graph)), dt=dt), x.to(torch.float32))
+    return peers.norse()(graph, x, dt)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,9 @@ import sinabs.layers as sl
 import torch
 from common import IMAGE, SIZES, STEPS, Network, conv, linear, main, noise, uniform
 from sinabs.activation import MembraneReset, SingleSpike
-from sinabs.nir import from_nir, to_nir
+from sinabs.nir import to_nir
+
+from neuromorphic.golden import peers
 
 ONE = {"spike_fn": SingleSpike}
 
@@ -110,12 +112,13 @@ def read(graph: Path, x: torch.Tensor, dt: float, mended: bool) -> torch.Tensor:
 
     Mended: one spike a step and reset to zero, which no file can say.
     """
-    net = from_nir(nir.read(str(graph)), batch_size=x.shape[0])
-    for module in net.modules():
-        if mended and isinstance(module, sl.LIF):
-            module.spike_fn, module.reset_fn = SingleSpike, MembraneReset()
-    out = net(x.to(torch.float32).flatten(0, 1))
-    return (out[0] if isinstance(out, tuple) else out).unflatten(0, x.shape[:2])
+
+    def mend(net: torch.nn.Module) -> None:
+        for module in net.modules():
+            if isinstance(module, sl.LIF):
+                module.spike_fn, module.reset_fn = SingleSpike, MembraneReset()
+
+    return peers.sinabs(mend if mended else None)(graph, x, dt)
 
 
 if __name__ == "__main__":

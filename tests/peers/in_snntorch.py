@@ -11,7 +11,8 @@ import snntorch as snn
 import torch
 from common import IMAGE, SIZES, Network, conv, linear, main, noise, uniform
 from snntorch.export_nir import export_to_nir
-from snntorch.import_nir import import_from_nir
+
+from neuromorphic.golden import peers
 
 NOW = {"reset_delay": False}
 ZERO = {"reset_mechanism": "zero"}
@@ -133,15 +134,8 @@ NETWORKS: dict[str, Network] = {
 
 
 def read(graph: Path, x: torch.Tensor, dt: float, mended: bool) -> torch.Tensor:
-    """The importer has no dt: 1e-4 stands in its source. Weights become float32, or float64 by the default type."""
     assert dt == 1e-4
-    net = import_from_nir(nir.read(str(graph)))
-    x = x.to(torch.float32)
-    state, spikes = None, []
-    for t in range(x.shape[1]):
-        out, state = net(x[:, t], state)
-        spikes.append(out)
-    return torch.stack(spikes, dim=1)
+    return peers.snntorch()(graph, x, dt)
 
 
 if __name__ == "__main__":

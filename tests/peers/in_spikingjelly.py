@@ -10,7 +10,9 @@ import nir
 import torch
 from common import IMAGE, SIZES, Network, conv, linear, main, noise
 from spikingjelly.activation_based import functional, layer, neuron
-from spikingjelly.activation_based.nir_exchange import export_to_nir, import_from_nir
+from spikingjelly.activation_based.nir_exchange import export_to_nir
+
+from neuromorphic.golden import peers
 
 
 def exported(net: torch.nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, nir.NIRGraph]:
@@ -64,13 +66,7 @@ NETWORKS: dict[str, Network] = {
 
 
 def read(graph: Path, x: torch.Tensor, dt: float, mended: bool) -> torch.Tensor:
-    net = import_from_nir(str(graph), dt=dt, dtype=torch.float64)
-    x = x.to(torch.float64)
-    state, spikes = None, []
-    for t in range(x.shape[1]):
-        out, state = net(x[:, t], state)
-        spikes.append(out)
-    return torch.stack(spikes, dim=1)
+    return peers.spikingjelly()(graph, x, dt)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from neuromorphic.errors import UserError
 from neuromorphic.execution.reference import simulate
 from neuromorphic.graph import flatten
 from neuromorphic.nir_file import read_nir, write_nir
+from neuromorphic.spiking_network import load
 
 ROOT = Path(__file__).parent.parent.parent
 ENVIRONMENTS = ROOT / ".venv-peers"
@@ -46,7 +47,7 @@ def environment(peer: str) -> Path:
 def run(peer: str, *arguments: object) -> None:
     """Run a command of a peer's script in its environment."""
     # Some exporters give edges in the order of a set.
-    variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "PYTHONPATH": str(ROOT)}
     command = [str(environment(peer)), str(Path(__file__).parent / f"in_{peer}.py"), *map(str, arguments)]
     done = subprocess.run(command, env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -78,7 +79,7 @@ def differing(
     graph = nir.read(str(path), type_check=False) if case.refused and setting.mend else read_nir(path)
     if setting.mend is not None:
         setting.mend(graph, setting.dt)
-    flat = flatten(graph, setting.dt, setting.reset)
+    flat = load(graph, setting.dt, setting.reset, setting.framework).graph
     with np.load(folder / f"{case.network}.npz") as file:
         x, spikes = file["input"][:samples], file["spikes"][:samples]
     assert 0.02 < spikes.mean() < 0.9, "the network does next to nothing"
@@ -156,7 +157,7 @@ def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
     from gshn.encoders.aggregation import degree_normalized
     from gshn.encoders.spiking import SpikingGraphEncoder
-    from gshn.export.report import export_nir
+    from gshn.export.side_by_side import export_nir
     from gshn.inference import SpikingInput
     from gshn.neurons.kinds.lif import LIF
     from gshn.neurons.lif import LIFParameters, spike_function

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gshn.data.images import ImageSample
+from gshn.data.images import DatasetSettings, ImageSample
 from gshn.data.shapescenes import compositions, tasks
 from gshn.data.shapescenes.captions import LEVELS, captions
 from gshn.data.shapescenes.draw import draw
@@ -18,6 +18,11 @@ from gshn.errors import ConfigError
 from gshn.segments.panoptic import Category, segments_from_map
 
 __all__ = ["LEVELS", "Scene", "ShapeScenes", "Stuff", "Thing"]
+
+KINDS = {
+    "shapescenes": {"drawn": True, "help": "drawn scenes, with captions and the texts of every task"},
+    "shapescenes-compositions": {"drawn": True, "help": "the same, with combinations held out"},
+}
 
 CATEGORIES = tuple(
     Category(id=number, name=name, isthing=name in SHAPES) for number, name in enumerate((*SHAPES, *STUFF), start=1)
@@ -40,6 +45,7 @@ class ShapeScenes:
     """
 
     categories = CATEGORIES
+    packaged = True
 
     def __init__(self, split: str, count: int, seed: int = 0, image_size: int = 96, held_out: bool = False):
         """Generate the scenes' structure; pictures are drawn when asked for.
@@ -122,3 +128,11 @@ class ShapeScenes:
         names = [s.category for s in scene.stuff] + [t.shape for t in scene.things]
         category_of = {number: _ID[name] for number, name in enumerate(names, start=1)}
         return ImageSample(f"shapescenes/{self.split}/{index}", image, segments_from_map(segment_map, category_of))
+
+
+def make(name: str, settings: DatasetSettings) -> ShapeScenes:
+    """See :mod:`gshn.data`; one scene, where nothing says how many."""
+    # Scenes do not depend on the run's seed: all runs are compared on the same ones.
+    split = {"val": "validation"}.get(settings.split, settings.split)
+    held_out = name == "shapescenes-compositions"
+    return ShapeScenes(split, settings.limit or 1, image_size=settings.image_size, held_out=held_out)

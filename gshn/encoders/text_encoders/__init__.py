@@ -1,31 +1,18 @@
-"""Text encoders, one a file: its name is the word of ``model.text.encoder``, up to the colon where there is one."""
+"""Text encoders, a file for each kind (:mod:`gshn.registry`): ``model.text.encoder`` names one.
+
+A file has ``make_tokenizer`` and ``make_encoder``, with the arguments of :func:`build_tokenizer` and
+:func:`build_text_encoder`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib import import_module
-from typing import Protocol, cast
 
 from transformers import PreTrainedTokenizerFast
 
 from gshn.config import ModelConfig
 from gshn.encoders.text import Architecture, TextEncoder
-
-
-class Kind(Protocol):
-    """What a file of this folder has."""
-
-    def make_tokenizer(self, encoder: str, texts: Iterable[str], max_length: int) -> PreTrainedTokenizerFast:
-        """See :func:`build_tokenizer`."""
-
-    def make_encoder(
-        self, config: ModelConfig, tokenizer: PreTrainedTokenizerFast, architecture: Architecture | None
-    ) -> TextEncoder:
-        """See :func:`build_text_encoder`."""
-
-
-def _kind(encoder: str) -> Kind:
-    return cast(Kind, import_module(f"{__name__}.{encoder.partition(':')[0]}"))
+from gshn.registry import TEXT_ENCODERS
 
 
 def build_tokenizer(encoder: str, texts: Iterable[str], max_length: int) -> PreTrainedTokenizerFast:
@@ -39,7 +26,8 @@ def build_tokenizer(encoder: str, texts: Iterable[str], max_length: int) -> PreT
     Raises:
         ConfigError: there is no such encoder, or it cannot be used.
     """
-    return _kind(encoder).make_tokenizer(encoder, texts, max_length)
+    tokenizer: PreTrainedTokenizerFast = TEXT_ENCODERS.function(encoder, "make_tokenizer")(encoder, texts, max_length)
+    return tokenizer
 
 
 def build_text_encoder(
@@ -55,4 +43,6 @@ def build_text_encoder(
     Raises:
         ConfigError: there is no such encoder, or it cannot be used.
     """
-    return _kind(config.text.encoder).make_encoder(config, tokenizer, architecture)
+    make = TEXT_ENCODERS.function(config.text.encoder, "make_encoder")
+    encoder: TextEncoder = make(config, tokenizer, architecture)
+    return encoder

@@ -9,6 +9,8 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 from gshn.config import ModelConfig
 from gshn.encoders.text import Architecture, TextEncoder, TransformersText, word_tokenizer
 
+KINDS = {"bert": {"pretrained": False, "help": "a small one, from scratch"}}
+
 
 def make_tokenizer(encoder: str, texts: Iterable[str], max_length: int) -> PreTrainedTokenizerFast:
     """See :func:`gshn.encoders.text_encoders.build_tokenizer`."""

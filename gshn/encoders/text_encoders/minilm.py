@@ -11,6 +11,8 @@ from gshn.encoders.text import Architecture, TextEncoder
 from gshn.encoders.text_encoders.transformers import pretrained_encoder, pretrained_tokenizer
 from gshn.errors import ConfigError
 
+KINDS = {"minilm": {"pretrained": True, "help": "the sentence encoder all-MiniLM-L6-v2"}}
+
 
 def folder() -> str:
     """Where the package has it.

@@ -12,6 +12,8 @@ from gshn.config import ModelConfig
 from gshn.encoders.spikformer import spiking_transformer
 from gshn.encoders.text import Architecture, TextEncoder, word_tokenizer
 
+KINDS = {"spikformer": {"pretrained": False, "help": "a spiking transformer, from scratch"}}
+
 
 class SpikingText(TextEncoder):
     """A spiking transformer over token and position embeddings."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import processors
+from torch import nn
 from transformers import (
     MODEL_FOR_TEXT_ENCODING_MAPPING,
     AutoConfig,
@@ -26,6 +27,8 @@ from gshn.encoders.text import Architecture, FrozenText, TextEncoder, Transforme
 from gshn.errors import ConfigError
 from gshn.hub import quiet_transformers
 from neuromorphic.errors import first_line
+
+KINDS = {"transformers:NAME_OR_FOLDER": {"pretrained": True, "help": "a text model of transformers"}}
 
 POOLINGS = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_lasttoken": "last"}
 """What sentence-transformers calls them."""
@@ -209,6 +212,10 @@ def pretrained_encoder(
     else:
         shape = AutoConfig.for_model(**architecture.config)
         bert = _without_pooler(_auto(shape).from_config(shape, dtype=torch.float32))
+    if config.text.dropout is not None:
+        for module in bert.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = config.text.dropout
     if config.text.tune == "all":
         return TransformersText(bert, config, architecture)
     return FrozenText(bert, config, architecture, config.text.tuned_layers)

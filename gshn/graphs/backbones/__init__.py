@@ -1,7 +1,6 @@
 """Visual backbones: RGB images -> feature maps at several strides, to be pooled under segments.
 
-A file for each kind. It says in ``NAMES`` what its backbones are called in ``graph.backbone`` (``NAME``, or
-``NAME:ARGUMENT`` where something follows), as a plain tuple, which :mod:`gshn.backbone_names` reads; and it has
-``make(name, levels)``, which makes one. Another takes such a file and no more: :mod:`gshn.graphs.backbones.choose`
-finds it.
+A file for each kind (:mod:`gshn.registry`): ``graph.backbone`` names one, or several with ``+`` between them
+(:mod:`gshn.backbone_names`). A file has ``make(name, levels)``, which makes one: ``name`` is NAME or NAME:WHAT, as the
+configuration has it, ``levels`` is ``graph.levels``.
 """

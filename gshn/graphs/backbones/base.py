@@ -53,6 +53,7 @@ class FrozenBackbone(nn.Module):
         levels: Strides of its maps, ascending.
         dim: See :class:`Backbone`.
         key: See :class:`Backbone`.
+        precision: Of its matrix products and convolutions, see :meth:`compute_in`.
     """
 
     trainable = False
@@ -60,6 +61,18 @@ class FrozenBackbone(nn.Module):
     levels: list[int]
     dim: int
     key: str
+    precision: torch.dtype = torch.float32
+
+    def compute_in(self, precision: torch.dtype) -> Self:
+        """Choose the precision of matrix products and convolutions: float32, or bfloat16 by automatic mixed precision.
+
+        Processors that multiply bfloat16 matrices in hardware (NVIDIA's since Ampere, x86 with AMX) are several times
+        faster at it. Its 8 significant bits change pooled features by some percent of their deviation.
+        """
+        self.precision = precision
+        if precision != torch.float32:
+            self.key += f" {str(precision).removeprefix('torch.')}"
+        return self
 
     def freeze(self) -> None:
         """No gradients, evaluation mode; the last line of a constructor."""
@@ -84,7 +97,8 @@ class FrozenBackbone(nn.Module):
         height, width = images.shape[-2:]
         if min(height, width) < (least := max(self.levels)):
             raise DataError(f"{self.name} needs images of at least {least}x{least} pixels, not {width}x{height}")
-        return self.maps(images)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
+            return [feature_map.float() for feature_map in self.maps(images)]
 
     @abstractmethod
     def maps(self, images: Tensor) -> list[Tensor]:

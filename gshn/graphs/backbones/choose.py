@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
+
+import torch
 
 from gshn.backbone_names import parse_backbone
 from gshn.graphs.backbones.base import FrozenBackbone
 from gshn.graphs.backbones.several import ScaledBackbone, SideBySide
 from gshn.graphs.backbones.small_conv import SmallConvNet
+from gshn.registry import BACKBONES
 
 
-def make_backbone(text: str, levels: Sequence[int] | None = None) -> FrozenBackbone | SmallConvNet:
-    """What ``graph.backbone`` and ``graph.levels`` name, on the CPU.
+def make_backbone(
+    text: str, levels: Sequence[int] | None = None, precision: str = "float32"
+) -> FrozenBackbone | SmallConvNet:
+    """What ``graph.backbone``, ``graph.levels`` and ``graph.precision`` name, on the CPU.
 
     Args:
         text: NAME[@SIZE][+NAME[@SIZE]...], see :func:`gshn.backbone_names.parse_backbone`.
         levels: Strides of the maps of each backbone; None for their defaults.
+        precision: float32 or bfloat16, see :meth:`FrozenBackbone.compute_in`; a trained one has the run's.
 
     Raises:
         ConfigError: no such backbone, it lacks a stride, or its package is not installed.
@@ -24,7 +29,9 @@ def make_backbone(text: str, levels: Sequence[int] | None = None) -> FrozenBackb
     """
     made = []
     for part in parse_backbone(text):
-        backbone = import_module(f"gshn.graphs.backbones.{part.module}").make(part.name, levels)
+        backbone = BACKBONES.function(part.name)(part.name, levels)
+        if isinstance(backbone, FrozenBackbone):
+            backbone.compute_in(getattr(torch, precision))
         made.append(backbone if part.size is None else ScaledBackbone(backbone, part.size))
     only: FrozenBackbone | SmallConvNet = made[0]
     return only if len(made) == 1 else SideBySide(made)

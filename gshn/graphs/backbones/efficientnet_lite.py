@@ -14,7 +14,10 @@ from torch import Tensor, nn
 from gshn.errors import ConfigError
 from gshn.graphs.backbones.base import FrozenBackbone, choose_levels
 
-NAMES = ("efficientnet_lite0", "efficientnet_lite2")
+KINDS = {
+    "efficientnet_lite0": {"help": "EfficientNet-Lite0 trained on ImageNet"},
+    "efficientnet_lite2": {"help": "EfficientNet-Lite2 trained on ImageNet"},
+}
 
 HEAD = 32
 """Stride of the head: the last convolution, whose mean over all cells the network classifies by."""
@@ -112,5 +115,5 @@ class EfficientNetLite(FrozenBackbone):
 
 
 def make(name: str, levels: Sequence[int] | None) -> EfficientNetLite:
-    """A backbone of :data:`NAMES`."""
+    """See :mod:`gshn.graphs.backbones`."""
     return EfficientNetLite(name, levels)

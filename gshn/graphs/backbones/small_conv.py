@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gshn.graphs.backbones.base import choose_levels
 
-NAMES = ("small_conv",)
+KINDS = {"small_conv": {"help": "a small convolutional network, trained with the model"}}
 
 
 class SmallConvNet(nn.Module):
@@ -66,5 +66,5 @@ class SmallConvNet(nn.Module):
 
 
 def make(name: str, levels: Sequence[int] | None) -> SmallConvNet:
-    """The backbone ``small_conv``."""
+    """See :mod:`gshn.graphs.backbones`."""
     return SmallConvNet(levels=levels)

@@ -19,7 +19,7 @@ from gshn.graphs.backbones.base import (
 )
 from neuromorphic.errors import first_line
 
-NAMES = ("timm:NAME",)
+KINDS = {"timm:NAME": {"help": "a network of timm"}}
 
 _ONLY_TENSORS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
@@ -104,5 +104,5 @@ class TimmBackbone(FrozenBackbone):
 
 
 def make(name: str, levels: Sequence[int] | None) -> TimmBackbone:
-    """The backbone ``timm:NAME``."""
+    """See :mod:`gshn.graphs.backbones`."""
     return TimmBackbone(name.partition(":")[2], levels)

@@ -22,7 +22,7 @@ from gshn.graphs.backbones.base import (
 from gshn.hub import quiet_transformers
 from neuromorphic.errors import first_line
 
-NAMES = ("transformers:NAME_OR_FOLDER",)
+KINDS = {"transformers:NAME_OR_FOLDER": {"help": "an image encoder of transformers"}}
 
 
 class TransformersBackbone(FrozenBackbone):
@@ -156,5 +156,5 @@ class TransformersBackbone(FrozenBackbone):
 
 
 def make(name: str, levels: Sequence[int] | None) -> TransformersBackbone:
-    """The backbone ``transformers:NAME_OR_FOLDER``."""
+    """See :mod:`gshn.graphs.backbones`."""
     return TransformersBackbone(name.partition(":")[2], levels)

@@ -31,7 +31,7 @@ SHARD = 256
 IMAGES_PER_BATCH = 64
 """Images that segmenter and backbone may take together."""
 
-TOLD = 10
+MOST_NAMED = 10
 """So many images that are left out of a shard are told of one by one; all are listed beside it."""
 
 VERSION = 4
@@ -93,7 +93,7 @@ def write_shards(
     world_size: int = 1,
     strict: bool = False,
     annotate: Annotate = no_texts,
-    told: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the shards that are this process's and not there yet, or hold what has changed since.
 
@@ -108,7 +108,7 @@ def write_shards(
         world_size: Their number.
         strict: Stop at an image that cannot be used, instead of listing it and going on.
         annotate: Texts to store with each image.
-        told: Added to ``manifest.json`` for its readers.
+        extra: Added to ``manifest.json`` for its readers.
 
     Raises:
         DataError: the folder holds something else, the collection is empty, images differ in size and the backbone is
@@ -118,7 +118,7 @@ def write_shards(
     collection = recipe.collection
     if not len(collection):
         raise DataError(f"{label}: there are no images")
-    _write_manifest(make_folder(folder), {**recipe.key, "shard_size": shard_size}, told or {})
+    _write_manifest(make_folder(folder), {**recipe.key, "shard_size": shard_size}, extra or {})
     shards = shard_ranges(len(collection), shard_size)
     own = {folder / name: shards[name] for name in list(shards)[rank::world_size]}
     changes = {path: change(recipe, path, images, annotate) for path, images in own.items() if is_complete(path)}
@@ -147,10 +147,10 @@ def shard_ranges(images: int, shard_size: int) -> dict[str, range]:
     return {f"{k:05d}.tar": range(start, min(start + shard_size, images)) for k, start in enumerate(starts)}
 
 
-def _write_manifest(folder: Path, manifest: Mapping[str, Any], told: Mapping[str, Any]) -> None:
+def _write_manifest(folder: Path, manifest: Mapping[str, Any], extra: Mapping[str, Any]) -> None:
     path = folder / "manifest.json"
     if not path.is_file():
-        write_atomically(path, json.dumps({**manifest, **told}, indent=2), keep=True)
+        write_atomically(path, json.dumps({**manifest, **extra}, indent=2), keep=True)
     found = read_json_file(path)
     if changed := [name for name in manifest if found.get(name) != json.loads(json.dumps(manifest[name]))]:
         raise DataError(f"{folder} holds shards that differ in {', '.join(changed)}; choose another folder")
@@ -216,13 +216,13 @@ def _write_shard(recipe: Recipe, path: Path, images: range, strict: bool, annota
                 if isinstance(result, DataError):
                     if strict:
                         raise result
-                    if len(broken) < TOLD:
+                    if len(broken) < MOST_NAMED:
                         logger.warning("%s; it is left out", result)
                     broken.append({"index": index, "name": name, "reason": str(result)})
                 else:
                     appender.write(annotation(index, name), result)
             bar.update(len(indices))
-    if len(broken) > TOLD:
+    if len(broken) > MOST_NAMED:
         logger.warning(
             "%s: %d of %d images are left out in all; %s lists them", path, len(broken), len(images), list_file
         )

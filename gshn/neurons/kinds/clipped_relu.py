@@ -7,8 +7,7 @@ from torch import Tensor
 from gshn.neurons.kinds.base import Neuron
 from gshn.neurons.lif import LIFParameters, Spike
 
-SPIKES = False
-RATES = True
+KINDS = {"clipped_relu": {"spikes": False, "rates": True, "help": "min(1, max(0, current))"}}
 
 
 class ClippedReLU(Neuron):
@@ -19,6 +18,6 @@ class ClippedReLU(Neuron):
         return current.clamp(0.0, 1.0)
 
 
-def make(p: LIFParameters, spike: Spike) -> ClippedReLU:
+def make(name: str, p: LIFParameters, spike: Spike) -> ClippedReLU:
     """See :mod:`gshn.neurons.kinds`; ``spike`` is of no account."""
     return ClippedReLU(p)

@@ -12,8 +12,7 @@ from gshn.neurons.kinds.base import Neuron
 from gshn.neurons.lif import LIFParameters, Spike
 from gshn.neurons.multistep import lif
 
-SPIKES = True
-RATES = True
+KINDS = {"lif": {"spikes": True, "rates": True, "help": "leaky integrate-and-fire"}}
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,6 @@ class LIF(Neuron):
         return {"type": "LIF", **{name: np.full(neurons, getattr(self.p, name)) for name in fields}}
 
 
-def make(p: LIFParameters, spike: Spike) -> LIF:
+def make(name: str, p: LIFParameters, spike: Spike) -> LIF:
     """See :mod:`gshn.neurons.kinds`."""
     return LIF(p, spike)

@@ -7,8 +7,7 @@ from torch import Tensor, relu
 from gshn.neurons.kinds.base import Neuron
 from gshn.neurons.lif import LIFParameters, Spike
 
-SPIKES = False
-RATES = False
+KINDS = {"relu": {"spikes": False, "rates": False, "help": "max(0, current)"}}
 
 
 class ReLU(Neuron):
@@ -19,6 +18,6 @@ class ReLU(Neuron):
         return relu(current)
 
 
-def make(p: LIFParameters, spike: Spike) -> ReLU:
+def make(name: str, p: LIFParameters, spike: Spike) -> ReLU:
     """See :mod:`gshn.neurons.kinds`; ``spike`` is of no account."""
     return ReLU(p)

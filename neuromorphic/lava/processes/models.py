@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,11 +25,13 @@ from lava.proc.sparse.models import (
 from lava.proc.sparse.process import DelaySparse, Sparse
 from numpy.typing import NDArray
 
-from neuromorphic.compiler.network import Levels
+from neuromorphic.compiler.network import Levels, Population
 from neuromorphic.compiler.operators import Operator, Prepared, prepared
-from neuromorphic.compiler.quantize import ALIGNMENT, bias_sent
+from neuromorphic.compiler.quantize import ALIGNMENT, FixedPopulation, bias_sent
 from neuromorphic.execution.populations import Overflow, integrate
+from neuromorphic.lava.folder import load
 from neuromorphic.lava.processes.process import Bias, Graded, Recorder, Source, Subtract, Sum, Synapses, Tie
+from neuromorphic.lava.window import Window
 
 FLOAT, FIXED = "floating_pt", "fixed_pt"
 """Lava's tags of its models."""
@@ -49,11 +51,18 @@ class DirectInPort(PyInPortVectorDense):
 class SourceModel(PyLoihiProcessModel):
     """What the models of :class:`Source` share."""
 
+    def __init__(self, proc_params: Mapping[str, Any]) -> None:
+        super().__init__(proc_params)
+        self.rows: NDArray = proc_params["rows"]
+        if proc_params.get("file"):  # Which the parent writes to, where the network stays up.
+            self.rows = np.load(proc_params["file"], mmap_mode="r")
+        self.window = Window(proc_params.get("stays"), 0)
+
     def run_spk(self) -> None:
         """One step."""
-        rows: NDArray = self.proc_params["rows"]
-        row = self.time_step - 1
-        self.s_out.send(rows[row] if row < len(rows) else np.zeros(rows.shape[1:], rows.dtype))
+        rows, row = self.rows, self.window.row(self.time_step)
+        silent = row is None or row >= len(rows)
+        self.s_out.send(np.zeros(rows.shape[1:], rows.dtype) if silent else rows[row])
 
 
 @implements(proc=Source, protocol=LoihiProtocol)
@@ -81,32 +90,65 @@ class SynapsesModel(PyLoihiProcessModel):
 
     def __init__(self, proc_params: Mapping[str, Any]) -> None:
         super().__init__(proc_params)
-        self.taps = {wait: prepared(operator) for wait, operator in proc_params["taps"].items()}
         self.latency: int = proc_params["latency"]
-        # Sums that wait; None where there is nothing yet, which saves an addition to zeros.
-        self.waiting: deque[NDArray | None] = deque([None] * (max(self.taps) + self.latency))
+        self.scaled: Callable[[NDArray], NDArray] | None = proc_params["scaled"]
+        self.source, self.target = (Window(proc_params.get("stays"), lag) for lag in proc_params["lags"])
+        self.use(proc_params["taps"])
+        self.waiting: dict[int, NDArray] = {}
+        """Sums that wait, by the target's step."""
+
+    def use(self, taps: Mapping[int, Operator]) -> None:
+        """Take operators, by delay."""
+        self.taps = {delay: prepared(operator) for delay, operator in taps.items()}
 
     def product(self, operator: Operator | Prepared, s: NDArray) -> NDArray:
         """What an operator makes of messages."""
         return operator.dot(s)
 
+    def take(self, s: NDArray, t: int, first: int = 0) -> None:
+        """Take what the source sent in its step ``t``, for the target's steps from ``first`` on."""
+        for delay, operator in self.taps.items():
+            if t + delay >= first:
+                total, product = self.waiting.get(t + delay), self.product(operator, s)
+                self.waiting[t + delay] = product if total is None else total + product
+
     def send(self) -> None:
-        """Send what has waited long enough."""
-        total = self.waiting.popleft()
+        """Send what the target's step is due."""
+        t = self.target.step(self.time_step)
+        total = None if t is None else self.waiting.pop(t, None)
         self.a_out.send(np.zeros(self.a_out.shape) if total is None else total)
 
     def run_spk(self) -> None:
         """One step."""
+        number, begin = self.source.changed()
+        if number is not None:
+            self.use_network(number)
+        if begin is not None:
+            self.restore(begin)
         if self.latency:
             # Sent before anything is received, so that loops of populations do not wait for each other.
             self.send()
         s = self.s_in.recv()
-        self.waiting.append(None)
-        for wait, operator in self.taps.items():
-            total, product = self.waiting[wait], self.product(operator, s)
-            self.waiting[wait] = product if total is None else total + product
+        if (t := self.source.step(self.time_step)) is not None:
+            self.take(s, t)
         if not self.latency:
             self.send()
+
+    def use_network(self, number: int) -> None:
+        """Take the synapses of another network, which the parent has written."""
+        projection = load(Path(self.proc_params["stays"]), f"{self.proc_params['part']}.{number}")
+        self.use(projection.taps)
+        if self.scaled is not None:
+            self.scaled = projection.scaled
+
+    def restore(self, begin: int) -> None:
+        """Have waiting what waits before step ``begin``: what the source sent before, as the parent has it."""
+        self.waiting = {}
+        if past := self.proc_params.get("past"):
+            rows = np.load(past, mmap_mode="r")
+            for k, row in enumerate(rows):
+                if (t := begin - len(rows) + k) >= 0:
+                    self.take(np.array(row), t, begin)
 
 
 @implements(proc=Synapses, protocol=LoihiProtocol)
@@ -127,7 +169,8 @@ class PySynapsesFixed(SynapsesModel):
     a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
 
     def product(self, operator: Operator | Prepared, s: NDArray) -> NDArray:
-        return self.proc_params["scaled"](operator.dot(s.astype(np.int32, copy=False)))
+        assert self.scaled is not None
+        return self.scaled(operator.dot(s.astype(np.int32, copy=False)))
 
 
 class BiasModel(PyLoihiProcessModel):
@@ -136,6 +179,7 @@ class BiasModel(PyLoihiProcessModel):
     def __init__(self, proc_params: Mapping[str, Any]) -> None:
         super().__init__(proc_params)
         self.levels: Levels = proc_params["levels"]
+        self.window = Window(proc_params.get("stays"), proc_params["lag"])
 
     def sent(self, level: NDArray, t: int) -> NDArray:
         """What a bias of that level adds in the population's step t."""
@@ -143,8 +187,11 @@ class BiasModel(PyLoihiProcessModel):
 
     def run_spk(self) -> None:
         """One step."""
-        t = self.time_step - 1 - self.proc_params["lag"]
-        self.a_out.send(self.sent(self.levels.at(t), t))
+        number, _ = self.window.changed()
+        if number is not None:
+            self.levels = load(Path(self.proc_params["stays"]), f"{self.proc_params['part']}.{number}").bias
+        t = self.window.step(self.time_step)
+        self.a_out.send(np.zeros(self.a_out.shape) if t is None else self.sent(self.levels.at(t), t))
 
 
 @implements(proc=Bias, protocol=LoihiProtocol)
@@ -171,14 +218,12 @@ class PyBiasFixed(BiasModel):
 class Rows:
     """The array that a process model writes to, a row a step."""
 
-    def __init__(self, path: str, lag: int) -> None:
+    def __init__(self, path: str) -> None:
         self.rows = np.load(path, mmap_mode="r+")
-        self.lag = lag
 
-    def write(self, time_step: int, values: NDArray) -> None:
-        """Write the row of Lava's step ``time_step``, counted from 1."""
-        row = time_step - 1 - self.lag
-        if 0 <= row < len(self.rows):
+    def write(self, row: int, values: NDArray) -> None:
+        """Write a row, if there is room for it."""
+        if row < len(self.rows):
             self.rows[row] = values
 
 
@@ -192,24 +237,101 @@ class PyRecorder(PyLoihiProcessModel):
 
     def __init__(self, proc_params: Mapping[str, Any]) -> None:
         super().__init__(proc_params)
-        self.rows = Rows(proc_params["rows"], proc_params["lag"])
+        self.rows = Rows(proc_params["rows"])
+        self.window = Window(proc_params.get("stays"), proc_params["lag"])
 
     def run_spk(self) -> None:
         """Receive and write one step."""
-        self.rows.write(self.time_step, self.s_in.recv())
+        values = self.s_in.recv()
+        if (row := self.window.row(self.time_step)) is not None:
+            self.rows.write(row, values)
 
 
-class GradedModel(PyLoihiProcessModel):
+class Waiting:
+    """What models of neurons share: each waits for its first step, keeps what it computes where files are named for it,
+    and where the network stays up leaves its state at the end of each window, and takes the one that is set.
+
+    A process of its own that keeps it would get the messages a second time, as float64 and through one more channel.
+    """
+
+    proc_params: Any
+    time_step: int
+    a_in: Any
+    s_out: Any
+
+    def __init__(self, proc_params: Mapping[str, Any]) -> None:
+        super().__init__(proc_params)  # type: ignore[call-arg]
+        self.window = Window(proc_params.get("stays"), proc_params.get("lag", 0))
+        self.files = {key: Rows(proc_params[key]) for key in ("messages", "potentials") if proc_params.get(key)}
+        self.cell = np.load(proc_params["cell"], mmap_mode="r+") if proc_params.get("cell") else None
+        self.row: int | None = None
+
+    def begins(self) -> bool:
+        """Whether the population does a step now; while it waits, it takes what comes, and sends zeros."""
+        number, begin = self.window.changed()
+        if number is not None:
+            self.use(load(Path(self.proc_params["stays"]), f"{self.proc_params['part']}.{number}"))
+        if begin is not None and self.cell is not None:
+            self.restore(*np.array(self.cell))
+        self.row = self.window.row(self.time_step)
+        if self.row is None:
+            self.a_in.recv()
+            self.s_out.send(np.zeros(self.s_out.shape))
+        return self.row is not None
+
+    def keep(self, messages: NDArray, potentials: NDArray) -> None:
+        """Keep a step."""
+        assert self.row is not None
+        for key, values in (("messages", messages), ("potentials", potentials)):
+            if key in self.files:
+                self.files[key].write(self.row, values)
+        if self.cell is not None and self.window.is_last(self.row):
+            self.cell[:] = self.stands()
+
+    def use(self, p: Population) -> None:
+        """Take another population's parameters."""
+
+    def stands(self) -> tuple[NDArray, NDArray]:
+        """u and v."""
+        raise NotImplementedError
+
+    def restore(self, u: NDArray, v: NDArray) -> None:
+        """Set u and v."""
+
+
+class GradedModel(Waiting, PyLoihiProcessModel):
     """What the models of :class:`Graded` share."""
 
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, float)
 
     def __init__(self, proc_params: Mapping[str, Any]) -> None:
         super().__init__(proc_params)
-        self.keeper = Keeper(proc_params)
         self.du, self.dv = np.asarray(proc_params["du"]), np.asarray(proc_params["dv"])
+        self.message_shift: int = proc_params.get("message_shift", 0)
         self.u = np.zeros(self.du.shape, np.float64 if self.du.dtype.kind == "f" else np.int64)
         self.v = self.u.copy()
+
+    def use(self, p: Population) -> None:
+        self.du, self.dv = np.array(p.du), np.array(p.dv)
+        if isinstance(p, FixedPopulation):
+            self.message_shift = p.message_shift
+
+    def stands(self) -> tuple[NDArray, NDArray]:
+        return self.u, self.v
+
+    def restore(self, u: NDArray, v: NDArray) -> None:
+        self.u, self.v = u, v
+
+    def run_spk(self) -> None:
+        """One step."""
+        if self.begins():
+            message = self.advance(self.a_in.recv())
+            self.keep(message, self.v)
+            self.s_out.send(message)
+
+    def advance(self, a: NDArray) -> NDArray:
+        """A step of the equations of :class:`Graded`; the message."""
+        raise NotImplementedError
 
 
 @implements(proc=Graded, protocol=LoihiProtocol)
@@ -220,12 +342,10 @@ class PyGradedFloat(GradedModel):
 
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, float)
 
-    def run_spk(self) -> None:
-        """One step."""
-        self.u = self.u * (1 - self.du) + self.a_in.recv()
+    def advance(self, a: NDArray) -> NDArray:
+        self.u = self.u * (1 - self.du) + a
         self.v = self.v * (1 - self.dv) + self.u
-        self.keeper.keep(self.time_step, self.v, self.v)
-        self.s_out.send(self.v)
+        return self.v
 
 
 @implements(proc=Graded, protocol=LoihiProtocol)
@@ -236,13 +356,9 @@ class PyGradedFixed(GradedModel):
 
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
 
-    def run_spk(self) -> None:
-        """One step."""
-        a = self.a_in.recv().astype(np.int64)
-        self.u, self.v = integrate(a, self.u, self.v, self.du, self.dv, Overflow())
-        message = self.v >> self.proc_params["message_shift"]
-        self.keeper.keep(self.time_step, message, self.v)
-        self.s_out.send(message)
+    def advance(self, a: NDArray) -> NDArray:
+        self.u, self.v = integrate(a.astype(np.int64), self.u, self.v, self.du, self.dv, Overflow())
+        return self.v >> self.message_shift
 
 
 class SubtractModel(GradedModel):
@@ -261,14 +377,16 @@ class PySubtractFloat(SubtractModel):
 
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, float)
 
-    def run_spk(self) -> None:
-        """One step."""
-        self.u = self.u * (1 - self.du) + self.a_in.recv()
+    def use(self, p: Population) -> None:
+        super().use(p)
+        self.threshold = np.array(p.threshold)
+
+    def advance(self, a: NDArray) -> NDArray:
+        self.u = self.u * (1 - self.du) + a
         w = self.v * (1 - self.dv) + self.u
         spikes = w > self.threshold
         self.v = w - self.threshold * spikes
-        self.keeper.keep(self.time_step, spikes, self.v)
-        self.s_out.send(spikes)
+        return spikes
 
 
 @implements(proc=Subtract, protocol=LoihiProtocol)
@@ -282,34 +400,39 @@ class PySubtractFixed(SubtractModel):
     def __init__(self, proc_params: Mapping[str, Any]) -> None:
         super().__init__(proc_params)
         self.lif = PyLifModelBitAcc(proc_params)
-        self.lif.u, self.lif.v = self.u.astype(np.int32), self.v.astype(np.int32)
         self.lif.du, self.lif.dv = self.du, self.dv
         self.lif.effective_bias = 0
         self.threshold = self.threshold.astype(np.int32) << ALIGNMENT
+        self.restore(self.u, self.v)
 
-    def run_spk(self) -> None:
-        """One step."""
-        self.lif.subthr_dynamics(self.a_in.recv().astype(np.int32))
+    def use(self, p: Population) -> None:
+        self.lif.du, self.lif.dv = np.array(p.du) - 1, np.array(p.dv)
+        self.threshold = np.array(p.threshold).astype(np.int32) << ALIGNMENT
+
+    def stands(self) -> tuple[NDArray, NDArray]:
+        return self.lif.u, self.lif.v
+
+    def restore(self, u: NDArray, v: NDArray) -> None:
+        self.lif.u, self.lif.v = u.astype(np.int32), v.astype(np.int32)
+
+    def advance(self, a: NDArray) -> NDArray:
+        self.lif.subthr_dynamics(a.astype(np.int32))
         spikes = self.lif.v > self.threshold
-        self.lif.v = self.lif.v - self.threshold * spikes
-        self.keeper.keep(self.time_step, spikes, self.lif.v)
-        self.s_out.send(spikes)
+        self.v = self.lif.v = self.lif.v - self.threshold * spikes
+        return spikes
 
 
-class SumModel(PyLoihiProcessModel):
+class SumModel(Waiting, PyLoihiProcessModel):
     """What the models of :class:`Sum` share."""
 
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, float)
 
-    def __init__(self, proc_params: Mapping[str, Any]) -> None:
-        super().__init__(proc_params)
-        self.keeper = Keeper(proc_params)
-
     def run_spk(self) -> None:
         """One step."""
-        total = self.a_in.recv()
-        self.keeper.keep(self.time_step, total, total)
-        self.s_out.send(total)
+        if self.begins():
+            total = self.a_in.recv()
+            self.keep(total, total)
+            self.s_out.send(total)
 
 
 @implements(proc=Sum, protocol=LoihiProtocol)
@@ -345,46 +468,35 @@ class PyTie(PyLoihiProcessModel):
         self.b.recv()
 
 
-class Keeper:
-    """Keeps a neuron model's messages and potentials, where its process's parameters name files for them.
+def waiting(model: type) -> type:
+    """A model of one of Lava's neurons that waits and keeps what it computes; its arithmetic is Lava's."""
 
-    A process of its own would get the messages a second time, as float64 and through one more channel.
-    """
-
-    def __init__(self, proc_params: Mapping[str, Any]) -> None:
-        self.files = [
-            Rows(proc_params[key], proc_params["lag"]) if proc_params.get(key) else None
-            for key in ("messages", "potentials")
-        ]
-
-    def keep(self, time_step: int, messages: NDArray, potentials: NDArray) -> None:
-        """Write one step."""
-        for file, values in zip(self.files, (messages, potentials), strict=True):
-            if file is not None:
-                file.write(time_step, values)
-
-
-def keeping(model: type) -> type:
-    """A model of one of Lava's neurons that keeps what it computes; its arithmetic is Lava's."""
-
-    class KeepingModel(model):
+    class WaitingModel(Waiting, model):
         a_in = LavaPyType(DirectInPort, model.a_in.d_type)  # type: ignore[attr-defined]
 
-        def __init__(self, proc_params: Mapping[str, Any]) -> None:
-            super().__init__(proc_params)
-            self.keeper = Keeper(proc_params)
-
         def run_spk(self) -> None:
-            super().run_spk()
-            self.keeper.keep(self.time_step, self.s_out_buff, self.v)
+            if self.begins():
+                super().run_spk()
+                self.keep(self.s_out_buff, self.v)
 
-    KeepingModel.__name__ = f"Keeping{model.__name__}"
-    return KeepingModel
+        def use(self, p: Population) -> None:
+            # Lava takes the current's register plus one.
+            self.du, self.dv = np.array(p.du) - isinstance(p, FixedPopulation), np.array(p.dv)
+            self.vth, self.isthrscaled = np.array(p.threshold), False
+
+        def stands(self) -> tuple[NDArray, NDArray]:
+            return self.u, self.v
+
+        def restore(self, u: NDArray, v: NDArray) -> None:
+            self.u[:], self.v[:] = u, v
+
+    WaitingModel.__name__ = f"Waiting{model.__name__}"
+    return WaitingModel
 
 
 MODELS: dict[str, dict[type[AbstractProcess], type]] = {
     FLOAT: {
-        LIF: keeping(PyLifModelFloat),
+        LIF: waiting(PyLifModelFloat),
         Subtract: PySubtractFloat,
         Graded: PyGradedFloat,
         Sum: PySumFloat,
@@ -397,7 +509,7 @@ MODELS: dict[str, dict[type[AbstractProcess], type]] = {
         DelaySparse: PyDelaySparseModelFloat,
     },
     FIXED: {
-        LIF: keeping(PyLifModelBitAcc),
+        LIF: waiting(PyLifModelBitAcc),
         Subtract: PySubtractFixed,
         Graded: PyGradedFixed,
         Sum: PySumFixed,

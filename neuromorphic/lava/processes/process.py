@@ -14,10 +14,12 @@ from neuromorphic.compiler.operators import Operator
 
 
 class Synapses(AbstractProcess):
-    """Synapses with delays, in one of two latencies: a_out[t] = sum_d operator_d s_in[t - latency - wait_d].
+    """Synapses with delays: in its step t, the target gets the sum over d of operator_d s[t - d], where s[t] is what
+    the source sent in its own step t.
 
     Args:
-        taps: Operators by wait, in steps.
+        taps: Operators by delay, in steps.
+        lags: Of source and target, in Lava's steps: the step t of either is Lava's step t + lag.
         latency: 1 as of ``lava.proc.sparse.Sparse``, or 0, which no chip has.
         scaled: Fixed point: what becomes of a product, see ``neuromorphic.compiler.quantize.FixedProjection.scaled``.
     """
@@ -26,11 +28,12 @@ class Synapses(AbstractProcess):
         self,
         *,
         taps: Mapping[int, Operator],
+        lags: tuple[int, int],
         latency: int = 1,
         scaled: Callable[[NDArray], NDArray] | None = None,
         name: str,
     ) -> None:
-        super().__init__(taps=dict(taps), latency=latency, scaled=scaled, name=name)
+        super().__init__(taps=dict(taps), lags=lags, latency=latency, scaled=scaled, name=name)
         rows, columns = next(iter(taps.values())).shape
         self.s_in = InPort(shape=(columns,))
         self.a_out = OutPort(shape=(rows,))

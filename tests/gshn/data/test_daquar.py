@@ -110,7 +110,7 @@ def test_a_list_is_an_answer_of_the_classifier(tmp_path, caplog):
     settings = [f"data.questions.source=daquar:{root}", "data.questions.image_size=48", "finetune.tasks=[vqa]"]
     data = Corpora(load_config("smoke", [*settings, "data.questions.train=null", f"data.cache={tmp_path / 'cache'}"]))
     corpus = data.texts("vqa")
-    assert corpus.lists and data.answers == {"vqa": ["2", "bag, shoe, shoe", "book, lamp"]}
+    assert corpus.answer_lists and data.answers == {"vqa": ["2", "bag, shoe, shoe", "book, lamp"]}
     if corpus.wordnet is None:
         assert "WUPS is left out: it needs WordNet; install gshn[wups], or name the folder" in caplog.text
     missing = Corpora(load_config("smoke", [*settings, f"data.questions.wordnet={tmp_path}"]))

@@ -16,10 +16,11 @@ from gshn.data.flickr import FLICKR8K, Flickr8k, Flickr30K
 from gshn.data.image_files import read_lines
 from gshn.data.nlvr2 import NLVR2
 from gshn.data.snli_ve import SNLIVE
-from gshn.data.sources import SOURCES, Texts, open_source
+from gshn.data.sources import Texts, open_source
 from gshn.data.visual_genome import VisualGenomeCaptions, split_of
 from gshn.data.vqa2 import VQAv2
 from gshn.errors import ConfigError, DataError
+from gshn.registry import DATASETS
 from gshn.segments.panoptic import Category
 from gshn.training.corpora import Corpora
 
@@ -471,11 +472,12 @@ class TestNLVR2:
 
 
 def test_sources_by_name(tmp_path):
-    with pytest.raises(
-        ConfigError, match=r"data source 'imagenet:/x' is not of the form name:DIR, with a name of coco"
-    ):
-        open_source("imagenet:/x", "train")
-    for name in SOURCES:
+    for source in ("imagenet:/x", "coco", "coco:", "easyvqa:/x"):
+        with pytest.raises(ConfigError, match=rf"no data set '{source}'; choose one of captions:FILE, coco:DIR,"):
+            open_source(source, "train")
+    names = [kind.name for kind in DATASETS.kinds.values() if kind.form.endswith(":DIR")]
+    assert len(names) == 8
+    for name in names:
         with pytest.raises(DataError, match=r"folder .*nowhere is missing; .* from \S"):
             open_source(f"{name}:{tmp_path / 'nowhere'}", "train")
         with pytest.raises(ConfigError, match="no split 'dev'"):

@@ -58,9 +58,9 @@ def test_either_path_can_be_switched_off() -> None:
 def test_spikes_from_elsewhere_take_the_paths_place(aggregation: str) -> None:
     encoder, inputs = make(aggregation=aggregation), make_inputs()
     own = encoder(inputs)
-    a = encoder.spiking_inputs(inputs)
+    x, a = encoder.spiking_inputs(inputs)
     torch.testing.assert_close(a.dense(5).sum(dim=1), torch.ones(5))  # each node's weights sum to 1
-    again = encoder(inputs, encoder.spiking(inputs.x, a))
+    again = encoder(inputs, encoder.spiking(x, a))
     assert torch.equal(own.nodes, again.nodes)
     silent = SpikeTrains(tuple(torch.zeros_like(layer) for layer in own.spikes.layers))
     assert not torch.equal(encoder(inputs, silent).nodes, own.nodes)
@@ -71,21 +71,21 @@ def test_attention_is_what_spikes_pass_along_when_asked_for() -> None:
     inputs = make_inputs()
     encoder = make(aggregation="attention")
     _, attention = encoder.gat(inputs.x, inputs.edge_index, inputs.edge_attr)
-    torch.testing.assert_close(encoder.spiking_inputs(inputs).dense(5), attention.dense(5))
-    degree = make(aggregation="degree").spiking_inputs(inputs).dense(5)
+    torch.testing.assert_close(encoder.spiking_inputs(inputs)[1].dense(5), attention.dense(5))
+    degree = make(aggregation="degree").spiking_inputs(inputs)[1].dense(5)
     torch.testing.assert_close(degree[3], torch.tensor([0, 0, 0.05, 0.9, 0.05]))
 
 
 @torch.no_grad()
-def test_a_linear_readout_counts_the_spikes_of_all_layers() -> None:
+def test_a_linear_readout_has_the_rates_of_all_layers() -> None:
     encoder, inputs = make(readout="linear", width=12), make_inputs()
     out = encoder(inputs)
     assert out.spikes is not None and [layer.shape[2] for layer in out.spikes.layers] == [12, 12]
     f_gat, _ = encoder.gat(inputs.x, inputs.edge_index, inputs.edge_attr)
     _, linear = encoder.decoder
     for n in range(5):
-        counts = torch.cat([layer[:, n].sum(dim=0) for layer in out.spikes.layers]).float()
-        expected = encoder.r * (linear.weight @ counts + linear.bias) + f_gat[n]
+        rates = torch.cat([layer[:, n].sum(dim=0) / len(layer) for layer in out.spikes.layers]).float()
+        expected = encoder.r * (linear.weight @ rates + linear.bias) + f_gat[n]
         torch.testing.assert_close(out.nodes[n], expected, atol=1e-5, rtol=1e-5)
     with pytest.raises(ConfigError, match=r"model\.spiking\.width.*readout=linear"):
         SpikingConfig(width=12)
@@ -101,11 +101,32 @@ def test_the_node_of_the_whole_image_is_the_readout() -> None:
 
 
 @torch.no_grad()
+def test_pre_norm_paths_start_at_nothing_and_spikes_read_the_norm() -> None:
+    spiking = SpikingConfig(layers=1, steps=3, readout="linear", width=64)
+    encoder, inputs = HybridEncoder(ModelConfig(width=8, residual="pre", spiking=spiking), 3).eval(), make_inputs()
+    out = encoder(inputs)
+    assert torch.equal(out.nodes, inputs.x) and torch.equal(out.continuous, inputs.x)
+    assert out.spikes is not None and out.spikes.output.any()
+    larger = encoder(dataclasses.replace(inputs, x=7 * inputs.x + 3))
+    for a, b in zip(out.spikes.layers, larger.spikes.layers, strict=True):
+        assert torch.equal(a, b)  # LayerNorm takes scale and offset away
+    encoder.decoder[1].weight.normal_()
+    assert not torch.allclose(encoder(inputs).nodes, inputs.x)
+    encoder.r.zero_()
+    encoder.gat.share[0].fill_(0.5)
+    half = encoder(inputs).continuous - inputs.x
+    encoder.gat.share[0].fill_(1.0)
+    assert half.abs().max() > 0.01
+    torch.testing.assert_close(encoder(inputs).continuous - inputs.x, 2 * half, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
 def test_what_pre_norm_attention_reads_and_adds_is_dropped_in_training() -> None:
     inputs = make_inputs()
     off = SpikingConfig(enabled=False)
     config = ModelConfig(width=8, residual="pre", hidden_dropout=0.5, spiking=off, gat=GATConfig(layers=1))
     gat = HybridEncoder(config, 3).gat.train()
+    gat.share[0].fill_(1.0)
     added = torch.stack([gat(inputs.x, inputs.edge_index, inputs.edge_attr)[0] - inputs.x for _ in range(200)])
     assert 0.4 < (added == 0).float().mean() < 0.6
     own = added[:, 0, 0][added[:, 0, 0] != 0]
@@ -119,9 +140,11 @@ def test_what_pre_norm_attention_reads_and_adds_is_dropped_in_training() -> None
 def test_pre_norm_layers_add_to_their_input() -> None:
     inputs = make_inputs()
     encoder = HybridEncoder(ModelConfig(width=8, residual="pre", spiking=SpikingConfig(enabled=False)), 3).eval()
+    for share in encoder.gat.share:
+        share.fill_(0.5)
     h = inputs.x
     for conv, norm in zip(encoder.gat.convs, encoder.gat.norms, strict=True):
-        h = h + torch.nn.functional.gelu(conv(norm(h), inputs.edge_index, inputs.edge_attr))
+        h = h + 0.5 * torch.nn.functional.gelu(conv(norm(h), inputs.edge_index, inputs.edge_attr))
     torch.testing.assert_close(encoder(inputs).nodes, h)
 
 

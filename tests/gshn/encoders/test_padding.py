@@ -36,6 +36,8 @@ def test_groups_are_no_longer_than_they_must_be(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_gpu_gets_a_batch_in_one_call() -> None:
     assert padding.rows_per_group(torch.device("cuda"), 4096) == 4096
+    assert padding.rows_per_group(torch.device("cuda"), 4096, 128) == 4096
+    assert padding.rows_per_group(torch.device("cpu"), 4096, 128) == 128
     assert padding.rows_per_group(torch.device("cpu"), 4096) == padding.ROWS_PER_GROUP < 4096
 
 

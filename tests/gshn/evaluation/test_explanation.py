@@ -22,8 +22,8 @@ CAPTION = "a star on grass"
 
 
 def test_shares_worked_by_hand() -> None:
-    met = torch.tensor([[0.5, 0.1, 0.2], [-0.4, -0.2, -0.3], [0.9, 0.8, 0.7]])
-    torch.testing.assert_close(shares(met), torch.tensor([1.4 / 3, -0.2 / 3, 0.0]))
+    similarity = torch.tensor([[0.5, 0.1, 0.2], [-0.4, -0.2, -0.3], [0.9, 0.8, 0.7]])
+    torch.testing.assert_close(shares(similarity), torch.tensor([1.4 / 3, -0.2 / 3, 0.0]))
 
 
 @pytest.mark.parametrize("overrides", [[], ["model.spiking.enabled=false"]], ids=["hybrid", "gat"])
@@ -39,13 +39,13 @@ def test_shares_add_up_to_the_similarity(overrides: list[str]) -> None:
         assert e.similarity == pytest.approx(float(model.similarity(texts, images)), abs=1e-6)
     whole = float(texts.whole @ images.whole.T)
     if overrides:
-        assert e.met_by_spikes is None
+        assert e.segment_similarity_by_spikes is None
     else:
-        assert e.met_by_spikes is not None and e.met_by_spikes.any()
+        assert e.segment_similarity_by_spikes is not None and e.segment_similarity_by_spikes.any()
         w = float(model.stl.scale() / model.scale())
         whole = (whole + w * float(texts.spikes.whole @ images.spikes.whole.T)) / (1 + w)
     assert (whole + float(e.share.sum())) / 2 == pytest.approx(e.similarity, abs=1e-5)
-    assert e.tokens == ["[CLS]", "a", "star", "on", "grass", "[SEP]"] and e.met.shape == (6, 5)
+    assert e.tokens == ["[CLS]", "a", "star", "on", "grass", "[SEP]"] and e.segment_similarity.shape == (6, 5)
 
 
 @torch.no_grad()
@@ -59,13 +59,13 @@ def test_where_wholes_are_compared_a_segment_has_the_similarity_that_it_would_ha
     nodes = model.encode_graphs(Batch.from_data_list([graph])).nodes
     whole = model.embed_texts(model.encode_text(ids, mask)).whole[0]
     expected = torch.stack([model.image_head.of_wholes(node[None])[0] @ whole for node in nodes])
-    torch.testing.assert_close(e.met, expected[None])
+    torch.testing.assert_close(e.segment_similarity, expected[None])
     assert e.compared == ["the text"] and e.matching is None and e.attention is None
     if text == "words":
-        assert e.met_by_spikes is None and torch.equal(e.share, e.met[0])
+        assert e.segment_similarity_by_spikes is None and torch.equal(e.share, e.segment_similarity[0])
     else:
         w = float(model.spike_weight())
-        torch.testing.assert_close(e.share, (e.met[0] + w * e.met_by_spikes[0]) / (1 + w))
+        torch.testing.assert_close(e.share, (e.segment_similarity[0] + w * e.segment_similarity_by_spikes[0]) / (1 + w))
     drawn = picture.draw_explanation(np.zeros((8, 8, 3), np.uint8), np.arange(64).reshape(8, 8) % 5, e, CAPTION)
     assert drawn[1:4] == b"PNG"
 

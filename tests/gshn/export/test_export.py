@@ -14,7 +14,7 @@ from gshn import evaluate
 from gshn.errors import CheckpointError, ConfigError
 from gshn.export.backend import LavaBackend
 from gshn.export.images import held_out_images
-from gshn.export.report import pytorch_spikes
+from gshn.export.side_by_side import pytorch_spikes, run_images
 from gshn.model import GSHN
 from neuromorphic import export
 from neuromorphic.errors import ArgumentError, LavaMissingError, UserError
@@ -78,14 +78,28 @@ def test_evaluation_on_lava_gives_the_same_figures(
 
 
 @pytest.mark.lava
-def test_backend_puts_the_nodes_in_the_graphs_order(finished: Path) -> None:
+@pytest.mark.parametrize("precision", ["float", "fixed"])
+def test_backend_puts_the_nodes_in_the_graphs_order_and_keeps_its_network(finished: Path, precision: str) -> None:
     model = GSHN.from_pretrained(finished)
-    images = list(held_out_images(model, 3).values())[::-1]
-    trains = LavaBackend(model.encoder.spiking)(images)
-    with torch.inference_mode():
-        expected = [model.encoder.spiking(image.x, image.aggregation) for image in images]
-    for k, layer in enumerate(trains.layers):
-        assert torch.equal(layer, torch.cat([own.layers[k] for own in expected], dim=1))
+    images = list(held_out_images(model, 9).values())[::-1]
+    images.sort(key=lambda image: image.num_nodes)
+    networks = []
+    with LavaBackend(model.encoder.spiking, precision) as backend:  # type: ignore[arg-type]
+        for batch in (images[3:6], images[:3], images[6:9] * 2):
+            layers = backend(batch).layers
+            expected = run_images(model.encoder.spiking, batch, precision, "reference")  # type: ignore[arg-type]
+            for name, layer in zip(expected.names, layers, strict=True):
+                own = [spikes[name].reshape(expected.steps, -1, layer.shape[2]) for spikes in expected.spikes]
+                assert torch.equal(layer > 0, torch.from_numpy(np.concatenate(own, axis=1)))
+            if precision == "float":
+                with torch.inference_mode():
+                    theirs = [model.encoder.spiking(image.x, image.aggregation) for image in batch]
+                for k, layer in enumerate(layers):
+                    assert torch.equal(layer, torch.cat([own.layers[k] for own in theirs], dim=1))
+            networks.append(backend.kept.up)
+    assert networks[0] is networks[1]  # It had room for the second batch, not for the third.
+    assert networks[1] is not networks[2]
+    assert not any(network.is_up for network in networks)
 
 
 def test_images_are_those_of_the_batch_they_are_taken_from(finished: Path) -> None:

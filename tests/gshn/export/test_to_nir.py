@@ -13,7 +13,7 @@ from scenarios import reference_spikes
 
 from gshn.encoders.aggregation import degree_normalized
 from gshn.encoders.spiking import SpikingGraphEncoder
-from gshn.export.report import constant_input, pytorch_spikes
+from gshn.export.side_by_side import constant_input, pytorch_spikes
 from gshn.export.to_nir import spiking_graph_to_nir
 from gshn.inference import SpikingInput
 from gshn.neurons.kinds.lif import LIF

@@ -7,14 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gshn.encoders import spiked_text
 from gshn.encoders.alignment import similarity
+from gshn.encoders.spiked_text import SpikedTextLearning, group_sum, traces, unit
 from gshn.encoders.spiking import SpikeTrains
-from gshn.losses import spiked_text
-from gshn.losses.contrastive import RightAnswers, spike_contrast, symmetric_info_nce, unit
+from gshn.losses.base import RightAnswers
+from gshn.losses.contrastive import symmetric_info_nce
 from gshn.losses.firing_rate import firing_rate_penalty
 from gshn.losses.masked_language import IGNORE, mask_tokens
 from gshn.losses.matching import hard_negatives
-from gshn.losses.spiked_text import SpikedTextLearning, group_sum, traces
+from gshn.losses.spike_contrast import spike_contrast
 from gshn.neurons.kinds.lif import LIF
 from gshn.neurons.lif import LIFParameters, spike_function
 
@@ -218,7 +220,7 @@ class TestSpikedTextLearning:
             torch.manual_seed(0)
             stl = SpikedTextLearning(6, 64, 1, number, 5, LIF(LIFParameters(), spike_function("atan", 2.0)))
             frequencies = 10 / number * torch.ones(number)
-            stl.expect_words(frequencies)
+            stl.init_word_biases(frequencies)
             rates = (0.2 * torch.rand(64, 64)).requires_grad_()
             words = torch.zeros(16, number).scatter_(1, torch.rand(16, number).topk(10).indices, 1.0)
             stl.word_prediction(rates, torch.arange(64) // 4, words).backward()

@@ -1,19 +1,17 @@
 """Neurons of the discrete path, and what the configuration knows of them without importing them."""
 
-from pathlib import Path
-
 import nir
 import pytest
 import torch
 from helpers import pair_batch, tiny_config, tiny_model
 
-from gshn.config import NEURONS, SpikingConfig
-from gshn.declared import declared
+from gshn.config import SpikingConfig
 from gshn.errors import ConfigError
 from gshn.neurons.kinds import make_neuron
+from gshn.registry import NEURONS
 from gshn.training.objective import Objective
 
-KINDS = ["lif", *sorted(declared(NEURONS, "SPIKES").keys() - {"lif"})]
+KINDS = ["lif", *sorted(NEURONS.kinds.keys() - {"lif"})]
 OVERRIDES = {
     "relu": ["model.spiking.steps=1", "objectives.spike_contrast=0", "objectives.firing_rate=0"],
     "clipped_relu": ["model.spiking.steps=1", "objectives.spike_contrast=0"],
@@ -58,10 +56,3 @@ def test_the_fair_twin_is_penalised_and_the_other_cannot_be() -> None:
         tiny_config("model.spiking.neuron=clipped_relu")
     with pytest.raises(ConfigError, match=r"model\.spiking\.neuron' is 'tanh': .*clipped_relu, lif, relu"):
         tiny_config("model.spiking.neuron=tanh")
-
-
-def test_what_modules_declare_is_read_and_not_imported(tmp_path: Path) -> None:
-    (tmp_path / "b.py").write_text("raise SystemExit\nNAMES = ('x', 'y')\n")
-    (tmp_path / "a.py").write_text("NAMES = ()\nOTHER = 1\n")
-    (tmp_path / "c.py").write_text("")
-    assert declared(tmp_path, "NAMES") == {"a": (), "b": ("x", "y")}

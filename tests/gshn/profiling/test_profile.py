@@ -20,7 +20,7 @@ from torch import nn
 from torch_geometric.data import Batch
 
 from gshn.errors import CheckpointError
-from gshn.export.report import pytorch_spikes
+from gshn.export.side_by_side import pytorch_spikes
 from gshn.inference import spiking_inputs
 from gshn.neurons.lif import LIFParameters, spike_function
 from gshn.neurons.multistep import lif

@@ -156,7 +156,7 @@ def test_what_cannot_be_used(tmp_path):
         UniversalSegmenter(tmp_path / "cut")
     with pytest.raises(ConfigError, match=r"segmenter mask2former needs weights: a folder \(gshn.segment --fit"):
         make_segmenter("mask2former")
-    with pytest.raises(ConfigError, match="no panoptic annotation to take as ground truth; choose one of mask2former"):
+    with pytest.raises(ConfigError, match="no panoptic annotation to take as ground truth; choose one of detectron2"):
         make_segmenter("ground-truth")
-    with pytest.raises(ConfigError, match="there is no segmenter 'sam'; choose one of ground-truth"):
+    with pytest.raises(ConfigError, match="there is no segmenter 'sam'; choose one of detectron2"):
         make_segmenter("sam")

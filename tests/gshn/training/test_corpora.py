@@ -7,6 +7,7 @@ import torch
 from torch_geometric.data import Batch
 
 from gshn.config import load_config
+from gshn.data.easyvqa import EasyVQA
 from gshn.encoders.text import TextCount
 from gshn.encoders.text_encoders import build_tokenizer
 from gshn.errors import ConfigError, DataError
@@ -24,6 +25,27 @@ def corpora(tmp_path, *overrides):
 
 
 SCENES = [f"data.{name}.{split}=4" for name in ("pairs", "hypotheses") for split in ("train", "test")]
+
+
+def test_data_sets_and_segmenters_have_the_keys_of_older_caches(tmp_path):
+    data = corpora(tmp_path, *SCENES, "data.questions.train=4")
+    images = data.images("train", 4)
+    assert images.key == "shapescenes 1 train seed=0 size=96"
+    assert data.segmenter_of(images).key.startswith("ground-truth:1=circle*,2=")
+    questions = data.task_images("vqa", "train", 4)
+    assert questions.key == "easy-vqa 1.0 train"
+    found = data.segmenter(data.config.data.questions, questions.categories).key
+    assert found.startswith(
+        "SuperpixelSegmenter(SuperpixelParameters(scale=30.0, merge_distance=10.0, min_area=0.002)) sci"
+    )
+    held_out = corpora(tmp_path, *SCENES, "data.pairs.source=shapescenes-compositions").images("test", 4)
+    assert held_out.key.startswith("shapescenes 1 compositions ")
+
+
+def test_a_data_set_may_say_what_its_questions_can_be_answered_with(tmp_path):
+    data = corpora(tmp_path, *SCENES, "finetune.tasks=[vqa]", "data.questions.train=2")
+    assert len(data.texts("vqa").examples) < 13 * 2
+    assert data.answers == {"vqa": EasyVQA.answers()} and len(data.answers["vqa"]) == 13
 
 
 def flickr(tmp_path, *overrides):

@@ -25,6 +25,7 @@ from neuromorphic.compiler.network import Network
 from neuromorphic.execution.spikes import Spikes, compare, save_arrays
 from neuromorphic.files import write_atomically
 from neuromorphic.graph import flatten
+from neuromorphic.lava.session import KeptUp
 from neuromorphic.nir_file import write_nir
 
 
@@ -67,8 +68,10 @@ def run_images(
     images: Sequence[SpikingInput],
     precision: Precision,
     backend: Literal["reference", "lava"] = "lava",
+    kept: KeptUp | None = None,
 ) -> EncoderRun:
-    """Run the spiking paths of images' scene graphs in one network, compiled from their NIR graphs.
+    """Run the spiking paths of images' scene graphs in one network, compiled from their NIR graphs; on Lava, in one
+    that is kept up, where it is given.
 
     The input of neuron n * C + c is x[n, c] in every step, see :func:`spiking_graph_to_nir`.
     """
@@ -76,7 +79,7 @@ def run_images(
     networks = [network_of(encoder, image, precision) for image in images]
     names = [population.name for population in networks[0].populations if population.spikes]
     inputs = [{"input": constant_input(image.x, encoder.steps)} for image in images]
-    run = run_side_by_side(networks, inputs, backend, precision)
+    run = run_side_by_side(networks, inputs, backend, precision, kept=kept)
     spikes = [{name: own[name] for name in names} for own in run.sent]
     return EncoderRun(names, spikes, encoder.steps, run.seconds, run.quantization, run.overflow)
 

@@ -1,0 +1,246 @@
+"""Networks as shared libraries: the C back end."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from neuromorphic.c.matrices import TILE_BYTES
+from neuromorphic.c.plan import Plan, plan
+from neuromorphic.c.source import WATCHED, Program, write_program
+from neuromorphic.compiler.network import SUM, Network
+from neuromorphic.compiler.operators import largest_of
+from neuromorphic.compiler.quantize import FixedNetwork, FixedPopulation, Ranges
+from neuromorphic.errors import PackagesMissingError, UserError, first_line
+from neuromorphic.execution.compiled import compiler, shared_library
+from neuromorphic.execution.populations import Overflow, PopulationRun, flat_inputs, is_whole
+
+NAME = "network"
+STEPS_A_CALL = 64
+"""Steps that are done before Python looks after Ctrl-C and the progress bar."""
+SAMPLES = 64
+"""Samples side by side: what a population's weights are fetched for at once."""
+
+
+SMALL = 20_000
+"""Weights of a network for which compiling takes longer than what it would save."""
+
+
+class Library:
+    """A network, compiled; its weights are those of the plan.
+
+    Attributes:
+        plan: What was compiled.
+        program: Its C.
+    """
+
+    def __init__(self, plan: Plan, watch: bool = False) -> None:
+        """Compile, or take what was compiled of the same shapes before.
+
+        Raises:
+            PackagesMissingError: there is no C compiler.
+            UserError: what it makes cannot be written or loaded.
+        """
+        self.plan, self.watch = plan, watch
+        self.program = write_program(plan, NAME, library=True, watch=watch)
+        work = sum(t.form.constants[""].size for c in plan.cells for group in c.taps for t in group)
+        self._library = compiled(inlined(self.program), "-O1" if work < SMALL else "-O3")
+        self._run = getattr(self._library, f"{NAME}_run")
+        self._run.restype = None
+        size = getattr(self._library, f"{NAME}_size")
+        size.restype = ctypes.c_size_t
+        self._size = int(size())
+        self._constants = [aligned(values) for values in self.program.constants.values()]
+        self._table = (ctypes.c_void_p * max(len(self._constants), 1))(*(c.ctypes.data for c in self._constants))
+
+    def states(self, samples: int) -> NDArray[np.uint8]:
+        """States at rest of so many samples, shape (B, bytes); they last as long as the library."""
+        states = np.zeros((samples, self._size), np.uint8)
+        address = np.array([ctypes.addressof(self._table)], np.uintp).view(np.uint8)
+        states[:, : len(address)] = address
+        return states
+
+    def advance(
+        self,
+        states: NDArray[np.uint8],
+        messages: Mapping[str, NDArray],
+        sent: Mapping[str, NDArray],
+        potentials: Mapping[str, NDArray],
+        first: int,
+        last: int,
+    ) -> None:
+        """Steps ``first`` to ``last`` of samples.
+
+        Args:
+            states: Where they stand, and stand after it.
+            messages: By input, contiguous, shape (B, T, n), of the type that the plan says.
+            sent: Written: messages of every population, likewise.
+            potentials: Written: v of the populations asked for.
+            first, last: The steps' numbers in these arrays.
+        """
+        steps = next(iter(messages.values())).shape[1]
+
+        def table(arrays: list[NDArray | None]) -> ctypes.Array[ctypes.c_void_p]:
+            pointers = [None if array is None else array.ctypes.data for array in arrays]
+            return (ctypes.c_void_p * max(len(pointers), 1))(*pointers)
+
+        cells = [c.population.name for c in self.plan.cells]
+        size = ctypes.c_size_t
+        self._run(
+            ctypes.c_void_p(states.ctypes.data), size(len(states)), size(first), size(last), size(steps),
+            table([messages[name] for name in self.plan.network.inputs]),
+            table([sent[name] for name in cells]),
+            table([potentials.get(name) for name in cells]),
+        )  # fmt: skip
+
+    def watched(self, states: NDArray[np.uint8]) -> NDArray:
+        """Counters of states, shape (B, populations, 5), see :data:`~neuromorphic.c.source.WATCHED`."""
+        start = ctypes.sizeof(ctypes.c_void_p)
+        count = len(self.plan.cells) * len(WATCHED)
+        kind = np.dtype(np.int64 if self.plan.fixed else np.float64)
+        values = np.ascontiguousarray(states[:, start : start + count * kind.itemsize]).view(kind)
+        return values.reshape(len(states), len(self.plan.cells), len(WATCHED))
+
+
+def aligned(values: NDArray) -> NDArray:
+    """A copy that begins with a line of the cache."""
+    room = np.empty(values.nbytes + TILE_BYTES, np.uint8)
+    start = -room.ctypes.data % TILE_BYTES
+    copy: NDArray = room[start : start + values.nbytes].view(values.dtype)
+    copy[:] = values
+    return copy
+
+
+def inlined(program: Program) -> str:
+    """Header and source as one text."""
+    return program.source.replace(f'#include "{program.name}.h"\n', program.header)
+
+
+@lru_cache(maxsize=32)
+def compiled(source: str, optimization: str) -> ctypes.CDLL:
+    """The shared library of a source, with a compiler's ``-O``.
+
+    Raises:
+        PackagesMissingError: there is no C compiler.
+        UserError: what it makes cannot be written or loaded.
+    """
+    try:
+        return shared_library(NAME, source, ("-std=c99", optimization))
+    except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
+        if compiler() is None:
+            raise PackagesMissingError("the back end c needs a C compiler: install gcc or clang") from None
+        said = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
+        line = first_line(RuntimeError(said))
+        raise UserError(
+            f"the C compiler {compiler()} failed ({line}); let PATH or XDG_CACHE_HOME name another"
+        ) from None
+
+
+def run(
+    network: Network,
+    inputs: Mapping[str, NDArray],
+    potentials: Collection[str] = (),
+    batched: bool = False,
+    watch: bool = False,
+) -> PopulationRun:
+    """Run a network from rest: what :func:`neuromorphic.execution.populations.run` gives, bit for bit, but for peaks.
+
+    Args:
+        network: Float or fixed.
+        inputs: By name, shape (T, *shape); in fixed point the values before they become messages.
+        potentials: Populations whose potentials are recorded.
+        batched: Whether inputs are those of B samples, shape (B, T, *shape), and so is what comes back.
+        watch: Of floats: observe currents and potentials, for ``ranges``; of integers they are, and overflow, in any
+            case.
+
+    Raises:
+        PackagesMissingError: there is no C compiler.
+        UnsupportedGraphError: sums could leave 63 bits.
+    """
+    x = {name: values if batched else values[None] for name, values in flat_inputs(inputs, batched)[1].items()}
+    fixed = network if isinstance(network, FixedNetwork) else None
+    limits = (
+        {name: int(largest_of(fixed.messages(name, np.array(largest_of(v))))) for name, v in x.items()}
+        if fixed
+        else None
+    )
+    library = Library(plan(network, limits, exact=True), watch or fixed is not None)
+    samples, steps = next(iter(x.values())).shape[:2]
+    numbers = {c.population.name: c.sent for c in library.plan.cells}
+    sent = {
+        p.name: np.zeros((samples, steps, p.size), bool if p.spikes else numbers[p.name]) for p in network.populations
+    }
+    wanted = [c for c in library.plan.neurons if c.population.name in potentials]
+    traces = {c.population.name: np.zeros((samples, steps, c.population.size), c.state) for c in wanted}
+    seen = []
+    for start in tqdm(range(0, samples, SAMPLES), "c", unit=f"{SAMPLES} samples", leave=False, delay=2):
+        own = slice(start, min(start + SAMPLES, samples))
+        states = library.states(own.stop - start)
+        messages = {
+            name: np.ascontiguousarray(
+                values[own]
+                if fixed is None
+                else fixed.messages(name, values[own]).astype(library.plan.sources[name].number)
+            )
+            for name, values in x.items()
+        }
+        rows = {name: values[own] for name, values in sent.items()}
+        traced = {name: values[own] for name, values in traces.items()}
+        for first in range(0, steps, STEPS_A_CALL):
+            library.advance(states, messages, rows, traced, first, min(first + STEPS_A_CALL, steps))
+        if library.watch:
+            seen.append(library.watched(states))
+    return record(library, x, sent, traces, np.concatenate(seen) if seen else None, steps, batched)
+
+
+def record(
+    library: Library,
+    x: Mapping[str, NDArray],
+    sent: dict[str, NDArray],
+    traces: Mapping[str, NDArray],
+    seen: NDArray | None,
+    steps: int,
+    batched: bool,
+) -> PopulationRun:
+    """What a run gave, in the types and units of the simulators in NumPy."""
+    network = library.plan.network
+    fixed = network if isinstance(network, FixedNetwork) else None
+    potentials = {}
+    for p in network.populations:
+        if not p.spikes:
+            sent[p.name] = sent[p.name].astype(np.float64 if fixed is None else np.int64, copy=False)
+        if p.name in traces:
+            scale = 2.0**p.alignment if isinstance(p, FixedPopulation) else 1.0
+            values = traces[p.name] / scale / p.scale if isinstance(p, FixedPopulation) else traces[p.name]
+            potentials[p.name] = values + p.offset
+    names = [c.population.name for c in library.plan.cells]
+    current, potential = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
+    overflow = {name: Overflow() for name in names if fixed is not None}
+    if seen is not None:
+        for k, p in enumerate(c.population for c in library.plan.cells):
+            peaks = seen[:, k, :2].max(axis=0).astype(float) if p.kind != SUM else [largest_of(sent[p.name])] * 2
+            current[p.name], potential[p.name] = float(peaks[0]), float(peaks[1])
+            if fixed is not None:
+                overflow[p.name] = Overflow(*(int(count) for count in seen[:, k, 2:].sum(axis=0)))
+    everything = {**x, **sent}
+    observed = {name: largest_of(values) for name, values in everything.items()}
+    if fixed is not None:
+        observed |= {name: largest_of(fixed.messages(name, np.array(observed[name]))) for name in x}
+    ranges = Ranges(
+        observed,
+        current,
+        potential,
+        unsigned=frozenset(name for name, values in everything.items() if values.min(initial=0) >= 0),
+        whole=frozenset(name for name, values in everything.items() if is_whole(values)),
+        steps=steps,
+    )
+    if not batched:
+        sent = {name: values[0] for name, values in sent.items()}
+        potentials = {name: values[0] for name, values in potentials.items()}
+    return PopulationRun(sent, potentials, {}, ranges, overflow)

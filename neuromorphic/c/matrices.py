@@ -1,0 +1,245 @@
+"""Synapses in the forms that C holds them in, of which the smallest is taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from neuromorphic.graph import Shape
+
+STRIDES = range(1, 9)
+"""Strides of a sliding window that are looked for."""
+
+
+TILE_BYTES = 64
+"""Of a tile of a dense matrix, in a row: a line of most caches."""
+
+
+def smallest_signed(values: NDArray) -> NDArray:
+    """Integers in the smallest signed type that has room for all of them; floats as they are."""
+    if values.dtype.kind == "f":
+        return np.ascontiguousarray(values)
+    low, high = int(values.min(initial=0)), int(values.max(initial=0))
+    for number in (np.int8, np.int16, np.int32):
+        if np.iinfo(number).min <= low and high <= np.iinfo(number).max:
+            return np.ascontiguousarray(values.astype(number))
+    return np.ascontiguousarray(values.astype(np.int64))
+
+
+def smallest_unsigned(values: NDArray) -> NDArray:
+    """Indices in the smallest unsigned type."""
+    high = int(values.max(initial=0))
+    return values.astype(np.uint8 if high < 2**8 else np.uint16 if high < 2**16 else np.uint32)
+
+
+@dataclass(frozen=True, eq=False)
+class Dense:
+    """All pairs, shape (n, M), in tiles of as many targets as a line of a cache holds weights of.
+
+    A tile's sums stay in registers while the rows of the sources that sent something are added; what follows it in
+    memory is the row of the next source. Targets beyond the last whole tile come last, in rows.
+    """
+
+    weights: NDArray
+
+    @property
+    def tile(self) -> int:
+        """Targets in a tile."""
+        return TILE_BYTES // self.weights.itemsize
+
+    @property
+    def tiles(self) -> int:
+        """Whole tiles."""
+        return int(self.weights.shape[1]) // self.tile
+
+    @property
+    def constants(self) -> dict[str, NDArray]:
+        """Arrays by name."""
+        sources, whole = len(self.weights), self.tiles * self.tile
+        tiled = self.weights[:, :whole].reshape(sources, self.tiles, self.tile).transpose(1, 0, 2)
+        return {"": np.concatenate([tiled.reshape(-1), self.weights[:, whole:].reshape(-1)])}
+
+
+@dataclass(frozen=True, eq=False)
+class Sparse:
+    """By source: synapses ``start[i]`` to ``start[i + 1]`` lead to ``target`` with ``weights``."""
+
+    start: NDArray
+    target: NDArray
+    weights: NDArray
+
+    @property
+    def constants(self) -> dict[str, NDArray]:
+        """Arrays by name."""
+        return {"": self.weights, "_target": self.target, "_start": self.start}
+
+
+@dataclass(frozen=True, eq=False)
+class Diagonal:
+    """Source i leads to target i, with a weight of its own, or all with the one there is."""
+
+    weights: NDArray
+
+    @property
+    def constants(self) -> dict[str, NDArray]:
+        """Arrays by name."""
+        return {"": self.weights}
+
+
+@dataclass(frozen=True, eq=False)
+class Stencil:
+    """A window that slides over the last two axes: convolutions and pooling, the kernel held once.
+
+    Source (c, y, x) leads to the targets (first[c] + o, (y - dy[k]) / sy, (x - dx[k]) / sx) where these are whole and
+    there, with kernel[c, k, o]. Sums have the channel last: target (o, y, x) is place (y W + x) O + o.
+
+    Attributes:
+        kernel: Shape (C, taps, outputs that a channel reaches).
+        dy, dx: Of each tap.
+        first: First output channel of each input channel, shape (C,).
+        stride: sy, sx.
+        shape_in, shape: (C, H, W) of source and target.
+        rest: Synapses that are not the window's, such as those that a border rounds otherwise; targets as above.
+    """
+
+    kernel: NDArray
+    dy: NDArray
+    dx: NDArray
+    first: NDArray
+    stride: tuple[int, int]
+    shape_in: tuple[int, int, int]
+    shape: tuple[int, int, int]
+    rest: Sparse | None = None
+
+    @property
+    def constants(self) -> dict[str, NDArray]:
+        """Arrays by name."""
+        own = {"": self.kernel, "_dy": self.dy, "_dx": self.dx, "_first": self.first}
+        rest = {} if self.rest is None else {f"_rest{key}": values for key, values in self.rest.constants.items()}
+        return own | rest
+
+
+Form: TypeAlias = Dense | Sparse | Diagonal | Stencil
+
+
+def size_of(form: Form) -> int:
+    """Bytes of its constants."""
+    return sum(values.nbytes for values in form.constants.values())
+
+
+def form_of(matrix: sparse.csr_matrix, shape_in: Shape, shape: Shape) -> Form:
+    """The smallest form of a matrix, float64 or integers, shape (M, n).
+
+    Args:
+        matrix: The weights.
+        shape_in, shape: Of source and target nodes: where these have two axes or more, a sliding window is looked for.
+    """
+    by_source = sparse.csc_matrix(matrix)
+    by_source.sum_duplicates()
+    by_source.eliminate_zeros()
+    by_source.sort_indices()
+    rows, sources = by_source.shape
+    data = smallest_signed(by_source.data)
+    if rows == sources and all(
+        np.array_equal(own, np.arange(len(own))) and len(own) >= rows for own in (by_source.indices, by_source.indptr)
+    ):
+        return Diagonal(data[:1] if (data == data[0]).all() else data)
+    dense = rows * sources * data.itemsize
+    if dense < by_source.nnz * (data.itemsize + np.min_scalar_type(rows).itemsize):
+        form: Form = Dense(np.ascontiguousarray(by_source.astype(data.dtype).toarray().T))
+    else:
+        form = sparse_form(by_source)
+    if len(shape_in) > 1 and len(shape) > 1:
+        window = stencil_form(by_source, image(shape_in), image(shape))
+        if window is not None and size_of(window) < size_of(form):
+            return window
+    return form
+
+
+def sparse_form(by_source: sparse.csc_matrix) -> Sparse:
+    """A sorted matrix by columns."""
+    start, target = smallest_unsigned(by_source.indptr), smallest_unsigned(by_source.indices)
+    return Sparse(start, target, smallest_signed(by_source.data))
+
+
+def image(shape: Shape) -> tuple[int, int, int]:
+    """A shape as (C, H, W); axes before the last two become one."""
+    if len(shape) == 2:  # Conv1d: channels and positions.
+        return shape[0], 1, shape[1]
+    return int(np.prod(shape[:-2])), shape[-2], shape[-1]
+
+
+def stencil_form(
+    by_source: sparse.csc_matrix, shape_in: tuple[int, int, int], shape: tuple[int, int, int]
+) -> Stencil | None:
+    """A matrix as a sliding window; None where it is none. Integers may have a rest, floats, whose sums have an order,
+    may not."""
+    entries = by_source.tocoo()
+    if not entries.nnz:
+        return None
+    o, y_out, x_out = np.unravel_index(entries.row, shape)
+    c, y_in, x_in = np.unravel_index(entries.col, shape_in)
+    (sy, dy), (sx, dx) = slide(y_in, y_out, shape_in[1], shape[1]), slide(x_in, x_out, shape_in[2], shape[2])
+    width = int(np.ptp(dx)) + 1
+    taps, tap = np.unique((dy - dy.min()) * width + (dx - dx.min()), return_inverse=True)
+    offsets = dy.min() + taps // width, dx.min() + taps % width
+    last, first = np.zeros(shape_in[0], np.int64), np.full(shape_in[0], shape[0])
+    np.maximum.at(last, c, o + 1)
+    np.minimum.at(first, c, o)
+    first = np.minimum(first, last)
+    reach = int((last - first).max())
+    first = np.minimum(first, shape[0] - reach)
+    places = shape_in[0] * len(taps) * reach
+    if places > 2 * entries.nnz:
+        return None
+    # Where values differ, those in the middle stand: at the borders of padded images rows have scales of their own.
+    middle = np.abs(2 * y_out - shape[1] + 1) + np.abs(2 * x_out - shape[2] + 1)
+    order = np.argsort(-middle, kind="stable")
+    kernel = np.zeros((shape_in[0], len(taps), reach), by_source.dtype)
+    kernel[c[order], tap[order], (o - first[c])[order]] = entries.data[order]
+    down, right = (smallest_signed(own) for own in offsets)
+    window = Stencil(smallest_signed(kernel), down, right, smallest_unsigned(first), (sy, sx), shape_in, shape)
+    rest = (by_source - expanded(window, by_source.dtype)).tocsc()
+    rest.eliminate_zeros()
+    if not rest.nnz:
+        return window
+    if by_source.dtype.kind == "f":
+        return None
+    o, y, x = np.unravel_index(rest.tocoo().row, shape)
+    place = (y * shape[2] + x) * shape[0] + o
+    moved = sparse.csc_matrix((rest.tocoo().data, (place, rest.tocoo().col)), rest.shape)
+    moved.sort_indices()
+    return replace(window, rest=sparse_form(moved))
+
+
+def slide(inside: NDArray, out: NDArray, size_in: int, size_out: int) -> tuple[int, NDArray]:
+    """The stride with which positions ``inside - stride out`` are the closest together, and these."""
+    strides = [stride for stride in STRIDES if stride <= size_in] if size_out > 1 else [1]
+    best = min(strides, key=lambda stride: int(np.ptp(inside - stride * out)))
+    return best, inside - best * out
+
+
+def expanded(window: Stencil, number: np.dtype) -> sparse.csc_matrix:
+    """All synapses of a window, without its rest, shape (M, n)."""
+    (channels, height, width), (_, rows, columns) = window.shape_in, window.shape
+    (sy, sx), (_, taps, reach) = window.stride, window.kernel.shape
+    data, i, j = [], [], []
+    for k in range(taps):
+        y_out, x_out = np.arange(rows), np.arange(columns)
+        y_in, x_in = sy * y_out + int(window.dy[k]), sx * x_out + int(window.dx[k])
+        y_there, x_there = (y_in >= 0) & (y_in < height), (x_in >= 0) & (x_in < width)
+        to = (y_out[y_there][:, None] * columns + x_out[x_there]).reshape(-1)
+        source = (y_in[y_there][:, None] * width + x_in[x_there]).reshape(-1)
+        shape = (channels, reach, len(to))
+        output = window.first.astype(np.int64)[:, None] + np.arange(reach)
+        i.append(np.broadcast_to(output[:, :, None] * rows * columns + to, shape).reshape(-1))
+        j.append(np.broadcast_to(np.arange(channels)[:, None, None] * height * width + source, shape).reshape(-1))
+        data.append(np.broadcast_to(window.kernel[:, k, :, None].astype(number), shape).reshape(-1))
+    size = (int(np.prod(window.shape)), int(np.prod(window.shape_in)))
+    matrix = sparse.csc_matrix((np.concatenate(data), (np.concatenate(i), np.concatenate(j))), size)
+    matrix.eliminate_zeros()
+    return matrix
