@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,7 +17,7 @@ from neuromorphic.errors import UnsupportedGraphError
 from neuromorphic.execution.record import check_memory
 from neuromorphic.graph import Graph, flatten
 from neuromorphic.lava.target import choose_target
-from neuromorphic.nir_file import read_nir
+from neuromorphic.nir_file import read_nir, write_nir
 from neuromorphic.results.conversion import Conversion
 from neuromorphic.results.plot import plot
 from neuromorphic.results.profile import Profile
@@ -261,6 +262,19 @@ class SpikingNetwork:
         """
         return plot(run, nodes, sample)
 
+    def draw(self) -> Figure:
+        """Draw the graph: a box for each node, arrows for what it reads, dashed where they close a loop.
+
+        Returns:
+            A ``matplotlib.figure.Figure``; ``figure.savefig("graph.png")`` writes it.
+
+        Raises:
+            PackagesMissingError: matplotlib is not installed.
+        """
+        from neuromorphic.results.drawing import draw
+
+        return draw(self.graph)
+
     def compile(self, precision: Precision = "float", x: object = None, *, stock: bool = False) -> Compiled:
         """Make a Lava process of it: an InPort per Input node, an OutPort per Output node.
 
@@ -295,6 +309,19 @@ class SpikingNetwork:
         from neuromorphic.lava.export import export
 
         return export(self, Path(out), as_signals(x, self.graph), precision)
+
+    def save(self, path: str | Path) -> None:
+        """Write the network as a NIR file, with its time step and reset in the metadata, so that no reader has to ask.
+
+        Raises:
+            UserError: the file cannot be written, or the graph has what a NIR file cannot hold.
+        """
+        graph = copy(self.nir_graph)
+        graph.metadata = {**(graph.metadata or {}), "dt": self.dt}
+        resets = {node.reset for node in self.graph.nodes.values() if node.reset}
+        if len(resets) == 1:  # else each node's own metadata say it
+            graph.metadata["reset"] = resets.pop()
+        write_nir(Path(path), graph)
 
     def table(self) -> Table:
         """A row for each node."""

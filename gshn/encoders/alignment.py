@@ -43,6 +43,11 @@ class Embeddings:
             self.spikes and self.spikes.gathered(),
         )
 
+    def to(self, device: torch.device) -> Embeddings:
+        """The same on another device."""
+        moved = [own.to(device) for own in (self.whole, self.parts, self.mask)]
+        return Embeddings(*moved, self.spikes and self.spikes.to(device))
+
     def __getitem__(self, rows: slice | Tensor) -> Embeddings:
         """Some of the images or texts."""
         return Embeddings(self.whole[rows], self.parts[rows], self.mask[rows], self.spikes and self.spikes[rows])
