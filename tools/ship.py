@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 import gshn
+from gshn.config import DataConfig
 from gshn.hub import SHIPPED
 from gshn.model import GSHN
 from gshn.profiling.report import read_figures
@@ -35,7 +36,9 @@ def main() -> None:
     run, name = arguments.run, arguments.name
     with tempfile.TemporaryDirectory() as temporary:
         half = Path(temporary) / name
-        GSHN.from_pretrained(run).save_pretrained(half, torch.float16)
+        trained = GSHN.from_pretrained(run)
+        trained.config.data.cache = DataConfig().cache  # not a folder of whoever trained it
+        trained.save_pretrained(half, torch.float16)
         rounded = GSHN.from_pretrained(half)
         figures = evaluate(rounded, Corpora(rounded.config, rounded.vocabulary))
         before = read_figures(run / "metrics.json")

@@ -59,6 +59,7 @@ def network(file: str | Path | None, settings: Settings) -> Shown:
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", nm.UserNotice)
         net = nm.load(file, settings.dt, settings.reset)
+        net.source = Path(file).name  # what tables and reports call it: its folder is the browser's
         backend, precision = _chosen(settings.left)
         against, other = _chosen(settings.right)
         verification = net.verify(
@@ -87,13 +88,11 @@ def network(file: str | Path | None, settings: Settings) -> Shown:
         "Of this input, by energy model; modelled, not measured", ENERGY, shown.energy_rows(energy)
     )
     report = {
-        "verification": verification.report() | {"nir": Path(file).name},
+        "verification": verification.report(),
         "conversion": conversion,
         "joules": {name: {"low": low, "high": high} for name, (low, high) in energy.items()},
     }
-    return Shown(
-        verdict(verification), sections, plotted, shown.nir_bytes(net), shown.json_text(report)
-    )
+    return Shown(verdict(verification), sections, plotted, shown.nir_bytes(net), shown.json_text(report))
 
 
 def _chosen(choice: str) -> tuple[Backend, Precision]:
@@ -116,20 +115,9 @@ def _conversion(net: nm.SpikingNetwork, settings: Settings) -> tuple[str, dict[s
     try:
         conversion = net.check(settings.chip, settings.x)
     except nm.UserError as error:
-        return shown.paragraph(f"It cannot be converted: {_without_folder(error, net.source)}"), None
+        return shown.paragraph(f"It cannot be converted: {error}"), None
     text = io.StringIO()
     conversion.print(Console(file=text, width=100, highlight=False, emoji=False))
-    whole = text.getvalue().replace(net.source, Path(net.source).name)
-    summary = conversion.table().html().replace(net.source, Path(net.source).name)
-    report = conversion.report() | {"nir": Path(net.source).name}
-    more = shown.scrolling(f"<pre>{escape(whole)}</pre>", "Conversion report")
-    return (
-        shown.scrolling(summary, "Conversion") + f"<details><summary>Every parameter before and after</summary>{more}"
-        "</details>",
-        report,
-    )
-
-
-def _without_folder(error: nm.UserError, source: str) -> str:
-    return str(error).replace(source, Path(source).name)
-
+    more = shown.scrolling(f"<pre>{escape(text.getvalue())}</pre>", "Conversion report")
+    details = f"<details><summary>Every parameter before and after</summary>{more}</details>"
+    return shown.scrolling(conversion.table().html(), "Conversion") + details, conversion.report()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,11 @@ from PIL import Image
 from gshn.api.model import Model
 from gshn.browser.network import BACKENDS, CHIPS, STEPS, Settings, network
 from gshn.browser.photograph import photograph
-from gshn.browser.shown import Shown, failed
-from gshn.errors import DataError
+from gshn.browser.shown import Shown, attempt, failed, seconds, whole
 from neuromorphic.errors import UserError
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # Before the import: it would call home.
-import gradio as gr  # noqa: E402
+import gradio as gr
 
 LARGEST = "200mb"
 """A file that may be dropped."""
@@ -76,36 +75,11 @@ class Files:
         return out
 
 
-def answered(
-    files: Files, make: Callable[[], Shown], folder: str, words: Mapping[str, str] | None = None
-) -> list[Any]:
-    """What the page shows: the result with its files, or one line.
-
-    Args:
-        files: Keeps files.
-        make: Makes the result.
-        folder: Of the browser's uploads, which messages need not name.
-        words: What a message says of commands, and what stands for it here.
-    """
-    try:
-        shown = make()
-    except UserError as error:
-        message = str(error)
-    except MemoryError:
-        message = "there is not memory enough; give something smaller"
-    except OSError as error:
-        message = f"{error.filename or 'the system'}: {error.strerror or error}"
-    else:
-        written = files.write(shown)
-        return [shown.html(), *(gr.update(value=path, visible=path is not None) for path in written)]
-    for said, here in {f"{folder}{os.sep}": "", **(words or {})}.items():
-        message = message.replace(said, here)
-    return [failed(message), *[gr.update(visible=False)] * 3]
-
-
-def parent(file: str | None) -> str:
-    """Folder of an upload; of none, what no message names."""
-    return str(Path(file).parent) if file else "\0"
+def outputs_of(files: Files, made: Shown | str) -> list[Any]:
+    """What the page's widgets get: the result with its files, or one line."""
+    if isinstance(made, str):
+        return [failed(made), *[gr.update(visible=False)] * 3]
+    return [made.html(), *(gr.update(value=path, visible=path is not None) for path in files.write(made))]
 
 
 def scenes(model: Model) -> Iterator[tuple[Image.Image, str]]:
@@ -122,7 +96,7 @@ def build(model: Model) -> gr.Blocks:
     own = scenes(model)
 
     def explain(file: str | None, text: str) -> list[Any]:
-        return answered(files, lambda: photograph(model, file, text), parent(file))
+        return outputs_of(files, attempt(lambda: photograph(model, file, text), file))
 
     def drawn() -> list[Any]:
         try:
@@ -145,19 +119,11 @@ def build(model: Model) -> gr.Blocks:
         x: str | None,
     ) -> list[Any]:
         def make() -> Shown:
-            settings = Settings(
-                left,
-                right,
-                whole("steps", steps),
-                whole("seed", seed),
-                seconds(dt),
-                None if reset == AS_STORED else reset,
-                x,
-                chip,
-            )
-            return network(file, settings)
+            given = None if reset == AS_STORED else reset
+            chosen = (whole("steps", steps), whole("seed", seed), seconds(dt), given)
+            return network(file, Settings(left, right, *chosen, x, chip))
 
-        return answered(files, make, parent(file), {"give --dt SECONDS": "give it under More"})
+        return outputs_of(files, attempt(make, file, {"give --dt SECONDS": "give it under More"}))
 
     with gr.Blocks(title="GSHN", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         gr.Markdown(
@@ -212,31 +178,6 @@ def buttons() -> list[gr.DownloadButton]:
     """For the files of a result; shown when there is one."""
     with gr.Row():
         return [gr.DownloadButton(f"Download {kind}", visible=False) for kind in ("PNG", "NIR", "JSON")]
-
-
-def whole(what: str, value: float | None) -> int:
-    """A field's number.
-
-    Raises:
-        DataError: it is empty.
-    """
-    if value is None:
-        raise DataError(f"{what} is empty; give a whole number")
-    return int(value)
-
-
-def seconds(text: str) -> float | None:
-    """A field's time step; None where it is empty.
-
-    Raises:
-        DataError: it is no number.
-    """
-    if not text.strip():
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        raise DataError(f"time step {text!r} is no number; give seconds, such as 1e-4") from None
 
 
 def serve(model: Model, host: str, port: int | None, opened: bool) -> None:

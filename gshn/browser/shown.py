@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gshn.api.html import picture
+from gshn.errors import DataError
+from neuromorphic.errors import UserError
 from neuromorphic.results.tables import Table
 
 if TYPE_CHECKING:
@@ -43,9 +46,57 @@ class Shown:
         return f'<div class="result">{"".join(parts)}</div>'
 
 
+def attempt(make: Callable[[], Shown], file: str | None, words: Mapping[str, str] | None = None) -> Shown | str:
+    """A result; or, where there is none, why, in one line.
+
+    Args:
+        make: Makes the result.
+        file: That of the browser's upload, whose folder messages need not name.
+        words: What messages say of commands, and what stands for it on the page.
+    """
+    try:
+        return make()
+    except UserError as error:
+        message = str(error)
+    except MemoryError:
+        message = "there is not memory enough; give something smaller"
+    except OSError as error:
+        message = f"{error.filename or 'the system'}: {error.strerror or error}"
+    for said, here in (words or {}).items():
+        message = message.replace(said, here)
+    if file is not None:
+        message = message.replace(f"{Path(file).parent}{os.sep}", "")
+    return " ".join(message.split())
+
+
+def whole(what: str, value: float | None) -> int:
+    """A field's whole number.
+
+    Raises:
+        DataError: it is empty.
+    """
+    if value is None:
+        raise DataError(f"{what} is empty; give a whole number")
+    return int(value)
+
+
+def seconds(text: str) -> float | None:
+    """A field's time step; None where it is empty.
+
+    Raises:
+        DataError: it is no number.
+    """
+    if not text.strip():
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise DataError(f"time step {text!r} is no number; give seconds, such as 1e-4") from None
+
+
 def failed(message: str) -> str:
     """What is shown in place of a result: one line."""
-    return f'<p class="failed" role="alert">{escape(" ".join(message.split()))}</p>'
+    return f'<p class="failed" role="alert">{escape(message)}</p>'
 
 
 def paragraph(text: str) -> str:

@@ -114,7 +114,9 @@ def plot_difference(verification: Verification) -> Figure:
             else:
                 panel.plot(np.arange(steps), record.outputs[name][sample].reshape(steps, -1)[:, :LINES])
             if first is not None and first.node == name:
-                panel.plot(first.step, first.neuron, "o", color="C3", markersize=13, fillstyle="none", markeredgewidth=2)
+                panel.plot(
+                    first.step, first.neuron, "o", color="C3", markersize=13, fillstyle="none", markeredgewidth=2
+                )
             panel.set_title(verbatim(f"{name}: {label}"), fontsize=9, loc="left")
         line[0].set_ylabel("neuron" if name in graph.spiking else "output")
     for panel in axes[-1]:
