@@ -1,6 +1,7 @@
 """What the page shows of a NIR file, without a browser."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import nir
@@ -28,7 +29,7 @@ def write(path: Path, **metadata: object) -> Path:
         "output": nir.Output(shape),
     }
     names = list(nodes)
-    nir.write(str(path), nir.NIRGraph(nodes, list(zip(names, names[1:], strict=False)), metadata=metadata))
+    nir.write(str(path), nir.NIRGraph(nodes, list(pairwise(names)), metadata=metadata))
     return path
 
 
@@ -85,7 +86,9 @@ def test_a_graph_that_cannot_be_converted_is_run_all_the_same(tmp_path, monkeypa
 
     monkeypatch.setattr(nm.SpikingNetwork, "check", refuse)
     shown = network(write(tmp_path / "a.nir", dt=1e-3), Settings())
-    assert shown.sections["Conversion"] == "<p>It cannot be converted: a.nir: node &#x27;fc&#x27; cannot be quantised</p>"
+    assert (
+        shown.sections["Conversion"] == "<p>It cannot be converted: a.nir: node &#x27;fc&#x27; cannot be quantised</p>"
+    )
     assert json.loads(shown.json)["conversion"] is None
 
 

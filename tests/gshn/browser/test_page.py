@@ -171,7 +171,7 @@ def address() -> Iterator[str]:
 
 @pytest.fixture
 def open_page(address: str, tmp_path: Path) -> Iterator[Callable[[int, int], Page]]:
-    """Opens the page in a browser of some size; no test may end with errors in its console, or with foreign requests."""
+    """Opens the page in a browser of some size; none may end with errors in its console or foreign requests."""
     pages: list[Page] = []
 
     def opened(width: int = 1280, height: int = 900) -> Page:
