@@ -1,5 +1,7 @@
 """Pictures of graphs and of two back ends side by side, and networks written as files."""
 
+from itertools import pairwise
+
 import nir
 import numpy as np
 import pytest
@@ -72,22 +74,25 @@ def test_a_graph_deeper_than_pythons_stack_is_drawn() -> None:
 
 def test_the_first_difference_is_circled_on_both_sides() -> None:
     random = np.random.default_rng(0)
-    nodes = {"input": nir.Input(np.array([6])), "fc": nir.Linear(random.normal(0, 0.5, (6, 6))), "l1": lif(6, 0.2)}
-    nodes |= {"output": nir.Output(np.array([6]))}
-    edges = [("input", "fc"), ("fc", "l1"), ("l1", "output")]
-    net = nm.load(nir.NIRGraph(nodes, edges, metadata={"dt": 1e-3}))
-    verification = net.verify(against="reference", precision="fixed", steps=60)
+    nodes = {"input": nir.Input(np.array([6])), "output": nir.Output(np.array([6]))}
+    for k in (1, 2):
+        nodes |= {f"fc{k}": nir.Linear(random.normal(0, 0.5, (6, 6))), f"l{k}": lif(6, 0.2)}
+    names = ("input", "fc1", "l1", "fc2", "l2", "output")
+    net = nm.load(nir.NIRGraph(nodes, list(pairwise(names)), metadata={"dt": 1e-3}))
+    verification = net.verify(against="reference", precision="fixed", steps=40, seed=3)
     first = verification.first_difference
     assert first is not None
-    figure = verification.plot()
-    assert len(figure.axes) == 2
-    for axes, run in zip(figure.axes, (verification.expected, verification.verified), strict=True):
-        dots, circle = axes.lines
-        assert circle.get_xydata().tolist() == [[first.step, first.neuron]]
-        drawn = {(int(step), int(neuron)) for step, neuron in dots.get_xydata()}
-        assert drawn == set(zip(*(own.tolist() for own in np.nonzero(run.spikes["l1"])), strict=True))
+    rows = np.array(verification.plot().axes).reshape(2, 2)
+    for name, line in zip(("l1", "l2"), rows, strict=True):
+        for axes, run in zip(line, (verification.expected, verification.verified), strict=True):
+            dots, *circle = axes.lines
+            assert [own.get_xydata().tolist() for own in circle] == [[[first.step, first.neuron]]] * (
+                name == first.node
+            )
+            drawn = {(int(step), int(neuron)) for step, neuron in dots.get_xydata()}
+            assert drawn == set(zip(*(own.tolist() for own in np.nonzero(run.spikes[name])), strict=True))
     same = net.verify(against="torch", steps=10).plot()
-    assert [len(axes.lines) for axes in same.axes] == [1, 1]
+    assert [len(axes.lines) for axes in same.axes] == [1, 1, 1, 1]
 
 
 def test_a_network_without_spikes_shows_its_outputs() -> None:
