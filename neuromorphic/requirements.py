@@ -35,7 +35,9 @@ def declared() -> dict[str, tuple[Requirement, str]]:
         sizes = Counter(name for _, asking in asked for name in asking)
         for requirement, asking in sorted(asked, key=lambda own: min(map(sizes.__getitem__, own[1]), default=0)):
             if asking:
-                out.setdefault(requirement.name, (requirement, "" if "" in asking else min(asking, key=sizes.get)))
+                out.setdefault(
+                    requirement.name, (requirement, "" if "" in asking else min(asking, key=sizes.__getitem__))
+                )
     return out
 
 

@@ -77,8 +77,10 @@ class Rows:
     def cat(cls, several: list[Rows]) -> Rows:
         """One after another."""
         spikes = [own.spikes for own in several if own.spikes is not None]
-        joined = [torch.cat([getattr(own, name) for own in several]) for name in ("whole", "parts", "lengths")]
-        return cls(*joined, cls.cat(spikes) if spikes else None)
+        whole, parts, lengths = (
+            torch.cat([getattr(own, name) for own in several]) for name in ("whole", "parts", "lengths")
+        )
+        return cls(whole, parts, lengths, cls.cat(spikes) if spikes else None)
 
     def take(self, rows: list[int]) -> Rows:
         """Those of some images."""
@@ -90,7 +92,7 @@ class Rows:
         """As retrieval compares them."""
         parts = pad_sequence(list(self.parts.split(self.lengths.tolist())), batch_first=True)
         mask = torch.arange(parts.shape[1]) < self.lengths[:, None]
-        return Embeddings(self.whole, parts, mask, self.spikes and self.spikes.padded())
+        return Embeddings(self.whole, parts, mask, None if self.spikes is None else self.spikes.padded())
 
     def tensors(self, prefix: str = "") -> dict[str, Tensor]:
         """By name, for a file."""

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections import deque
 from collections.abc import Iterator
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from gshn.api.model import Model
 from gshn.browser.network import BACKENDS, CHIPS, STEPS, Settings, network
 from gshn.browser.photograph import photograph
 from gshn.browser.shown import Shown, attempt, failed, seconds, whole
+from gshn.config import SCENES
 from neuromorphic.errors import UserError
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # Before the import: it would call home.
@@ -53,6 +54,12 @@ class Files:
         self._number = count()
         self._recent: deque[list[Path]] = deque()
 
+    def keep(self, scene: Image.Image) -> str:
+        """The file of a scene; there is one at a time, for the browser's upload of it is a copy."""
+        path = Path(self._folder.name) / "scene.png"
+        scene.save(path)
+        return str(path)
+
     def write(self, shown: Shown) -> list[str | None]:
         """The files of a result: PNG, NIR, JSON; None where there is none."""
         folder = Path(self._folder.name) / str(next(self._number))
@@ -83,11 +90,10 @@ def outputs_of(files: Files, made: Shown | str) -> list[Any]:
 
 
 def scenes(model: Model) -> Iterator[tuple[Image.Image, str]]:
-    """Held-out images of the model's own data with a caption of each, round and round."""
+    """Held-out scenes of a model that was trained on drawn ones, with a caption of each, round and round."""
     collection: Any = model.corpora.images("test", model.config.data.pairs.test)
-    while True:
-        for index in range(len(collection)):
-            yield Image.fromarray(collection[index].image), collection.captions[index][0]
+    for index in cycle(range(len(collection))):
+        yield Image.fromarray(collection[index].image), collection.captions[index][0]
 
 
 def build(model: Model) -> gr.Blocks:
@@ -99,13 +105,8 @@ def build(model: Model) -> gr.Blocks:
         return outputs_of(files, attempt(lambda: photograph(model, file, text), file))
 
     def drawn() -> list[Any]:
-        try:
-            picture, caption = next(own)
-        except UserError as error:
-            raise gr.Error(str(error), print_exception=False) from None
-        path = Path(tempfile.mkdtemp(dir=files._folder.name)) / "scene.png"
-        picture.save(path)
-        return [str(path), caption]
+        scene, caption = next(own)
+        return [files.keep(scene), caption]
 
     def compare(
         file: str | None,
@@ -142,7 +143,7 @@ def build(model: Model) -> gr.Blocks:
                     )
                     with gr.Row():
                         go = gr.Button("Explain", variant="primary")
-                        draw = gr.Button("Draw a scene")
+                        draw = gr.Button("Draw a scene", visible=model.config.data.pairs.source in SCENES)
                     gr.Markdown(f"Model: `{model.name}`, trained for {', '.join(model.tasks)}.")
                 with gr.Column(scale=2):
                     downloads = buttons()

@@ -55,6 +55,11 @@ def photograph(model: Model, picture: str | Path | None, text: str) -> Shown:
         )
     nodes = images.graphs[0].num_nodes
     sections["Segments and scene graph"] = shown.image(images.draw(), f"{nodes} segments and the edges between them")
+    if model.corpora.config.data.pairs.segmenter == "ground-truth":
+        sections["Segments and scene graph"] += shown.paragraph(
+            f"{model.name} was trained on annotated segments. This picture has none: it is cut into superpixels, with "
+            "which the model does worse."
+        )
     strongest = match.strongest(3)
     driven = ", ".join(f"segment {name} ({share:.3f})" for name, share in strongest)
     sections["Which segments match"] = shown.image(

@@ -45,8 +45,8 @@ class Embeddings:
 
     def to(self, device: torch.device) -> Embeddings:
         """The same on another device."""
-        moved = [own.to(device) for own in (self.whole, self.parts, self.mask)]
-        return Embeddings(*moved, self.spikes and self.spikes.to(device))
+        spikes = self.spikes and self.spikes.to(device)
+        return Embeddings(self.whole.to(device), self.parts.to(device), self.mask.to(device), spikes)
 
     def __getitem__(self, rows: slice | Tensor) -> Embeddings:
         """Some of the images or texts."""
