@@ -222,7 +222,7 @@ class Model:
         """Words of a text that the model never saw in training, each once: it reads them all as one and the same."""
         count = TextCount(self.module.tokenizer)
         count.read(check_texts(text))
-        return list(count.unknown)
+        return [word for word in count.unknown if any(map(str.isalnum, word))]
 
     def similarity(
         self, texts: Texts | str | Iterable[str], images: Images | Picture | Iterable[Picture]

@@ -29,7 +29,7 @@ KEPT = 20
 AS_STORED = "as the file says"
 STYLE = """
 .result img { max-width: 100%; height: auto; background: #fff; }
-.result { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 0 2rem; }
+.result { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 320px), 1fr)); gap: 0 2rem; }
 .result [role=status] { grid-column: 1 / -1; }
 .result section { min-width: 0; }
 .result h2 { font-size: 1.35rem; margin: 0.4rem 0; }
@@ -101,7 +101,7 @@ def build(model: Model) -> gr.Blocks:
     files = Files()
     own = scenes(model)
 
-    def explain(file: str | None, text: str) -> list[Any]:
+    def explain(file: str | None, text: str | None) -> list[Any]:
         return outputs_of(files, attempt(lambda: photograph(model, file, text), file))
 
     def drawn() -> list[Any]:
@@ -115,7 +115,7 @@ def build(model: Model) -> gr.Blocks:
         chip: str,
         steps: float | None,
         seed: float | None,
-        dt: str,
+        dt: str | None,
         reset: str,
         x: str | None,
     ) -> list[Any]:

@@ -22,20 +22,20 @@ def is_question(text: str) -> bool:
     return text.rstrip().endswith("?")
 
 
-def photograph(model: Model, picture: str | Path | None, text: str) -> Shown:
+def photograph(model: Model, picture: str | Path | None, text: str | None) -> Shown:
     """Explain a match, answer a question, and run the photograph's spiking network.
 
     Args:
         model: The model.
         picture: File of the photograph; None where none was given.
-        text: A caption, or a question, which ends with a question mark.
+        text: A caption, or a question, which ends with a question mark; None of a field that was never touched.
 
     Raises:
         UserError: there is no picture or no text, or one of them cannot be used.
     """
     if picture is None:
         raise DataError("there is no photograph yet: choose a file, or draw a scene")
-    text = " ".join(text.split())
+    text = " ".join((text or "").split())
     if not text:
         raise DataError("the text is empty: type a caption, or a question that ends with a question mark")
     images = model.encode_images(picture)

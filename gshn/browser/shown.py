@@ -80,13 +80,13 @@ def whole(what: str, value: float | None) -> int:
     return int(value)
 
 
-def seconds(text: str) -> float | None:
-    """A field's time step; None where it is empty.
+def seconds(text: str | None) -> float | None:
+    """A field's time step; None where it is empty, or was never touched.
 
     Raises:
         DataError: it is no number.
     """
-    if not text.strip():
+    if text is None or not text.strip():
         return None
     try:
         return float(text)

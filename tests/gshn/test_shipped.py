@@ -37,7 +37,7 @@ def test_it_is_loaded_by_its_name_and_a_folder_of_that_name_counts_first(model, 
     (tmp_path / "tour").mkdir()
     with pytest.raises(CheckpointError, match=r"tour/config\.yaml is missing"):
         gshn.load("tour")
-    with pytest.raises(CheckpointError, match="or tour, which comes with the package"):
+    with pytest.raises(CheckpointError, match="tour, which comes with the package, or owner/name"):
         checkpoint_folder("turo")
 
 

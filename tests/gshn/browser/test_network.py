@@ -112,4 +112,4 @@ def test_what_is_wrong_is_one_line_without_folders(tmp_path) -> None:
         whole("steps", None)
     with pytest.raises(DataError, match="time step 'soon' is no number"):
         seconds("soon")
-    assert seconds(" ") is None and seconds("1e-4") == 1e-4
+    assert seconds(None) is None and seconds(" ") is None and seconds("1e-4") == 1e-4

@@ -12,6 +12,7 @@ from helpers import CAPTIONS, tiny_config, tiny_model
 
 import gshn
 import neuromorphic as nm
+from gshn.api import encoded, results
 from gshn.browser.photograph import photograph, words
 from gshn.browser.shown import attempt
 from gshn.model import GSHN, Vocabulary
@@ -42,6 +43,14 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return official.jpeg(tmp_path_factory.mktemp("picture") / "a.jpg", 3, (60, 40))
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures take longer than all else; where a test is about numbers, none are drawn."""
+    for place, name in ((results, "draw_panel"), (results, "draw_explanation"), (encoded, "draw_graph")):
+        monkeypatch.setattr(place, name, lambda *_, **__: b"\x89PNG")
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_question_is_answered_and_all_numbers_are_the_apis(model, picture) -> None:
     shown = photograph(model, picture, QUESTION)
     answer, match, network = (make(picture, QUESTION) for make in (model.answer, model.explain, spiking(model)))
@@ -63,6 +72,7 @@ def spiking(model: gshn.Model):
     return lambda picture, _: model.spiking_network(picture)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_nir_file_spikes_as_pytorch_does(model, picture, tmp_path) -> None:
     (tmp_path / "a.nir").write_bytes(photograph(model, picture, CAPTION).nir)
     network = model.spiking_network(picture)
@@ -88,11 +98,13 @@ def test_every_picture_has_a_text_and_the_best_segments_are_told(model, picture)
                 assert told == f"{match.details.names[best]} ({float(met[row, best]):.2f})"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_is_typed_is_text(model, picture) -> None:
     html = photograph(model, picture, "<script>alert(1)</script> a star?").html()
     assert "<script>" not in html and "&lt;script&gt;" in html
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_words_that_the_model_does_not_know_are_told(model, picture) -> None:
     assert model.unknown_words("a zyzzyva, a star, a zyzzyva") == ["zyzzyva"]
     told = "Words that the model does not know"
@@ -100,6 +112,7 @@ def test_words_that_the_model_does_not_know_are_told(model, picture) -> None:
     assert told not in photograph(model, picture, "a star").sections
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_a_checkpoint_cannot_do_is_told(tmp_path, picture) -> None:
     retrieval = load(tmp_path / "retrieval")
     assert "answers no questions" in photograph(retrieval, picture, QUESTION).sections["Answer"]
@@ -134,6 +147,7 @@ def test_what_is_wrong_is_one_line_without_folders(model, picture, tmp_path) -> 
     cases = [
         (None, CAPTION, "there is no photograph yet: choose a file, or draw a scene"),
         (picture, " \n", "the text is empty: type a caption, or a question that ends with a question mark"),
+        (picture, None, "the text is empty"),
         (official.write(tmp_path / "a.png", "text"), CAPTION, "a.png is no image that Pillow can read"),
         (official.write(tmp_path / "a.csv", "a,b"), CAPTION, "a.csv is no image that Pillow can read"),
         (huge(tmp_path / "huge.png"), CAPTION, "image huge.png has more than 178,956,970 pixels; scale it down"),
