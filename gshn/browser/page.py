@@ -32,6 +32,7 @@ STYLE = """
 .result { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 320px), 1fr)); gap: 0 2rem; }
 .result [role=status] { grid-column: 1 / -1; }
 .result section { min-width: 0; }
+.result section:has(img[width="780"]) { grid-column: 1 / -1; }
 .result h2 { font-size: 1.35rem; margin: 0.4rem 0; }
 .result h3 { font-size: 1.1rem; margin: 1.2rem 0 0.4rem; }
 .result table { border-collapse: collapse; margin: 0.3rem 0; }
