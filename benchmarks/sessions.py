@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gshn.export.report import constant_input, run_images
+from gshn.export.side_by_side import constant_input, run_images
 from rich.console import Console
 from rich.table import Table
 

@@ -8,6 +8,8 @@ COMMANDS = {
     "train": "train on images with captions, then on tasks; start, go on, or start from a checkpoint",
     "evaluate": "figures of a checkpoint: retrieval, questions, entailment, statements",
     "explain": "a picture of which segments of an image drive its match with a caption",
+    "search": "the photographs of a folder that a text describes best; indexed once",
+    "app": "a page in the browser: photographs with texts, and NIR files",
     "segment": "cut images into segments; train or measure a segmenter",
     "preprocess": "images -> scene graphs in shards that training streams",
     "ablate": "the method against itself with one thing changed, over seeds",
