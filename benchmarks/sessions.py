@@ -24,13 +24,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from gshn.export.side_by_side import constant_input, run_images
 from rich.console import Console
 from rich.table import Table
 
 import neuromorphic as nm
 from gshn.encoders.aggregation import degree_normalized
 from gshn.encoders.spiking import SpikingGraphEncoder
+from gshn.export.side_by_side import constant_input, run_images
 from gshn.export.to_nir import spiking_graph_to_nir
 from gshn.inference import SpikingInput
 from gshn.neurons.kinds.lif import LIF

@@ -5,7 +5,7 @@ It works offline: nothing is fetched from elsewhere, and nothing is sent there.
 
 from __future__ import annotations
 
-from gshn.config import SEGMENTER, SEGMENTERS
+from gshn.registry import SEGMENTERS
 from neuromorphic.cli import CommandParser, run_command, whole
 from neuromorphic.requirements import require_extra
 
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument(
         "--segmenter",
         choices=SEGMENTERS,
-        help=f"{SEGMENTER} (default: the checkpoint's; superpixels, where that is ground-truth)",
+        help=f"{SEGMENTERS.help()} (default: the checkpoint's; superpixels, where that is ground-truth)",
     )
     parser.add_argument("--weights", help="of a learned segmenter: a folder, or a name on the hub")
     parser.add_argument(

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from gshn.config import SEGMENTER, SEGMENTERS
 from gshn.errors import DataError
+from gshn.registry import SEGMENTERS
 from neuromorphic.cli import CommandParser, run_command, whole
 from neuromorphic.files import check_destination, write_atomically
 
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument(
         "--segmenter",
         choices=SEGMENTERS,
-        help=f"{SEGMENTER} (default: the checkpoint's; superpixels, where that is ground-truth)",
+        help=f"{SEGMENTERS.help()} (default: the checkpoint's; superpixels, where that is ground-truth)",
     )
     parser.add_argument("--weights", help="of a learned segmenter: a folder, or a name on the hub")
     parser.add_argument(

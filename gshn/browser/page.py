@@ -16,7 +16,7 @@ from gshn.api.model import Model
 from gshn.browser.network import BACKENDS, CHIPS, STEPS, Settings, network
 from gshn.browser.photograph import photograph
 from gshn.browser.shown import Shown, attempt, failed, seconds, whole
-from gshn.config import SCENES
+from gshn.config import is_drawn
 from neuromorphic.errors import UserError
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # Before the import: it would call home.
@@ -144,7 +144,7 @@ def build(model: Model) -> gr.Blocks:
                     )
                     with gr.Row():
                         go = gr.Button("Explain", variant="primary")
-                        draw = gr.Button("Draw a scene", visible=model.config.data.pairs.source in SCENES)
+                        draw = gr.Button("Draw a scene", visible=is_drawn(model.config.data.pairs.source))
                     gr.Markdown(f"Model: `{model.name}`, trained for {', '.join(model.tasks)}.")
                 with gr.Column(scale=2):
                     downloads = buttons()
