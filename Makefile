@@ -1,6 +1,6 @@
 # Everything runs in .venv, which `make setup` fills. `make help` lists the targets: what stands after ##.
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow test-peers test-versions bench docs dist lint format clean
+.PHONY: help setup train tour test test-slow test-app test-peers test-versions bench docs dist lint format clean
 
 VENV := .venv
 PEERS := snntorch norse sinabs spikingjelly neurobench loihi
@@ -19,7 +19,7 @@ export UV_COMPILE_BYTECODE ?= 1
 
 # The default model's operations are small: a second thread waits at barriers, and beside other work it burns nine times the
 # CPU time. With one thread the figures are the same whatever the number of cores, too.
-train test test-slow: export OMP_NUM_THREADS ?= 1
+train tour test test-slow test-app: export OMP_NUM_THREADS ?= 1
 
 # Processes that share the tests, a file at a time.
 WORKERS ?= 2
@@ -44,11 +44,25 @@ $(VENV)/ready: pyproject.toml $(filter .uv/bin/uv,$(UV))
 train: setup ## train the default model into runs/default, or go on with it
 	$(PYTHON) -m gshn.train --resume
 
+# The checkpoint that ships with the package, gshn.load("tour"): the notebooks' config, and questions on its scenes.
+TOUR := finetune.tasks=[vqa] finetune.steps=300 finetune.batch_size=64 data.questions.source=shapescenes \
+	data.questions.train=1500 data.questions.test=256 data.questions.image_size=96 data.questions.segmenter=ground-truth
+
+tour: setup ## train and measure the checkpoint that ships with the package
+	$(PYTHON) -m gshn.train --config tour --out runs/tour-to-ship --resume $(TOUR)
+	$(PYTHON) tools/ship.py runs/tour-to-ship tour
+
 test: setup ## run the tests
 	$(PYTHON) -m pytest -m "not slow and not peers" -n $(WORKERS) --dist loadfile
 
 test-slow: setup ## run the tests that take minutes
 	$(PYTHON) -m pytest -m slow
+
+# The page in a real Chromium, which apt-get install chromium chromium-driver brings; axe-core checks accessibility.
+test-app: setup ## run the tests of gshn app in a real Chromium
+	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(UV) pip install --quiet --editable ".[app]" $(TORCH) --group browser
+	npm install --no-save --no-package-lock axe-core
+	$(PYTHON) -m pytest tests/gshn/browser
 
 # Other frameworks, each in an environment of its own: they want versions of nir that exclude each other. detectron2,
 # which no registry has, is among them where DETECTRON2 names the folder of its source.

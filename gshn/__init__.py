@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gshn.api.encoded import Images, Texts
     from gshn.api.model import Model, load
     from gshn.api.results import Answer, ImageNetwork, Match
+    from gshn.api.search import Hit, Index
     from neuromorphic.errors import UserError
 
 __version__ = "0.1.0"
@@ -28,11 +29,13 @@ _HOMES = {
     "Answer": "gshn.api.results",
     "Match": "gshn.api.results",
     "ImageNetwork": "gshn.api.results",
+    "Index": "gshn.api.search",
+    "Hit": "gshn.api.search",
     "UserError": "neuromorphic.errors",
 }
 """Imported when they are first asked for: PyTorch takes seconds to import."""
 
-__all__ = ["Answer", "ImageNetwork", "Images", "Match", "Model", "Texts", "UserError", "load"]
+__all__ = ["Answer", "Hit", "ImageNetwork", "Images", "Index", "Match", "Model", "Texts", "UserError", "load"]
 
 
 def __getattr__(name: str) -> Any:

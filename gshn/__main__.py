@@ -8,6 +8,8 @@ COMMANDS = {
     "train": "train on images with captions, then on tasks; from scratch or from a checkpoint",
     "evaluate": "evaluate a checkpoint: retrieval, VQA, entailment, NLVR2",
     "explain": "draw which segments of an image match a caption",
+    "search": "find the photographs of a folder that a text describes best; indexed once",
+    "app": "a page in the browser: photographs with texts, and NIR files",
     "segment": "cut images into segments; train or measure a segmenter",
     "preprocess": "images -> scene graphs in shards that training streams",
     "ablate": "the ablation: one thing changed at a time, over seeds",

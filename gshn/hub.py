@@ -1,4 +1,6 @@
-"""The Hugging Face hub: checkpoints from there and to there, and what all that read models of transformers share.
+"""Checkpoints by name: folders, those that ship with the package, and the Hugging Face hub, from there and to there.
+
+What all that read models of transformers share is here, too.
 
 ``huggingface_hub.ModelHubMixin`` is not used. It would write a second configuration, ``config.json``, beside
 ``config.yaml``; it writes files in place, where a reader can see half of one; and it pushes a fresh copy of the weights
@@ -20,25 +22,36 @@ NEEDED = ("config.yaml", "vocabulary.json", "tokenizer.json", "model.safetensors
 FILES = (*NEEDED, "text_config.json", "metrics.json", "README.md")
 """Files of a checkpoint that are pushed and fetched; a run's training state and logs are not among them."""
 
+SHIPPED = Path(__file__).parent / "checkpoints"
+"""A folder for each checkpoint that ships with the package."""
+
 _NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
+def shipped() -> list[str]:
+    """Names of the checkpoints that ship with the package."""
+    return sorted(path.parent.name for path in SHIPPED.glob("*/model.safetensors"))
+
+
 def checkpoint_folder(name: str | Path, revision: str | None = None) -> Path:
-    """The folder of a checkpoint: itself, or a copy of one that is on the hub, in the hub's own cache.
+    """The folder of a checkpoint: itself, one of the package, or a copy of one on the hub, in the hub's own cache.
 
     Args:
-        name: A folder that ``gshn.train`` wrote, or ``owner/name`` on the hub. Where both exist, the folder counts.
+        name: A folder that ``gshn.train`` wrote; one of :func:`shipped`, such as ``tour``; or ``owner/name`` on the
+            hub. Where a folder of this name exists, it counts.
         revision: Of a name on the hub: branch, tag or commit.
 
     Raises:
         CheckpointError: it is neither, the hub cannot be reached, or a file is missing.
     """
     folder = Path(name)
+    if not folder.is_dir() and str(name) in shipped():
+        folder = SHIPPED / name
     if not folder.is_dir():
         if not _NAME.fullmatch(str(name)):
             raise CheckpointError(
-                f"checkpoint {name} is not a folder; name the one that gshn.train wrote (--out), or owner/name on the "
-                "Hugging Face hub"
+                f"checkpoint {name} is not a folder; name the one that gshn.train wrote (--out), "
+                f"{' or '.join(shipped())}, which comes with the package, or owner/name on the Hugging Face hub"
             )
         folder = _fetch(str(name), revision)
     elif revision is not None:

@@ -426,16 +426,23 @@ class GSHN(nn.Module):
             rows |= dict.fromkeys((f"stl.words.{len(self.stl.words) - 1}.{p}" for p in WEIGHTS), words)
         return rows
 
-    def save_pretrained(self, folder: str | Path) -> None:
+    def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
         """Write ``config.yaml``, ``vocabulary.json``, ``tokenizer.json`` and ``model.safetensors`` to a folder.
 
         Of a pretrained text encoder ``text_config.json``, too: what it was read from is not needed again.
+
+        Args:
+            folder: The folder.
+            dtype: What floating-point tensors are rounded to, such as ``torch.float16`` for half the bytes; None: as
+                they are. A model that is loaded again computes in float32 either way.
 
         Raises:
             CheckpointError: a tensor is not finite.
         """
         folder = Path(folder)
         tensors = storable(self.state_dict())
+        if dtype is not None:
+            tensors = {name: own.to(dtype) if own.is_floating_point() else own for name, own in tensors.items()}
         if wrong := not_finite(tensors):
             raise CheckpointError(f"{wrong}: nothing is written to {folder}; train again, with a lower lr")
         write_atomically(folder / "config.yaml", to_yaml(self.config))

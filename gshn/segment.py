@@ -149,7 +149,8 @@ def segment(arguments: argparse.Namespace) -> None:
                 tqdm.write(f"error: {reason}", file=sys.stderr)
                 continue
             if arguments.show:
-                write_atomically(picture, draw_graph(image, segments, graph, segmenter.categories, name))
+                categories = [category.name for category in segmenter.categories]
+                write_atomically(picture, draw_graph(image, segments, graph, categories, name))
             folder.add(name, digest, segments)
     there = f" ({before} of them were there before)" if before else ""
     print(f"{folder.path / 'panoptic.json'}: {folder.segments} segments in {len(folder)} images{there}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata as metadata
+from collections import Counter
 from contextlib import suppress
 
 from packaging.requirements import Requirement
@@ -17,17 +18,26 @@ NAMED = 3
 
 
 def declared() -> dict[str, tuple[Requirement, str]]:
-    """By package what is asked for, and the extra that asks for it, "" for none; empty where nothing is installed."""
+    """By package what is asked for, and the extra that asks for it, "" for none; empty where nothing is installed.
+
+    Of several extras that is the one that asks for least: others, such as ``all``, ask for what it asks for.
+    """
     out = {Requirement(line).name: (Requirement(line), "lava") for line in ARCHIVED}
     with suppress(metadata.PackageNotFoundError):
         extras = ["", *(metadata.metadata("gshn").get_all("Provides-Extra") or [])]
-        extras = [name for name in extras if name != "all"]  # It asks for what the others ask for.
-        for requirement in map(Requirement, metadata.requires("gshn") or []):
-            asking = [
-                name for name in extras if (marker := requirement.marker) is None or marker.evaluate({"extra": name})
-            ]
+        asked: list[tuple[Requirement, list[str]]] = [
+            (
+                requirement,
+                [name for name in extras if requirement.marker is None or requirement.marker.evaluate({"extra": name})],
+            )
+            for requirement in map(Requirement, metadata.requires("gshn") or [])
+        ]
+        sizes = Counter(name for _, asking in asked for name in asking)
+        for requirement, asking in sorted(asked, key=lambda own: min(map(sizes.__getitem__, own[1]), default=0)):
             if asking:
-                out.setdefault(requirement.name, (requirement, asking[0]))
+                out.setdefault(
+                    requirement.name, (requirement, "" if "" in asking else min(asking, key=sizes.__getitem__))
+                )
     return out
 
 

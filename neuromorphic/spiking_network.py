@@ -352,6 +352,19 @@ class SpikingNetwork:
         """
         return plot(run, nodes, sample)
 
+    def draw(self) -> Figure:
+        """Draw the graph: a box for each node, arrows for what it reads, dashed where they close a loop.
+
+        Returns:
+            A ``matplotlib.figure.Figure``; ``figure.savefig("graph.png")`` writes it.
+
+        Raises:
+            PackagesMissingError: matplotlib is not installed.
+        """
+        from neuromorphic.results.drawing import draw
+
+        return draw(self.graph)
+
     def compile(self, precision: Precision = "float", x: object = None, *, stock: bool = False) -> Compiled:
         """Make a Lava process of the network: an InPort per Input node, an OutPort per Output node.
 

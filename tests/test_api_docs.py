@@ -1,4 +1,4 @@
-"""The examples of docs/api.md for gshn, run one after the other; and every public name has one."""
+"""The examples of docs/api.md for gshn, and of docs/app.md, run one after the other; and every public name has one."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,8 @@ from PIL import Image
 
 import gshn
 
-DOC = (Path(__file__).parents[1] / "docs/api.md").read_text().split("\n## gshn\n")[1]
+DOCS = Path(__file__).parents[1] / "docs"
+DOC = (DOCS / "api.md").read_text().split("\n## gshn\n")[1] + (DOCS / "app.md").read_text()
 
 
 def test_every_example_runs(finished: Path, tmp_path: Path, monkeypatch, capsys) -> None:
@@ -27,6 +28,8 @@ def test_every_example_runs(finished: Path, tmp_path: Path, monkeypatch, capsys)
     assert len(blocks) >= 9 and (tmp_path / "why.png").is_file()
     assert "Model(runs/default: GSHN(" in printed and "was not trained on nlvr2" in printed
     assert "Images(3: photos/a.jpg, image 1, image 2, " in printed
+    assert "['retrieval', 'vqa']" in printed and "2 2 0 {}" in printed
+    assert all((tmp_path / name).is_file() for name in ("graph.png", "rasters.png", "network.nir"))
 
 
 @pytest.mark.parametrize("name", [*gshn.__all__, *(n for n in dir(gshn.Model) if n[0] != "_")])

@@ -34,12 +34,13 @@ ORDER = [
     ("export",),
     ("profiling",),
     ("api",),
+    ("browser",),
     ("deployment",),
     ("ablation",),
-    ("train", "evaluate", "segment", "preprocess", "ablate", "explain"),
+    ("train", "evaluate", "segment", "preprocess", "ablate", "explain", "search", "app"),
 ]
 # What knows networks; all else of gshn takes only what both packages share.
-DEPLOYS = {"export", "profiling", "deployment", "evaluate", "api"}
+DEPLOYS = {"export", "profiling", "deployment", "evaluate", "api", "browser"}
 SHARED = {f"neuromorphic.{name}" for name in ("errors", "files", "cli", "figures", "requirements", "lava.lava_dl")}
 SHARED |= {"neuromorphic.execution", "neuromorphic.execution.native"}  # kernels of LIF neurons
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}

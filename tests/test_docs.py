@@ -39,6 +39,7 @@ NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 # Pages whose Python blocks another test runs, in a place of their own.
 ELSEWHERE = {
     "docs/api.md": ("tests/test_api_docs.py", "tests/neuromorphic/test_api.py"),
+    "docs/app.md": ("tests/test_api_docs.py",),
     "docs/extending.md": ("tests/test_extending.py",),
 }
 # Commands of others, as far as they have to be given: tests of C and of completion run theirs.

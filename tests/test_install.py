@@ -9,12 +9,14 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from zipfile import ZipFile
 
 import nir
 import numpy as np
 import pytest
 
 import gshn
+from gshn.hub import NEEDED
 from neuromorphic import requirements
 from neuromorphic.errors import LavaMissingError, PackagesMissingError
 from neuromorphic.lava import install
@@ -105,6 +107,9 @@ def test_plain_pip_in_a_fresh_environment(tmp_path: Path) -> None:
     call(sys.executable, "-m", "venv", tmp_path / "env")
     call(python, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp_path / "dist", ROOT)
     (wheel,) = (tmp_path / "dist").glob("gshn-*.whl")
+    packed = set(ZipFile(wheel).namelist())
+    assert {f"gshn/checkpoints/tour/{name}" for name in (*NEEDED, "metrics.json", "README.md")} <= packed
+    assert wheel.stat().st_size < 4e6
     call(python, "-m", "pip", "download", "--dest", tmp_path / "files", wheel)
     assert sum(file.stat().st_size for file in (tmp_path / "files").iterdir()) < 120e6
     call(python, "-m", "pip", "install", "--find-links", tmp_path / "files", wheel)

@@ -14,6 +14,7 @@ from gshn.api.html import picture, png
 from gshn.data.images import ImageSample
 from gshn.encoders.alignment import Embeddings
 from gshn.errors import DataError
+from gshn.graphs.draw import draw_graph
 from gshn.graphs.scene_graph import GraphParameters, SceneGraph, node_map
 from gshn.inference import SpikeCount
 from gshn.model import NodeTokens
@@ -31,17 +32,20 @@ class Details:
         graphs: Scene graphs.
         tokens: The node states that answers are read from.
         parameters: The settings that the graphs were built with.
+        categories: Names of the categories that the nodes' ``category`` counts in.
     """
 
     samples: tuple[ImageSample, ...]
     graphs: tuple[SceneGraph, ...]
     tokens: NodeTokens
     parameters: GraphParameters
+    categories: tuple[str, ...]
 
     def __getitem__(self, rows: NDArray[np.int64]) -> Details:
         """Those of some of the images."""
         samples, graphs = (tuple(kept[row] for row in rows) for kept in (self.samples, self.graphs))
-        return Details(samples, graphs, self.tokens[torch.from_numpy(rows)], self.parameters)
+        tokens = self.tokens[torch.from_numpy(rows)]
+        return Details(samples, graphs, tokens, self.parameters, self.categories)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -136,6 +140,14 @@ class Images:
     def firing_rate(self) -> float:
         """Spikes per neuron and step of all images that were encoded together; 0 without a spiking path."""
         return self.count.firing_rate
+
+    def draw(self, index: int = 0) -> bytes:
+        """Segments and scene graph over one of the images, as PNG."""
+        kept = self[index].details
+        (sample,), (graph,) = kept.samples, kept.graphs
+        assert sample.panoptic is not None  # what was encoded has segments
+        boxes = kept.parameters.regions == "boxes"
+        return draw_graph(sample.image, sample.panoptic, graph, kept.categories, beside=False, boxes=boxes)
 
     def _repr_html_(self) -> str:
         if self.kept is None:

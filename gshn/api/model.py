@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch_geometric.data import Batch
 from tqdm import tqdm
 
@@ -17,16 +19,19 @@ from gshn.api.encoded import Details, Images, Texts
 from gshn.api.html import table
 from gshn.api.pictures import Picture, as_list, check_texts, name_of, read
 from gshn.api.results import Answer, ImageNetwork, Match
+from gshn.api.search import Index, index_file
 from gshn.config import Config, PairData, TaskData
+from gshn.data.files import list_images
 from gshn.data.images import ImageSample
 from gshn.data.tasks import TASKS
+from gshn.encoders.alignment import Embeddings
 from gshn.encoders.text import TextCount
 from gshn.errors import CheckpointError, ConfigError, DataError, tell
 from gshn.evaluation.answers import answer_logits, check_trained
 from gshn.evaluation.explanation import explain, require_paths
 from gshn.evaluation.retrieval import similarities
 from gshn.graphs.scene_graph import SceneGraph
-from gshn.hub import checkpoint_folder, push
+from gshn.hub import NEEDED, checkpoint_folder, push
 from gshn.inference import (
     IMAGES_PER_BATCH,
     EncodedImages,
@@ -42,6 +47,7 @@ from gshn.segments.panoptic import Category, Segmenter
 from gshn.training.card import model_card
 from gshn.training.corpora import Corpora
 from neuromorphic.errors import UserError
+from neuromorphic.files import file_digest
 
 TEMPLATES = ("{}", "a {}", "a photo of a {}")
 """What :meth:`Model.classify` makes texts of labels with, as far as the model knows the words."""
@@ -64,7 +70,8 @@ def load(
     """Load a trained model.
 
     Args:
-        name: A folder that ``gshn.train`` wrote, or ``owner/name`` on the Hugging Face hub.
+        name: A folder that ``gshn.train`` wrote; ``"tour"``, a small model that comes with the package; or
+            ``owner/name`` on the Hugging Face hub.
         segmenter: The segmenter that cuts images, in place of the checkpoint's own.
         weights: Weights of a learned segmenter: a folder, or a name on the hub.
         device: Where PyTorch computes. By default the first GPU where there is one, else the CPU.
@@ -184,7 +191,10 @@ class Model:
                 encoded.append(self._encode(batch, count, keep))
                 graphs += batch if keep else []
         every = EncodedImages.cat(encoded)
-        kept = Details(tuple(samples), tuple(graphs), every.tokens, self.corpora.graph_parameters) if keep else None
+        kept = None
+        if keep:
+            shaped = (self.corpora.graph_parameters, tuple(self.module.vocabulary.categories))
+            kept = Details(tuple(samples), tuple(graphs), every.tokens, *shaped)
         return Images(names, every.embeddings, count, task, kept)
 
     def _encode(self, graphs: Sequence[SceneGraph], count: SpikeCount, keep: bool) -> EncodedImages:
@@ -217,6 +227,12 @@ class Model:
         count_texts(self.module, own, "texts")
         return Texts(tuple(own), embed_texts(self.module, own))
 
+    def unknown_words(self, text: str) -> list[str]:
+        """Words of a text that the model never saw in training, each once: it reads them all as one and the same."""
+        count = TextCount(self.module.tokenizer)
+        count.read(check_texts(text))
+        return [word for word in count.unknown if any(map(str.isalnum, word))]
+
     def similarity(
         self, texts: Texts | str | Iterable[str], images: Images | Picture | Iterable[Picture]
     ) -> NDArray[np.float32]:
@@ -233,6 +249,46 @@ class Model:
         theirs = images if isinstance(images, Images) else self.encode_images(images, keep=False)
         out: NDArray[np.float32] = similarities(self.module.similarity, own.encoded, theirs.encoded).float().numpy()
         return out
+
+    def index(self, folder: str | Path, file: str | Path | None = None) -> Index:
+        """Encode the images of a folder and its subfolders once, to be searched by text many times.
+
+        What was encoded is kept in a file; later calls encode only what is new or has changed (by size and time of the
+        last change), and drop what is gone. An image that cannot be read is left out, which a notice tells.
+
+        Args:
+            folder: The folder.
+            file: Where the index is kept; by default in the folder's own ``.gshn``, or in the user's cache where the
+                folder cannot be written to.
+
+        Returns:
+            The index: ``model.index("photos").search("a dog on grass", k=5)``.
+
+        Raises:
+            DataError: there is no such folder, or no image in it that can be used.
+            UserError: the file cannot be written.
+        """
+        place = Path(folder)
+        if not place.is_dir():
+            raise DataError(f"{folder} is no folder; name one with photographs")
+        if not list_images(place)[0]:
+            raise DataError(f"folder {folder} has no image that Pillow reads here; name another one")
+        key = " ".join(
+            [
+                *(file_digest(self.folder / name) for name in NEEDED),
+                self._segmenter("retrieval", ()).key,
+                str(self._settings("retrieval")),
+                version("gshn"),
+            ]
+        )
+        index = Index(place, index_file(place, key) if file is None else Path(file), self._scores)
+        index.refresh(lambda paths: self.encode_images(paths, keep=False).encoded, key)
+        return index
+
+    def _scores(self, text: str, images: Embeddings) -> Tensor:
+        """Similarity of one text with I images, shape (I,)."""
+        texts = self.encode_texts(text).encoded
+        return similarities(self.module.similarity, texts, images.to(device_of(self.module)))[0].float()
 
     @overload
     def classify(self, images: Picture, labels: Sequence[str], templates: Sequence[str] | None = None) -> Answer: ...
@@ -284,12 +340,7 @@ class Model:
         )
 
     def _templates(self) -> list[str]:
-        known = []
-        for template in TEMPLATES:
-            count = TextCount(self.module.tokenizer)
-            count.read([template.replace("{}", "")])
-            known += [] if count.unknown else [template]
-        return known
+        return [template for template in TEMPLATES if not self.unknown_words(template.replace("{}", ""))]
 
     @overload
     def answer(self, images: Picture, questions: str) -> Answer: ...

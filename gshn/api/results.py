@@ -14,7 +14,7 @@ import neuromorphic
 from gshn.api.html import picture, table
 from gshn.errors import DataError
 from gshn.evaluation.explanation import Explanation
-from gshn.evaluation.picture import draw_explanation
+from gshn.evaluation.picture import PANELS, Shown, draw_explanation, draw_panel
 from neuromorphic.files import check_destination, write_atomically
 
 if TYPE_CHECKING:
@@ -103,7 +103,25 @@ class Match:
     @cached_property
     def png(self) -> bytes:
         """A picture as PNG: segments, shares, words against segments, spikes, and both paths."""
-        return draw_explanation(self.image, self.segments, self.details, self.text)
+        return draw_explanation(self._shown, self.text)
+
+    def panel(self, name: str) -> bytes:
+        """One part of :attr:`png` by itself, as PNG.
+
+        Args:
+            name: ``segments``, ``shares``, ``first spikes``, ``last spikes``, ``words``, ``words by spikes``,
+                ``attention`` or ``paths``.
+
+        Raises:
+            DataError: there is no such panel.
+        """
+        if name not in PANELS:
+            raise DataError(f"there is no panel {name!r}; choose one of {', '.join(PANELS)}")
+        return draw_panel(self._shown, name)
+
+    @property
+    def _shown(self) -> Shown:
+        return Shown(self.image, self.segments, self.details)
 
     def save(self, path: str | Path) -> Path:
         """Write the picture, and return its path.

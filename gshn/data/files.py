@@ -18,7 +18,7 @@ from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps, UnidentifiedImag
 
 from gshn.errors import DataError
 
-_MEND = "restore the file, or reinstall the package it belongs to"
+_MEND = "restore the file, or give another one"
 
 _IDENTIFIED_ONLY = {"MPEG"}
 """Formats that Pillow knows and cannot read, beside its stubs."""
@@ -41,6 +41,9 @@ def opened(path: Path) -> Iterator[Image.Image]:
         raise DataError(f"{path} is no image that Pillow can read; {_MEND}") from None
     except DataError as error:
         raise DataError(f"image {path} {error}") from None
+    except Image.DecompressionBombError:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise DataError(f"image {path} has more than {limit:,} pixels; scale it down") from None
     except Exception as error:  # Pillow's decoders raise whatever suits them
         raise DataError(f"image {path} is broken ({str(error) or type(error).__name__}); {_MEND}") from None
 

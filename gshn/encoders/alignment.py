@@ -43,6 +43,11 @@ class Embeddings:
             self.spikes and self.spikes.gathered(),
         )
 
+    def to(self, device: torch.device) -> Embeddings:
+        """The same on another device."""
+        spikes = self.spikes and self.spikes.to(device)
+        return Embeddings(self.whole.to(device), self.parts.to(device), self.mask.to(device), spikes)
+
     def __getitem__(self, rows: slice | Tensor) -> Embeddings:
         """Some of the images or texts."""
         return Embeddings(self.whole[rows], self.parts[rows], self.mask[rows], self.spikes and self.spikes[rows])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from textwrap import fill
 
 import numpy as np
@@ -70,77 +73,119 @@ def _absent(axes: Axes, why: str) -> None:
     axes.set_axis_off()
 
 
-def draw_explanation(
-    image: NDArray[np.uint8], node_map: NDArray[np.int32], explanation: Explanation, caption: str
-) -> bytes:
-    """Draw which segments drive a match, as PNG.
+@dataclass(frozen=True)
+class Shown:
+    """What panels show.
 
-    Args:
+    Attributes:
         image: RGB, shape (H, W, 3), uint8.
         node_map: Node of every pixel, -1 for none, shape (H, W).
         explanation: See :func:`gshn.evaluation.explanation.explain`.
-        caption: The caption.
     """
-    e = explanation
-    figure = Figure(figsize=(19, 9.5), dpi=80, layout="constrained")
-    (plain, driven, first, last), (by_v, by_spikes, attended, paths) = figure.subplots(2, 4)
-    match = "" if e.matching is None else f", match with probability {e.matching:.3f}"
-    figure.suptitle(f"{verbatim(fill(caption, 170))}\nsimilarity {e.similarity:.3f}{match}", fontsize=11)
-    plain.imshow(image)
-    _numbered(plain, node_map)
-    plain.set_title("image and its segments")
 
+    image: NDArray[np.uint8]
+    node_map: NDArray[np.int32]
+    explanation: Explanation
+
+
+def _segments(axes: Axes, shown: Shown) -> None:
+    axes.imshow(shown.image)
+    _numbered(axes, shown.node_map)
+    axes.set_title("image and its segments")
+    axes.set_axis_off()
+
+
+def _shares(axes: Axes, shown: Shown) -> None:
+    e, node_map = shown.explanation, shown.node_map
     share = e.share.numpy()
     of_pixel = np.where(node_map >= 0, share[node_map.clip(min=0)], np.nan)
-    driven.imshow(image.mean(axis=2), cmap="gray", alpha=0.6)
-    drawn = driven.imshow(of_pixel, cmap="viridis", alpha=0.7)
-    figure.colorbar(drawn, ax=driven, fraction=0.05, pad=0.02)
-    _numbered(driven, node_map)
+    axes.imshow(shown.image.mean(axis=2), cmap="gray", alpha=0.6)
+    drawn = axes.imshow(of_pixel, cmap="viridis", alpha=0.7)
+    axes.figure.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02)
+    _numbered(axes, node_map)
     of_image = "".join(f", of it {name} {s:.3f}" for name, s in zip(e.names, share, strict=True) if not name.isdigit())
     parts = e.compared == e.tokens
     told = f"share of the match, sum {share.sum():.3f}" if parts else "similarity of each segment alone"
-    driven.set_title(told + of_image)
-    for panel in (plain, driven):
-        panel.set_axis_off()
+    axes.set_title(told + of_image)
+    axes.set_axis_off()
 
-    for panel, name in ((first, "first"), (last, "last")):
-        if e.spikes is None:
-            _absent(panel, "no spiking path")
-        else:
-            # E_SNN is made of the last layer's rates, or of all layers'; a text is compared with all of them.
-            layer = e.spikes[0 if name == "first" else -1]
-            rate = f"{float(layer.mean()):.3f} spikes per neuron and step"
-            raster(panel, layer.numpy() > 0, f"{name} layer: {rate}", e.names)
-    of = "tokens meet" if parts else "the text meets"
+
+def _spikes(axes: Axes, shown: Shown, place: int) -> None:
+    e = shown.explanation
+    if e.spikes is None:
+        return _absent(axes, "no spiking path")
+    # E_SNN is made of the last layer's rates, or of all layers'; a text is compared with all of them.
+    layer = e.spikes[place]
+    rate = f"{float(layer.mean()):.3f} spikes per neuron and step"
+    return raster(axes, layer.numpy() > 0, f"{'last' if place else 'first'} layer: {rate}", e.names)
+
+
+def _words(axes: Axes, shown: Shown) -> None:
+    e = shown.explanation
+    of = "tokens meet" if e.compared == e.tokens else "the text meets"
     _table(
-        by_v, e.segment_similarity.numpy(), e.compared, e.names, f"how well {of} segments by V', <p_a, p_s>", mark=True
+        axes, e.segment_similarity.numpy(), e.compared, e.names, f"how well {of} segments by V', <p_a, p_s>", mark=True
     )
-    if e.segment_similarity_by_spikes is None:
-        _absent(by_spikes, "no spiked text learning")
-    else:
-        _table(
-            by_spikes,
-            e.segment_similarity_by_spikes.numpy(),
-            e.compared,
-            e.names,
-            "the same by spikes, <c_a, c_s>",
-            mark=True,
-        )
-    if e.attention is None:
-        _absent(attended, "the fusion transformer was not trained")
-    else:
-        _table(attended, e.attention.numpy(), e.tokens, e.names, "fusion: attention of tokens to segments", mark=False)
 
-    nodes = np.arange(len(share))
-    paths.barh(nodes - 0.2, e.spiking.numpy(), height=0.38, color="tab:orange", label="|r E_SNN|, spiking")
-    paths.barh(nodes + 0.2, e.continuous.numpy(), height=0.38, color="tab:blue", label="|F_GAT|, continuous")
+
+def _words_by_spikes(axes: Axes, shown: Shown) -> None:
+    e = shown.explanation
+    if e.segment_similarity_by_spikes is None:
+        return _absent(axes, "no spiked text learning")
+    return _table(
+        axes, e.segment_similarity_by_spikes.numpy(), e.compared, e.names, "the same by spikes, <c_a, c_s>", mark=True
+    )
+
+
+def _attention(axes: Axes, shown: Shown) -> None:
+    e = shown.explanation
+    if e.attention is None:
+        return _absent(axes, "the fusion transformer was not trained")
+    return _table(axes, e.attention.numpy(), e.tokens, e.names, "fusion: attention of tokens to segments", mark=False)
+
+
+def _paths(axes: Axes, shown: Shown) -> None:
+    e = shown.explanation
+    nodes = np.arange(len(e.names))
+    axes.barh(nodes - 0.2, e.spiking.numpy(), height=0.38, color="tab:orange", label="|r E_SNN|, spiking")
+    axes.barh(nodes + 0.2, e.continuous.numpy(), height=0.38, color="tab:blue", label="|F_GAT|, continuous")
     total = (e.spiking + e.continuous).clamp(min=1e-12)
     for node, part in enumerate((e.spiking / total).tolist()):
         at = float(max(e.spiking[node], e.continuous[node]))
-        paths.text(at, node, f" {100 * part:.0f} % spiking", va="center", fontsize=8)
-    paths.set(title="what V' = r E_SNN + F_GAT is made of", xlabel="norm", ylabel="segment")
-    paths.set_yticks(nodes, e.names, fontsize=min(9.0, 240 / len(nodes)))
-    paths.set_xlim(0, 1.4 * float(max(e.spiking.max(), e.continuous.max())))
-    paths.set_ylim(1.08 * len(nodes), -0.6)
-    paths.legend(loc="lower right", fontsize=8, ncols=2)
+        axes.text(at, node, f" {100 * part:.0f} % spiking", va="center", fontsize=8)
+    axes.set(title="what V' = r E_SNN + F_GAT is made of", xlabel="norm", ylabel="segment")
+    axes.set_yticks(nodes, e.names, fontsize=min(9.0, 240 / len(nodes)))
+    axes.set_xlim(0, 1.4 * float(max(e.spiking.max(), e.continuous.max())))
+    axes.set_ylim(1.08 * len(nodes), -0.6)
+    axes.legend(loc="lower right", fontsize=8, ncols=2)
+
+
+PANELS: dict[str, Callable[[Axes, Shown], None]] = {
+    "segments": _segments,
+    "shares": _shares,
+    "first spikes": partial(_spikes, place=0),
+    "last spikes": partial(_spikes, place=-1),
+    "words": _words,
+    "words by spikes": _words_by_spikes,
+    "attention": _attention,
+    "paths": _paths,
+}
+"""What :func:`draw_explanation` shows, in its order."""
+
+
+def draw_panel(shown: Shown, panel: str) -> bytes:
+    """Draw one of :data:`PANELS` by itself, as PNG; small enough for a phone's width."""
+    figure = Figure(figsize=(6, 4.8), dpi=110, layout="constrained")
+    PANELS[panel](figure.subplots(), shown)
+    return to_png(figure)
+
+
+def draw_explanation(shown: Shown, caption: str) -> bytes:
+    """Draw which segments drive a match with a caption, as PNG."""
+    e = shown.explanation
+    figure = Figure(figsize=(19, 9.5), dpi=80, layout="constrained")
+    match = "" if e.matching is None else f", match with probability {e.matching:.3f}"
+    figure.suptitle(f"{verbatim(fill(caption, 170))}\nsimilarity {e.similarity:.3f}{match}", fontsize=11)
+    for axes, draw in zip(figure.subplots(2, 4).flat, PANELS.values(), strict=True):
+        draw(axes, shown)
     return to_png(figure)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from skimage.color import label2rgb
 
 from gshn.graphs.scene_graph import GEOMETRY, SceneGraph
-from gshn.segments.panoptic import Category, PanopticSegments
+from gshn.segments.panoptic import PanopticSegments
 from gshn.segments.superpixels import REGION
 from neuromorphic.figures import to_png, verbatim
 
@@ -20,8 +20,11 @@ def draw_graph(
     image: NDArray[np.uint8],
     segments: PanopticSegments,
     graph: SceneGraph,
-    categories: Sequence[Category],
+    categories: Sequence[str],
     title: str = "",
+    *,
+    beside: bool = True,
+    boxes: bool = False,
 ) -> bytes:
     """Segments and scene graph over the image, and the image beside them, as PNG.
 
@@ -31,14 +34,16 @@ def draw_graph(
         image: RGB, shape (H, W, 3), uint8.
         segments: The image's segments.
         graph: Their scene graph.
-        categories: Vocabulary of the segments' categories.
-        title: Above the pictures.
+        categories: Names that the nodes' ``category`` counts in.
+        title: Above the image.
+        beside: Whether the image stands beside them.
+        boxes: Whether nodes stand for boxes, which are drawn.
     """
     height, width = image.shape[:2]
-    figure = Figure(figsize=(10, 5 * height / width + 0.6), dpi=120, layout="constrained")
-    plain, drawn = figure.subplots(1, 2)
+    figure = Figure(figsize=(10 if beside else 5, 5 * height / width + 0.6), dpi=120, layout="constrained")
+    panels = figure.subplots(1, 1 + beside, squeeze=False)[0]
+    drawn = panels[-1]
     tinted = label2rgb(segments.segment_map, image, alpha=0.35, bg_label=0, kind="overlay")
-    plain.imshow(image)
     drawn.imshow(tinted)
     for own in segments.segments:
         outline = np.pad(segments.segment_map == own.id, 1)
@@ -53,16 +58,16 @@ def draw_graph(
         drawn.plot(*centre[list(ends)].T, color="black", linewidth=0.9, alpha=0.55)
     centre = centre[segment]
     drawn.scatter(*centre.T, s=26, color="white", edgecolors="black", linewidths=0.9, zorder=3)
-    if "segment_map" not in graph:  # nodes stand for boxes
+    if boxes:
         for x, y, w, h in geometry[segment, :4] * (width, height, width, height):
             drawn.add_patch(Rectangle((x - 0.5, y - 0.5), w, h, fill=False, edgecolor="black", linewidth=0.8))
     for (x, y), category in zip(centre, graph.category[segment].tolist(), strict=True):
-        if categories[category].name != REGION.name:
+        if categories[category] != REGION.name:
             box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
             # Below the node, but within the picture.
             down = y < 0.85 * height
             drawn.annotate(
-                verbatim(categories[category].name),
+                verbatim(categories[category]),
                 (x, y),
                 xytext=(0, -7 if down else 7),
                 textcoords="offset points",
@@ -72,9 +77,11 @@ def draw_graph(
                 bbox=box,
                 zorder=4,
             )
-    for axes in (plain, drawn):
+    for axes in panels:
         axes.set_axis_off()
     more = "" if segment.all() else "; and the whole image, joined to all"
     drawn.set_title(f"{segment.sum()} nodes, {len(edges)} edges{more}", fontsize=9)
-    plain.set_title(verbatim(title), fontsize=9)
+    if beside:
+        panels[0].imshow(image)
+        panels[0].set_title(verbatim(title), fontsize=9)
     return to_png(figure)

@@ -38,6 +38,7 @@ from gshn.training.card import write_card
 from gshn.training.checkpoint import FILE, Progress, read_state, restore_model, restore_optimizer, save_state
 from gshn.training.corpora import Corpora, build_model
 from gshn.training.guard import Guard
+from gshn.training.memory import keep_freed_memory
 from gshn.training.objective import Objective
 from gshn.training.processes import start_processes
 from gshn.training.start import read_start
@@ -115,6 +116,7 @@ class Trainer:
             UserError: the folder is not writable, holds another run, or is another process's; an input cannot be used.
         """
         begun = time.monotonic()
+        keep_freed_memory()
         if config.model.spiking.enabled and config.model.spiking.quantize:
             slayer_rounding()  # Now: the first training step comes minutes later.
         self.accelerator = start_processes(os.environ, config.precision, config.log_with, out)

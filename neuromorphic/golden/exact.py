@@ -164,8 +164,10 @@ def flat(
     reset = str(graph.metadata.get("reset", reset))
     for name, node in graph.nodes.items():
         if isinstance(node, nir.NIRGraph):
-            for own, inner in zip((nodes, resets, sources), flat(node, f"{prefix}{name}.", reset), strict=True):
-                own.update(inner)
+            inner = flat(node, f"{prefix}{name}.", reset)
+            nodes.update(inner[0])
+            resets.update(inner[1])
+            sources.update(inner[2])
         else:
             nodes[prefix + name] = node
             resets[prefix + name] = str(getattr(node, "metadata", {}).get("reset", reset))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neuromorphic.conversion.chips import CHIPS
 from neuromorphic.results.tables import Table, percent
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -48,11 +51,11 @@ class Conversion:
         """Everything, as plain JSON types."""
         return {"nir": self.source} | self.details
 
-    def print(self) -> None:
+    def print(self, console: Console | None = None) -> None:
         """Print it to the terminal: every parameter before and after, registers, cores, and what breaks a limit."""
         from neuromorphic.conversion.tables import print_conversion
 
-        print_conversion(self.details, self.source)
+        print_conversion(self.details, self.source, console)
 
     def table(self) -> Table:
         """A table with a row for each neuron node."""

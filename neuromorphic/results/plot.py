@@ -13,12 +13,38 @@ from neuromorphic.errors import ArgumentError, PackagesMissingError
 from neuromorphic.results.run import Run
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from neuromorphic.results.verification import Verification
 
 LINES = 8
 """Curves of a panel; the potentials of further neurons are not drawn."""
 DOTS = 200_000
 """Neurons times steps up to which a raster is drawn as dots; a larger one is an image."""
+
+
+def figures() -> type[Figure]:
+    """The class of figures.
+
+    Raises:
+        PackagesMissingError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise PackagesMissingError("pictures need matplotlib: pip install matplotlib") from None
+    return Figure
+
+
+def raster(panel: Axes, rows: NDArray[np.bool_]) -> None:
+    """Spikes of shape (T, neurons): dots, or an image where there are many."""
+    if rows.size <= DOTS:
+        at, neuron = np.nonzero(rows)
+        panel.plot(at, neuron, "|", color="C0", markersize=max(2.0, min(8.0, 90 / max(rows.shape[1], 1))))
+        panel.set_ylim(-0.5, rows.shape[1] - 0.5)
+    else:
+        panel.imshow(rows.T, aspect="auto", interpolation="nearest", cmap="Greys", origin="lower")
 
 
 def plot(run: Run, nodes: Collection[str] | None = None, sample: int = 0) -> Figure:
@@ -41,29 +67,62 @@ def plot(run: Run, nodes: Collection[str] | None = None, sample: int = 0) -> Fig
     chosen = known if nodes is None else check_names("nodes", nodes, known)
     if check_count("sample", sample, 0) >= run.shape[0]:
         raise ArgumentError(f"sample {sample} is not there; the run has {run.shape[0]}")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise PackagesMissingError("net.plot needs matplotlib: pip install matplotlib") from None
+    new_figure = figures()
     from neuromorphic.figures import verbatim
 
     steps = run.shape[1]
     kinds: dict[str, Mapping[str, NDArray]]
     kinds = {"spikes": record.spikes, "potential": record.potentials, "output": record.outputs}
     panels = [(kind, name, own[name]) for name in chosen for kind, own in kinds.items() if name in own]
-    figure = Figure(figsize=(8, 0.6 + 1.7 * max(len(panels), 1)), layout="constrained")
+    figure = new_figure(figsize=(8, 0.6 + 1.7 * max(len(panels), 1)), layout="constrained")
     axes = figure.subplots(max(len(panels), 1), 1, sharex=True, squeeze=False)[:, 0]
     for panel, (kind, name, values) in zip(axes, panels, strict=False):
         rows = values[sample].reshape(steps, -1)
-        if kind != "spikes":
-            panel.plot(np.arange(steps), rows[:, :LINES])
-        elif rows.size <= DOTS:
-            at, neuron = np.nonzero(rows)
-            panel.plot(at, neuron, "|", color="C0", markersize=max(2.0, min(8.0, 90 / max(rows.shape[1], 1))))
-            panel.set_ylim(-0.5, rows.shape[1] - 0.5)
+        if kind == "spikes":
+            raster(panel, rows)
         else:
-            panel.imshow(rows.T, aspect="auto", interpolation="nearest", cmap="Greys", origin="lower")
+            panel.plot(np.arange(steps), rows[:, :LINES])
         panel.set_ylabel("neuron" if kind == "spikes" else kind)
         panel.set_title(verbatim(f"{name}: {kind}"), fontsize=9, loc="left")
     axes[-1].set(xlabel=f"step of {graph.dt:g} s", xlim=(-0.5, steps - 0.5))
+    return figure
+
+
+def plot_difference(verification: Verification) -> Figure:
+    """Draw what two back ends gave side by side, a row for each node, with the first difference circled.
+
+    Rows are the spiking nodes; of a network without any, its Output nodes. The sample is that of the first difference,
+    or the first one.
+
+    Raises:
+        PackagesMissingError: matplotlib is not installed.
+    """
+    new_figure = figures()
+    from neuromorphic.figures import verbatim
+
+    graph, first = verification.graph, verification.first_difference
+    sample = 0 if first is None else first.sample
+    records = [run.simulation.record for run in (verification.expected, verification.verified)]
+    names = graph.spiking or graph.outputs
+    steps = verification.verified.shape[1]
+    figure = new_figure(figsize=(8, 0.8 + 1.9 * len(names)), layout="constrained")
+    axes = figure.subplots(len(names), 2, sharex=True, sharey="row", squeeze=False)
+    for line, name in zip(axes, names, strict=True):
+        for panel, record, label in zip(line, records, reversed(verification.labels), strict=True):
+            if name in graph.spiking:
+                raster(panel, record.spikes[name][sample].reshape(steps, -1))
+            else:
+                panel.plot(np.arange(steps), record.outputs[name][sample].reshape(steps, -1)[:, :LINES])
+            if first is not None and first.node == name:
+                panel.plot(
+                    first.step, first.neuron, "o", color="C3", markersize=13, fillstyle="none", markeredgewidth=2
+                )
+            panel.set_title(verbatim(f"{name}: {label}"), fontsize=9, loc="left")
+        line[0].set_ylabel("neuron" if name in graph.spiking else "output")
+    for panel in axes[-1]:
+        panel.set(xlabel=f"step of {graph.dt:g} s", xlim=(-0.5, steps - 0.5))
+    where = "no spike differs"
+    if first is not None:
+        where = f"first difference (circled): '{first.node}', step {first.step}, neuron {first.neuron}"
+    figure.suptitle(verbatim(where), fontsize=10)
     return figure

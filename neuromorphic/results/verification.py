@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from neuromorphic.execution.ties import FOLLOWS, OTHER, TIE, FirstDifference, fi
 from neuromorphic.graph import Graph
 from neuromorphic.results.run import Run
 from neuromorphic.results.tables import Table, percent
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TOLERANCE = 1e-9
 """Graded values of float back ends may differ by so much, relative to the largest: sums are done in another order."""
@@ -230,6 +233,16 @@ class Verification:
             ]
         columns = ("back end", "spike", "potential before", "potential after")
         return Table(f"first difference: {where}", columns, rows, notes)
+
+    def plot(self) -> Figure:
+        """Draw what both gave side by side, with the first difference circled; a ``matplotlib.figure.Figure``.
+
+        Raises:
+            PackagesMissingError: matplotlib is not installed.
+        """
+        from neuromorphic.results.plot import plot_difference
+
+        return plot_difference(self)
 
     def print(self) -> None:
         """Print it to the terminal."""

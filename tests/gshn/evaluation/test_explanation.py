@@ -66,7 +66,9 @@ def test_where_wholes_are_compared_a_segment_has_the_similarity_that_it_would_ha
     else:
         w = float(model.spike_weight())
         torch.testing.assert_close(e.share, (e.segment_similarity[0] + w * e.segment_similarity_by_spikes[0]) / (1 + w))
-    drawn = picture.draw_explanation(np.zeros((8, 8, 3), np.uint8), np.arange(64).reshape(8, 8) % 5, e, CAPTION)
+    drawn = picture.draw_explanation(
+        picture.Shown(np.zeros((8, 8, 3), np.uint8), np.arange(64, dtype=np.int32).reshape(8, 8) % 5, e), CAPTION
+    )
     assert drawn[1:4] == b"PNG"
 
 
@@ -107,7 +109,9 @@ def test_the_picture_has_the_first_layers_spikes_and_the_last_ones(monkeypatch) 
     e = explain(model, random_graph(3, 0), CAPTION)
     drawn: dict[str, np.ndarray] = {}
     monkeypatch.setattr(picture, "raster", lambda _, spikes, title, names: drawn.update({title.split()[0]: spikes}))
-    picture.draw_explanation(np.zeros((8, 8, 3), np.uint8), np.arange(64, dtype=np.int32).reshape(8, 8) % 3, e, CAPTION)
+    picture.draw_explanation(
+        picture.Shown(np.zeros((8, 8, 3), np.uint8), np.arange(64, dtype=np.int32).reshape(8, 8) % 3, e), CAPTION
+    )
     assert not np.array_equal(drawn["first"], drawn["last"])
     for name, layer in (("first", 0), ("last", -1)):
         np.testing.assert_array_equal(drawn[name], e.spikes[layer].numpy() > 0)
@@ -123,7 +127,7 @@ def test_the_whole_image_is_called_so_and_hides_no_segment(monkeypatch) -> None:
     written: list[str] = []
     monkeypatch.setattr(Axes, "set_xticks", lambda _, ticks, labels, **__: written.extend(labels))
     node_map = np.array([[1, 1, 2], [-1, 2, 2]], dtype=np.int32)
-    picture.draw_explanation(np.zeros((2, 3, 3), np.uint8), node_map, e, CAPTION)
+    picture.draw_explanation(picture.Shown(np.zeros((2, 3, 3), np.uint8), node_map, e), CAPTION)
     assert len(outlined) == 4, "two segments in two panels"
     assert written[:3] == ["whole\nimage", "1", "2"]
 
@@ -134,7 +138,7 @@ def test_a_drawn_graph_leaves_the_whole_images_edges_out(monkeypatch) -> None:
     segments = segments_from_map(np.array([[1, 1, 0, 2], [1, 1, 0, 2]]), {1: 5, 2: 5})
     cat = (Category(5, "cat", True),)
     graph = segments_to_graph(segments, cat, GraphParameters(whole_image=True))
-    png = draw_graph(np.zeros((2, 4, 3), np.uint8), segments, graph, cat, "a.jpg")
+    png = draw_graph(np.zeros((2, 4, 3), np.uint8), segments, graph, ["cat"], "a.jpg")
     assert titles == ["2 nodes, 1 edges; and the whole image, joined to all", "a.jpg"]
     assert png.startswith(b"\x89PNG")
 

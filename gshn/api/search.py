@@ -1,0 +1,268 @@
+"""A folder of photographs, encoded once and searched by text."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from tqdm import tqdm
+
+from gshn.data.files import list_images
+from gshn.encoders.alignment import Embeddings
+from gshn.errors import DataError
+from neuromorphic.errors import UserError, UserNotice
+from neuromorphic.files import Lock, make_folder, write_atomically
+
+BESIDE = ".gshn"
+"""The index's folder in the folder that is searched; images in it would be passed over, as its name has a dot."""
+FORMAT = 1
+"""Raised whenever the file changes."""
+STEP = 16
+"""Images that are encoded together."""
+AT_ONCE = 1024
+"""Images that a text is compared with at once."""
+
+Stamp = list[int]
+"""Size in bytes and time of the last change in nanoseconds: a file that has the same is taken to be the same."""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """An image that was found.
+
+    Attributes:
+        path: Its file.
+        similarity: With the text, in [-1, 1]: what :meth:`gshn.api.model.Model.similarity` gives.
+    """
+
+    path: Path
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Embeddings of images one after another, without padding.
+
+    Attributes:
+        whole: Shape (I, E).
+        parts: Of all images' segments, shape (sum of ``lengths``, F).
+        lengths: Segments of each image, shape (I,), int64.
+        spikes: Likewise; None without spiked text learning.
+    """
+
+    whole: Tensor
+    parts: Tensor
+    lengths: Tensor
+    spikes: Rows | None
+
+    @classmethod
+    def of(cls, e: Embeddings) -> Rows:
+        """Without padding, on the CPU."""
+        spikes = None if e.spikes is None else cls.of(e.spikes)
+        return cls(e.whole.float().cpu(), e.parts[e.mask].float().cpu(), e.mask.sum(dim=1).cpu(), spikes)
+
+    @classmethod
+    def cat(cls, several: list[Rows]) -> Rows:
+        """One after another."""
+        spikes = [own.spikes for own in several if own.spikes is not None]
+        whole, parts, lengths = (
+            torch.cat([getattr(own, name) for own in several]) for name in ("whole", "parts", "lengths")
+        )
+        return cls(whole, parts, lengths, cls.cat(spikes) if spikes else None)
+
+    def take(self, rows: list[int]) -> Rows:
+        """Those of some images."""
+        own = self.parts.split(self.lengths.tolist())
+        parts = torch.cat([own[row] for row in rows]) if rows else self.parts[:0]
+        return Rows(self.whole[rows], parts, self.lengths[rows], self.spikes and self.spikes.take(rows))
+
+    def padded(self) -> Embeddings:
+        """As retrieval compares them."""
+        parts = pad_sequence(list(self.parts.split(self.lengths.tolist())), batch_first=True)
+        mask = torch.arange(parts.shape[1]) < self.lengths[:, None]
+        return Embeddings(self.whole, parts, mask, None if self.spikes is None else self.spikes.padded())
+
+    def tensors(self, prefix: str = "") -> dict[str, Tensor]:
+        """By name, for a file."""
+        own = {f"{prefix}{name}": getattr(self, name).contiguous() for name in ("whole", "parts", "lengths")}
+        return own | (self.spikes.tensors("spikes.") if self.spikes is not None else {})
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor], prefix: str = "") -> Rows:
+        """What :meth:`tensors` gave."""
+        spikes = cls.from_tensors(tensors, "spikes.") if not prefix and "spikes.whole" in tensors else None
+        whole, parts, lengths = (tensors[f"{prefix}{name}"] for name in ("whole", "parts", "lengths"))
+        if len(whole) != len(lengths) or int(lengths.sum()) != len(parts):
+            raise ValueError("its tensors do not fit each other")
+        return cls(whole, parts, lengths, spikes)
+
+
+class Index:
+    """The images of a folder, encoded: what :meth:`gshn.api.model.Model.index` makes.
+
+    Attributes:
+        folder: The folder.
+        file: Where the index is kept.
+        paths: The images' files, relative to the folder, in order of their names.
+        left_out: Why an image is not in it, by file.
+        added: Images that were encoded now: new ones, and those that had changed.
+        dropped: Images of the index that was there whose files are gone.
+    """
+
+    def __init__(self, folder: Path, file: Path, scores: Callable[[str, Embeddings], Tensor]) -> None:
+        self.folder, self.file, self._scores = folder, file, scores
+        self.paths: list[str] = []
+        self.left_out: dict[str, str] = {}
+        self.added = self.dropped = 0
+        self._rows: Rows | None = None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __repr__(self) -> str:
+        return f"Index({self.folder}: {len(self)} images, {self.added} added, {self.dropped} dropped; {self.file})"
+
+    def search(self, text: str, k: int = 10) -> list[Hit]:
+        """The k images that a text describes best, the best first.
+
+        Raises:
+            DataError: the text is empty, or k is less than 1.
+        """
+        if not isinstance(text, str) or not text.strip():
+            raise DataError("the text to search for is empty; say what the image shows")
+        if k < 1:
+            raise DataError(f"{k} images are asked for; ask for at least 1")
+        assert self._rows is not None
+        scores = torch.cat([self._scores(text, chunk.padded()) for chunk in self._chunks()]).numpy()
+        order = np.argsort(-scores, kind="stable")[:k]
+        return [Hit(self.folder / self.paths[row], float(scores[row])) for row in order]
+
+    def _chunks(self) -> Iterator[Rows]:
+        assert self._rows is not None
+        for start in range(0, len(self), AT_ONCE):
+            yield self._rows.take(list(range(start, min(start + AT_ONCE, len(self)))))
+
+    def refresh(self, encode: Callable[[list[Path]], Embeddings], key: str) -> None:
+        """Read the file, encode what is new or has changed, drop what is gone, and write it.
+
+        What was encoded is written, too, where this is interrupted.
+
+        Args:
+            encode: Encodes images.
+            key: Of all that shapes embeddings: an index with another one counts for nothing.
+
+        Raises:
+            DataError: the folder has no image that can be used.
+            UserError: the file cannot be written.
+        """
+        with Lock(make_folder(self.file.parent) / f"{self.file.name}.lock", str(self.file)):
+            stamps, left_out, rows = self._read(key)
+            found, _ = list_images(self.folder)
+            now = {path.relative_to(self.folder).as_posix(): _stamp(path) for path in found}
+            kept = [name for name, stamp in stamps.items() if now.get(name) == stamp]
+            known = {name: own for name, own in left_out.items() if now.get(name) == own[0]}
+            new = [name for name in now if name not in known and now[name] != stamps.get(name)]
+            self.dropped = sum(name not in now for name in stamps)
+            place = {name: row for row, name in enumerate(stamps)}
+            parts = [rows.take([place[name] for name in kept])] if rows is not None and kept else []
+            names = kept
+            try:
+                with tqdm(total=len(new), desc="index", unit="image", leave=False, disable=not new) as bar:
+                    for start in range(0, len(new), STEP):
+                        some = new[start : start + STEP]
+                        parts, names = self._add(encode, some, now, known, parts, names)
+                        bar.update(len(some))
+            finally:
+                changed = new or self.dropped or len(known) != len(left_out)
+                if parts:
+                    rows = Rows.cat(parts)
+                    order = sorted(range(len(names)), key=lambda row: names[row])
+                    self._rows, self.paths = rows.take(order), [names[row] for row in order]
+                    self.added = len(names) - len(kept)
+                if changed and (names or known):
+                    self._write(key, now, known)
+        self.left_out = {name: reason for name, (_, reason) in known.items()}
+        if self.left_out:
+            first = next(iter(self.left_out.values()))
+            text = f"{len(self.left_out)} of {len(now)} images of {self.folder} are left out, the first: {first}"
+            warnings.warn(text, UserNotice, stacklevel=3)
+        if not self.paths:
+            raise DataError(f"folder {self.folder} has no image that can be used; name another one")
+
+    def _add(
+        self,
+        encode: Callable[[list[Path]], Embeddings],
+        some: list[str],
+        now: dict[str, Stamp],
+        known: dict[str, tuple[Stamp, str]],
+        parts: list[Rows],
+        names: list[str],
+    ) -> tuple[list[Rows], list[str]]:
+        """Encode images together; where one of them cannot be, one by one, and those that cannot are left out."""
+        try:
+            return [*parts, Rows.of(encode([self.folder / name for name in some]))], [*names, *some]
+        except DataError as error:
+            if len(some) == 1:
+                known[some[0]] = (now[some[0]], str(error))
+                return parts, names
+        for name in some:
+            parts, names = self._add(encode, [name], now, known, parts, names)
+        return parts, names
+
+    def _read(self, key: str) -> tuple[dict[str, Stamp], dict[str, tuple[Stamp, str]], Rows | None]:
+        """What the file holds; nothing where there is none, or one that is broken or of another model."""
+        nothing: tuple[dict[str, Stamp], dict[str, tuple[Stamp, str]], None] = ({}, {}, None)
+        if not self.file.is_file():
+            return nothing
+        try:
+            with safe_open(self.file, "pt") as file:
+                told: dict[str, Any] = json.loads(file.metadata()["index"])
+                if told["format"] != FORMAT or told["key"] != key:
+                    return nothing
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            rows = Rows.from_tensors(tensors) if tensors else None
+            if len(told["images"]) != (0 if rows is None else len(rows.whole)):
+                raise ValueError("another number of images")
+            return told["images"], {name: (stamp, why) for name, (stamp, why) in told["left_out"].items()}, rows
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            warnings.warn(f"{self.file} is broken ({error}): it is made anew", UserNotice, stacklevel=4)
+            return nothing
+
+    def _write(self, key: str, now: dict[str, Stamp], known: dict[str, tuple[Stamp, str]]) -> None:
+        images = {name: now[name] for name in self.paths}
+        told = {"format": FORMAT, "key": key, "images": images, "left_out": known}
+        tensors = {} if self._rows is None else self._rows.tensors()
+        write_atomically(self.file, save(tensors, {"index": json.dumps(told)}))
+
+
+def _stamp(path: Path) -> Stamp:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def index_file(folder: Path, key: str) -> Path:
+    """Where the index of a folder is kept: in it, under :data:`BESIDE`; or, where that cannot be, in the user's cache.
+
+    Args:
+        folder: The folder.
+        key: Of all that shapes embeddings; each has a file of its own.
+    """
+    name = f"index-{hashlib.blake2b(key.encode(), digest_size=6).hexdigest()}.safetensors"
+    try:
+        return make_folder(folder / BESIDE) / name
+    except UserError:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        own = hashlib.blake2b(str(folder.resolve()).encode(), digest_size=8).hexdigest()
+        return make_folder(cache / "gshn" / own) / name

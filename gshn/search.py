@@ -1,0 +1,80 @@
+"""``python -m gshn.search``: the photographs of a folder that a text describes best.
+
+The folder, with its subfolders, is indexed once; later calls encode only photographs that are new or have changed, and
+drop those that are gone.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from gshn.errors import DataError
+from gshn.registry import SEGMENTERS
+from neuromorphic.cli import CommandParser, run_command, whole
+from neuromorphic.files import check_destination, write_atomically
+
+EXAMPLES = """
+examples:
+  python -m gshn.search "a dog on grass" photos --checkpoint runs/mine
+  python -m gshn.search "a dog on grass" photos --checkpoint runs/mine --top 50 --json found.json
+      found.json: text, folder, number of images, and path and similarity of each that was found
+"""
+
+
+def main() -> None:
+    """Parse arguments, index, search, print."""
+    parser = CommandParser("python -m gshn.search", description=__doc__, epilog=EXAMPLES)
+    parser.add_argument("text", help="what the photographs show")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder of photographs; subfolders count, too")
+    parser.add_argument(
+        "--checkpoint",
+        required=True,
+        metavar="DIR",
+        help="folder that gshn.train wrote, tour, or owner/name on the Hugging Face hub",
+    )
+    parser.add_argument("--top", type=whole(1, 10**9), default=10, help="how many are told (default %(default)s)")
+    parser.add_argument(
+        "--segmenter",
+        choices=SEGMENTERS,
+        help=f"{SEGMENTERS.help()} (default: the checkpoint's; superpixels, where that is ground-truth)",
+    )
+    parser.add_argument("--weights", help="weights of a learned segmenter: a folder, or a name on the hub")
+    parser.add_argument(
+        "--index", type=Path, metavar="FILE", help="where the index is kept (default: DIR/.gshn, or the user's cache)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what is found here too; -: to stdout, alone")
+    arguments = parser.parse_args()
+    to_stdout = str(arguments.json) == "-"
+    if not arguments.text.strip():
+        raise DataError("the text to search for is empty; say what the image shows")
+    if not arguments.folder.is_dir():
+        raise DataError(f"{arguments.folder} is no folder; name one with photographs")
+    if arguments.json is not None and not to_stdout:
+        check_destination(arguments.json)
+
+    from gshn.api.model import load
+
+    model = load(arguments.checkpoint, segmenter=arguments.segmenter, weights=arguments.weights)
+    index = model.index(arguments.folder, arguments.index)
+    hits = index.search(arguments.text, arguments.top)
+    found = {
+        "text": arguments.text,
+        "folder": str(arguments.folder),
+        "checkpoint": arguments.checkpoint,
+        "images": len(index),
+        "found": [{"path": str(hit.path), "similarity": round(hit.similarity, 6)} for hit in hits],
+    }
+    told = json.dumps(found, indent=2, ensure_ascii=False)
+    if to_stdout:
+        print(told)
+        return
+    for hit in hits:
+        print(f"{hit.similarity:7.4f}  {hit.path}")
+    print(f"{len(hits)} of {len(index)} images; {index.added} encoded now, {index.dropped} dropped; {index.file}")
+    if arguments.json is not None:
+        write_atomically(arguments.json, told + "\n")
+
+
+if __name__ == "__main__":
+    run_command(main)
