@@ -48,7 +48,7 @@ def test_every_help_has_an_example_and_says_what_choices_mean(
     assert f"python -m neuromorphic.{command} --" in text and "example" in text
     assert "(B, T, ...)" in text or command == "doctor"
     if command not in ("doctor", "conformance"):
-        assert "v_threshold is taken off" in text
+        assert "subtracts v_threshold" in text
     if "--backend" in text:
         assert all(f"{backend}: " in text for backend in BACKENDS)
 
