@@ -24,7 +24,7 @@ ORDER = [
         *(
             f"training.{name}"
             for name in (
-                *("batches", "card", "checkpoint", "corpora", "guard", "objective"),
+                *("batches", "card", "checkpoint", "corpora", "guard", "memory", "objective"),
                 *("processes", "segmentation", "start", "text_states"),
             )
         ),
