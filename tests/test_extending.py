@@ -98,7 +98,8 @@ def test_names_are_known_without_an_import(package: Path) -> None:
         )
         *_, refused, imported = call(package, "-c", code).splitlines()
         assert refused.endswith(
-            "'slik': choose one of detectron2, ground-truth, semantic, superpixels, mask2former, slic[:OPTIONS]"
+            "'slik': choose one of detectron2, features[:BACKBONE], ground-truth, semantic, superpixels, mask2former, "
+            "slic[:OPTIONS]"
         )
         assert imported == "False False"
     finally:
