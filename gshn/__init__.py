@@ -2,10 +2,10 @@
 
 ``gshn.load`` gives a trained model: docs/api.md. Data flow, which is also the import order of the folders:
 
-``data`` (images, cut into ``segments``) -> ``graphs`` -> ``encoders`` (with ``neurons``) -> ``model`` -> ``losses`` ->
-``inference`` -> ``training`` -> ``evaluation`` -> ``export`` and ``profiling`` of what was trained, by the package
-``neuromorphic``, which this one is built on -> ``api``; ``python -m gshn.train`` and ``python -m gshn.evaluate`` are
-the entry points.
+``backbones`` -> ``data`` (images, cut into ``segments``) -> ``graphs`` -> ``encoders`` (with ``neurons``) ->
+``model`` -> ``losses`` -> ``inference`` -> ``training`` -> ``evaluation`` -> ``export`` and ``profiling`` of what was
+trained, by the package ``neuromorphic``, which this one is built on -> ``api``; ``python -m gshn.train`` and ``python
+-m gshn.evaluate`` are the entry points.
 """
 
 import sys

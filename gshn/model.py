@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from gshn.backbone_names import TRAINED
+from gshn.backbones.small_conv import SmallConvNet
 from gshn.config import Config, ModelConfig, load_config, to_yaml
 from gshn.data.tasks import TASKS
 from gshn.encoders.alignment import AlignmentHead, Embeddings, attended, similarity
@@ -33,7 +34,6 @@ from gshn.encoders.text import SPECIAL_TOKENS, Architecture, EncodedTexts, Trans
 from gshn.encoders.text_encoders import build_text_encoder
 from gshn.encoders.transformer import TransformerEncoder
 from gshn.errors import CheckpointError, ConfigError
-from gshn.graphs.backbones.small_conv import SmallConvNet
 from gshn.graphs.region_features import COLOUR_DIM, region_features
 from gshn.graphs.scene_graph import CENTROID, EDGE_GEOMETRY, SceneGraph
 from gshn.hub import checkpoint_folder

@@ -325,7 +325,7 @@ _TRUTH = {"true": True, "false": False}
 
 DATASETS = Registry("data set", "gshn.datasets", "data", DatasetTraits)
 SEGMENTERS = Registry("segmenter", "gshn.segmenters", "segments", SegmenterTraits)
-BACKBONES = Registry("backbone", "gshn.backbones", "graphs/backbones", Traits)
+BACKBONES = Registry("backbone", "gshn.backbones", "backbones", Traits)
 NEURONS = Registry("neuron", "gshn.neurons", "neurons/kinds", NeuronTraits)
 TEXT_ENCODERS = Registry("text encoder", "gshn.text_encoders", "encoders/text_encoders", TextEncoderTraits)
 LOSSES = Registry("loss", "gshn.losses", "losses", LossTraits)

@@ -12,6 +12,7 @@ ORDER = [
     ("errors", "launchers", "registry", "backbone_names", "hub"),
     ("config",),
     ("distributed",),
+    ("backbones",),
     ("segments",),
     ("data",),
     ("graphs",),

@@ -9,8 +9,8 @@ import torch
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
 
 from benchmarks.gpu.measuring import Bench
+from gshn.backbones.efficientnet_lite import EfficientNetLite
 from gshn.data.shapescenes import ShapeScenes
-from gshn.graphs.backbones.efficientnet_lite import EfficientNetLite
 from gshn.graphs.build import build_graphs
 from gshn.graphs.scene_graph import GraphParameters
 from gshn.segments.ground_truth import GroundTruthSegmenter

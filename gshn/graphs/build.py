@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch_geometric.data import Batch
 
+from gshn.backbones.base import Backbone
 from gshn.data.images import ImageSample
 from gshn.errors import DataError
-from gshn.graphs.backbones.base import Backbone
 from gshn.graphs.region_features import region_features
 from gshn.graphs.scene_graph import GraphParameters, SceneGraph, segments_to_graph
 from gshn.segments.panoptic import PanopticSegments, Segmenter

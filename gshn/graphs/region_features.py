@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gshn.graphs.backbones.base import Backbone
+from gshn.backbones.base import Backbone
 from gshn.graphs.scene_graph import Pixels
 
 COLOUR_DIM = 6

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gshn.backbones.base import FrozenBackbone
+from gshn.backbones.choose import make_backbone
 from gshn.errors import ConfigError
-from gshn.graphs.backbones.base import FrozenBackbone
-from gshn.graphs.backbones.choose import make_backbone
 from gshn.segments.panoptic import Category, PanopticSegments, Segmenter, SegmenterSettings, segments_from_map
 from gshn.segments.superpixels import REGION, ward_merge
 

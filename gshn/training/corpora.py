@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gshn.backbones.base import Backbone
+from gshn.backbones.choose import make_backbone
 from gshn.config import LATER_SETTINGS, Config, HypothesisData, PairData, TaskData, flat, is_drawn
 from gshn.data.image_files import ImageNames
 from gshn.data.images import ImageCollection, ImageSample
@@ -21,8 +23,6 @@ from gshn.data.vqa2 import answer_vocabulary, compared
 from gshn.data.wordnet import WordNet, find_wordnet
 from gshn.encoders.text import TextCount
 from gshn.errors import ConfigError, DataError, tell
-from gshn.graphs.backbones.base import Backbone
-from gshn.graphs.backbones.choose import make_backbone
 from gshn.graphs.build import build_graphs, segmented
 from gshn.graphs.dataset import GraphDataset
 from gshn.graphs.scene_graph import GraphParameters, SceneGraph

@@ -14,9 +14,9 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
+from gshn.backbones.base import Backbone
 from gshn.data.images import ImageCollection, ImageSample
 from gshn.errors import DataError
-from gshn.graphs.backbones.base import Backbone
 from gshn.graphs.build import try_to_build_graphs
 from gshn.graphs.scene_graph import EDGE_GEOMETRY, GEOMETRY, GraphParameters, SceneGraph
 from gshn.graphs.shards.files import Appender, StoredGraph, content, read_json_file, read_shard, stamps

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from gshn.backbones.efficientnet_lite import EfficientNetLite
+from gshn.backbones.small_conv import SmallConvNet
 from gshn.data.images import ImageSample
 from gshn.errors import DataError
-from gshn.graphs.backbones.efficientnet_lite import EfficientNetLite
-from gshn.graphs.backbones.small_conv import SmallConvNet
 from gshn.graphs.build import build_graphs, try_to_build_graphs
 from gshn.graphs.region_features import region_features
 from gshn.graphs.scene_graph import GraphParameters

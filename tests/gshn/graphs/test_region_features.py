@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from gshn.graphs.backbones.small_conv import SmallConvNet
+from gshn.backbones.small_conv import SmallConvNet
 from gshn.graphs.region_features import COLOUR_DIM, colour_statistics, region_features
 from gshn.graphs.region_features import mask_pool as pool_pixels
 from gshn.graphs.scene_graph import Pixels

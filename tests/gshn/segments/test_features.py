@@ -4,9 +4,9 @@ import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
+from gshn.backbones.base import FrozenBackbone
 from gshn.config import load_config
 from gshn.errors import ConfigError, DataError
-from gshn.graphs.backbones.base import FrozenBackbone
 from gshn.segments.choose import make_segmenter
 from gshn.segments.features import FeatureSegmenter
 from gshn.segments.superpixels import REGION

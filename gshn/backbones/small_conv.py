@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gshn.graphs.backbones.base import choose_levels
+from gshn.backbones.base import choose_levels
 
 KINDS = {"small_conv": {"help": "a small convolutional network, trained with the model"}}
 
@@ -46,16 +46,16 @@ class SmallConvNet(nn.Module):
 
     @property
     def key(self) -> str:
-        """See :class:`~gshn.graphs.backbones.base.Backbone`."""
+        """See :class:`~gshn.backbones.base.Backbone`."""
         return f"small-conv:{','.join(map(str, self.channels))}:{','.join(map(str, self.levels))}"
 
     @property
     def device(self) -> torch.device:
-        """See :class:`~gshn.graphs.backbones.base.Backbone`."""
+        """See :class:`~gshn.backbones.base.Backbone`."""
         return next(self.parameters()).device
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """See :class:`~gshn.graphs.backbones.base.Backbone`."""
+        """See :class:`~gshn.backbones.base.Backbone`."""
         x = (images.float() - 127.5) / 127.5
         maps = []
         for stride, stage in zip(self.strides, self.stages, strict=True):
@@ -66,5 +66,5 @@ class SmallConvNet(nn.Module):
 
 
 def make(name: str, levels: Sequence[int] | None) -> SmallConvNet:
-    """See :mod:`gshn.graphs.backbones`."""
+    """See :mod:`gshn.backbones`."""
     return SmallConvNet(levels=levels)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from gshn.backbones.base import FrozenBackbone, resize
 from gshn.errors import DataError
-from gshn.graphs.backbones.base import FrozenBackbone, resize
 
 
 class ScaledBackbone(FrozenBackbone):
@@ -26,7 +26,7 @@ class ScaledBackbone(FrozenBackbone):
         self.freeze()
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """See :class:`~gshn.graphs.backbones.base.Backbone`."""
+        """See :class:`~gshn.backbones.base.Backbone`."""
         sides: list[int] = list(images.shape[-2:])
         height, width = (max(1, round(side * self.size / max(sides))) for side in sides)
         try:
@@ -52,7 +52,7 @@ class SideBySide(FrozenBackbone):
         self.freeze()
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """See :class:`~gshn.graphs.backbones.base.Backbone`."""
+        """See :class:`~gshn.backbones.base.Backbone`."""
         return [feature_map for backbone in self.backbones for feature_map in backbone(images)]
 
     def maps(self, images: Tensor) -> list[Tensor]:

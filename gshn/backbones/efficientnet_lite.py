@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gshn.backbones.base import FrozenBackbone, choose_levels
 from gshn.errors import ConfigError
-from gshn.graphs.backbones.base import FrozenBackbone, choose_levels
 
 KINDS = {
     "efficientnet_lite0": {"help": "EfficientNet-Lite0 trained on ImageNet"},
@@ -104,7 +104,7 @@ class EfficientNetLite(FrozenBackbone):
         return network
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """See :class:`~gshn.graphs.backbones.base.FrozenBackbone`."""
+        """See :class:`~gshn.backbones.base.FrozenBackbone`."""
         x = (images.contiguous(memory_format=torch.channels_last).float() - 127.0) / 128.0
         maps = []
         for stride, stage in zip(self.strides, self.stages, strict=True):
@@ -115,5 +115,5 @@ class EfficientNetLite(FrozenBackbone):
 
 
 def make(name: str, levels: Sequence[int] | None) -> EfficientNetLite:
-    """See :mod:`gshn.graphs.backbones`."""
+    """See :mod:`gshn.backbones`."""
     return EfficientNetLite(name, levels)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 
 from gshn.backbone_names import parse_backbone
-from gshn.graphs.backbones.base import FrozenBackbone
-from gshn.graphs.backbones.several import ScaledBackbone, SideBySide
-from gshn.graphs.backbones.small_conv import SmallConvNet
+from gshn.backbones.base import FrozenBackbone
+from gshn.backbones.several import ScaledBackbone, SideBySide
+from gshn.backbones.small_conv import SmallConvNet
 from gshn.registry import BACKBONES
 
 
