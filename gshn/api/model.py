@@ -219,9 +219,9 @@ class Model:
         """
         own = texts if isinstance(texts, Texts) else self.encode_texts(texts)
         theirs = images if isinstance(images, Images) else self.encode_images(images, keep=False)
-        out: NDArray[np.float32] = similarities(
-            self.module.similarity, own.encoded.split(TEXTS_PER_BATCH), theirs.encoded
-        ).float().numpy()
+        out: NDArray[np.float32] = (
+            similarities(self.module.similarity, own.encoded.split(TEXTS_PER_BATCH), theirs.encoded).float().numpy()
+        )
         return out
 
     @overload

@@ -12,9 +12,9 @@ from torch import Tensor
 def numbers_per_block(device: torch.device, in_all: int) -> int:
     """How many numbers the largest tensor of a block may have, where without blocks it had ``in_all``.
 
-    On a CPU 4 MiB of float32, or all where all is at most 16 MiB: a block that is all there is need not be computed anew
-    in the backward pass. Larger ones are no faster, and in pieces leave holes in glibc's heap. Elsewhere 256 MiB: what
-    costs there is the number of calls.
+    On a CPU 4 MiB of float32, or all where all is at most 16 MiB: a block that is all there is need not be computed
+    anew in the backward pass. Larger ones are no faster, and in pieces leave holes in glibc's heap. Elsewhere 256 MiB:
+    what costs there is the number of calls.
     """
     if device.type != "cpu":
         return 2**26

@@ -152,8 +152,7 @@ def reranked(
     above = 2 + evidence - evidence.min()  # at least 2, and every similarity is at most 1
     text, image = pairs.T
     to_images, to_texts = (
-        scores.index_put((text[chosen], image[chosen]), above[chosen])
-        for chosen in (own[text, image] for own in near)
+        scores.index_put((text[chosen], image[chosen]), above[chosen]) for chosen in (own[text, image] for own in near)
     )
     return to_images, to_texts
 

@@ -79,7 +79,7 @@ def leaves(own: Embeddings) -> list[Tensor]:
     return [x.clone().requires_grad_() for x in (own.whole, own.parts)]
 
 
-@pytest.mark.parametrize(("numbers", "tokens"), list(product((1, 60, 150), (1, 256))) + [(10**6, 256)])
+@pytest.mark.parametrize(("numbers", "tokens"), [*product((1, 60, 150), (1, 256)), (10**6, 256)])
 @pytest.mark.parametrize("kind", ["parts", "attention"])
 def test_blocks_change_neither_similarity_nor_gradients(
     monkeypatch: pytest.MonkeyPatch, kind: str, numbers: int, tokens: int

@@ -12,7 +12,7 @@ from gshn.encoders.text_encoders import build_tokenizer
 from gshn.evaluation import answers
 from gshn.evaluation.answers import answer_all, evaluate_task, task_figures
 from gshn.evaluation.retrieval import reranked, similarities
-from gshn.inference import SpikeCount, encode_images, join
+from gshn.inference import SpikeCount, encode_images
 from gshn.model import GSHN, Vocabulary
 from gshn.training.batches import TaskCorpus
 

@@ -1,7 +1,6 @@
 import pytest
 import torch
 from helpers import CAPTIONS, pair_batch, random_graph, tiny_config, tiny_model
-
 from torch import Tensor
 from torchmetrics.functional.retrieval import retrieval_hit_rate
 
