@@ -37,7 +37,7 @@ class _Recomputed(torch.autograd.Function):
         with torch.enable_grad(), torch.autocast(*ctx.autocast):
             out = ctx.block(*inputs)
         asked = [x for x, need in zip(inputs, needed, strict=True) if need]
-        found = iter(torch.autograd.grad(out, asked, gradients))
+        found = iter(torch.autograd.grad(out, asked, gradients, allow_unused=True))
         return None, *(next(found) if need else None for need in needed)
 
 
