@@ -135,22 +135,39 @@ class EncodedImages:
 
 @torch.inference_mode()
 def encode_batch(
-    model: GSHN, graphs: SceneGraph, count: SpikeCount, backend: SpikeBackend | None = None
+    model: GSHN,
+    graphs: SceneGraph,
+    count: SpikeCount,
+    backend: SpikeBackend | None = None,
+    tokens: bool = True,
+    embeddings: bool = True,
 ) -> EncodedImages:
-    """Encode a batch of scene graphs; their spikes are added to ``count``."""
+    """Encode a batch of scene graphs; their spikes are added to ``count``.
+
+    Without ``tokens`` there are none in :attr:`EncodedImages.tokens`, without ``embeddings`` none in
+    :attr:`EncodedImages.embeddings`: either takes up to 100 KB an image, and who asks for answers or for similarity
+    needs one of the two.
+    """
     encoded = encode(model, graphs, backend)
     if encoded.spikes is not None:
         count.add(encoded.spikes)
-    return EncodedImages(model.node_tokens(encoded).to(torch.device("cpu")), model.embed_images(encoded))
+    seen = model.node_tokens(encoded) if tokens else NodeTokens.none(encoded.readout)
+    compared = model.embed_images(encoded) if embeddings else Embeddings.of_wholes(encoded.readout[:, :0])
+    return EncodedImages(seen.to(torch.device("cpu")), compared)
 
 
 def encode_images(
-    model: GSHN, graphs: GraphDataset, count: SpikeCount, backend: SpikeBackend | None = None
+    model: GSHN,
+    graphs: GraphDataset,
+    count: SpikeCount,
+    backend: SpikeBackend | None = None,
+    tokens: bool = True,
+    embeddings: bool = True,
 ) -> EncodedImages:
-    """Encode all images of a data set; their spikes are added to ``count``."""
+    """Encode all images of a data set; their spikes are added to ``count``; what is kept: :func:`encode_batch`."""
     return EncodedImages.cat(
         [
-            encode_batch(model, graphs.batch(indices), count, backend)
+            encode_batch(model, graphs.batch(indices), count, backend, tokens, embeddings)
             for indices in chunks(len(graphs), IMAGES_PER_BATCH, "images")
         ]
     )
@@ -164,10 +181,13 @@ def count_texts(model: GSHN, texts: Sequence[str], label: str) -> None:
 
 
 @torch.inference_mode()
-def embed_texts(model: GSHN, texts: Sequence[str]) -> Embeddings:
-    """Embed texts."""
-    parts = []
+def embedded_texts(model: GSHN, texts: Sequence[str]) -> Iterator[Embeddings]:
+    """Embed texts, a batch at a time."""
     for indices in chunks(len(texts), TEXTS_PER_BATCH, "texts"):
         ids, mask = (t.to(device_of(model)) for t in tokenize(model.tokenizer, [texts[i] for i in indices]))
-        parts.append(model.embed_texts(model.encode_text(ids, mask)))
-    return join(parts)
+        yield model.embed_texts(model.encode_text(ids, mask))
+
+
+def embed_texts(model: GSHN, texts: Sequence[str]) -> Embeddings:
+    """Embed texts."""
+    return join(list(embedded_texts(model, texts)))

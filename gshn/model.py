@@ -75,6 +75,12 @@ class NodeTokens(Padded):
     centroid: Tensor
     spikes: Tensor | None
 
+    @classmethod
+    def none(cls, whole: Tensor) -> NodeTokens:
+        """Of as many images, nothing but what stands for the whole, shape (B, C)."""
+        parts = whole.new_zeros(len(whole), 0, whole.shape[1])
+        return cls(parts[..., 0] > 0, parts, whole, parts[..., :2], None)
+
 
 WEIGHTS = ("weight", "bias")
 """Of a linear layer."""

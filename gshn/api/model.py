@@ -34,6 +34,7 @@ from gshn.graphs.scene_graph import SceneGraph
 from gshn.hub import NEEDED, checkpoint_folder, push
 from gshn.inference import (
     IMAGES_PER_BATCH,
+    TEXTS_PER_BATCH,
     EncodedImages,
     SpikeCount,
     count_texts,
@@ -204,8 +205,8 @@ class Model:
             groups.setdefault(graph.image.shape if "image" in graph else None, []).append(position)
         parts = []
         for rows in groups.values():
-            part = encode_batch(self.module, Batch.from_data_list([graphs[row] for row in rows]), count)
-            parts.append(part if keep else replace(part, tokens=no_tokens(part.tokens)))
+            batch = Batch.from_data_list([graphs[row] for row in rows])
+            parts.append(encode_batch(self.module, batch, count, tokens=keep))
         every = EncodedImages.cat(parts)
         if len(groups) == 1:
             return every
@@ -247,7 +248,9 @@ class Model:
         """
         own = texts if isinstance(texts, Texts) else self.encode_texts(texts)
         theirs = images if isinstance(images, Images) else self.encode_images(images, keep=False)
-        out: NDArray[np.float32] = similarities(self.module.similarity, own.encoded, theirs.encoded).float().numpy()
+        out: NDArray[np.float32] = (
+            similarities(self.module.similarity, own.encoded.split(TEXTS_PER_BATCH), theirs.encoded).float().numpy()
+        )
         return out
 
     def index(self, folder: str | Path, file: str | Path | None = None) -> Index:
@@ -578,12 +581,6 @@ def with_segmenter(config: Config, segmenter: str | None, weights: str | None) -
     sections = ["pairs", *(TASKS[task].texts for task in config.finetune.tasks)]
     data = {name: replace(getattr(config.data, name), **changed) for name in sections}
     return replace(config, data=replace(config.data, **data))
-
-
-def no_tokens(tokens: NodeTokens) -> NodeTokens:
-    """Of as many images, nothing."""
-    empty = tokens.mask[:, :0]
-    return NodeTokens(empty, tokens.nodes[:, :0], tokens.whole, tokens.centroid[:, :0], None)
 
 
 def only(found: list[Answer], what: str) -> Answer:

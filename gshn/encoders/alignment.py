@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gshn.distributed import gather
+from gshn.encoders.blocks import numbers_per_block, recomputed
+
+TOKENS = 256
+"""Of a block, at least: with fewer, products of matrices are slower."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,10 @@ class Embeddings:
         return cls(
             whole, whole.new_zeros(len(whole), 0, whole.shape[1]), whole.new_zeros(len(whole), 0, dtype=torch.bool)
         )
+
+    def split(self, size: int) -> Iterator[Embeddings]:
+        """As many of the images or texts at a time, in order."""
+        return (self[start : start + size] for start in range(0, len(self.whole), size))
 
     def gathered(self) -> Embeddings:
         """Everybody's embeddings, see :func:`gshn.distributed.gather`."""
@@ -96,6 +105,39 @@ class AlignmentHead(nn.Module):
         return Embeddings(self.of_wholes(whole), self.of_parts(parts, mask), mask)
 
 
+def in_blocks(
+    compare: Callable[..., Tensor], texts: Embeddings, images: Embeddings, numbers: int, *shared: Tensor
+) -> Tensor:
+    """``compare`` of all texts and images, some of both at a time.
+
+    The backward pass computes blocks anew. A batch that is one block is not: it is as fast as ``compare``.
+
+    Args:
+        compare: Takes texts' wholes, parts and mask, images', and what is shared; returns one number for each pair,
+            which depends on no other pair: shape (texts, images).
+        texts: T texts.
+        images: I images.
+        numbers: Of the largest tensor that ``compare`` makes of a pair.
+        shared: Other tensors that ``compare`` looks at.
+
+    Returns:
+        Shape (T, I).
+    """
+    number, numbers = len(texts.whole) * len(images.whole), max(1, numbers)
+    pairs = max(1, numbers_per_block(texts.whole.device, numbers * number) // numbers)
+    few = min(-(-TOKENS // max(1, texts.parts.shape[1])), max(1, len(texts.whole)))
+    across = max(1, min(len(images.whole), pairs // few))
+    rows, columns = (
+        list(zip(*(x.split(size) for x in (own.whole, own.parts, own.mask)), strict=True))
+        for own, size in ((texts, max(1, pairs // across)), (images, across))
+    )
+    if len(rows) == len(columns) == 1:
+        return compare(*rows[0], *columns[0], *shared)
+    return torch.cat(
+        [torch.cat([recomputed(compare, *row, *column, *shared) for column in columns], dim=1) for row in rows]
+    )
+
+
 def similarity(texts: Embeddings, images: Embeddings, with_parts: bool = True) -> Tensor:
     """How well texts describe images, in [-1, 1]; of ``spikes`` nothing is looked at.
 
@@ -103,17 +145,27 @@ def similarity(texts: Embeddings, images: Embeddings, with_parts: bool = True) -
     segments of image i. The second term is the late interaction of FILIP (arXiv:2111.07783): each token looks for the
     segment that it speaks of. Without parts: S[t, i] = <w_t, w_i>.
 
+    A token and a segment make a number, and only those of a block of pairs are in memory together
+    (:func:`gshn.encoders.blocks.numbers_per_block`), forward and backward. So memory is that of the T x I result and of
+    the inputs' gradients, T L F + I S F numbers, and a constant: it grows with the batch as what comes in and goes out
+    does, no longer as T I L S.
+
     Returns:
         Shape (number of texts, number of images).
     """
-    whole = texts.whole @ images.whole.T
     if not with_parts:
-        return whole
-    tokens = texts.parts[texts.mask]
-    owner = texts.mask.nonzero()[:, 0]
-    best = torch.einsum("ae,ise->ais", tokens, images.parts)
-    best = best.masked_fill(~images.mask, -2.0).amax(dim=-1)
-    mean = torch.zeros_like(whole).index_add(0, owner, best) / texts.mask.sum(dim=1, keepdim=True)
+        return texts.whole @ images.whole.T
+    return in_blocks(_similarity, texts, images, texts.parts.shape[1] * images.parts.shape[1])
+
+
+def _similarity(
+    texts: Tensor, tokens: Tensor, is_token: Tensor, images: Tensor, segments: Tensor, is_segment: Tensor
+) -> Tensor:
+    whole = texts @ images.T
+    owner = is_token.nonzero()[:, 0]
+    best = torch.einsum("ae,ise->ais", tokens[is_token], segments)
+    best = best.masked_fill(~is_segment, -2.0).amax(dim=-1)
+    mean = torch.zeros_like(whole).index_add(0, owner, best) / is_token.sum(dim=1, keepdim=True)
     return (whole + mean) / 2
 
 
@@ -123,6 +175,7 @@ def attended(texts: Embeddings, images: Embeddings, scale: Tensor) -> Tensor:
     A[t, i] = <w_t, normalise(sum_s a_s p_is)> with a = softmax_s(scale <w_t, p_is>), w_t the vector of text t and p_is
     those of the segments of image i, in the same space. Each text weighs the segments by how near they are to it, as in
     SCAN (Lee et al., arXiv:1803.08024), of which this is the image's side with a whole text in place of its words.
+    Memory is bounded as that of :func:`similarity`.
 
     Args:
         texts: Their wholes are compared.
@@ -132,9 +185,15 @@ def attended(texts: Embeddings, images: Embeddings, scale: Tensor) -> Tensor:
     Returns:
         Shape (number of texts, number of images).
     """
-    near = torch.einsum("te,ise->tis", texts.whole, images.parts)
-    weight = (scale * near).masked_fill(~images.mask, -torch.inf).softmax(dim=2)
+    return in_blocks(_attended, texts, images, images.parts.shape[1], scale)
+
+
+def _attended(
+    texts: Tensor, _: Tensor, __: Tensor, images: Tensor, segments: Tensor, is_segment: Tensor, scale: Tensor
+) -> Tensor:
+    near = torch.einsum("te,ise->tis", texts, segments)
+    weight = (scale * near).masked_fill(~is_segment, -torch.inf).softmax(dim=2)
     # The norm of the weighted sum, without the sum: it would have shape (texts, images, E).
-    gram = torch.einsum("ise,iue->isu", images.parts, images.parts)
+    gram = torch.einsum("ise,iue->isu", segments, segments)
     square = (torch.einsum("tis,isu->tiu", weight, gram) * weight).sum(dim=2)
     return (weight * near).sum(dim=2) / square.clamp(min=1e-12).sqrt()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gshn.distributed import global_sum
 from gshn.encoders.alignment import Embeddings
+from gshn.encoders.blocks import numbers_per_block, recomputed
 from gshn.encoders.padding import node_mask_of, non_empty
 from gshn.neurons.kinds import Neuron
 from gshn.neurons.lif import LIFParameters
@@ -152,16 +153,29 @@ class SpikedTextLearning(nn.Module):
         word. L = sum over b, w of BCE(logit[b, w], words[b, w]) / number of words that the captions have, at least one
         a caption. Per word of a caption, and not per word of the vocabulary: the many that are absent say nearly
         nothing once it is known how rare they are, and a mean over them would fade with the vocabulary's size. An image
-        without segments says nothing, and is left out.
+        without segments says nothing, and is left out. A block of words at a time: memory grows with B times the words,
+        not with the nodes times the words.
 
         Args:
             rates: E_SNN, shape (N, C).
             batch: Graph of each node, shape (N,).
             words: 1 where the caption has the word, shape (B, number of words).
         """
-        logits = self.words(rates.float())
-        index = batch[:, None].expand_as(logits)
-        best = logits.new_zeros(words.shape).scatter_reduce(0, index, logits, "amax", include_self=False)
+        norm, linear = self.words
+        assert isinstance(linear, nn.Linear)
+        normed, graphs = norm(rates.float()), len(words)
+
+        def best_of(nodes: Tensor, weight: Tensor, bias: Tensor, graph: Tensor) -> Tensor:
+            logits = F.linear(nodes, weight, bias)
+            index = graph[:, None].expand_as(logits)
+            return logits.new_zeros(graphs, len(bias)).scatter_reduce(0, index, logits, "amax", include_self=False)
+
+        size = max(1, numbers_per_block(rates.device, len(batch) * words.shape[1]) // max(1, len(batch)))
+        if size >= words.shape[1]:
+            best = best_of(normed, linear.weight, linear.bias, batch)
+        else:
+            blocks = zip(linear.weight.split(size), linear.bias.split(size), strict=True)
+            best = torch.cat([recomputed(best_of, normed, *block, batch) for block in blocks], dim=1)
         some = torch.zeros_like(words[:, 0]).index_fill(0, batch, 1.0)
         error = F.binary_cross_entropy_with_logits(best, words, reduction="none") * some[:, None]
         return global_sum(error) / torch.maximum(global_sum(words * some[:, None]), global_sum(some)).clamp(min=1)

@@ -60,7 +60,7 @@ def answer_logits(
 def answer_all(model: GSHN, corpus: TaskCorpus, count: SpikeCount, backend: SpikeBackend | None = None) -> list[str]:
     """The most probable answer to every text; the spikes of all images are added to ``count``."""
     task = corpus.task.name
-    encoded = encode_images(model, corpus.graphs, count, backend)
+    encoded = encode_images(model, corpus.graphs, count, backend, embeddings=False)
     texts = [example.text for example in corpus.examples]
     count_texts(model, texts, f"{task} texts")
     logits = answer_logits(model, task, encoded.tokens, texts, [example.images for example in corpus.examples])

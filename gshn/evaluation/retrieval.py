@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.retrieval import retrieval_hit_rate
 
 from gshn.encoders.alignment import Embeddings
 from gshn.encoders.hybrid import HybridEncoder
@@ -20,13 +19,15 @@ from gshn.inference import (
     chunks,
     count_texts,
     device_of,
-    embed_texts,
+    embedded_texts,
     encode_images,
 )
 from gshn.model import GSHN
 from gshn.training.batches import PairCorpus
 
 KS = (1, 5, 10)
+BLOCK = 2**22
+"""Pairs whose ranks are counted together."""
 
 Look = Callable[[Tensor, Tensor, Sequence[str]], None]
 """Gets similarities, shape (T, I); the image of each text, shape (T,); and T texts."""
@@ -38,30 +39,66 @@ def recalls(scores: Tensor, owner: Tensor, prefix: str = "retrieval") -> dict[st
     R@K of images is the share of images with one of their own texts among the K most similar ones; that of texts the
     share of texts with their image among the K most similar ones (Karpathy and Fei-Fei, arXiv:1412.2306).
 
+    Of equal scores the one that comes first in ``scores`` ranks first, as in a stable sort: who gives all pairs one
+    score is right as often as by chance. A score that is not a number ranks before every other, and is never a hit.
+
     Args:
         scores: Similarity of texts and images, shape (texts, images).
-        owner: Image of each text, shape (texts,); every image has one.
+        owner: Image of each text, shape (texts,); of an image without texts none is ever found.
         prefix: Of the keys ``<prefix>.t2i_r1`` and so on.
     """
-    relevant = owner[:, None] == torch.arange(scores.shape[1])
+    texts, images = scores.shape
+    own = scores.gather(1, owner[:, None])[:, 0]
+    # Of an image's texts, the one that ranks best: the first of those with the highest score.
+    best = own.new_full((images,), -torch.inf).scatter_reduce(0, owner, own, "amax")
+    leads = own == best[owner]
+    first = owner.new_full((images,), texts).scatter_reduce(0, owner[leads], leads.nonzero()[:, 0], "amin")
     figures = {}
-    for name, queries, targets in (("i2t", scores.T, relevant.T), ("t2i", scores, relevant)):
+    for name, queries, target, place in (("i2t", scores.T, best, first), ("t2i", scores, own, owner)):
+        rank = ranks(queries, target, place)
         for k in KS:
-            top_k = min(k, queries.shape[1])
-            hits = [retrieval_hit_rate(row, own, top_k=top_k) for row, own in zip(queries, targets, strict=True)]
-            figures[f"{prefix}.{name}_r{k}"] = round(float(torch.stack(hits).mean()), 6)
+            hits = rank < min(k, queries.shape[1])
+            figures[f"{prefix}.{name}_r{k}"] = round(float(hits.float().mean()), 6)
     return figures
+
+
+def ranks(scores: Tensor, target: Tensor, place: Tensor) -> Tensor:
+    """How many columns rank before one of them, in each row: see :func:`recalls` about equal scores.
+
+    A block of rows at a time: beside the scores memory is that of a block.
+
+    Args:
+        scores: Shape (queries, columns).
+        target: The score of that column, shape (queries,).
+        place: That column, shape (queries,); as many as there are columns where there is none.
+
+    Returns:
+        Shape (queries,), int64; the number of columns where there is none, or where its score is not a number.
+    """
+    columns = torch.arange(scores.shape[1])
+    rows = max(1, BLOCK // max(1, scores.shape[1]))
+    found = []
+    for block, own, at in zip(scores.split(rows), target.split(rows), place.split(rows), strict=True):
+        earlier = (block == own[:, None]) & (columns < at[:, None])
+        found.append((~(block <= own[:, None]) | earlier).sum(dim=1))
+    return torch.where((place == len(columns)) | target.isnan(), len(columns), torch.cat(found))
 
 
 @torch.inference_mode()
 def similarities(
-    similarity: Callable[[Embeddings, Embeddings], Tensor], texts: Embeddings, images: Embeddings, size: int = 64
+    similarity: Callable[[Embeddings, Embeddings], Tensor], texts: Iterable[Embeddings], images: Embeddings
 ) -> Tensor:
-    """Similarity of all pairs, such as :meth:`gshn.model.GSHN.similarity`, in blocks of texts that fit in memory."""
-    blocks = []
-    for start in range(0, len(texts.whole), size):
-        blocks.append(similarity(texts[start : start + size], images).cpu())
-    return torch.cat(blocks)
+    """Similarity of all pairs, such as :meth:`gshn.model.GSHN.similarity`, a block of texts at a time.
+
+    Args:
+        similarity: Of a block of texts and all images.
+        texts: Blocks of texts; what is made only when it is asked for need not be in memory together.
+        images: I images.
+
+    Returns:
+        Shape (T, I), on the CPU.
+    """
+    return torch.cat([similarity(block, images).cpu() for block in texts])
 
 
 @contextmanager
@@ -105,15 +142,18 @@ def reranked(
         for axis in (1, 0)
     ]
     pairs = (near[0] | near[1]).nonzero()
-    evidence = float(model.similarity_scale()) * scores
+    evidence = float(model.similarity_scale()) * scores[tuple(pairs.T)]
     for rows in chunks(len(pairs), 4 * TEXTS_PER_BATCH, "pairs"):
         text, image = pairs[rows].T
         ids, attention = (t.to(device) for t in tokenize(model.tokenizer, [texts[i] for i in text.tolist()]))
         logits = model.matching(model.encode_text(ids, attention), images.tokens[image].to(device))
         no, yes = logits.float().cpu().unbind(dim=1)
-        evidence[text, image] += yes - no
-    above = 2 + evidence - evidence[near[0] | near[1]].min()  # at least 2, and every similarity is at most 1
-    to_images, to_texts = (torch.where(own, above, scores) for own in near)
+        evidence[rows] += yes - no
+    above = 2 + evidence - evidence.min()  # at least 2, and every similarity is at most 1
+    text, image = pairs.T
+    to_images, to_texts = (
+        scores.index_put((text[chosen], image[chosen]), above[chosen]) for chosen in (own[text, image] for own in near)
+    )
     return to_images, to_texts
 
 
@@ -139,7 +179,7 @@ def evaluate_retrieval(
         ranks by V' alone, ``retrieval.spikes`` by the similarity of spikes alone, ``retrieval.v_r0`` by V' with r = 0,
         and ``retrieval.r0`` by both with r = 0.
     """
-    images = encode_images(model, corpus.graphs, count, backend)
+    images = encode_images(model, corpus.graphs, count, backend, tokens=rerank > 0)
     captions = list(corpus.captions())
     count_texts(model, [caption for own in captions for caption in own], "captions")
     chosen = {"retrieval": captions}
@@ -150,8 +190,7 @@ def evaluate_retrieval(
     for name, of_image in chosen.items():
         owner = torch.arange(len(of_image)).repeat_interleave(torch.tensor([len(own) for own in of_image]))
         texts = [caption for own in of_image for caption in own]
-        embedded = embed_texts(model, texts)
-        scores = similarities(model.similarity, embedded, images.embeddings)
+        scores = similarities(model.similarity, embedded_texts(model, texts), images.embeddings)
         figures |= recalls(scores, owner, name)
         if look is not None and name == "retrieval":
             look(scores, owner, texts)
@@ -162,11 +201,12 @@ def evaluate_retrieval(
             figures |= {key: by_image[key] if ".t2i" in key else by_text[key] for key in by_image}
         if paths and name == "retrieval":
             with without_spikes_in_v(model):
-                silent = encode_images(model, corpus.graphs, SpikeCount(), backend).embeddings
+                silent = encode_images(model, corpus.graphs, SpikeCount(), backend, tokens=False).embeddings
             ranked = {"v": (model.alignment, images.embeddings), "v_r0": (model.alignment, silent)}
             if images.embeddings.spikes is not None:
                 ranked["spikes"] = (model.spike_alignment, images.embeddings)
                 ranked["r0"] = (model.similarity, silent)
             for path, (similarity, own) in ranked.items():
-                figures |= recalls(similarities(similarity, embedded, own), owner, f"retrieval.{path}")
+                scores = similarities(similarity, embedded_texts(model, texts), own)
+                figures |= recalls(scores, owner, f"retrieval.{path}")
     return figures

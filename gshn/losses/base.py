@@ -86,10 +86,19 @@ class RightAnswers:
         """
         all_texts, all_images = gather(texts), gather(images)
         beside = all_images.repeat_interleave(len(texts) // len(images))  # image of each text, which make the pairs
-        # A product of counts, which float32 holds exactly up to 2^24 pairs.
-        same_text, same_image = all_texts[:, None] == all_texts[None], beside[:, None] == all_images[None]
+        # Counts of pairs, which float32 holds exactly up to 2^24, by this process's rows and everybody's identities.
         own_text, own_image = texts[:, None] == all_texts[None], images[:, None] == beside[None]
-        return cls(own_text.float() @ same_image.float() > 0, own_image.float() @ same_text.float() > 0)
+        _, image = torch.cat([all_images, beside]).unique(return_inverse=True)
+        _, text = all_texts.unique(return_inverse=True)
+        return cls(
+            *(
+                torch.zeros_like(own, dtype=torch.float32).index_add(1, of_pair, own.float())[:, of_column] > 0
+                for own, of_pair, of_column in (
+                    (own_text, image[len(all_images) :], image[: len(all_images)]),
+                    (own_image, text, text),
+                )
+            )
+        )
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,10 @@
-import torch
+from itertools import product
 
+import pytest
+import torch
+from torch import Tensor
+
+from gshn.encoders import alignment
 from gshn.encoders.alignment import AlignmentHead, Embeddings, attended, similarity
 
 
@@ -67,3 +72,51 @@ def test_attended_equals_the_loop() -> None:
             weight = torch.softmax(torch.stack([3 * (part @ texts.whole[t]) for part in parts]), dim=0)
             pooled = sum(a * part for a, part in zip(weight, parts, strict=True))
             assert abs(float(out[t, i]) - float(texts.whole[t] @ (pooled / pooled.norm()))) < 1e-6
+
+
+def leaves(own: Embeddings) -> list[Tensor]:
+    """Wholes and parts, to be asked for gradients."""
+    return [x.clone().requires_grad_() for x in (own.whole, own.parts)]
+
+
+@pytest.mark.parametrize(("numbers", "tokens"), [*product((1, 60, 150), (1, 256)), (10**6, 256)])
+@pytest.mark.parametrize("kind", ["parts", "attention"])
+def test_blocks_change_neither_similarity_nor_gradients(
+    monkeypatch: pytest.MonkeyPatch, kind: str, numbers: int, tokens: int
+) -> None:
+    texts, images = embeddings([3, 1, 4, 2, 4, 1, 3], 4, 0), embeddings([2, 5, 1, 3, 5], 5, 1)
+    images.parts[1, 3] = images.parts[1, 0]  # two segments are alike: the largest similarity is theirs, half each
+    texts.parts[2, 1] = 0.0  # as of silent words: all segments are as near
+    scale, weight = torch.tensor(3.0, requires_grad=True), torch.randn(7, 5)
+    blocks: list[tuple[int, int]] = []
+
+    def run(plain: bool) -> list[Tensor]:
+        own, theirs = leaves(texts), leaves(images)
+        given = (*own, texts.mask, *theirs, images.mask)
+        both = Embeddings(*own, texts.mask), Embeddings(*theirs, images.mask)
+        if kind == "parts":
+            out = alignment._similarity(*given) if plain else similarity(*both)
+        else:
+            out = alignment._attended(*given, scale) if plain else attended(*both, scale)
+        asked = [*own, *theirs, *([scale] if kind == "attention" else [])]
+        found = torch.autograd.grad((weight * out).sum(), asked, allow_unused=True)
+        return [out, *(torch.zeros(()) if x is None else x for x in found)]
+
+    expected = run(plain=True)
+    monkeypatch.setattr(alignment, "numbers_per_block", lambda *_: numbers)
+    monkeypatch.setattr(alignment, "TOKENS", tokens)
+    inner = alignment._similarity if kind == "parts" else alignment._attended
+
+    def counted(*given: Tensor) -> Tensor:
+        blocks.append((len(given[0]), len(given[3])))
+        return inner(*given)
+
+    monkeypatch.setattr(alignment, inner.__name__, counted)
+    found = run(plain=False)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b if a.shape == b.shape else b.expand_as(a), atol=1e-6, rtol=0)
+    of_pair = 20 if kind == "parts" else 5
+    assert all(t * i * of_pair <= max(numbers, of_pair) for t, i in blocks)
+    one = numbers == 10**6
+    assert sum(t * i for t, i in blocks) == (1 if one else 2) * 35  # forward, and anew for the backward pass
+    assert (len(blocks) == 1) == one

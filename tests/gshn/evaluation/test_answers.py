@@ -12,7 +12,7 @@ from gshn.encoders.text_encoders import build_tokenizer
 from gshn.evaluation import answers
 from gshn.evaluation.answers import answer_all, evaluate_task, task_figures
 from gshn.evaluation.retrieval import reranked, similarities
-from gshn.inference import SpikeCount, encode_images, join
+from gshn.inference import SpikeCount, encode_images
 from gshn.model import GSHN, Vocabulary
 from gshn.training.batches import TaskCorpus
 
@@ -106,7 +106,7 @@ def test_reranking_orders_the_best_by_all_evidence_and_leaves_the_rest(overrides
     images = encode_images(own, Graphs(), SpikeCount())
     batch = pair_batch(own, range(len(CAPTIONS)))
     texts = own.embed_texts(own.encode_text(batch.input_ids, batch.attention_mask))
-    scores = similarities(own.similarity, join([texts]), images.embeddings)
+    scores = similarities(own.similarity, [texts], images.embeddings)
     to_images, to_texts = reranked(own, CAPTIONS, images, scores, 3)
     scale = own.scale() + own.stl.scale() if own.stl is not None else own.scale()
     for text, caption in enumerate(CAPTIONS):

@@ -1,9 +1,12 @@
 import pytest
 import torch
 from helpers import CAPTIONS, pair_batch, random_graph, tiny_config, tiny_model
+from torch import Tensor
+from torchmetrics.functional.retrieval import retrieval_hit_rate
 
 from gshn.encoders.alignment import similarity
 from gshn.encoders.text import tokenize
+from gshn.evaluation import retrieval
 from gshn.evaluation.retrieval import evaluate_retrieval, recalls, similarities
 from gshn.graphs.dataset import GraphDataset
 from gshn.inference import SpikeCount, embed_texts, join
@@ -41,6 +44,44 @@ def test_any_of_an_images_texts_counts() -> None:
     assert figures["retrieval.i2t_r10"] == figures["retrieval.t2i_r5"] == 1
 
 
+def recalls_by_sorting(scores: Tensor, owner: Tensor) -> dict[str, float]:
+    """Recall@K, a query at a time: torchmetrics' for scores without ties, where the order of its sort is no matter."""
+    relevant = owner[:, None] == torch.arange(scores.shape[1])
+    figures = {}
+    for name, queries, targets in (("i2t", scores.T, relevant.T), ("t2i", scores, relevant)):
+        for k in (1, 5, 10):
+            hits = []
+            for row, own in zip(queries, targets, strict=True):
+                by_hand = own[row.argsort(descending=True, stable=True)][:k].any().float()
+                hits.append(by_hand)
+                if len(row.unique()) == len(row):
+                    assert by_hand == retrieval_hit_rate(row, own, top_k=min(k, len(row)))
+            figures[f"retrieval.{name}_r{k}"] = round(float(torch.stack(hits).mean()), 6)
+    return figures
+
+
+@pytest.mark.parametrize("levels", [0, 7, 2, 1], ids=["no ties", "some ties", "many ties", "all alike"])
+def test_ranks_equal_a_stable_sort_of_every_query(monkeypatch: pytest.MonkeyPatch, levels: int) -> None:
+    random = torch.Generator().manual_seed(levels)
+    owner = torch.randint(23, (40,), generator=random)  # in no order, some images without a text
+    assert len(owner.unique()) < 23
+    noise = torch.rand(40, 23, generator=random)
+    scores = (noise * levels).floor() if levels else noise
+    expected = recalls_by_sorting(scores, owner)
+    assert recalls(scores, owner) == expected
+    monkeypatch.setattr(retrieval, "BLOCK", 100)
+    assert recalls(scores, owner) == expected
+
+
+def test_what_is_not_a_number_is_never_a_hit() -> None:
+    scores = torch.eye(12)
+    assert recalls(scores, torch.arange(12))["retrieval.t2i_r1"] == 1
+    scores[3, 3] = torch.nan
+    figures = recalls(scores, torch.arange(12))
+    assert [figures[f"retrieval.{way}_r10"] for way in ("t2i", "i2t")] == [pytest.approx(11 / 12, abs=1e-6)] * 2
+    assert set(recalls(torch.full((12, 12), torch.nan), torch.arange(12)).values()) == {0.0}
+
+
 @torch.no_grad()
 def test_blocks_give_the_whole() -> None:
     model = tiny_model().eval()
@@ -51,9 +92,9 @@ def test_blocks_give_the_whole() -> None:
     w = float(model.stl.scale() / model.scale())
     expected = (similarity(texts, images) + w * similarity(texts.spikes, images.spikes)) / (1 + w)
     assert not torch.allclose(expected, similarity(texts, images), atol=1e-3)
-    torch.testing.assert_close(similarities(model.similarity, texts, images, size=3), expected)
+    torch.testing.assert_close(similarities(model.similarity, texts.split(3), images), expected)
     parts = [texts[:5], texts[5:]]
-    torch.testing.assert_close(similarities(model.similarity, join(parts), images), expected)
+    torch.testing.assert_close(similarities(model.similarity, [join(parts)], images), expected)
 
 
 @torch.no_grad()

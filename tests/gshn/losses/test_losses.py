@@ -129,6 +129,26 @@ def test_a_silent_segment_does_not_drown_the_others() -> None:
     assert 0 < norms[2] < 10 * norms[[0, 1, 3, 4, 5]].max()
 
 
+@pytest.mark.parametrize("numbers", [1, 20, 10**6])
+def test_blocks_change_no_spike_contrast(monkeypatch: pytest.MonkeyPatch, numbers: int) -> None:
+    spikes, nodes = random_spikes(8, 7, 5).requires_grad_(), torch.tensor([0, 1, 2, 0, 3, 4, 1])
+    expected = spike_contrast(spikes, nodes)
+    gradient = torch.autograd.grad(expected, spikes)[0]
+    monkeypatch.setattr("gshn.losses.spike_contrast.numbers_per_block", lambda *_: numbers)
+    found = spike_contrast(spikes, nodes)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(torch.autograd.grad(found, spikes)[0], gradient, atol=1e-6, rtol=0)
+
+
+def test_right_answers_equal_the_loop() -> None:
+    texts, images = torch.tensor([5, 9, 9, 7, 5, 2, 3, 3]), torch.tensor([40, 11, 40, 23])
+    pairs = [(text, images[t // 2].item()) for t, text in enumerate(texts.tolist())]
+    right = RightAnswers.of(texts, images)
+    expected = torch.tensor([[(text, image) in pairs for image in images.tolist()] for text in texts.tolist()])
+    assert torch.equal(right.of_texts, expected) and torch.equal(right.of_images, expected.T)
+    assert expected.sum() > len(texts)
+
+
 class TestSpikedTextLearning:
     def make(self) -> SpikedTextLearning:
         torch.manual_seed(0)
@@ -212,6 +232,18 @@ class TestSpikedTextLearning:
         # A caption without words counts as one of one word.
         none = torch.zeros(2, 10)
         torch.testing.assert_close(stl.word_prediction(rates, batch, none), F.softplus(best).sum() / 2)
+
+    @pytest.mark.parametrize("numbers", [1, 8])
+    def test_blocks_change_no_word_prediction(self, monkeypatch: pytest.MonkeyPatch, numbers: int) -> None:
+        stl, batch = self.make(), torch.tensor([0, 0, 2])
+        rates, words = torch.rand(3, 4).requires_grad_(), random_spikes(3, 10, seed=3)
+        asked = [rates, *stl.words.parameters()]
+        expected = stl.word_prediction(rates, batch, words)
+        gradients = torch.autograd.grad(expected, asked)
+        monkeypatch.setattr(spiked_text, "numbers_per_block", lambda *_: numbers)
+        found = stl.word_prediction(rates, batch, words)
+        for a, b in zip((found, *torch.autograd.grad(found, asked)), (expected, *gradients), strict=True):
+            torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
 
     def test_word_prediction_teaches_as_much_with_many_words_as_with_few(self) -> None:
         """Gradient that reaches the code, of captions of ten words of a vocabulary of 60 or of 8,000."""
