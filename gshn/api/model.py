@@ -291,7 +291,7 @@ class Model:
     def _scores(self, text: str, images: Embeddings) -> Tensor:
         """Similarity of one text with I images, shape (I,)."""
         texts = self.encode_texts(text).encoded
-        return similarities(self.module.similarity, texts, images.to(device_of(self.module)))[0].float()
+        return similarities(self.module.similarity, [texts], images.to(device_of(self.module)))[0].float()
 
     @overload
     def classify(self, images: Picture, labels: Sequence[str], templates: Sequence[str] | None = None) -> Answer: ...

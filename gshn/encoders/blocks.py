@@ -12,13 +12,13 @@ from torch import Tensor
 def numbers_per_block(device: torch.device, in_all: int) -> int:
     """How many numbers the largest tensor of a block may have, where without blocks it had ``in_all``.
 
-    On a CPU 4 MiB of float32, or all where all is at most 16 MiB: a block that is all there is need not be computed
-    anew in the backward pass. Larger ones are no faster, and in pieces leave holes in glibc's heap. Elsewhere 256 MiB:
-    what costs there is the number of calls.
+    On a CPU 4 MiB of float32, or all where all is at most 64 MiB, as a batch of drawn scenes is: a block that is
+    all there is need not be computed anew in the backward pass. Larger ones are no faster, and in pieces leave
+    holes in glibc's heap. Elsewhere 256 MiB: what costs there is the number of calls.
     """
     if device.type != "cpu":
         return 2**26
-    return in_all if in_all <= 2**22 else 2**20
+    return in_all if in_all <= 2**24 else 2**20
 
 
 class _Recomputed(torch.autograd.Function):
@@ -30,7 +30,7 @@ class _Recomputed(torch.autograd.Function):
         return block(*inputs)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         needed = ctx.needs_input_grad[1:]
         inputs = [x.detach().requires_grad_(need) for x, need in zip(ctx.saved_tensors, needed, strict=True)]
