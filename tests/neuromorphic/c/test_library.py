@@ -33,6 +33,7 @@ def same(network: Network, x: dict[str, np.ndarray], batched: bool = False) -> t
     """C and NumPy give the same numbers, of all kinds."""
     neurons = [p.name for p in network.populations if p.kind != "sum"]
     expected = populations.run(network, x, neurons, batched)
+    library.run(network, x, neurons, batched)  # Which leaves the network as it was.
     ours = library.run(network, x, neurons, batched, watch=True)
     for name, values in expected.sent.items():
         np.testing.assert_array_equal(ours.sent[name], values, name)
