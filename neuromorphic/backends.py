@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from neuromorphic.arguments import check_choice, check_names, check_real, check_seconds, check_type, listed
 from neuromorphic.c import library as c
+from neuromorphic.c.machine import CMachine
 from neuromorphic.compiler.hardware import for_hardware, join, parts_of
 from neuromorphic.compiler.lower import lower, pack
 from neuromorphic.compiler.network import Network
@@ -350,10 +351,13 @@ def open_machine(
         network = quantize(lower(graph, horizon=ranges.steps), ranges)
     elif precision == "fixed" and inputs is not None:
         _, steps = check_inputs(graph, inputs)
-        calibration = calibrate(lower(graph, horizon=steps), inputs, batched=True)
+        simulator = c.run if backend == "c" else populations.run
+        calibration = calibrate(lower(graph, horizon=steps), inputs, batched=True, simulator=simulator)
         network, ranges = calibration.network, calibration.ranges
     if backend == "reference":
         return PopulationsMachine(graph, network, batch, potentials, ranges)
+    if backend == "c":
+        return CMachine(graph, network, batch, potentials, ranges)
     from neuromorphic.lava.session import LavaMachine
 
     if isinstance(running, LavaMachine):
@@ -370,7 +374,7 @@ def torch_simulator(precision: Precision) -> Any:
         PackagesMissingError: PyTorch is not installed.
     """
     if precision == "fixed":
-        raise UnsupportedGraphError("the torch back end has no fixed point; use --backend reference or lava")
+        raise UnsupportedGraphError("the torch back end has no fixed point; use --backend reference, lava or c")
     try:
         from neuromorphic.execution import torch_simulator
     except ImportError as error:
