@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -52,6 +52,7 @@ class Library:
             UserError: what it makes cannot be written or loaded.
         """
         self.plan, self.watch = plan, watch
+        self.limits: dict[str, int] = {}
         self.program = write_program(plan, NAME, library=True, watch=watch)
         work = sum(t.form.constants[""].size for c in plan.cells for group in c.taps for t in group)
         self._library = compiled(inlined(self.program), "-O1" if work < SMALL else "-O3")
@@ -70,6 +71,13 @@ class Library:
             )
         self._constants = [aligned(values) for values in self.program.constants.values()]
         self._table = (ctypes.c_void_p * max(len(self._constants), 1))(*(c.ctypes.data for c in self._constants))
+
+    @classmethod
+    def of(cls, network: Network, limits: Mapping[str, int] | None, watch: bool) -> Library:
+        """Plan and compile a network for messages up to some limits."""
+        made = cls(plan(network, limits, exact=True), watch)
+        made.limits = dict(limits or {})
+        return made
 
     def states(self, samples: int) -> NDArray[np.uint8]:
         """States at rest of so many samples, shape (B, bytes); they last as long as the library."""
@@ -213,6 +221,7 @@ def run(
     potentials: Collection[str] = (),
     batched: bool = False,
     watch: bool = False,
+    find: Callable[[Network, Mapping[str, int] | None, bool], Library] = Library.of,
 ) -> PopulationRun:
     """Run a network from rest: what :func:`neuromorphic.execution.populations.run` gives, bit for bit, but for peaks.
 
@@ -223,6 +232,7 @@ def run(
         batched: Whether inputs are those of B samples, shape (B, T, *shape), and so is what comes back.
         watch: Of floats: observe currents and potentials, for ``ranges``; of integers they are, and overflow, in any
             case.
+        find: What gives the library for a network, limits of messages and ``watch``.
 
     Raises:
         PackagesMissingError: there is no C compiler.
@@ -235,7 +245,7 @@ def run(
         if fixed
         else None
     )
-    library = Library(plan(network, limits, exact=True), watch or fixed is not None)
+    library = find(network, limits, watch or fixed is not None)
     samples, steps = next(iter(x.values())).shape[:2]
     states = library.states(samples)
     sent, traces = library.steps(states, x, potentials)

@@ -324,7 +324,7 @@ def test_without_a_meter_only_time_is_measured(monkeypatch: pytest.MonkeyPatch) 
     [
         (["--images", "0"], "--images: must be a whole number of at least 1"),
         (["--images", "1000000"], "held-out images"),
-        (["--precision", "fixed"], "needs --backend reference or lava"),
+        (["--precision", "fixed"], "needs --backend reference, lava or c"),
         (["--energy-models", "none.yaml"], "none.yaml"),
         (["--compare", "nowhere"], "nowhere"),
     ],
