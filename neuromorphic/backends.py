@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -151,7 +151,8 @@ def run_folded(
     overflow: dict[str, dict[str, int]] = {}
     compiled = time.perf_counter()
     seconds: dict[str, float] = {}
-    simulator, rounded = c.run if backend == "c" else populations.run, quantize
+    simulator = c.run if backend == "c" else populations.run
+    rounded: Callable[[Network, Ranges], FixedNetwork] = quantize
     if in_c is not None:
         simulator, rounded = in_c.run, in_c.quantize
     if precision == "fixed" or backend != "lava":

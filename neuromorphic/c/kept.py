@@ -87,7 +87,7 @@ def digest(graph: Graph) -> tuple[Any, ...]:
 
     def of(value: Any) -> Any:
         if isinstance(value, np.ndarray):
-            return value.shape, value.dtype.str, zlib.crc32(np.ascontiguousarray(value).reshape(-1).view(np.uint8))
+            return value.shape, value.dtype.str, zlib.crc32(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
         return repr(value)
 
     nodes = [
