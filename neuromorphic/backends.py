@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from neuromorphic.arguments import check_choice, check_names, check_real, check_seconds, check_type, listed
 from neuromorphic.c import library as c
+from neuromorphic.c.kept import Kept, kept
+from neuromorphic.c.machine import CMachine
 from neuromorphic.compiler.hardware import for_hardware, join, parts_of
 from neuromorphic.compiler.lower import lower, pack
 from neuromorphic.compiler.network import Network
@@ -132,12 +134,14 @@ def run_folded(
     target: Literal["simulator", "loihi2"] = "simulator",
     batched: bool = False,
     kept: KeptUp | None = None,
+    in_c: Kept | None = None,
 ) -> FoldedRun:
     """Run a folded network from rest; arguments and errors are those of :func:`run_side_by_side`.
 
     Args:
         network: Float.
         inputs: By name, shape (T, *shape), or with ``batched`` those of B samples, shape (B, T, *shape).
+        in_c: Of the back end c: what is kept of the graph.
     """
     begun = time.perf_counter()
     nodes, parts = network, parts_of(network, registers=True) if target == "loihi2" else None
@@ -148,10 +152,15 @@ def run_folded(
     compiled = time.perf_counter()
     seconds: dict[str, float] = {}
     simulator = c.run if backend == "c" else populations.run
+    rounded: Callable[[Network, Ranges], FixedNetwork] = quantize
+    if in_c is not None:
+        simulator, rounded = in_c.run, in_c.quantize
     if precision == "fixed" or backend != "lava":
         if precision == "fixed":
             # Lava's models do not say when a register overflows; the same arithmetic in NumPy does.
-            calibration = calibrate(network, inputs, ranges, potentials, batched=batched, simulator=simulator)
+            calibration = calibrate(
+                network, inputs, ranges, potentials, batched=batched, simulator=simulator, rounded=rounded
+            )
             fixed, own = calibration.network, calibration.run
             overflow = {name: vars(count) for name, count in own.overflow.items() if count.any}
         else:
@@ -291,8 +300,11 @@ def simulate(
             record = reference.simulate(graph, inputs, potentials)
     else:
         horizon = (ranges.steps if ranges else steps) if precision == "fixed" else None
-        network = lower(graph, horizon=horizon)
-        run = run_folded(network, inputs, backend, precision, potentials, deadline, ranges, target, batched=True)
+        in_c = kept(graph) if backend == "c" else None
+        network = lower(graph, horizon=horizon) if in_c is None else in_c.lower(graph, horizon)
+        run = run_folded(
+            network, inputs, backend, precision, potentials, deadline, ranges, target, batched=True, in_c=in_c
+        )
         seconds = {"all": time.perf_counter() - begun, **run.seconds}
         record = as_record(graph, run)
         check_signals(record)
@@ -350,10 +362,13 @@ def open_machine(
         network = quantize(lower(graph, horizon=ranges.steps), ranges)
     elif precision == "fixed" and inputs is not None:
         _, steps = check_inputs(graph, inputs)
-        calibration = calibrate(lower(graph, horizon=steps), inputs, batched=True)
+        simulator = c.run if backend == "c" else populations.run
+        calibration = calibrate(lower(graph, horizon=steps), inputs, batched=True, simulator=simulator)
         network, ranges = calibration.network, calibration.ranges
     if backend == "reference":
         return PopulationsMachine(graph, network, batch, potentials, ranges)
+    if backend == "c":
+        return CMachine(graph, network, batch, potentials, ranges)
     from neuromorphic.lava.session import LavaMachine
 
     if isinstance(running, LavaMachine):
@@ -370,7 +385,7 @@ def torch_simulator(precision: Precision) -> Any:
         PackagesMissingError: PyTorch is not installed.
     """
     if precision == "fixed":
-        raise UnsupportedGraphError("the torch back end has no fixed point; use --backend reference or lava")
+        raise UnsupportedGraphError("the torch back end has no fixed point; use --backend reference, lava or c")
     try:
         from neuromorphic.execution import torch_simulator
     except ImportError as error:

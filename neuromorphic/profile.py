@@ -65,7 +65,7 @@ def main() -> None:
     if arguments.backend is None:
         arguments.backend = "reference" if arguments.checkpoint is None else "torch"
     if arguments.precision == "fixed" and arguments.backend == "torch":
-        parser.error("--precision fixed needs --backend reference or lava")
+        parser.error("--precision fixed needs --backend reference, lava or c")
     for name in ("report.json", "report.html"):
         sources = (arguments.energy_models, arguments.nir, arguments.input, *(arguments.compare or ()))
         check_destination(arguments.out / name, sources)

@@ -165,9 +165,9 @@ class Session:
 
         ``step`` is how many steps were done; the others are named ``WHAT/NODE`` and have the axis B first. In float,
         ``reference`` and ``torch`` go on from each other's states: ``v``, ``i`` (of CubaLI and CubaLIF), ``sent`` (the
-        last output) and ``past`` (what a Delay got, the newest last). Those of ``lava``, and of ``reference`` in fixed
-        point, are its populations': ``u``, ``v``, ``past`` (what was sent and is still to be read), and ``scale``,
-        which says whose integers they are.
+        last output) and ``past`` (what a Delay got, the newest last). Those of ``lava`` and ``c``, and of ``reference``
+        in fixed point, are its populations': ``u``, ``v``, ``past`` (what was sent and is still to be read), and
+        ``scale``, which says whose integers they are.
         """
         return dict(self._running.state())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -16,10 +16,10 @@ from neuromorphic.c.plan import Plan, plan
 from neuromorphic.c.source import WATCHED, Program, write_program
 from neuromorphic.compiler.network import SUM, Network
 from neuromorphic.compiler.operators import largest_of
-from neuromorphic.compiler.quantize import FixedNetwork, FixedPopulation, Ranges
+from neuromorphic.compiler.quantize import BIAS_FRACTION, FixedNetwork, Ranges
 from neuromorphic.errors import PackagesMissingError, UserError, first_line
 from neuromorphic.execution.compiled import compiler, shared_library
-from neuromorphic.execution.populations import Overflow, PopulationRun, flat_inputs, is_whole
+from neuromorphic.execution.populations import Overflow, PopulationRun, flat_inputs, is_whole, potential_of
 
 NAME = "network"
 STEPS_A_CALL = 64
@@ -27,6 +27,10 @@ STEPS_A_CALL = 64
 SAMPLES = 64
 """Samples side by side: what a population's weights are fetched for at once."""
 
+C_TYPES = {f"{u}int{bits}_t": np.dtype(f"{u}int{bits}") for u in ("", "u") for bits in (8, 16, 32, 64)} | {
+    "double": np.dtype(np.float64)
+}
+"""Number types of a state's fields."""
 
 SMALL = 20_000
 """Weights of a network for which compiling takes longer than what it would save."""
@@ -48,6 +52,7 @@ class Library:
             UserError: what it makes cannot be written or loaded.
         """
         self.plan, self.watch = plan, watch
+        self.limits: dict[str, int] = {}
         self.program = write_program(plan, NAME, library=True, watch=watch)
         work = sum(t.form.constants[""].size for c in plan.cells for group in c.taps for t in group)
         self._library = compiled(inlined(self.program), "-O1" if work < SMALL else "-O3")
@@ -55,15 +60,29 @@ class Library:
         self._run.restype = None
         size = getattr(self._library, f"{NAME}_size")
         size.restype = ctypes.c_size_t
-        self._size = int(size())
+        self._layout = np.dtype(
+            [(name, np.uintp if "*" in kind else C_TYPES[kind], (count,)) for kind, name, count in self.program.state],
+            align=True,
+        )
+        if self._layout.itemsize != size():
+            raise UserError(
+                f"the C compiler {compiler()} lays out a state of {self._layout.itemsize} bytes in {size()}; let PATH "
+                "name another"
+            )
         self._constants = [aligned(values) for values in self.program.constants.values()]
         self._table = (ctypes.c_void_p * max(len(self._constants), 1))(*(c.ctypes.data for c in self._constants))
 
+    @classmethod
+    def of(cls, network: Network, limits: Mapping[str, int] | None, watch: bool) -> Library:
+        """Plan and compile a network for messages up to some limits."""
+        made = cls(plan(network, limits, exact=True), watch)
+        made.limits = dict(limits or {})
+        return made
+
     def states(self, samples: int) -> NDArray[np.uint8]:
         """States at rest of so many samples, shape (B, bytes); they last as long as the library."""
-        states = np.zeros((samples, self._size), np.uint8)
-        address = np.array([ctypes.addressof(self._table)], np.uintp).view(np.uint8)
-        states[:, : len(address)] = address
+        states = np.zeros((samples, self._layout.itemsize), np.uint8)
+        self.field(states, "constants")[:] = ctypes.addressof(self._table)
         return states
 
     def advance(
@@ -99,12 +118,66 @@ class Library:
             table([potentials.get(name) for name in cells]),
         )  # fmt: skip
 
+    def steps(
+        self,
+        states: NDArray[np.uint8],
+        inputs: Mapping[str, NDArray],
+        potentials: Collection[str] = (),
+    ) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
+        """The next T steps of B samples, a part of both at a time.
+
+        Args:
+            states: Where the samples stand, and stand after it, shape (B, bytes).
+            inputs: By name, shape (B, T, n); in fixed point the values before they become messages.
+            potentials: Populations whose v is recorded.
+
+        Returns:
+            Messages of all populations, spikes as bool, and v of those asked for, in the network's units and C's
+            types, shape (B, T, M).
+        """
+        network = self.plan.network
+        samples, steps = next(iter(inputs.values())).shape[:2]
+        sent = {
+            c.population.name: np.zeros((samples, steps, c.population.size), bool if c.population.spikes else c.sent)
+            for c in self.plan.cells
+        }
+        wanted = [c for c in self.plan.neurons if c.population.name in potentials]
+        traces = {c.population.name: np.zeros((samples, steps, c.population.size), c.state) for c in wanted}
+        for start in tqdm(range(0, samples, SAMPLES), "c", unit=f"{SAMPLES} samples", leave=False, delay=2):
+            own = slice(start, min(start + SAMPLES, samples))
+            messages = {
+                name: np.ascontiguousarray(
+                    network.messages(name, values[own]).astype(self.plan.sources[name].number)
+                    if isinstance(network, FixedNetwork)
+                    else values[own]
+                )
+                for name, values in inputs.items()
+            }
+            rows = {name: values[own] for name, values in sent.items()}
+            traced = {name: values[own] for name, values in traces.items()}
+            for first in range(0, steps, STEPS_A_CALL):
+                self.advance(states[own], messages, rows, traced, first, min(first + STEPS_A_CALL, steps))
+        return sent, traces
+
+    def field(self, states: NDArray[np.uint8], name: str) -> NDArray:
+        """A field of states, shape (B, elements), to be read and written."""
+        number, offset = self._layout.fields[name][:2]  # type: ignore[index]
+        (count,) = number.shape
+        kind = number.base
+        view: NDArray = states[:, offset : offset + count * kind.itemsize].view(kind)
+        return view
+
+    def set_clocks(self, states: NDArray[np.uint8], step: int) -> None:
+        """Let states stand before a step, as far as what is sent depends on its number."""
+        fields = self._layout.names or ()
+        if "step" in fields:
+            self.field(states, "step")[:] = min(step, 2**32 - 1)
+        if "phase" in fields:
+            self.field(states, "phase")[:] = step % 2**BIAS_FRACTION
+
     def watched(self, states: NDArray[np.uint8]) -> NDArray:
         """Counters of states, shape (B, populations, 5), see :data:`~neuromorphic.c.source.WATCHED`."""
-        start = ctypes.sizeof(ctypes.c_void_p)
-        count = len(self.plan.cells) * len(WATCHED)
-        kind = np.dtype(np.int64 if self.plan.fixed else np.float64)
-        values = np.ascontiguousarray(states[:, start : start + count * kind.itemsize]).view(kind)
+        values = self.field(states, "watch")
         return values.reshape(len(states), len(self.plan.cells), len(WATCHED))
 
 
@@ -148,6 +221,7 @@ def run(
     potentials: Collection[str] = (),
     batched: bool = False,
     watch: bool = False,
+    find: Callable[[Network, Mapping[str, int] | None, bool], Library] = Library.of,
 ) -> PopulationRun:
     """Run a network from rest: what :func:`neuromorphic.execution.populations.run` gives, bit for bit, but for peaks.
 
@@ -158,6 +232,7 @@ def run(
         batched: Whether inputs are those of B samples, shape (B, T, *shape), and so is what comes back.
         watch: Of floats: observe currents and potentials, for ``ranges``; of integers they are, and overflow, in any
             case.
+        find: What gives the library for a network, limits of messages and ``watch``.
 
     Raises:
         PackagesMissingError: there is no C compiler.
@@ -170,39 +245,17 @@ def run(
         if fixed
         else None
     )
-    library = Library(plan(network, limits, exact=True), watch or fixed is not None)
+    library = find(network, limits, watch or fixed is not None)
     samples, steps = next(iter(x.values())).shape[:2]
-    numbers = {c.population.name: c.sent for c in library.plan.cells}
-    sent = {
-        p.name: np.zeros((samples, steps, p.size), bool if p.spikes else numbers[p.name]) for p in network.populations
-    }
-    wanted = [c for c in library.plan.neurons if c.population.name in potentials]
-    traces = {c.population.name: np.zeros((samples, steps, c.population.size), c.state) for c in wanted}
-    seen = []
-    for start in tqdm(range(0, samples, SAMPLES), "c", unit=f"{SAMPLES} samples", leave=False, delay=2):
-        own = slice(start, min(start + SAMPLES, samples))
-        states = library.states(own.stop - start)
-        messages = {
-            name: np.ascontiguousarray(
-                values[own]
-                if fixed is None
-                else fixed.messages(name, values[own]).astype(library.plan.sources[name].number)
-            )
-            for name, values in x.items()
-        }
-        rows = {name: values[own] for name, values in sent.items()}
-        traced = {name: values[own] for name, values in traces.items()}
-        for first in range(0, steps, STEPS_A_CALL):
-            library.advance(states, messages, rows, traced, first, min(first + STEPS_A_CALL, steps))
-        if library.watch:
-            seen.append(library.watched(states))
-    return record(library, x, sent, traces, np.concatenate(seen) if seen else None, steps, batched)
+    states = library.states(samples)
+    sent, traces = library.steps(states, x, potentials)
+    return record(library, x, sent, traces, library.watched(states) if library.watch else None, steps, batched)
 
 
 def record(
     library: Library,
     x: Mapping[str, NDArray],
-    sent: dict[str, NDArray],
+    sent: Mapping[str, NDArray],
     traces: Mapping[str, NDArray],
     seen: NDArray | None,
     steps: int,
@@ -211,14 +264,7 @@ def record(
     """What a run gave, in the types and units of the simulators in NumPy."""
     network = library.plan.network
     fixed = network if isinstance(network, FixedNetwork) else None
-    potentials = {}
-    for p in network.populations:
-        if not p.spikes:
-            sent[p.name] = sent[p.name].astype(np.float64 if fixed is None else np.int64, copy=False)
-        if p.name in traces:
-            scale = 2.0**p.alignment if isinstance(p, FixedPopulation) else 1.0
-            values = traces[p.name] / scale / p.scale if isinstance(p, FixedPopulation) else traces[p.name]
-            potentials[p.name] = values + p.offset
+    sent, potentials = as_simulated(network, sent, traces)
     names = [c.population.name for c in library.plan.cells]
     current, potential = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
     overflow = {name: Overflow() for name in names if fixed is not None}
@@ -244,3 +290,19 @@ def record(
         sent = {name: values[0] for name, values in sent.items()}
         potentials = {name: values[0] for name, values in potentials.items()}
     return PopulationRun(sent, potentials, {}, ranges, overflow)
+
+
+def as_simulated(
+    network: Network, sent: Mapping[str, NDArray], traces: Mapping[str, NDArray]
+) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
+    """Messages in the types of the simulators in NumPy, and potentials in NIR's units."""
+    wide = np.int64 if isinstance(network, FixedNetwork) else np.float64
+    messages = {
+        name: values if values.dtype == bool else values.astype(wide, copy=False) for name, values in sent.items()
+    }
+    potentials = {}
+    for p in network.populations:
+        if p.name in traces:
+            values = traces[p.name]
+            potentials[p.name] = potential_of(p, (values, values))
+    return messages, potentials

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -56,7 +57,7 @@ class Dense:
         """Whole tiles."""
         return int(self.weights.shape[1]) // self.tile
 
-    @property
+    @cached_property
     def constants(self) -> dict[str, NDArray]:
         """Arrays by name."""
         sources, whole = len(self.weights), self.tiles * self.tile
@@ -72,7 +73,7 @@ class Sparse:
     target: NDArray
     weights: NDArray
 
-    @property
+    @cached_property
     def constants(self) -> dict[str, NDArray]:
         """Arrays by name."""
         return {"": self.weights, "_target": self.target, "_start": self.start}
@@ -84,7 +85,7 @@ class Diagonal:
 
     weights: NDArray
 
-    @property
+    @cached_property
     def constants(self) -> dict[str, NDArray]:
         """Arrays by name."""
         return {"": self.weights}
@@ -115,7 +116,7 @@ class Stencil:
     shape: tuple[int, int, int]
     rest: Sparse | None = None
 
-    @property
+    @cached_property
     def constants(self) -> dict[str, NDArray]:
         """Arrays by name."""
         own = {"": self.kernel, "_dy": self.dy, "_dx": self.dx, "_first": self.first}

@@ -9,6 +9,7 @@ from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from neuromorphic.c.matrices import Form, Stencil, form_of, smallest_signed
 from neuromorphic.compiler.network import GRADED, SUM, Network, Population
@@ -234,7 +235,8 @@ def cells_of(
             if not matrix.count_nonzero():
                 continue
             common = trailing_zeros(matrix.data)
-            matrix.data = matrix.data >> common
+            if common:  # The network's own stays as it is.
+                matrix = csr_matrix((matrix.data >> common, matrix.indices, matrix.indptr), matrix.shape)
             form = form_of(matrix, shapes[q.source], p.shape)
             absolute = abs(matrix).astype(np.float64)
             sums = np.asarray(absolute.sum(axis=1)).reshape(-1)

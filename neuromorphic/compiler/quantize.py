@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from graphlib import TopologicalSorter
 from typing import Any
 
@@ -146,6 +147,10 @@ class FixedNetwork(Network):
 
     def report(self) -> dict[str, dict[str, Any]]:
         """Per population how it was quantised, and the exponents of the weights of each projection into it."""
+        return {name: dict(own) for name, own in self._report.items()}
+
+    @cached_property
+    def _report(self) -> dict[str, dict[str, Any]]:
         return {
             p.name: dict(p.report)
             | {

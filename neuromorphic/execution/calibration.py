@@ -41,6 +41,7 @@ def calibrate(
     signed: bool = False,
     batched: bool = False,
     simulator: Callable[..., PopulationRun] = populations.run,
+    rounded: Callable[[Network, Ranges], FixedNetwork] = quantize,
 ) -> Calibration:
     """Quantise a network for some inputs, and run them in integers.
 
@@ -57,17 +58,18 @@ def calibrate(
         batched: Whether inputs are those of B samples, shape (B, T, *shape).
         simulator: What runs networks: :func:`neuromorphic.execution.populations.run`, or
             :func:`neuromorphic.c.library.run`, which gives the same.
+        rounded: What quantises: :func:`neuromorphic.compiler.quantize.quantize`, or what keeps what that gave.
     """
     chosen = ranges or simulator(network, inputs, batched=batched, watch=True).ranges
     if signed:
         chosen = replace(chosen, unsigned=chosen.unsigned - network.inputs.keys())
-    fixed = quantize(network, chosen)
+    fixed = rounded(network, chosen)
     for attempt in range(ATTEMPTS):
         run = simulator(fixed, inputs, potentials, batched)
         if ranges is not None or attempt == ATTEMPTS - 1 or not any(count.any for count in run.overflow.values()):
             break
         wider = with_room(chosen, run.overflow)
-        other = quantize(network, wider)
+        other = rounded(network, wider)
         if all(
             np.array_equal(ours.scale, theirs.scale)  # type: ignore[attr-defined]
             for ours, theirs in zip(fixed.populations, other.populations, strict=True)

@@ -131,10 +131,11 @@ def test_lava_agrees_in_all() -> None:
     assert {v.case.name: str(v) for v in result.verdicts if v.verdict != AGREES} == {}
 
 
-def test_integers_agree_where_there_is_neither_a_tie_nor_a_loop() -> None:
+@pytest.mark.parametrize("backend", ["reference", "c"])
+def test_integers_agree_where_there_is_neither_a_tie_nor_a_loop(backend: str) -> None:
     families = ("parameters", "delays", "time")
     own = [case for case in CASES.values() if case.family in families]
-    result = ask("fixed", simulators.find_simulator("reference", "fixed"), own, tolerance=0.02)
+    result = ask("fixed", simulators.find_simulator(backend, "fixed"), own, tolerance=0.02)
     assert [v.case.name for v in result.verdicts if v.verdict != AGREES] == []
 
 

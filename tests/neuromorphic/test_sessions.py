@@ -21,6 +21,7 @@ from neuromorphic.compiler.network import Network
 from neuromorphic.compiler.quantize import quantize
 from neuromorphic.errors import ArgumentError, LavaRunError, SignalFileError, UnsupportedGraphError
 from neuromorphic.execution import populations, reference
+from neuromorphic.execution.compiled import compiler
 from neuromorphic.graph import Graph, flatten
 from neuromorphic.lava import session as lava_session
 from neuromorphic.lava.progress import PID, Progress
@@ -29,6 +30,7 @@ from neuromorphic.session import Steps
 CUTS = (0, 1, 2, 5, 6, STEPS - 2, STEPS)
 """Where a run is split into calls."""
 Inputs = dict[str, NDArray[np.float64]]
+needs_compiler = pytest.mark.skipif(compiler() is None, reason="there is no C compiler")
 
 
 def part(x: Inputs, first: int, last: int, axis: int = 0) -> Inputs:
@@ -46,11 +48,22 @@ def signals_of(run: nm.Run) -> Inputs:
 
 
 @pytest.mark.parametrize("make", [random_graph, loop_graph])
-@pytest.mark.parametrize(("backend", "precision"), [("reference", "float"), ("reference", "fixed"), ("torch", "float")])
+@pytest.mark.parametrize(
+    ("backend", "precision", "graphs"),
+    [
+        ("reference", "float", 24),
+        ("reference", "fixed", 24),
+        ("torch", "float", 24),
+        pytest.param("c", "float", 5, marks=needs_compiler),  # Compiling each takes most of the time.
+        pytest.param("c", "fixed", 5, marks=needs_compiler),
+        pytest.param("c", "float", 100, marks=[needs_compiler, pytest.mark.slow]),
+        pytest.param("c", "fixed", 100, marks=[needs_compiler, pytest.mark.slow]),
+    ],
+)
 def test_every_split_of_random_graphs_gives_the_run(
-    make: Callable[[int], tuple[nir.NIRGraph, Inputs]], backend: str, precision: str, tmp_path: Path
+    make: Callable[[int], tuple[nir.NIRGraph, Inputs]], backend: str, precision: str, graphs: int, tmp_path: Path
 ) -> None:
-    for seed in range(24):
+    for seed in range(graphs):
         nir_graph, batched = make(seed)
         x = {name: values[0] for name, values in batched.items()}
         net = nm.load(nir_graph)
@@ -72,7 +85,7 @@ def test_every_split_of_random_graphs_gives_the_run(
             again = session.run(x)
         for done in (joined(parts), joined([again])):
             for name, expected in signals_of(run).items():
-                if expected.dtype == bool or backend == "reference":
+                if expected.dtype == bool or backend in ("reference", "c"):
                     np.testing.assert_array_equal(done[name], expected, err_msg=f"{seed} {name}")
                 else:  # PyTorch's matrix products add in another order for another number of steps.
                     np.testing.assert_allclose(done[name], expected, 1e-9, 1e-9, err_msg=f"{seed} {name}")
@@ -90,6 +103,52 @@ def test_reference_and_torch_go_on_from_each_others_states() -> None:
                 parts.append(second.run(part(x, 7, STEPS)))
             for name, spikes in joined(parts).items():
                 np.testing.assert_allclose(spikes, expected[name], 1e-9, 1e-9, err_msg=f"{seed} {a} {name}")
+
+
+@needs_compiler
+def test_integers_in_c_and_in_numpy_go_on_from_each_others_states(tmp_path: Path) -> None:
+    """What one does from the other's state is the run, and the states after it are alike: in C, a current without
+    memory, which nobody reads, is 0."""
+    for make in (random_graph, loop_graph):
+        for seed in range(5):
+            nir_graph, x = make(seed)
+            x = {name: np.concatenate([values, -values]) for name, values in x.items()}
+            net = nm.load(nir_graph)
+            expected = signals_of(net.run(x, "reference", "fixed", potentials=True))
+            first, second = (net.session(b, "fixed", batch=2, x=x, potentials=True) for b in ("c", "reference"))
+            with first, second:
+                parts = []
+                for k, (begin, end) in enumerate(pairwise((0, 1, 7, 13, STEPS))):
+                    ours, theirs = (first, second) if k % 2 else (second, first)
+                    theirs.save(tmp_path / "state.npz")
+                    ours.restore(tmp_path / "state.npz")
+                    parts.append(ours.run(part(x, begin, end, axis=1)))
+                    theirs.run(part(x, begin, end, axis=1))
+                    own, other = ours.state(), theirs.state()
+                    assert own.keys() == other.keys() and own["step"] == end
+                    for name, values in own.items():
+                        if not name.startswith("u/") or (first.state()[name].any()):
+                            np.testing.assert_array_equal(values, other[name], f"{make.__name__} {seed} {name}")
+            for name, values in joined(parts, axis=1).items():
+                np.testing.assert_array_equal(values, expected[name], f"{make.__name__} {seed} {name}")
+
+
+@needs_compiler
+def test_sessions_in_c_check_what_they_are_given() -> None:
+    net, x = recurrent(3, 0)
+    with net.session("c", "fixed", x=x) as session:
+        session.run(x[:9])
+        state = session.state()
+        after = session.run(x[9:])
+        with pytest.raises(ArgumentError, match=r"the state's 'v/a' holds what no int\d\d is; give one of"):
+            session.restore(state | {"v/a": np.full((1, 9), 2**62) * 2 - 1})
+        with pytest.raises(UnsupportedGraphError, match=r"reaches .* and the scales of fixed point were chosen for"):
+            session.run(10 * x)
+        session.restore(state)
+        np.testing.assert_array_equal(session.run(x[9:]).spikes["b"], after.spikes["b"])
+        other, y = recurrent(5, 1)
+        session.load(other, y)
+        np.testing.assert_array_equal(session.run(y).spikes["b"], other.run(y, "c", "fixed").spikes["b"])
 
 
 def several(seeds: range) -> tuple[Network, Inputs, dict[str, Graph]]:

@@ -31,6 +31,7 @@ from gshn.profiling.plots import accuracy_and_energy, energy_by_part, png
 from gshn.profiling.report import profile, relu_twin
 from neuromorphic import profile as command
 from neuromorphic.errors import UserError
+from neuromorphic.execution.compiled import compiler
 from neuromorphic.execution.operations import LayerCount
 from neuromorphic.profiling.energy import Operations, Workload, joules, load_models
 
@@ -98,6 +99,14 @@ def test_back_ends_give_the_same_counts(tiny) -> None:
         others = count_images(encoder, images, source)
         assert totals(others) == totals(torch_counts)
         assert [count.workload for count in others] == [count.workload for count in torch_counts]
+
+
+@pytest.mark.skipif(compiler() is None, reason="there is no C compiler")
+def test_c_gives_the_same_counts(tiny) -> None:
+    encoder, images = tiny[0].encoder.spiking, tiny[1]
+    assert totals(count_images(encoder, images, "c")) == totals(count_images(encoder, images))
+    fixed = [totals(count_images(encoder, images, source, "fixed")) for source in ("c", "reference")]
+    assert fixed[0] == fixed[1]
 
 
 def test_operators_are_counted() -> None:
@@ -324,7 +333,7 @@ def test_without_a_meter_only_time_is_measured(monkeypatch: pytest.MonkeyPatch) 
     [
         (["--images", "0"], "--images: must be a whole number of at least 1"),
         (["--images", "1000000"], "held-out images"),
-        (["--precision", "fixed"], "needs --backend reference or lava"),
+        (["--precision", "fixed"], "needs --backend reference, lava or c"),
         (["--energy-models", "none.yaml"], "none.yaml"),
         (["--compare", "nowhere"], "nowhere"),
     ],

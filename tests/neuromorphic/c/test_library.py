@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import pairwise
@@ -14,7 +15,7 @@ from random_graphs import loop_graph, random_graph, unite
 from scenarios import SCENARIOS
 
 from neuromorphic import load
-from neuromorphic.c import library
+from neuromorphic.c import kept, library
 from neuromorphic.c.plan import plan
 from neuromorphic.compiler.lower import lower, pack
 from neuromorphic.compiler.network import Network
@@ -33,6 +34,7 @@ def same(network: Network, x: dict[str, np.ndarray], batched: bool = False) -> t
     """C and NumPy give the same numbers, of all kinds."""
     neurons = [p.name for p in network.populations if p.kind != "sum"]
     expected = populations.run(network, x, neurons, batched)
+    library.run(network, x, neurons, batched)  # Which leaves the network as it was.
     ours = library.run(network, x, neurons, batched, watch=True)
     for name, values in expected.sent.items():
         np.testing.assert_array_equal(ours.sent[name], values, name)
@@ -195,6 +197,34 @@ def test_runs_verify_and_batches_of_the_back_end() -> None:
             own = (ours.outputs | ours.potentials)[name]
             np.testing.assert_allclose(own, values, rtol=0, atol=1e-12 if precision == "float" else 0)
     assert net.verify(x, against="c") and net.verify(x, "c", "fixed", backend_precision="fixed")
+
+
+def test_a_second_run_plans_nothing_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    nir_graph, x = random_graph(4)
+    net = load(nir_graph)
+    louder = {name: 2 * values for name, values in x.items()}
+    expected = {p: [net.run(own, precision=p) for own in (x, louder)] for p in ("float", "fixed")}
+    made = []
+    original = library.plan
+    monkeypatch.setattr(library, "plan", lambda *a, **o: made.append(a) or original(*a, **o))
+    for precision, runs in expected.items():
+        for k, own in enumerate((x, x, louder)):
+            planned = len(made)
+            ours = net.run(own, backend="c", precision=precision)  # type: ignore[arg-type]
+            assert (len(made) > planned) == (k == 0 or (k == 2 and precision == "fixed"))
+            for name, spikes in runs[k // 2].spikes.items():
+                np.testing.assert_array_equal(ours.spikes[name], spikes)
+    # Numbers of a graph can be written to: then nothing of it is taken from before.
+    weights = [n.parameters["weight"] for n in net.graph.nodes.values() if "weight" in n.parameters]
+    weights[0][:] *= -0.5
+    for precision in expected:
+        ours, theirs = (net.run(x, backend=b, precision=precision) for b in ("c", "reference"))  # type: ignore[arg-type]
+        for name, spikes in theirs.spikes.items():
+            np.testing.assert_array_equal(ours.spikes[name], spikes)
+    held = len(kept._kept)
+    del net, expected, runs, ours, theirs
+    gc.collect()
+    assert len(kept._kept) < held
 
 
 def test_a_run_can_be_cut_in_two() -> None:
