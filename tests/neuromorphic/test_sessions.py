@@ -381,7 +381,7 @@ def test_what_does_not_fit_is_one_line(tmp_path: Path) -> None:
             (lambda: net.session("brian"), r"back end 'brian' is unknown; choose"),
             (lambda: net.session("reference", "fixed"), r"fixed point chooses scales .* give the session x="),
             (lambda: net.session(room=0.5), r"room is 0.5; give a number of at least 1"),
-            (lambda: net.session(deadline=0), r"deadline is 0; give"),
+            (lambda: net.session(**{"deadline": 0}), r"deadline is 0; give"),
             (lambda: net.session(potentials=["c"]), r"potentials: 'c' is unknown"),
         ):  # fmt: skip
             with pytest.raises(ArgumentError, match=message):
