@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from neuromorphic.arguments import check_choice, check_names, check_real, check_seconds, check_type, listed
 from neuromorphic.c import library as c
-from neuromorphic.c.kept import Kept, kept
+from neuromorphic.c.cache import Cached, cached
 from neuromorphic.c.machine import CMachine
 from neuromorphic.compiler.hardware import for_hardware, join, parts_of
 from neuromorphic.compiler.lower import lower, pack
@@ -134,7 +134,7 @@ def run_folded(
     target: Literal["simulator", "loihi2"] = "simulator",
     batched: bool = False,
     kept: KeptUp | None = None,
-    in_c: Kept | None = None,
+    in_c: Cached | None = None,
 ) -> FoldedRun:
     """Run a folded network from rest; arguments and errors are those of :func:`run_side_by_side`.
 
@@ -300,7 +300,7 @@ def simulate(
             record = reference.simulate(graph, inputs, potentials)
     else:
         horizon = (ranges.steps if ranges else steps) if precision == "fixed" else None
-        in_c = kept(graph) if backend == "c" else None
+        in_c = cached(graph) if backend == "c" else None
         network = lower(graph, horizon=horizon) if in_c is None else in_c.lower(graph, horizon)
         run = run_folded(
             network, inputs, backend, precision, potentials, deadline, ranges, target, batched=True, in_c=in_c

@@ -15,7 +15,7 @@ from PIL import Image
 from gshn.api.model import Model
 from gshn.browser.network import BACKENDS, CHIPS, STEPS, Settings, network
 from gshn.browser.photograph import photograph
-from gshn.browser.shown import Shown, attempt, failed, seconds, whole
+from gshn.browser.shown import Shown, failed, seconds, shown_or_error, whole
 from gshn.config import is_drawn
 from neuromorphic.errors import UserError
 
@@ -103,7 +103,7 @@ def build(model: Model) -> gr.Blocks:
     own = scenes(model)
 
     def explain(file: str | None, text: str | None) -> list[Any]:
-        return outputs_of(files, attempt(lambda: photograph(model, file, text), file))
+        return outputs_of(files, shown_or_error(lambda: photograph(model, file, text), file))
 
     def drawn() -> list[Any]:
         scene, caption = next(own)
@@ -125,7 +125,7 @@ def build(model: Model) -> gr.Blocks:
             chosen = (whole("steps", steps), whole("seed", seed), seconds(dt), given)
             return network(file, Settings(left, right, *chosen, x, chip))
 
-        return outputs_of(files, attempt(make, file, {"give --dt SECONDS": "give it under More"}))
+        return outputs_of(files, shown_or_error(make, file, {"give --dt SECONDS": "give it under More"}))
 
     with gr.Blocks(title="GSHN", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         gr.Markdown(

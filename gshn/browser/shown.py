@@ -46,7 +46,7 @@ class Shown:
         return f'<div class="result">{"".join(parts)}</div>'
 
 
-def attempt(make: Callable[[], Shown], file: str | None, words: Mapping[str, str] | None = None) -> Shown | str:
+def shown_or_error(make: Callable[[], Shown], file: str | None, words: Mapping[str, str] | None = None) -> Shown | str:
     """A result; or, where there is none, why, in one line.
 
     Args:

@@ -84,7 +84,7 @@ class LavaNetwork:
         os.close(answers)
         # Also when nobody closes it, and it is collected or Python ends.
         pipes = self._commands, self._answers
-        self._end = weakref.finalize(self, end, self._child, pipes, self._folder, os.getpid())
+        self._end = weakref.finalize(self, release, self._child, pipes, self._folder, os.getpid())
         self._wait()
 
     def _prepare(self, folder: Path) -> None:
@@ -279,7 +279,7 @@ class LavaNetwork:
         self._end()
 
 
-def end(
+def release(
     child: subprocess.Popen[bytes], pipes: Iterable[int], folder: tempfile.TemporaryDirectory[str], owner: int
 ) -> None:
     """Leave nothing of a network behind, but for a copy of the process that owns it."""

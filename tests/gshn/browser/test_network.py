@@ -11,7 +11,7 @@ import pytest
 
 import neuromorphic as nm
 from gshn.browser.network import Settings, network
-from gshn.browser.shown import attempt, seconds, whole
+from gshn.browser.shown import seconds, shown_or_error, whole
 from gshn.errors import DataError
 
 
@@ -63,7 +63,7 @@ def test_what_is_the_same_is_called_so(tmp_path) -> None:
 def test_what_the_file_does_not_say_can_be_given_and_is_in_the_file_that_comes_back(tmp_path) -> None:
     path = write(tmp_path / "a.nir")
     words = {"give --dt SECONDS": "give it under More"}
-    said = attempt(lambda: network(path, Settings()), str(path), words)
+    said = shown_or_error(lambda: network(path, Settings()), str(path), words)
     assert said == "a.nir: the NIR graph does not say its time step: give it under More, or write metadata 'dt'"
     shown = network(path, Settings(dt=1e-3, reset="subtract"))
     (tmp_path / "b.nir").write_bytes(shown.nir)
@@ -106,7 +106,7 @@ def test_what_is_wrong_is_one_line_without_folders(tmp_path) -> None:
         (good, Settings(x=tmp_path / "x.npy"), "x.npy"),
     ]
     for path, settings, said in cases:
-        made = attempt(lambda path=path, settings=settings: network(path, settings), path and str(path))
+        made = shown_or_error(lambda path=path, settings=settings: network(path, settings), path and str(path))
         assert isinstance(made, str) and said in made and "\n" not in made and str(tmp_path) not in made
     with pytest.raises(DataError, match="steps is empty"):
         whole("steps", None)

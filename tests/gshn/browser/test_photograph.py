@@ -14,7 +14,7 @@ import gshn
 import neuromorphic as nm
 from gshn.api import encoded, results
 from gshn.browser.photograph import photograph, words
-from gshn.browser.shown import attempt
+from gshn.browser.shown import shown_or_error
 from gshn.model import GSHN, Vocabulary
 
 CAPTION, QUESTION = CAPTIONS[0], "is there a red star?"
@@ -128,7 +128,7 @@ def test_what_a_checkpoint_cannot_do_is_told(tmp_path, picture) -> None:
     assert "has no spiking path" in shown.sections["Spikes"] and shown.nir is None
     assert "Energy of the spiking path" not in shown.sections
     plain = load(tmp_path / "plain", "model.encoder=transformer")
-    assert attempt(lambda: photograph(plain, picture, CAPTION), str(picture)) == (
+    assert shown_or_error(lambda: photograph(plain, picture, CAPTION), str(picture)) == (
         "model.encoder is transformer; only hybrid has the two paths to show"
     )
 
@@ -157,5 +157,5 @@ def test_what_is_wrong_is_one_line_without_folders(model, picture, tmp_path) -> 
         (tmp_path / "gone.jpg", CAPTION, "image gone.jpg is missing"),
     ]
     for path, text, said in cases:
-        made = attempt(lambda path=path, text=text: photograph(model, path, text), path and str(path))
+        made = shown_or_error(lambda path=path, text=text: photograph(model, path, text), path and str(path))
         assert isinstance(made, str) and made.startswith(said) and "\n" not in made and str(tmp_path) not in made

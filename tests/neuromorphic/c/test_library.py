@@ -15,7 +15,7 @@ from random_graphs import loop_graph, random_graph, unite
 from scenarios import SCENARIOS
 
 from neuromorphic import load
-from neuromorphic.c import kept, library
+from neuromorphic.c import cache, library
 from neuromorphic.c.plan import plan
 from neuromorphic.compiler.lower import lower, pack
 from neuromorphic.compiler.network import Network
@@ -221,10 +221,10 @@ def test_a_second_run_plans_nothing_anew(monkeypatch: pytest.MonkeyPatch) -> Non
         ours, theirs = (net.run(x, backend=b, precision=precision) for b in ("c", "reference"))  # type: ignore[arg-type]
         for name, spikes in theirs.spikes.items():
             np.testing.assert_array_equal(ours.spikes[name], spikes)
-    held = len(kept._kept)
+    held = len(cache._cached)
     del net, expected, runs, ours, theirs
     gc.collect()
-    assert len(kept._kept) < held
+    assert len(cache._cached) < held
 
 
 def test_a_run_can_be_cut_in_two() -> None:

@@ -22,7 +22,7 @@ LIBRARIES = 3
 """Of a graph: floats, floats that are watched, integers."""
 
 
-class Kept:
+class Cached:
     """A graph as folded networks, integers and libraries, the last ones used.
 
     Attributes:
@@ -69,16 +69,16 @@ class Kept:
         return own
 
 
-_kept: dict[int, tuple[weakref.ref[Graph], Kept]] = {}
+_cached: dict[int, tuple[weakref.ref[Graph], Cached]] = {}
 
 
-def kept(graph: Graph) -> Kept:
+def cached(graph: Graph) -> Cached:
     """What is kept of a graph for as long as there is the graph; nothing at first, and where a number of it changed."""
     key = id(graph)
-    if key in _kept and _kept[key][0]() is graph and _kept[key][1].digest == digest(graph):
-        return _kept[key][1]
-    found = Kept(graph)
-    _kept[key] = weakref.ref(graph, lambda _: _kept.pop(key, None)), found
+    if key in _cached and _cached[key][0]() is graph and _cached[key][1].digest == digest(graph):
+        return _cached[key][1]
+    found = Cached(graph)
+    _cached[key] = weakref.ref(graph, lambda _: _cached.pop(key, None)), found
     return found
 
 
