@@ -18,7 +18,7 @@ from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps, UnidentifiedImag
 
 from gshn.errors import DataError
 
-_MEND = "restore the file, or give another one"
+_MEND = "restore the file, give another one, or reinstall the package it belongs to"
 
 _IDENTIFIED_ONLY = {"MPEG"}
 """Formats that Pillow knows and cannot read, beside its stubs."""
