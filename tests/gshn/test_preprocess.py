@@ -137,7 +137,7 @@ def test_processes_share_the_work(run, tmp_path, capsys):
 def test_what_cannot_be_run(run, tmp_path):
     common = ("--segmenter", "superpixels", "--out", tmp_path)
     for arguments, error, message in [
-        (("--data", "shapescenes", *common), ConfigError, "--data shapescenes has no end: give --limit"),
+        (("--data", "shapescenes", *common), ConfigError, "--data shapescenes is unlimited: give --limit"),
         (
             ("--data", "imagenet:x", *common),
             ConfigError,
