@@ -47,7 +47,9 @@ def main() -> None:
     parser.add_argument("--segmenter", choices=SEGMENTERS, help=SEGMENTERS.help())
     parser.add_argument("--weights", help="weights of a learned segmenter: a folder, or a name on the hub")
     parser.add_argument(
-        "--segments", type=whole(1, 10000), help="superpixels of an image (default: merged by likeness alone)"
+        "--segments",
+        type=whole(1, 10000),
+        help="number of superpixels or feature regions (default: superpixels merge by likeness alone)",
     )
     parser.add_argument(
         "--no-fill", action="store_true", help="with semantic: leave the background void, without superpixels"

@@ -48,7 +48,7 @@ def test_every_help_has_examples_that_parse_and_says_what_choices_mean(monkeypat
     ]
     assert examples and f"python -m gshn.{command}" in text
     if "--segmenter" in flat:
-        assert all(re.search(rf"\b{name}: ", flat) for name in SEGMENTERS)
+        assert all(re.search(rf"\b{re.escape(name)}: ", flat) for name in SEGMENTERS)
     for name in ("parse_args", "parse_intermixed_args"):
         monkeypatch.setattr(CommandParser, name, stop_after(getattr(CommandParser, name)))
     for example in examples:
