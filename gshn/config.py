@@ -181,8 +181,9 @@ class PairData(Section):
     weights: str | None = None
     """Weights of a learned segmenter: a folder, or a name on the hub."""
     segments: int | None = number(None, Range(1, 10000))
-    """Superpixels of an image, merged until so many are left, and as many as the background has room for by its area
-    where the segmenter is semantic; null: merged by likeness. The other segmenters do not look at it."""
+    """Superpixels or feature regions of an image, merged until so many are left, and as many as the background has room
+    for by its area where the segmenter is semantic; null: superpixels merge by likeness. Other segmenters do not look
+    at it."""
     fill: bool = True
     """Whether superpixels fill what a semantic segmenter calls background; false: it is void."""
     leave_out: str | None = None
