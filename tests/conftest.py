@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,6 +31,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("lava"):
                 item.add_marker(pytest.mark.skip(reason="lava-nc is not installed: doctor --install lava"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_warning_recorded(warning_message: warnings.WarningMessage) -> None:
+    """Escape lone surrogates, which broken files bring: processes that share tests tell of warnings in UTF-8."""
+    told = str(warning_message.message)
+    if (escaped := told.encode("utf-8", "backslashreplace").decode()) != told:
+        warning_message.message = warning_message.category(escaped)
 
 
 @pytest.fixture(autouse=True)
