@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Generator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,12 +34,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="lava-nc is not installed: doctor --install lava"))
 
 
+def escaped(text: str) -> str:
+    """Text without lone surrogates, which broken files bring: processes that share tests talk in UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_warning_recorded(warning_message: warnings.WarningMessage) -> None:
-    """Escape lone surrogates, which broken files bring: processes that share tests tell of warnings in UTF-8."""
+    """Escape what warnings say."""
     told = str(warning_message.message)
-    if (escaped := told.encode("utf-8", "backslashreplace").decode()) != told:
-        warning_message.message = warning_message.category(escaped)
+    if escaped(told) != told:
+        warning_message.message = warning_message.category(escaped(told))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Escape what was printed and logged."""
+    report = yield
+    report.sections = [(name, escaped(text)) for name, text in report.sections]
+    return report
 
 
 @pytest.fixture(autouse=True)
