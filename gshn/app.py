@@ -5,7 +5,7 @@ It works offline: nothing is fetched from elsewhere, and nothing is sent there.
 
 from __future__ import annotations
 
-from gshn.registry import SEGMENTERS
+from gshn.arguments import add_model_arguments
 from neuromorphic.cli import CommandParser, run_command, whole
 from neuromorphic.requirements import require_extra
 
@@ -19,18 +19,7 @@ examples:
 def main() -> None:
     """Parse arguments, load the model, serve."""
     parser = CommandParser("python -m gshn.app", description=__doc__, epilog=EXAMPLES)
-    parser.add_argument(
-        "--checkpoint",
-        default="tour",
-        metavar="DIR",
-        help="folder that gshn.train wrote, tour, or owner/name on the Hugging Face hub (default %(default)s)",
-    )
-    parser.add_argument(
-        "--segmenter",
-        choices=SEGMENTERS,
-        help=f"{SEGMENTERS.help()} (default: the checkpoint's; superpixels, where that is ground-truth)",
-    )
-    parser.add_argument("--weights", help="weights of a learned segmenter: a folder, or a name on the hub")
+    add_model_arguments(parser, "tour")
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to serve on (default %(default)s: this computer alone)"
     )

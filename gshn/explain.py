@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from gshn.arguments import add_model_arguments
 from gshn.errors import ConfigError
-from gshn.registry import SEGMENTERS
 from neuromorphic.cli import CommandParser, run_command, whole
 from neuromorphic.files import check_destination, write_atomically
 
@@ -32,19 +32,7 @@ def main() -> None:
         "--index", type=whole(0, 10**9), help="an image of the checkpoint's data, counted from 0, in place of a file"
     )
     parser.add_argument("--split", default="test", help="split of --index (default %(default)s)")
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="folder that gshn.train wrote, or owner/name on the Hugging Face hub",
-    )
-    parser.add_argument(
-        "--segmenter",
-        choices=SEGMENTERS,
-        help=f"{SEGMENTERS.help()} (default: the checkpoint's; of a file superpixels, where that is ground-truth)",
-    )
-    parser.add_argument("--weights", help="weights of a learned segmenter: a folder, or a name on the hub")
+    add_model_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="PNG", help="the picture")
     arguments = parser.parse_args()
     if (arguments.image is None) == (arguments.index is None):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from gshn.arguments import add_model_arguments
 from gshn.errors import DataError
-from gshn.registry import SEGMENTERS
 from neuromorphic.cli import CommandParser, run_command, whole
 from neuromorphic.files import check_destination, write_atomically
 
@@ -27,19 +27,8 @@ def main() -> None:
     parser = CommandParser("python -m gshn.search", description=__doc__, epilog=EXAMPLES)
     parser.add_argument("text", help="what the photographs show")
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder of photographs; subfolders count, too")
-    parser.add_argument(
-        "--checkpoint",
-        required=True,
-        metavar="DIR",
-        help="folder that gshn.train wrote, tour, or owner/name on the Hugging Face hub",
-    )
+    add_model_arguments(parser)
     parser.add_argument("--top", type=whole(1, 10**9), default=10, help="how many are told (default %(default)s)")
-    parser.add_argument(
-        "--segmenter",
-        choices=SEGMENTERS,
-        help=f"{SEGMENTERS.help()} (default: the checkpoint's; superpixels, where that is ground-truth)",
-    )
-    parser.add_argument("--weights", help="weights of a learned segmenter: a folder, or a name on the hub")
     parser.add_argument(
         "--index", type=Path, metavar="FILE", help="where the index is kept (default: DIR/.gshn, or the user's cache)"
     )

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 
 # The data flow, as gshn/__init__.py spells it; a module imports from its own place and from those before it.
 ORDER = [
-    ("errors", "launchers", "registry", "backbone_names", "hub"),
+    ("errors", "launchers", "registry", "backbone_names", "hub", "arguments"),
     ("config",),
     ("distributed",),
     ("backbones",),

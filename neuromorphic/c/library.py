@@ -16,10 +16,10 @@ from neuromorphic.c.plan import Plan, plan
 from neuromorphic.c.source import WATCHED, Program, write_program
 from neuromorphic.compiler.network import SUM, Network
 from neuromorphic.compiler.operators import largest_of
-from neuromorphic.compiler.quantize import BIAS_FRACTION, FixedNetwork, Ranges
+from neuromorphic.compiler.quantize import BIAS_FRACTION, FixedNetwork
 from neuromorphic.errors import PackagesMissingError, UserError, first_line
 from neuromorphic.execution.compiled import compiler, shared_library
-from neuromorphic.execution.populations import Overflow, PopulationRun, flat_inputs, is_whole, potential_of
+from neuromorphic.execution.populations import Overflow, PopulationRun, flat_inputs, potential_of, ranges_of
 
 NAME = "network"
 STEPS_A_CALL = 64
@@ -274,18 +274,7 @@ def record(
             current[p.name], potential[p.name] = float(peaks[0]), float(peaks[1])
             if fixed is not None:
                 overflow[p.name] = Overflow(*(int(count) for count in seen[:, k, 2:].sum(axis=0)))
-    everything = {**x, **sent}
-    observed = {name: largest_of(values) for name, values in everything.items()}
-    if fixed is not None:
-        observed |= {name: largest_of(fixed.messages(name, np.array(observed[name]))) for name in x}
-    ranges = Ranges(
-        observed,
-        current,
-        potential,
-        unsigned=frozenset(name for name, values in everything.items() if values.min(initial=0) >= 0),
-        whole=frozenset(name for name, values in everything.items() if is_whole(values)),
-        steps=steps,
-    )
+    ranges = ranges_of(network, x, sent, current, potential, steps)
     if not batched:
         sent = {name: values[0] for name, values in sent.items()}
         potentials = {name: values[0] for name, values in potentials.items()}

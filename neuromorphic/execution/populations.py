@@ -78,6 +78,38 @@ def run(
     return run_from(start(network, batch or 1), Synapses(network, batch or 1), x, potentials, batch)[0]
 
 
+def ranges_of(
+    network: Network,
+    x: Mapping[str, NDArray],
+    sent: Mapping[str, NDArray],
+    current: dict[str, float],
+    potential: dict[str, float],
+    steps: int,
+) -> Ranges:
+    """What the signals of a run reached, which fixed-point scales are chosen for.
+
+    Args:
+        network: Float or fixed.
+        x: Inputs by name, before they become messages.
+        sent: Messages of the populations by name.
+        current: Largest magnitude of each population's current.
+        potential: Likewise of its potential.
+        steps: T.
+    """
+    signals = {**x, **sent}
+    observed = {name: largest_of(values) for name, values in signals.items()}
+    if isinstance(network, FixedNetwork):
+        observed |= {name: largest_of(network.messages(name, np.array(observed[name]))) for name in x}
+    return Ranges(
+        observed,
+        current,
+        potential,
+        unsigned=frozenset(name for name, values in signals.items() if values.min(initial=0) >= 0),
+        whole=frozenset(name for name, values in signals.items() if is_whole(values)),
+        steps=steps,
+    )
+
+
 class Synapses:
     """What leads to each population of a network, for B samples side by side, ready to be multiplied by.
 
@@ -175,18 +207,7 @@ def run_from(
             sent[p.name][t] = message
             if p.name in traces:
                 traces[p.name][t] = potential_of(p, cells[p.name])
-    seen = {**x, **sent}
-    observed = {name: largest_of(values) for name, values in seen.items()}
-    if isinstance(network, FixedNetwork):
-        observed |= {name: largest_of(network.messages(name, np.array(observed[name]))) for name in x}
-    ranges = Ranges(
-        observed,
-        current,
-        potential,
-        unsigned=frozenset(name for name, values in seen.items() if values.min(initial=0) >= 0),
-        whole=frozenset(name for name, values in seen.items() if is_whole(values)),
-        steps=steps,
-    )
+    ranges = ranges_of(network, x, sent, current, potential, steps)
     done = PopulationRun(
         {name: by_sample(rows, batch) for name, rows in sent.items()},
         {name: by_sample(rows, batch) for name, rows in traces.items()},
