@@ -1,0 +1,30 @@
+"""Arguments that the commands of a trained model share."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+
+from gshn.registry import SEGMENTERS
+
+
+def add_model_arguments(parser: ArgumentParser, checkpoint: str | None = None) -> None:
+    """Add ``--checkpoint``, ``--segmenter`` and ``--weights``, which :func:`gshn.load` takes.
+
+    Args:
+        parser: Of the command.
+        checkpoint: What is loaded where nobody says; None: it has to be said.
+    """
+    parser.add_argument(
+        "--checkpoint",
+        default=checkpoint,
+        required=checkpoint is None,
+        metavar="DIR",
+        help="folder that gshn.train wrote, tour, or owner/name on the Hugging Face hub"
+        + " (default %(default)s)" * (checkpoint is not None),
+    )
+    parser.add_argument(
+        "--segmenter",
+        choices=SEGMENTERS,
+        help=f"{SEGMENTERS.help()} (default: the checkpoint's; of files superpixels, where that is ground-truth)",
+    )
+    parser.add_argument("--weights", help="weights of a learned segmenter: a folder, or a name on the hub")
