@@ -1,6 +1,7 @@
 """A frozen text encoder: what it says of texts is kept, and is what it would say."""
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import CAPTIONS, pair_batch, tiny_config, tiny_model
+from torch import nn
 from transformers import BertConfig, BertModel
 
 from gshn.encoders.text import FrozenText, tokenize, word_tokenizer
@@ -186,7 +188,9 @@ def test_last_layers_start_from_kept_states_and_say_what_the_whole_encoder_says(
     states = kept.of(text_identities(ids, mask), ids.shape[1])
     half_tuned.eval()
     with torch.no_grad():
-        out = half_tuned.text.bert(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+        bert = deepcopy(half_tuned.text.bert)
+        bert.set_attn_implementation("sdpa")  # as it comes; the last layers have plain attention on a CPU
+        out = bert(input_ids=ids, attention_mask=mask, output_hidden_states=True)
         own = mask.bool()
         torch.testing.assert_close(states[own].float(), out.hidden_states[1][own], rtol=2**-10, atol=1e-6)
         mean = (out.last_hidden_state * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
@@ -221,6 +225,15 @@ def test_what_is_kept_does_not_depend_on_what_is_trained(half_tuned: GSHN, tmp_p
         assert folder.name == f"text-{module._key(half_tuned.text)}"
         half_tuned.text.bert.encoder.layer[0].output.dense.weight += 1
         assert folder.name != f"text-{module._key(half_tuned.text)}"
+
+
+def test_the_dropout_of_tuned_layers_can_be_chosen(encoder: str) -> None:
+    for value, expected in (("null", {0.1, 0.5}), ("0.0", {0.0}), ("0.4", {0.4})):  # the encoder's own are 0.1 and 0.5
+        model = tiny_model(tiny_config(encoder, "model.text.tune=last:2", f"model.text.dropout={value}")).train()
+        assert {m.p for m in model.text.bert.modules() if isinstance(m, nn.Dropout)} == expected
+        ids, mask = tokenize(model.tokenizer, CAPTIONS)
+        twice = [model.encode_text(ids, mask).whole for _ in range(2)]
+        assert torch.equal(*twice) == (expected == {0.0})
 
 
 def test_last_layers_that_are_not_there(encoder: str) -> None:
