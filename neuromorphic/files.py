@@ -143,9 +143,10 @@ class Lock:
             try:
                 self._flock(descriptor, what, mend)
                 # Who held it before may have removed the file: then the lock is of a file that nobody else will find.
-                found = path.stat() if path.exists() else None
-                if found is not None and os.path.samestat(os.fstat(descriptor), found):
-                    break
+                # It may do so at any moment: one call finds the file, or does not.
+                with contextlib.suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(descriptor), path.stat()):
+                        break
             except BaseException:
                 os.close(descriptor)
                 raise

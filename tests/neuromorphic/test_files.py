@@ -91,6 +91,21 @@ class TestLock:
         assert sorted(order) == ["a", "b"] and not path.exists()
         assert f"the cache is being written by process {os.getpid()} on" in told[0] and "waiting for it" in told[0]
 
+    def test_a_file_that_goes_while_it_is_locked_is_made_anew(self, path, monkeypatch):
+        """Who held it before removes it at any moment: also between a look at whether it is there and the next."""
+        lock, attempts = Lock._flock, []
+
+        def gone(descriptor, what, mend):
+            lock(descriptor, what, mend)
+            attempts.append(descriptor)
+            if len(attempts) < 3:
+                path.unlink()
+
+        monkeypatch.setattr(Lock, "_flock", staticmethod(gone))
+        monkeypatch.setattr(files.Path, "exists", lambda _: True)
+        with Lock(path, "the run", "wait"):
+            assert path.is_file() and len(attempts) == 3
+
     def test_a_forked_process_does_not_let_go_of_it(self, path, monkeypatch):
         lock = Lock(path, "the run", "wait")
         with monkeypatch.context() as child:
