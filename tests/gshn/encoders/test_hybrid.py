@@ -54,14 +54,20 @@ def test_either_path_can_be_switched_off() -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("residual", ["post", "pre"])
 @pytest.mark.parametrize("aggregation", ["degree", "attention"])
-def test_spikes_from_elsewhere_take_the_paths_place(aggregation: str) -> None:
-    encoder, inputs = make(aggregation=aggregation), make_inputs()
+def test_spikes_from_elsewhere_take_the_paths_place(aggregation: str, residual: str) -> None:
+    """What other simulators are given is what the path itself gets: normalised, where it reads LayerNorm."""
+    config = ModelConfig(width=8, residual=residual, spiking=SpikingConfig(steps=4, aggregation=aggregation))
+    encoder, inputs = HybridEncoder(config, 3).eval(), make_inputs()
     own = encoder(inputs)
+    assert own.spikes.output.any()
     x, a = encoder.spiking_inputs(inputs)
     torch.testing.assert_close(a.dense(5).sum(dim=1), torch.ones(5))  # each node's weights sum to 1
-    again = encoder(inputs, encoder.spiking(x, a))
-    assert torch.equal(own.nodes, again.nodes)
+    spikes = encoder.spiking(x, a)
+    for elsewhere, layer in zip(spikes.layers, own.spikes.layers, strict=True):
+        assert torch.equal(elsewhere, layer)
+    assert torch.equal(own.nodes, encoder(inputs, spikes).nodes)
     silent = SpikeTrains(tuple(torch.zeros_like(layer) for layer in own.spikes.layers))
     assert not torch.equal(encoder(inputs, silent).nodes, own.nodes)
 
