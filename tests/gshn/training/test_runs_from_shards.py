@@ -104,6 +104,8 @@ def test_shards_from_before_a_setting_were_made_with_its_default(shards, tmp_pat
     assert len(corpora(tmp_path).pairs) == 6
     with pytest.raises(ConfigError, match=r"'graph.whole_image' is True: .* False"):
         _ = corpora(tmp_path, "graph.whole_image=true").pairs
+    with pytest.raises(ConfigError, match=r"'graph.precision' is 'bfloat16': .* 'float32'"):
+        _ = corpora(tmp_path, "graph.precision=bfloat16").pairs
 
 
 def test_splits_that_were_made_otherwise_are_refused(shards, tmp_path):
