@@ -7,7 +7,6 @@ energy of the model card.
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from gshn.profiling.report import read_figures
 from gshn.training.corpora import Corpora
 from gshn.training.loop import evaluate
 from neuromorphic.cli import CommandParser, run_command
+from neuromorphic.errors import UserError
 from neuromorphic.files import make_folder, write_atomically
 
 LARGEST = 4_000_000
@@ -48,7 +48,9 @@ def main() -> None:
         files = {path.name: path.read_bytes() for path in half.iterdir()}
     total = sum(map(len, files.values()))
     if total > LARGEST:
-        sys.exit(f"{run} takes {total:,} bytes, more than the {LARGEST:,} that a checkpoint of the package may have")
+        raise UserError(
+            f"{run} takes {total:,} bytes; a checkpoint of the package may have {LARGEST:,}: train a smaller one"
+        )
     folder = make_folder(SHIPPED / name)
     for file, content in files.items():
         write_atomically(folder / file, content)
