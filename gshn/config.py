@@ -318,6 +318,8 @@ class GraphConfig(Section):
     precision: str = "float32"
     """Of a frozen backbone: float32; or bfloat16, faster where the processor multiplies its matrices (x86 with AMX,
     NVIDIA's GPUs)."""
+    mirror: bool = False
+    """Whether a frozen backbone sees each image and its mirror image; features are the mean, and take twice as long."""
     neighbours: int = number(4, Range(0, 1000))
     """Edges to this many nearest centroids, besides those between touching segments."""
     max_segments: int = number(64, Range(1, 10000))
@@ -802,6 +804,7 @@ LATER_SETTINGS: dict[str, Any] = {
     "graph.pooling": "cells",
     "graph.whole_image": False,
     "graph.precision": "float32",
+    "graph.mirror": False,
 }
 """What shards from before these keys were there do not tell, and were made with."""
 

@@ -43,6 +43,7 @@ SETTINGS = (
     "graph.pooling",
     "graph.whole_image",
     "graph.precision",
+    "graph.mirror",
 )
 """Keys of the configuration that shape the graphs. Shards tell them, and a run from shards has them from there."""
 

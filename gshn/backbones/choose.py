@@ -8,23 +8,26 @@ import torch
 
 from gshn.backbone_names import parse_backbone
 from gshn.backbones.base import FrozenBackbone
-from gshn.backbones.several import ScaledBackbone, SideBySide
+from gshn.backbones.several import MirroredBackbone, ScaledBackbone, SideBySide
 from gshn.backbones.small_conv import SmallConvNet
+from gshn.errors import ConfigError
 from gshn.registry import BACKBONES
 
 
 def make_backbone(
-    text: str, levels: Sequence[int] | None = None, precision: str = "float32"
+    text: str, levels: Sequence[int] | None = None, precision: str = "float32", mirror: bool = False
 ) -> FrozenBackbone | SmallConvNet:
-    """What ``graph.backbone``, ``graph.levels`` and ``graph.precision`` name, on the CPU.
+    """What ``graph.backbone``, ``graph.levels``, ``graph.precision`` and ``graph.mirror`` name, on the CPU.
 
     Args:
         text: NAME[@SIZE][+NAME[@SIZE]...], see :func:`gshn.backbone_names.parse_backbone`.
         levels: Strides of the maps of each backbone; None for their defaults.
         precision: float32 or bfloat16, see :meth:`FrozenBackbone.compute_in`; a trained one has the run's.
+        mirror: Whether it sees mirror images too, see :class:`MirroredBackbone`.
 
     Raises:
-        ConfigError: no such backbone, it lacks a stride, or its package is not installed.
+        ConfigError: no such backbone, it lacks a stride, its package is not installed, or it is trained with the model
+            and to be mirrored.
         DataError: its weights cannot be used.
     """
     made = []
@@ -33,5 +36,9 @@ def make_backbone(
         if isinstance(backbone, FrozenBackbone):
             backbone.compute_in(getattr(torch, precision))
         made.append(backbone if part.size is None else ScaledBackbone(backbone, part.size))
-    only: FrozenBackbone | SmallConvNet = made[0]
-    return only if len(made) == 1 else SideBySide(made)
+    only: FrozenBackbone | SmallConvNet = made[0] if len(made) == 1 else SideBySide(made)
+    if not mirror:
+        return only
+    if not isinstance(only, FrozenBackbone):
+        raise ConfigError(f"config key 'graph.mirror' is true: {text} is trained with the model; name a pretrained one")
+    return MirroredBackbone(only)

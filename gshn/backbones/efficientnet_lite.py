@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from gshn.backbones.base import FrozenBackbone, choose_levels
 from gshn.errors import ConfigError
@@ -72,18 +73,20 @@ class EfficientNetLite(FrozenBackbone):
         self.name = name
         self.levels = choose_levels(name, levels, (2, *variant.last, HEAD), variant.default)
         network = self._network(variant)
+        channels = [network._bn0.num_features]
+        channels += [network._blocks[last]._bn2.num_features for last in variant.last.values()]
+        channels += [network._bn1.num_features]
+        fold_batch_norms(network)
         blocks, starts = network._blocks, [0, *(last + 1 for last in variant.last.values()), len(network._blocks)]
         stages: list[nn.Module] = [nn.Sequential(network._conv_stem, network._bn0, network._swish)]
         stages += [nn.Sequential(*blocks[start:end]) for start, end in pairwise(starts)]
         stages[-1] = nn.Sequential(stages[-1], network._conv_head, network._bn1, network._swish)
-        channels = [network._bn0.num_features]
-        channels += [blocks[last]._bn2.num_features for last in variant.last.values()] + [network._bn1.num_features]
         self.strides = [stride for stride in (2, *variant.last, HEAD) if stride <= self.levels[-1]]
         self.stages = nn.ModuleList(stages[: len(self.strides)])
         self.dim = sum(c for c, stride in zip(channels, self.strides, strict=False) if stride in self.levels)
         places = {2: "stem", **variant.last, HEAD: "head"}
         taken = ",".join(str(places[stride]) for stride in self.levels)
-        self.key = f"efficientnet-lite{variant.number}-{variant.weights}:{taken} torch {torch.__version__}"
+        self.key = f"efficientnet-lite{variant.number}-{variant.weights}:{taken} folded torch {torch.__version__}"
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # on CPUs up to 1.4 times as fast
         self.freeze()
 
@@ -112,6 +115,41 @@ class EfficientNetLite(FrozenBackbone):
             if stride in self.levels:
                 maps.append(x)
         return maps
+
+
+FOLDED = {
+    "_conv_stem": "_bn0",
+    "_conv_head": "_bn1",
+    "_expand_conv": "_bn0",
+    "_depthwise_conv": "_bn1",
+    "_project_conv": "_bn2",
+}
+"""Each convolution of the package's network and its blocks, and the batch normalisation that follows it."""
+
+
+def fold_batch_norms(network: nn.Module) -> None:
+    """Let each convolution do the batch normalisation that follows it, and let ReLUs overwrite what they read.
+
+    The normalisation is linear once its statistics are frozen. What leaves a stage is a convolution's, or overwritten
+    by its own ReLU only, so that no map is lost. A photograph takes little more than half the time so.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.ReLU6):
+            module.inplace = True
+        for name, norm in FOLDED.items():
+            convolution, following = getattr(module, name, None), getattr(module, norm, None)
+            if convolution is None or following is None:
+                continue
+            convolution.weight, convolution.bias = fuse_conv_bn_weights(
+                convolution.weight,
+                convolution.bias,
+                following.running_mean,
+                following.running_var,
+                following.eps,
+                following.weight,
+                following.bias,
+            )
+            setattr(module, norm, nn.Identity())
 
 
 def make(name: str, levels: Sequence[int] | None) -> EfficientNetLite:

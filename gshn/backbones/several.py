@@ -1,9 +1,10 @@
-"""Backbones on scaled images, and several side by side."""
+"""Backbones on scaled images, on images and their mirror images, and several side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from gshn.backbones.base import FrozenBackbone, resize
@@ -36,6 +37,34 @@ class ScaledBackbone(FrozenBackbone):
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """As :meth:`forward`, which lets the backbone check the scaled images."""
+        return self(images)
+
+
+class MirroredBackbone(FrozenBackbone):
+    """A backbone that sees each image and its mirror image: the mean of the two maps, the second mirrored back.
+
+    map[b, c, i, j] = (f(image)[b, c, i, j] + f(mirror image)[b, c, i, W_l - 1 - j]) / 2
+
+    What a photograph shows hardly ever depends on the side it is seen from, so that the mean has less noise.
+
+    Args:
+        backbone: f.
+    """
+
+    def __init__(self, backbone: FrozenBackbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.name, self.levels, self.dim = backbone.name, backbone.levels, backbone.dim
+        self.key = f"{backbone.key} mirrored"
+        self.freeze()
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """See :class:`~gshn.backbones.base.Backbone`."""
+        both = (feature_map.chunk(2) for feature_map in self.backbone(torch.cat([images, images.flip(-1)])))
+        return [(one + other.flip(-1)) / 2 for one, other in both]
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """As :meth:`forward`, which lets the backbone check the images."""
         return self(images)
 
 

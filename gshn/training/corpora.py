@@ -401,7 +401,7 @@ class Corpora:
     def backbone(self) -> Backbone:
         """Gives the nodes' visual features."""
         graph = self.config.graph
-        backbone = make_backbone(graph.backbone, graph.levels, graph.precision)
+        backbone = make_backbone(graph.backbone, graph.levels, graph.precision, graph.mirror)
         # A trained one is only asked what it is here; the model has its own.
         return backbone if backbone.trainable else backbone.to("cuda" if torch.cuda.is_available() else "cpu")
 

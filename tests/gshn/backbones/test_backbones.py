@@ -9,7 +9,8 @@ from efficientnet_lite_pytorch import EfficientNet
 from gshn.backbone_names import BackboneName, parse_backbone
 from gshn.backbones.base import resize
 from gshn.backbones.choose import make_backbone
-from gshn.backbones.efficientnet_lite import VARIANTS, EfficientNetLite
+from gshn.backbones.efficientnet_lite import VARIANTS, EfficientNetLite, fold_batch_norms
+from gshn.backbones.several import MirroredBackbone
 from gshn.backbones.small_conv import SmallConvNet
 from gshn.errors import ConfigError, DataError
 
@@ -72,6 +73,36 @@ def test_bfloat16_is_near_and_has_a_key_of_its_own(images):
     assert make_backbone("small_conv", None, "bfloat16").trainable
 
 
+def test_folded_batch_norms_change_rounding_only(images):
+    """With statistics that normalise in earnest: the released ones could hide a factor that is left out."""
+    network = EfficientNet.from_name("efficientnet-lite0").eval()
+    generator = torch.Generator().manual_seed(0)
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        for values, low in ((norm.weight, 0.5), (norm.bias, -0.5), (norm.running_mean, -0.5), (norm.running_var, 0.5)):
+            values.data.uniform_(low, low + 1, generator=generator)
+    pixels = (images.float() - 127) / 128
+    with torch.no_grad():
+        expected = network.extract_features(pixels)
+        fold_batch_norms(network)
+        found = network.extract_features(pixels)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
+    assert (found - expected).norm() < 1e-4 * expected.norm() and expected.norm() > 1
+
+
+def test_a_mirrored_backbone_is_the_mean_of_both_sides(images):
+    plain, mirrored = (make_backbone("efficientnet_lite0@96", [4, 16], mirror=mirror) for mirror in (False, True))
+    assert isinstance(mirrored, MirroredBackbone) and (mirrored.dim, mirrored.levels) == (plain.dim, plain.levels)
+    assert mirrored.key == f"{plain.key} mirrored"
+    for own, one, other in zip(mirrored(images), plain(images), plain(images.flip(3)), strict=True):
+        torch.testing.assert_close(own, (one + other.flip(3)) / 2)
+        assert not torch.equal(own, one)
+    for own, other in zip(mirrored(images), mirrored(images.flip(3)), strict=True):
+        torch.testing.assert_close(own, other.flip(3), rtol=1e-4, atol=1e-4)
+    with pytest.raises(ConfigError, match=r"'graph\.mirror' is true: small_conv is trained with the model"):
+        make_backbone("small_conv", mirror=True)
+
+
 def test_small_conv_net_trains():
     backbone = SmallConvNet()
     assert backbone.trainable and all(p.requires_grad for p in backbone.parameters())
@@ -84,8 +115,8 @@ def test_keys_differ(efficientnet):
     assert len({efficientnet.key, *(other.key for other in others)}) == 8
 
 
-def test_the_first_backbone_has_the_key_of_older_caches(efficientnet):
-    assert efficientnet.key == f"efficientnet-lite0-57934424:stem,2,4,10 torch {torch.__version__}"
+def test_a_key_names_weights_maps_folding_and_torch(efficientnet):
+    assert efficientnet.key == f"efficientnet-lite0-57934424:stem,2,4,10 folded torch {torch.__version__}"
     assert (efficientnet.levels, efficientnet.dim) == ([2, 4, 8, 16], 208)
 
 
