@@ -22,7 +22,8 @@ from matplotlib.ticker import LogLocator, NullLocator
 from tables import name
 
 from gshn.ablation.grid import BASE
-from gshn.ablation.summary import SUMMARY, interval, tabulate
+from gshn.ablation.scenes import SCENES, SUMMARY
+from gshn.ablation.summary import interval, tabulate
 
 DOCS = Path(__file__).parent
 
@@ -117,7 +118,7 @@ def method(theme: Theme) -> Figure:
 
 def ablation(theme: Theme) -> Figure:
     """Held-out accuracy of the method and of its parts, with intervals: docs/results/ablation-test.json."""
-    values = tabulate(json.loads((DOCS / "results/ablation-test.json").read_text()))
+    values = tabulate(SCENES, json.loads((DOCS / "results/ablation-test.json").read_text()))
     variants = {BASE: "GSHN (hybrid)", "gat": "GAT only", "snn": "spiking only", "no-stl": "without STL"}
     marks = dict(zip(variants, (theme.ink, *theme.accents[:3]), strict=True))
     figure, panels = plt.subplots(1, len(SUMMARY), figsize=(11, 2.3), sharey=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from gshn.ablation.grid import BASE, PARTS, VARIANTS
+from gshn.ablation.grid import BASE, PARTS
+from gshn.ablation.photographs import PHOTOGRAPHS
+from gshn.ablation.scenes import SCENES
 from gshn.errors import ConfigError
 from neuromorphic.cli import CommandParser, run_command, whole
 from neuromorphic.files import Lock, make_folder, write_atomically
@@ -14,8 +16,12 @@ EXAMPLES = """
 examples:
   python -m gshn.ablate --quick --out runs/quick                    # every variant in a few steps: shows that all runs
   python -m gshn.ablate --variants gat snn --seeds 3 --jobs 2
+  python -m gshn.ablate --grid photographs --out runs/photographs-grid --set data.pairs.source=flickr8k:DIR
   python -m gshn.ablate --report                                    # tables and picture of what was run before
 """
+
+
+GRIDS = {grid.name: grid for grid in (SCENES, PHOTOGRAPHS)}
 
 
 def main() -> None:
@@ -23,16 +29,22 @@ def main() -> None:
     parser = CommandParser("python -m gshn.ablate", description=__doc__, epilog=EXAMPLES)
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"), help="folder of runs and results")
     parser.add_argument(
+        "--grid",
+        choices=list(GRIDS),
+        default="scenes",
+        help="what is compared: all tasks on drawn scenes, or retrieval on photographs, which --set names "
+        "(default scenes)",
+    )
+    parser.add_argument(
         "--variants",
         nargs="+",
-        choices=list(VARIANTS),
-        default=list(VARIANTS),
         metavar="NAME",
-        help=f"what to run, of {', '.join(VARIANTS)} (default: all)",
+        help="what to run (default: all); "
+        + "; ".join(f"of {grid.name}: {', '.join(grid.by_name)}" for grid in GRIDS.values()),
     )
     parser.add_argument(
         "--on",
-        choices=list(PARTS),
+        choices=PARTS,
         default="validation",
         help="splits that are evaluated: validation, to choose a design; test, once, to report it (default validation)",
     )
@@ -47,7 +59,10 @@ def main() -> None:
         help="train nothing: write tables and picture of the runs in --out, or of the rows of an earlier report there",
     )
     arguments = parser.parse_args()
-    names = list(dict.fromkeys([BASE, *arguments.variants]))
+    grid = GRIDS[arguments.grid]
+    names = list(dict.fromkeys([BASE, *(arguments.variants or grid.by_name)]))
+    if unknown := [name for name in names if name not in grid.by_name]:
+        parser.error(f"--variants {unknown[0]}: the grid {grid.name} has {', '.join(grid.by_name)}")
 
     from rich.console import Console
     from rich.table import Table
@@ -57,18 +72,18 @@ def main() -> None:
 
     out = make_folder(arguments.out)
     if not arguments.report:
-        wanted = cells([VARIANTS[name] for name in names], arguments.seeds, out)
+        wanted = cells(grid, names, arguments.seeds, out)
         with Lock(out / ".lock", str(out), "wait for it to end, or choose another --out"):
             run_grid(wanted, arguments.on, arguments.set, arguments.cache, arguments.quick, arguments.jobs)
-    name = f"ablation-{arguments.on}"
-    rows = collect(out, arguments.on) or read_rows(out / f"{name}.json")
+    name = f"{grid.file}-{arguments.on}"
+    rows = collect(grid, out, arguments.on) or read_rows(out / f"{name}.json")
     if not rows:
         raise ConfigError(f"{out} has no run that is done on {arguments.on}, and no {name}.json; leave --report out")
     write_atomically(out / f"{name}.json", json.dumps(rows, indent=1) + "\n")
-    write_atomically(out / f"{name}.md", markdown(rows))
-    write_atomically(out / f"{name}.png", picture(rows))
-    short = {variant.label: variant.name for variant in VARIANTS.values()}
-    for task, (head, *body) in tables(rows).items():
+    write_atomically(out / f"{name}.md", markdown(grid, rows))
+    write_atomically(out / f"{name}.png", picture(grid, rows))
+    short = {variant.label: variant.name for variant in grid.variants}
+    for task, (head, *body) in tables(grid, rows).items():
         table = Table(*head, title=f"{task}, %", title_justify="left")
         for label, *figures in body:
             # Labels are sentences, which a terminal's column breaks into words.

@@ -14,17 +14,14 @@ from typing import TypedDict
 
 from tqdm import tqdm
 
-from gshn.ablation.grid import GRID, PARTS, QUICK, Variant
+from gshn.ablation.grid import Grid, Variant
 from gshn.config import Config, differences, load_config
 from gshn.errors import ConfigError, DataError
 from neuromorphic.files import write_atomically
 
-CANDIDATES = 8
-"""Of each query, reordered by the matching head."""
-
 
 class Row(TypedDict):
-    """One figure of one run; ``value`` is a fraction, ``seconds`` are those of the run's training."""
+    """One figure of one run; ``value`` is a fraction (``rsum``: six added up), ``seconds`` those of its training."""
 
     variant: str
     task: str
@@ -37,8 +34,9 @@ class Row(TypedDict):
 
 @dataclass(frozen=True)
 class Cell:
-    """A variant with a seed, and the folder of its run."""
+    """A variant of a grid with a seed, and the folder of its run."""
 
+    grid: Grid
     variant: Variant
     seed: int
     folder: Path
@@ -48,15 +46,17 @@ class Cell:
         return self.folder / f"{part}.json"
 
 
-def cells(variants: Iterable[Variant], seeds: int, out: Path) -> list[Cell]:
-    """All cells, seed by seed, so that an interrupted grid has whole seeds."""
-    return [Cell(variant, seed, out / variant.name / str(seed)) for seed in range(seeds) for variant in variants]
+def cells(grid: Grid, names: Iterable[str], seeds: int, out: Path) -> list[Cell]:
+    """All cells of these variants, seed by seed, so that an interrupted grid has whole seeds."""
+    variants = [grid.by_name[name] for name in names]
+    return [Cell(grid, variant, seed, out / variant.name / str(seed)) for seed in range(seeds) for variant in variants]
 
 
 def configuration(cell: Cell, overrides: Sequence[str], cache: str, quick: bool) -> Config:
     """Configuration of a cell's run."""
-    settings = [f"data.cache={cache}", f"seed={cell.seed}", *(QUICK if quick else ())]
-    return load_config("ablation", [*settings, *cell.variant.overrides, *overrides])
+    grid, variant = cell.grid, cell.variant
+    settings = [f"data.cache={cache}", f"seed={cell.seed}", *grid.overrides, *(grid.quick if quick else ())]
+    return load_config(variant.config or grid.config, [*settings, *variant.overrides, *overrides])
 
 
 def check_configuration(cell: Cell, config: Config) -> None:
@@ -74,29 +74,31 @@ def check_configuration(cell: Cell, config: Config) -> None:
         )
 
 
-def build_graphs(configs: Iterable[Config], part: str) -> None:
+def build_graphs(grid: Grid, configs: Iterable[Config], part: str) -> None:
     """Fill the graph cache before the cells run side by side: they would wait for each other."""
     from gshn.training.corpora import Corpora
 
     done = set()
     for config in configs:
-        if str(config.graph) in done:
+        made_of = f"{config.graph} {config.data}"
+        if made_of in done:
             continue
-        done.add(str(config.graph))
+        done.add(made_of)
         corpora = Corpora(config)
         _ = corpora.pairs
-        for split in PARTS[part].values():
+        for split in grid.splits[part].values():
             corpora.test_pairs_of(split)
         for task in config.finetune.tasks:
             corpora.texts(task)
-            for split in PARTS[part].values():
+            for split in grid.splits[part].values():
                 corpora.test_texts(task, split)
 
 
 def run_cell(cell: Cell, part: str, overrides: Sequence[str], cache: str, quick: bool) -> list[Row]:
     """Train a cell (from where it was interrupted) and evaluate it on a part's splits; its rows are written, too."""
+    from gshn.encoders.hybrid import HybridEncoder
     from gshn.evaluation.answers import evaluate_task
-    from gshn.evaluation.retrieval import evaluate_retrieval
+    from gshn.evaluation.retrieval import evaluate_retrieval, recall_sums
     from gshn.inference import SpikeCount
     from gshn.training.loop import Trainer
 
@@ -105,11 +107,14 @@ def run_cell(cell: Cell, part: str, overrides: Sequence[str], cache: str, quick:
     seconds = round(trainer.seconds(), 1)
     model, corpora = trainer.model.eval(), trainer.corpora
     rows: list[Row] = []
-    for kind, split in PARTS[part].items():
+    grid = cell.grid
+    paths = grid.paths and isinstance(model.encoder, HybridEncoder) and model.encoder.spiking is not None
+    for kind, split in grid.splits[part].items():
         count = SpikeCount()
         figures: dict[str, float] = {}
         if kind != "relations":  # its scenes are those of "known"
-            figures |= evaluate_retrieval(model, corpora.test_pairs_of(split), count, rerank=CANDIDATES)
+            found = evaluate_retrieval(model, corpora.test_pairs_of(split), count, rerank=grid.rerank, paths=paths)
+            figures |= found | recall_sums(found)
         for task in trainer.config.finetune.tasks:
             figures |= evaluate_task(model, corpora.test_texts(task, split), count)
         if count.cells:
@@ -141,7 +146,8 @@ def run_grid(wanted: Sequence[Cell], part: str, overrides: Sequence[str], cache:
     for cell in wanted:
         if cell not in todo:
             check_configuration(cell, configuration(cell, overrides, cache, quick))
-    build_graphs((configuration(cell, overrides, cache, quick) for cell in todo), part)
+    for grid in {cell.grid.name: cell.grid for cell in todo}.values():
+        build_graphs(grid, (configuration(cell, overrides, cache, quick) for cell in todo), part)
     bar = tqdm(total=len(wanted), initial=len(wanted) - len(todo), desc="grid", unit="run")
     with quiet_children(), bar, ProcessPoolExecutor(jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
         running = [pool.submit(_run_alone, cell, part, overrides, cache, quick) for cell in todo]
@@ -167,15 +173,15 @@ def quiet_children() -> Iterator[None]:
             os.environ["TQDM_DISABLE"] = before
 
 
-def collect(out: Path, part: str) -> list[Row]:
+def collect(grid: Grid, out: Path, part: str) -> list[Row]:
     """A part's rows of all cells that are done in a folder, whenever they were asked for; by seed, in the grid's order.
 
     Raises:
         DataError: a cell's file holds no rows.
     """
     found = [
-        Cell(variant, int(folder.name), folder)
-        for variant in GRID
+        Cell(grid, variant, int(folder.name), folder)
+        for variant in grid.variants
         for folder in (out / variant.name).glob("*")
         if folder.name.isdigit()
     ]

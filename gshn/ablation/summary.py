@@ -12,35 +12,11 @@ import numpy as np
 from matplotlib.transforms import ScaledTranslation
 from scipy import stats
 
-from gshn.ablation.grid import BASE, GRID, PARTS
+from gshn.ablation.grid import BASE, Figure, Grid
 from gshn.ablation.run import Row
 from neuromorphic.figures import to_png
 
-FIGURES = {
-    ("retrieval", "known", "t2i_r1"): "retrieval R@1",
-    ("retrieval", "attributes", "t2i_r1"): "retrieval R@1, new attributes",
-    ("retrieval", "attributes", "reranked.t2i_r1"): "the same, reranked",
-    ("vqa", "known", "accuracy"): "VQA",
-    ("vqa", "attributes", "accuracy"): "VQA, new attributes",
-    ("vqa", "relations", "accuracy"): "VQA, new relations",
-    ("entailment", "known", "accuracy"): "entailment",
-    ("entailment", "attributes", "accuracy"): "entailment, new attributes",
-    ("entailment", "relations", "accuracy"): "entailment, new relations",
-    ("nlvr2", "known", "accuracy"): "NLVR2",
-    ("nlvr2", "attributes", "accuracy"): "NLVR2, new attributes",
-    ("nlvr2", "relations", "accuracy"): "NLVR2, new relations",
-}
-"""What is tabulated: (task, key of :data:`gshn.ablation.grid.PARTS`, metric) and its name."""
-
-SUMMARY = {
-    "retrieval R@1": ("retrieval", "attributes", "t2i_r1"),
-    "VQA": ("vqa", "attributes", "accuracy"),
-    "entailment": ("entailment", "attributes", "accuracy"),
-    "NLVR2": ("nlvr2", "attributes", "accuracy"),
-}
-"""One figure of each task, on colours and shapes that training never combined."""
-
-Values = dict[tuple[str, tuple[str, str, str]], dict[int, float]]
+Values = dict[tuple[str, Figure], dict[int, float]]
 
 
 @dataclass(frozen=True)
@@ -71,37 +47,35 @@ def interval(values: Sequence[float]) -> Interval:
     return Interval(float(x.mean()), half)
 
 
-KINDS = {split: kind for splits in PARTS.values() for kind, split in splits.items()}
-
-
-def tabulate(rows: Sequence[Row]) -> Values:
+def tabulate(grid: Grid, rows: Sequence[Row]) -> Values:
     """(variant, figure) -> seed -> value, of the figures that are tabulated; rows are of one part."""
+    wanted = {*grid.figures, *grid.summary.values()}
     out: Values = {}
     for row in rows:
-        figure = (row["task"], KINDS[row["split"]], row["metric"])
-        if figure in FIGURES:
+        figure = (row["task"], grid.kinds[row["split"]], row["metric"])
+        if figure in wanted:
             out.setdefault((row["variant"], figure), {})[row["seed"]] = row["value"]
     return out
 
 
-def difference(values: Values, variant: str, figure: tuple[str, str, str]) -> Interval | None:
+def difference(values: Values, variant: str, figure: Figure) -> Interval | None:
     """The base's lead over a variant, paired by seed; None where they have no seed in common."""
     base, other = values.get((BASE, figure), {}), values.get((variant, figure), {})
     common = sorted(base.keys() & other.keys())
     return interval([base[seed] - other[seed] for seed in common]) if common else None
 
 
-def tables(rows: Sequence[Row]) -> dict[str, list[list[str]]]:
+def tables(grid: Grid, rows: Sequence[Row]) -> dict[str, list[list[str]]]:
     """A table for each task, the first row its head: means, and how far the base is ahead.
 
     A lead is bold (in Markdown) where its interval is clear of zero.
     """
-    values = tabulate(rows)
+    values = tabulate(grid, rows)
     out: dict[str, list[list[str]]] = {}
-    for task, grouped in groupby(FIGURES, key=lambda figure: figure[0]):
+    for task, grouped in groupby(grid.figures, key=lambda figure: figure[0]):
         figures = [figure for figure in grouped if (BASE, figure) in values]
-        table = [["variant", "seeds", *(text for f in figures for text in (FIGURES[f], "hybrid's lead"))]]
-        for variant in GRID:
+        table = [["variant", "seeds", *(text for f in figures for text in (grid.figures[f], "hybrid's lead"))]]
+        for variant in grid.variants:
             own = [values.get((variant.name, f), {}) for f in figures]
             if not any(own):
                 continue
@@ -113,7 +87,7 @@ def tables(rows: Sequence[Row]) -> dict[str, list[list[str]]]:
     return out
 
 
-def _cell(values: Values, variant: str, figure: tuple[str, str, str]) -> list[str]:
+def _cell(values: Values, variant: str, figure: Figure) -> list[str]:
     """Mean with interval, and the hybrid's lead, bold where it is clear of zero; empty where there are none."""
     by_seed = values.get((variant, figure), {})
     lead = None if variant == BASE else difference(values, variant, figure)
@@ -126,34 +100,34 @@ def _lines(table: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *body]) + "\n"
 
 
-def summary(rows: Sequence[Row]) -> str:
-    """:data:`SUMMARY` of every variant, as a Markdown table."""
-    values = tabulate(rows)
-    table = [["held-out attributes, %", "seeds", *(text for name in SUMMARY for text in (name, "hybrid's lead"))]]
-    for variant in GRID:
-        cells = [text for figure in SUMMARY.values() for text in _cell(values, variant.name, figure)]
-        seeds = max((len(values.get((variant.name, figure), {})) for figure in SUMMARY.values()), default=0)
+def summary(grid: Grid, rows: Sequence[Row]) -> str:
+    """:attr:`Grid.summary` of every variant, as a Markdown table."""
+    values = tabulate(grid, rows)
+    table = [[grid.title, "seeds", *(text for name in grid.summary for text in (name, "hybrid's lead"))]]
+    for variant in grid.variants:
+        cells = [text for figure in grid.summary.values() for text in _cell(values, variant.name, figure)]
+        seeds = max((len(values.get((variant.name, figure), {})) for figure in grid.summary.values()), default=0)
         if any(cells):
             table.append([variant.label, str(seeds), *cells])
     return _lines(table)
 
 
-def markdown(rows: Sequence[Row]) -> str:
+def markdown(grid: Grid, rows: Sequence[Row]) -> str:
     """:func:`tables` as Markdown."""
     parts = [
         "Percent, mean ± half of the 95 % interval over seeds. The hybrid's lead is paired by seed, in points; bold "
         "where its interval is clear of zero.\n",
-        summary(rows),
-        *(f"### {task}\n\n{_lines(table)}" for task, table in tables(rows).items()),
+        summary(grid, rows),
+        *(f"### {task}\n\n{_lines(table)}" for task, table in tables(grid, rows).items()),
     ]
     return "\n".join(parts)
 
 
-def picture(rows: Sequence[Row]) -> bytes:
+def picture(grid: Grid, rows: Sequence[Row]) -> bytes:
     """Leads of the hybrid with their intervals, a panel for each task, as PNG."""
-    values = tabulate(rows)
-    others = [v for v in GRID if v.name != BASE and any(name == v.name for name, _ in values)]
-    tasks = [list(own) for _, own in groupby(FIGURES, key=lambda figure: figure[0])]
+    values = tabulate(grid, rows)
+    others = [v for v in grid.variants if v.name != BASE and any(name == v.name for name, _ in values)]
+    tasks = [list(own) for _, own in groupby(grid.figures, key=lambda figure: figure[0])]
     figure, axes = plt.subplots(1, len(tasks), figsize=(15, 2.2 + 0.5 * len(others)), sharey=True, layout="constrained")
     for panel, figures in zip(axes, tasks, strict=True):
         means: list[float] = []
@@ -162,7 +136,7 @@ def picture(rows: Sequence[Row]) -> bytes:
             at = np.arange(len(others)) + 0.2 * (k - (len(figures) - 1) / 2)
             x = [np.nan if d is None else d.mean for d in leads]
             error = [0.0 if d is None or not np.isfinite(d.half) else d.half for d in leads]
-            panel.errorbar(x, at, xerr=error, fmt="o", markersize=4, capsize=2, label=FIGURES[own])
+            panel.errorbar(x, at, xerr=error, fmt="o", markersize=4, capsize=2, label=grid.figures[own])
             means += [mean for mean in x if np.isfinite(mean)]
         # Of two seeds an interval can be hundreds of points wide: it leaves the picture, and the others stay readable.
         if means:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -60,6 +60,12 @@ def recalls(scores: Tensor, owner: Tensor, prefix: str = "retrieval") -> dict[st
             hits = rank < min(k, queries.shape[1])
             figures[f"{prefix}.{name}_r{k}"] = round(float(hits.float().mean()), 6)
     return figures
+
+
+def recall_sums(figures: Mapping[str, float]) -> dict[str, float]:
+    """The six recalls of each ranking added up, at most 6, as ``<prefix>.rsum``: figures of :func:`recalls`."""
+    prefixes = [key.removesuffix(".i2t_r1") for key in figures if key.endswith(".i2t_r1")]
+    return {f"{p}.rsum": sum(figures[f"{p}.{way}_r{k}"] for way in ("i2t", "t2i") for k in KS) for p in prefixes}
 
 
 def ranks(scores: Tensor, target: Tensor, place: Tensor) -> Tensor:

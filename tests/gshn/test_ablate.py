@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 
 from gshn import ablate
-from gshn.ablation.grid import GRID, QUICK
+from gshn.ablation.grid import Grid, Variant
+from gshn.ablation.photographs import PHOTOGRAPHS
 from gshn.ablation.run import Row, collect, read_rows
+from gshn.ablation.scenes import SCENES
 from gshn.ablation.summary import Interval, difference, interval, markdown, picture, summary, tables, tabulate
-from gshn.config import load_config
+from gshn.config import Config, flat, load_config
 from gshn.errors import ConfigError, DataError
 from neuromorphic.errors import UserError
 from neuromorphic.files import Lock
@@ -49,7 +51,7 @@ def test_intervals_cover_the_mean_in_95_of_100_cases() -> None:
 
 
 def test_differences_are_paired_by_seed() -> None:
-    values = tabulate(ROWS)
+    values = tabulate(SCENES, ROWS)
     lead = difference(values, "gat", ("vqa", "known", "accuracy"))
     assert lead is not None
     assert (lead.mean, lead.half) == pytest.approx((2.0, 4.3027 * 1 / np.sqrt(3)), rel=1e-4)
@@ -57,23 +59,23 @@ def test_differences_are_paired_by_seed() -> None:
 
 
 def test_tables_and_picture() -> None:
-    (task, (head, hybrid, gat)), *more = tables(ROWS).items()
+    (task, (head, hybrid, gat)), *more = tables(SCENES, ROWS).items()
     assert task == "vqa" and not more
     assert head == ["variant", "seeds", "VQA", "hybrid's lead"]
     assert hybrid[1:] == ["3", "80.0 ± 24.8", ""]
     assert gat[1:3] == ["4", str(interval([0.78, 0.69, 0.87, 0.10]))] and gat[3] == "2.0 ± 2.5"
     clear = [*ROWS, *(row("snn", s, 0.1 + s / 1000) for s in range(3))]
-    assert "| **" in markdown(clear) and "**" not in markdown(ROWS)
-    assert picture(ROWS).startswith(b"\x89PNG")
+    assert "| **" in markdown(SCENES, clear) and "**" not in markdown(SCENES, ROWS)
+    assert picture(SCENES, ROWS).startswith(b"\x89PNG")
     assert Interval(1.0, float("nan")).is_clear_of_zero is False
 
 
 def test_summary_is_of_held_out_attributes() -> None:
     held_out = [row(v, s, x, split="attributes") for v, x in (("hybrid", 0.8), ("gat", 0.7)) for s in range(2)]
-    lines = summary([*ROWS, *held_out]).splitlines()
+    lines = summary(SCENES, [*ROWS, *held_out]).splitlines()
     assert len(lines) == 4 and lines[0].startswith("| held-out attributes, % | seeds | retrieval R@1 | hybrid's lead |")
     assert "| 80.0 ± 0.0 |" in lines[2] and "| 70.0 ± 0.0 | **10.0 ± 0.0** |" in lines[3]
-    assert summary([*ROWS, *held_out]) in markdown([*ROWS, *held_out])
+    assert summary(SCENES, [*ROWS, *held_out]) in markdown(SCENES, [*ROWS, *held_out])
 
 
 def test_rows_are_collected_of_all_that_is_done(tmp_path) -> None:
@@ -82,11 +84,11 @@ def test_rows_are_collected_of_all_that_is_done(tmp_path) -> None:
         (tmp_path / variant / str(seed) / "test.json").write_text(json.dumps([row(variant, seed, x)]))
     (tmp_path / "gat" / "11").mkdir()  # begun, not done
     (tmp_path / "gat" / "notes").mkdir()
-    assert collect(tmp_path, "test") == [row("hybrid", 9, 0.3), row("gat", 9, 0.2), row("gat", 10, 0.1)]
-    assert collect(tmp_path, "validation") == []
+    assert collect(SCENES, tmp_path, "test") == [row("hybrid", 9, 0.3), row("gat", 9, 0.2), row("gat", 10, 0.1)]
+    assert collect(SCENES, tmp_path, "validation") == []
     (tmp_path / "gat" / "10" / "test.json").write_text("[")
     with pytest.raises(DataError, match=r"gat/10/test\.json holds no rows of the grid"):
-        collect(tmp_path, "test")
+        collect(SCENES, tmp_path, "test")
 
 
 def test_a_report_of_rows_alone(monkeypatch, tmp_path, capsys) -> None:
@@ -96,17 +98,36 @@ def test_a_report_of_rows_alone(monkeypatch, tmp_path, capsys) -> None:
         ablate.main()
     (tmp_path / "ablation-test.json").write_text(json.dumps(ROWS))
     ablate.main()
-    assert (tmp_path / "ablation-test.md").read_text() == markdown(ROWS)
+    assert (tmp_path / "ablation-test.md").read_text() == markdown(SCENES, ROWS)
     (tmp_path / "ablation-test.json").write_text('[{"variant": "hybrid"}]')
     with pytest.raises(DataError, match=r"ablation-test\.json holds no rows of the grid \(a row has other keys\)"):
         ablate.main()
 
 
-@pytest.mark.parametrize("variant", GRID, ids=lambda v: v.name)
-def test_every_variant_is_a_configuration_of_its_own(variant) -> None:
-    base, own = load_config("ablation"), load_config("ablation", [*QUICK, *variant.overrides])
-    assert (load_config("ablation", variant.overrides) == base) == (variant.name == "hybrid")
-    assert own.pretrain.steps < base.pretrain.steps
+CELLS = [(grid, variant) for grid in (SCENES, PHOTOGRAPHS) for variant in grid.variants]
+
+
+@pytest.mark.parametrize(("grid", "variant"), CELLS, ids=[f"{grid.name} {variant.name}" for grid, variant in CELLS])
+def test_every_variant_is_a_configuration_of_its_own(grid: Grid, variant: Variant) -> None:
+    def own(*quick: str) -> Config:
+        return load_config(variant.config or grid.config, [*grid.overrides, *quick, *variant.overrides])
+
+    base = load_config(grid.config, [*grid.overrides])
+    assert (own() == base) == (variant.name == "hybrid")
+    assert own(*grid.quick).pretrain.steps < base.pretrain.steps
+    assert grid.variants[0].name == "hybrid" and len(grid.by_name) == len(grid.variants)
+
+
+def test_baselines_on_photographs_have_the_same_features_texts_and_budget() -> None:
+    """Config files of their own can drift apart; what a baseline may differ in is named here."""
+    base = flat(load_config(PHOTOGRAPHS.config, [*PHOTOGRAPHS.overrides]))
+    ours = ("model.gat.", "model.spiking.", "model.transformer.", "model.encoder", "model.width", "model.similarity")
+    ours += ("model.part_weight", "model.spike_weight", "model.dropout", "model.category_dropout", "objectives.")
+    nodes = ("graph.regions", "graph.patches", "graph.whole_image", "data.pairs.segmenter", "data.pairs.segments")
+    for name in ("pooled", "clip"):
+        own = flat(load_config(PHOTOGRAPHS.by_name[name].config, [*PHOTOGRAPHS.overrides]))
+        assert own.keys() == base.keys()
+        assert [key for key in own if own[key] != base[key] and not key.startswith(ours + nodes)] == []
 
 
 def test_a_grid_that_goes_on(monkeypatch, tmp_path, capfd) -> None:
@@ -162,8 +183,10 @@ def test_the_docs_tables_are_of_the_committed_rows() -> None:
     for name in ("ablation-test", "ablation-v1"):
         rows = read_rows(results / f"{name}.json")
         assert {row["variant"] for row in rows} >= {"hybrid", "gat", "snn", "no-stl"}
-        assert (results / f"{name}.md").read_text() == markdown(rows), "python -m gshn.ablate --report --on test"
+        assert (results / f"{name}.md").read_text() == markdown(SCENES, rows), (
+            "python -m gshn.ablate --report --on test"
+        )
     rows = read_rows(results / "ablation-test.json")
     begin, end = "<!-- python -m gshn.ablate --report --on test --out docs/results -->\n", "<!-- end of ablation -->"
     text = (ROOT / "docs" / "results.md").read_text()
-    assert text[text.index(begin) + len(begin) : text.index(end)].strip() == summary(rows).strip()
+    assert text[text.index(begin) + len(begin) : text.index(end)].strip() == summary(SCENES, rows).strip()
