@@ -60,13 +60,15 @@ def configuration(cell: Cell, overrides: Sequence[str], cache: str, quick: bool)
 
 
 def check_configuration(cell: Cell, config: Config) -> None:
-    """Check that what is done was done with a configuration; where the cache lay does not count.
+    """Check that what is done was done with a configuration; where cache and shards lay does not count.
 
     Raises:
         ConfigError: it was another.
     """
     own = load_config(cell.folder / "config.yaml")
     own.data.cache = config.data.cache
+    if all(c.data.pairs.source.startswith("shards:") for c in (own, config)):
+        own.data.pairs.source = config.data.pairs.source  # variants with other nodes have shards of their own
     if changed := differences(own, config):
         raise ConfigError(
             f"{cell.folder} is done with another configuration: {', '.join(changed)}; say the same, or choose another "
