@@ -54,6 +54,12 @@ def main() -> None:
     parser.add_argument("--cache", default="cache", help="folder of computed scene graphs")
     parser.add_argument("--set", nargs="+", default=[], metavar="key=value", help="overrides for every variant")
     parser.add_argument(
+        "--rows",
+        type=Path,
+        metavar="FILE",
+        help="rows of an earlier report, made elsewhere: what they have is not run again, and stands in the report",
+    )
+    parser.add_argument(
         "--report",
         action="store_true",
         help="train nothing: write tables and picture of the runs in --out, or of the rows of an earlier report there",
@@ -67,16 +73,20 @@ def main() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from gshn.ablation.run import cells, collect, read_rows, run_grid
+    from gshn.ablation.run import cells, collect, merged, read_rows, run_grid
     from gshn.ablation.summary import markdown, picture, tables
 
+    if arguments.rows is not None and not arguments.rows.is_file():
+        raise ConfigError(f"--rows {arguments.rows}: no such file; leave the option out to run everything")
+    earlier = [] if arguments.rows is None else read_rows(arguments.rows)
     out = make_folder(arguments.out)
     if not arguments.report:
-        wanted = cells(grid, names, arguments.seeds, out)
+        known = {(row["variant"], row["seed"]) for row in earlier}
+        wanted = [c for c in cells(grid, names, arguments.seeds, out) if (c.variant.name, c.seed) not in known]
         with Lock(out / ".lock", str(out), "wait for it to end, or choose another --out"):
             run_grid(wanted, arguments.on, arguments.set, arguments.cache, arguments.quick, arguments.jobs)
     name = f"{grid.file}-{arguments.on}"
-    rows = collect(grid, out, arguments.on) or read_rows(out / f"{name}.json")
+    rows = merged(grid, earlier, collect(grid, out, arguments.on)) or read_rows(out / f"{name}.json")
     if not rows:
         raise ConfigError(f"{out} has no run that is done on {arguments.on}, and no {name}.json; leave --report out")
     write_atomically(out / f"{name}.json", json.dumps(rows, indent=1) + "\n")

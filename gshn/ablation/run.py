@@ -190,6 +190,18 @@ def collect(grid: Grid, out: Path, part: str) -> list[Row]:
     return [row for cell in sorted(found, key=lambda cell: cell.seed) for row in read_rows(cell.rows(part))]
 
 
+def merged(grid: Grid, earlier: Iterable[Row], later: Iterable[Row]) -> list[Row]:
+    """Rows of two reports, by seed, in the grid's order; of a cell that both have, those of the later one."""
+    by_cell: dict[tuple[int, int], list[Row]] = {}
+    order = {name: place for place, name in enumerate(grid.by_name)}
+    for rows in (earlier, later):
+        own: dict[tuple[int, int], list[Row]] = {}
+        for row in rows:
+            own.setdefault((row["seed"], order[row["variant"]]), []).append(row)
+        by_cell |= own
+    return [row for cell in sorted(by_cell) for row in by_cell[cell]]
+
+
 def read_rows(path: Path) -> list[Row]:
     """Rows that a cell or an earlier report wrote; none where there is no such file.
 

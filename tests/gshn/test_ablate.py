@@ -107,6 +107,24 @@ def test_a_report_of_rows_alone(monkeypatch, tmp_path, capsys) -> None:
 CELLS = [(grid, variant) for grid in (SCENES, PHOTOGRAPHS) for variant in grid.variants]
 
 
+def test_rows_of_an_earlier_report_are_not_run_again(monkeypatch, tmp_path) -> None:
+    earlier, out = tmp_path / "earlier.json", tmp_path / "out"
+    earlier.write_text(json.dumps([row("gat", 1, 0.2), row("hybrid", 1, 0.3), row("hybrid", 0, 0.9)]))
+    (out / "hybrid" / "0").mkdir(parents=True)
+    (out / "hybrid" / "0" / "test.json").write_text(json.dumps([row("hybrid", 0, 0.4)]))
+    ran = []
+    monkeypatch.setattr("gshn.ablation.run.run_grid", lambda wanted, *_: ran.extend(wanted))
+    command = ["gshn.ablate", "--out", str(out), "--on", "test", "--seeds", "3", "--variants", "gat", "--rows"]
+    monkeypatch.setattr("sys.argv", [*command, str(earlier)])
+    ablate.main()
+    assert {(cell.variant.name, cell.seed) for cell in ran} == {("gat", 0), ("hybrid", 2), ("gat", 2)}
+    expected = [row("hybrid", 0, 0.4), row("hybrid", 1, 0.3), row("gat", 1, 0.2)]
+    assert read_rows(out / "ablation-test.json") == expected
+    monkeypatch.setattr("sys.argv", [*command, str(tmp_path / "none.json")])
+    with pytest.raises(ConfigError, match=r"none\.json: no such file"):
+        ablate.main()
+
+
 @pytest.mark.parametrize(("grid", "variant"), CELLS, ids=[f"{grid.name} {variant.name}" for grid, variant in CELLS])
 def test_every_variant_is_a_configuration_of_its_own(grid: Grid, variant: Variant) -> None:
     def own(*quick: str) -> Config:
