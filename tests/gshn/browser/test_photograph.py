@@ -59,7 +59,7 @@ def test_a_question_is_answered_and_all_numbers_are_the_apis(model, picture) -> 
     assert told["answers"] == pytest.approx(dict(zip(answer.answers, answer.probabilities.tolist(), strict=True)))
     assert told["similarity"] == pytest.approx(match.similarity) and told["image"] == "a.jpg"
     np.testing.assert_allclose(told["shares"], match.shares, atol=1e-6)
-    np.testing.assert_allclose(told["met"], match.details.segment_similarity, atol=1e-6)
+    np.testing.assert_allclose(told["segment_similarity"], match.details.segment_similarity, atol=1e-6)
     assert told["firing_rate"] == {name: float(own.mean()) for name, own in network.spikes.items()}
     assert any(told["firing_rate"].values())
     profile = network.network.profile(network.inputs)
