@@ -28,22 +28,21 @@ KEPT = 20
 """Number of results whose files are kept for download."""
 AS_STORED = "as the file says"
 STYLE = """
+.result { columns: 320px 2; column-gap: 2rem; }
 .result img { max-width: 100%; height: auto; background: #fff; }
-.result { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 320px), 1fr)); gap: 0 2rem; }
-.result [role=status] { grid-column: 1 / -1; }
-.result section { min-width: 0; }
-.result section:has(img[width="780"]) { grid-column: 1 / -1; }
+.result [role=status], .result section:has(img[width="780"]) { column-span: all; }
+.result section { break-inside: avoid; overflow: hidden; }
 .result h2 { font-size: 1.35rem; margin: 0.4rem 0; }
-.result h3 { font-size: 1.1rem; margin: 1.2rem 0 0.4rem; }
+.result h3 { font-size: 1.1rem; margin: 0.6rem 0 0.4rem; }
 .result table { border-collapse: collapse; margin: 0.3rem 0; }
-.result th, .result td { padding: 0.15rem 0.7rem 0.15rem 0; border-bottom: 1px solid #8884; }
+.result th, .result td { padding: 0.15rem 1rem 0.15rem 0; border: 0 solid #8884; border-bottom-width: 1px; }
 .result pre { font-size: 0.8rem; line-height: 1.2; }
 .result .wide { overflow-x: auto; }
 .result summary { cursor: pointer; }
 .upload-container .or { color: inherit; }
 .failed { color: #b3261e; font-weight: 600; }
 .dark .upload-container .or { color: inherit; }
-.failed { color: #ffb4ab; }
+.dark .failed { color: #ffb4ab; }
 """
 
 
