@@ -66,17 +66,17 @@ def recalls(scores: Tensor, owner: Tensor, prefix: str = "retrieval") -> dict[st
 
 
 def ranks(scores: Tensor, target: Tensor, place: Tensor) -> Tensor:
-    """How many columns rank before one of them, in each row: see :func:`recalls` about equal scores.
+    """Rank of a target column in each row, counted from 0. Equal scores rank as in :func:`recalls`.
 
-    A block of rows at a time: beside the scores memory is that of a block.
+    Rows are processed in blocks, so memory is that of the scores and of one block.
 
     Args:
         scores: Shape (queries, columns).
-        target: The score of that column, shape (queries,).
-        place: That column, shape (queries,); as many as there are columns where there is none.
+        target: Score of the target, shape (queries,).
+        place: Column of the target, shape (queries,); the number of columns where a query has no target.
 
     Returns:
-        Shape (queries,), int64; the number of columns where there is none, or where its score is not a number.
+        Shape (queries,), int64; the number of columns where there is no target, or where its score is NaN.
     """
     columns = torch.arange(scores.shape[1])
     rows = max(1, BLOCK // max(1, scores.shape[1]))
