@@ -105,7 +105,7 @@ class Page:
         self.until(lambda: any(path.stem in element.text for element in self.shown(".file-preview, .file")))
 
     def result(self, act: Callable[[], None], selector: str = "[role=status] h2, [role=alert]") -> str:
-        """Act, and wait for another result than the one that is there. Gradio may keep its element and change the text."""
+        """Act, and wait for another result. Gradio may keep its element and change only the text."""
         before = [(element.id, element.text) for element in self.shown(selector)]
         act()
 

@@ -9,6 +9,7 @@ import official
 import pytest
 import torch
 from helpers import CAPTIONS, tiny_config, tiny_model
+from test_network import write
 
 import gshn
 import neuromorphic as nm
@@ -153,6 +154,7 @@ def test_what_is_wrong_is_one_line_without_folders(model, picture, tmp_path) -> 
         (picture, None, "the text is empty"),
         (official.write(tmp_path / "a.png", "text"), CAPTION, "a.png is no image that Pillow can read"),
         (official.write(tmp_path / "a.csv", "a,b"), CAPTION, "a.csv is no image that Pillow can read"),
+        (write(tmp_path / "network.nir"), CAPTION, "network.nir is no image that Pillow can read"),
         (huge(tmp_path / "huge.png"), CAPTION, "image huge.png has more than 178,956,970 pixels; scale it down"),
         (tmp_path / "gone.jpg", CAPTION, "image gone.jpg is missing"),
     ]
