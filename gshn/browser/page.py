@@ -31,11 +31,12 @@ STYLE = """
 .result { columns: 320px 2; column-gap: 2rem; }
 .result img { max-width: 100%; height: auto; background: #fff; }
 .result [role=status], .result section:has(img[width="780"]) { column-span: all; }
-.result section { break-inside: avoid; overflow: hidden; }
+.result img, .result p, .result .wide { break-inside: avoid; }
 .result h2 { font-size: 1.35rem; margin: 0.4rem 0; }
-.result h3 { font-size: 1.1rem; margin: 0.6rem 0 0.4rem; }
-.result table { border-collapse: collapse; margin: 0.3rem 0; }
-.result th, .result td { padding: 0.15rem 1rem 0.15rem 0; border: 0 solid #8884; border-bottom-width: 1px; }
+.result h3 { font-size: 1.1rem; margin: 0.6rem 0 0.4rem; break-after: avoid; }
+.result table { border-collapse: collapse; border: 0; margin: 0.3rem 0; }
+.result th, .result td { padding: 0.15rem 1rem 0.15rem 0; white-space: nowrap; }
+.result th, .result td { border: 0 solid #8884; border-bottom-width: 1px; }
 .result pre { font-size: 0.8rem; line-height: 1.2; }
 .result .wide { overflow-x: auto; }
 .result summary { cursor: pointer; }
