@@ -44,7 +44,7 @@ class SpikingInput:
 
 
 SpikeBackend = Callable[[Sequence[SpikingInput]], SpikeTrains]
-"""Runs the spiking paths of scene graphs on another simulator. The nodes of its spike trains are in the graphs' order."""
+"""Runs the spiking paths of scene graphs on another simulator. The nodes of its spikes are in the graphs' order."""
 
 
 @dataclass
