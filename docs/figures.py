@@ -94,7 +94,7 @@ def method(theme: Theme) -> Figure:
     box(axes, 10.9, 3.9, 2.3, "V' = r E_SNN + F_GAT", "a vector for each segment,\none for the image", theme.ink, theme)
     box(axes, 1.05, 0.9, 1.8, "Text", "caption, question,\nhypothesis, statement", text, theme)
     box(axes, 3.3, 0.9, 1.9, "Text encoder", "BERT, MiniLM, ...", text, theme)
-    box(axes, 5.65, 0.9, 1.9, "Spiked Text Learning", "words drive LIF neurons;\nspikes meet spikes", spiking, theme)
+    box(axes, 5.65, 0.9, 1.9, "Spiked Text Learning", "words drive LIF neurons;\ncompared by spikes", spiking, theme)
     box(axes, 8.05, 0.9, 2.0, "NIR", "the trained spiking path:\nNumPy, PyTorch, Lava; energy", above, theme)
     box(axes, 10.9, 0.9, 2.3, "Retrieval and answers", "similarity; matching; VQA,\nentailment, NLVR2", above, theme)
     for start, end in ((1.95, 2.35), (4.25, 4.7)):

@@ -128,19 +128,19 @@ def _check_images(data: PairData | TaskData) -> None:
 
 @dataclass
 class CaptionFile(Section):
-    """How the file of data.pairs.source=captions:FILE is read: a table (CSV, TSV), or JSON lines."""
+    """Columns, images and splits of the FILE in data.pairs.source=captions:FILE, a table (CSV, TSV) or JSON lines."""
 
     prefix: ClassVar[str] = "data.pairs.file."
 
     folder: str | None = None
-    """Folder that the images' paths start from; null: the file's own."""
+    """Folder that image paths are relative to. null: the folder of the file."""
     image_column: str | None = None
-    """Column of the images' paths; null: found by the usual names."""
+    """Name of the column with image paths. null: one of the usual names."""
     caption_column: str | None = None
-    """Column of the captions; null: found by the usual names."""
+    """Name of the column with captions. null: one of the usual names."""
     split: str | None = None
-    """A column that says train, val or test; or shares of the images, in percent, such as 80/10/10. null: the column
-    split where there is one, else 80/10/10."""
+    """Name of a column with train, val or test; or the shares of the splits in percent, such as 80/10/10. null: the
+    column "split" if there is one, else 80/10/10."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -150,7 +150,7 @@ class CaptionFile(Section):
 
     @property
     def shares(self) -> tuple[float, float, float] | None:
-        """Of train, val and test; None where :attr:`split` is a column, or null."""
+        """Shares of train, val and test, as fractions. None where :attr:`split` is a column, or null."""
         match = re.fullmatch(r"(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)", self.split or "")
         if match is None:
             return None
@@ -165,32 +165,33 @@ class PairData(Section):
     prefix: ClassVar[str] = "data.pairs."
 
     source: str = "shapescenes"
-    """shapescenes; shapescenes-compositions, which holds combinations out (docs/tasks.md); coco:DIR, flickr30k:DIR,
-    flickr8k:DIR or visual-genome:DIR in their official layouts; captions:FILE, your own photographs
-    (docs/own-images.md); or shards:DIR as gshn.preprocess wrote them."""
+    """Data set. shapescenes; shapescenes-compositions, with held-out compositions (docs/tasks.md); coco:DIR,
+    flickr30k:DIR, flickr8k:DIR or visual-genome:DIR in their official layouts; captions:FILE, your own photographs
+    (docs/own-images.md); or shards:DIR, written by gshn.preprocess."""
     file: CaptionFile = field(default_factory=CaptionFile)
     """How the FILE of captions:FILE is read."""
     train: int | None = number(6000, SOME)
-    """Images to train on, the first; all where null (not of ShapeScenes, which has no end)."""
+    """Number of training images, the first of the split. null: all (ShapeScenes needs a number)."""
     test: int | None = number(1000, SOME)
-    """Held-out images that retrieval is evaluated on."""
+    """Number of held-out images for the evaluation of retrieval. null: all (ShapeScenes needs a number)."""
     image_size: int = number(96, SIDE)
-    """Pixels: width and height of ShapeScenes, longer side of photographs, which are scaled down to it."""
+    """Pixels. Width and height of ShapeScenes; longest side of photographs, larger ones are scaled down to it."""
     segmenter: str = "ground-truth"
-    """ground-truth, mask2former, semantic, detectron2 or superpixels; shards have theirs already."""
+    """Segmenter (docs/segmenters.md): ground-truth, superpixels, features[:BACKBONE], mask2former, semantic or
+    detectron2. Shards are segmented already."""
     weights: str | None = None
     """Weights of a learned segmenter: a folder, or a name on the hub."""
     segments: int | None = number(None, Range(1, 10000))
-    """Superpixels or feature regions of an image, merged until so many are left, and as many as the background has room
-    for by its area where the segmenter is semantic; null: superpixels merge by likeness. Other segmenters do not look
-    at it."""
+    """Number of segments of an image, for superpixels and features: regions are merged until this number is left. With
+    a semantic segmenter the background gets its share of this number, by area. null: superpixels are merged by the
+    distance of their colours. Other segmenters do not use it."""
     fill: bool = True
-    """Whether superpixels fill what a semantic segmenter calls background; false: it is void."""
+    """Whether superpixels divide the background of a semantic segmenter. false: the background is void."""
     leave_out: str | None = None
-    """A text file with a photograph's name on each line: these are not trained on. null: none."""
+    """Text file with a name of a photograph on each line. These photographs are not trained on. null: none."""
     caption_weights: list[float] = field(default_factory=lambda: [6.0, 1.0, 1.0, 1.0, 1.0], metadata={"range": WEIGHT})
-    """How often each of ShapeScenes' captions is trained on, from the most detailed to the vaguest; captions of other
-    sources count alike."""
+    """Relative frequency in training of ShapeScenes' five captions, from the most to the least detailed. Captions of
+    other data sets are equally frequent."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -208,9 +209,9 @@ class TaskData(Section):
     source: str
     """shapescenes or shapescenes-compositions; or the task's data set in its official layout."""
     train: int | None = number(None, SOME)
-    """Images to train on, with all their texts; all where null (not of ShapeScenes, which has no end)."""
+    """Number of training images, with all their texts. null: all (ShapeScenes needs a number)."""
     test: int | None = number(None, SOME)
-    """Images to test on."""
+    """Number of held-out images. null: all (ShapeScenes needs a number)."""
     image_size: int = number(224, SIDE)
     """As in data.pairs."""
     segmenter: str = "superpixels"
@@ -234,7 +235,7 @@ class QuestionData(TaskData):
     answers: int = number(3129, Range(2, 1e6))
     """Size of the answer vocabulary, the most frequent answers of the training questions."""
     wordnet: str | None = None
-    """Folder with index.noun, data.noun and noun.exc of WordNet, which WUPS needs, a figure of DAQUAR; null: that of
+    """Folder with WordNet's files index.noun, data.noun and noun.exc, for WUPS, a metric of DAQUAR. null: WordNet of
     the extra wups."""
 
     def __post_init__(self) -> None:
@@ -251,7 +252,7 @@ class HypothesisData(TaskData):
     source: str = "snli-ve:data/snli-ve"
     """snli-ve:DIR, shapescenes or shapescenes-compositions."""
     images: str | None = None
-    """Folder of the photographs of snli-ve:DIR, Flickr8k's say; null: Flickr30K's, in DIR."""
+    """Folder of the photographs for snli-ve:DIR. null: those of Flickr30K, in DIR."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -276,7 +277,7 @@ class StatementData(TaskData):
 
 @dataclass
 class DataConfig(Section):
-    """What is read, and where computed graphs are kept."""
+    """Data sets, and the cache of scene graphs."""
 
     prefix: ClassVar[str] = "data."
 
@@ -285,15 +286,15 @@ class DataConfig(Section):
     hypotheses: HypothesisData = field(default_factory=HypothesisData)
     statements: StatementData = field(default_factory=StatementData)
     show: str = "both"
-    """both; texts: every image is replaced by one and the same; images: every text is empty. The last two show what can
-    be had without looking, or without reading."""
+    """Modalities. both; texts: all images are replaced by the same one; images: all texts are empty. The last two are
+    text-only and image-only baselines."""
     allow_overlap: bool = False
-    """Whether pictures may stand in training and in test data; if not, a run refuses to start."""
+    """Whether a picture may be in the training and in the test data. false: a run with such pictures does not start."""
     upright: bool = True
-    """Photographs, and their annotated segments with them, are turned as EXIF's orientation says; false: pixels are as
+    """Whether photographs, with their annotated segments, are turned by their EXIF orientation. false: pixels as
     stored."""
     cache: str = "cache"
-    """Folder of computed scene graphs; safe to delete."""
+    """Folder of computed scene graphs. It can be deleted."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -307,30 +308,31 @@ class GraphConfig(Section):
     prefix: ClassVar[str] = "graph."
 
     backbone: str = "efficientnet_lite0"
-    """efficientnet_lite0 or efficientnet_lite2 (ImageNet weights), timm:NAME, transformers:NAME_OR_FOLDER, all frozen;
-    or small_conv, trained with the model. NAME@224: on images whose longer side is scaled to 224 pixels; NAME+NAME:
-    both, side by side (docs/backbones.md)."""
+    """Visual backbone (docs/backbones.md). efficientnet_lite0 or efficientnet_lite2 (ImageNet weights), timm:NAME or
+    transformers:NAME_OR_FOLDER, all frozen; or small_conv, trained with the model. NAME@224: images are scaled to a
+    longer side of 224 pixels. NAME+NAME: the features of both, concatenated."""
     levels: list[int] | None = None
-    """Strides of each backbone's feature maps that are pooled under segments; null: the backbone's default."""
+    """Strides of the feature maps that are pooled under segments, for each backbone. null: the backbone's default."""
     pooling: str = "cells"
-    """How maps are pooled under a segment. cells: a pixel has the features of the map's cell that holds it; bilinear:
-    those between the four nearest cells, in proportion."""
+    """How maps are pooled under a segment. cells: each pixel has the features of the cell that contains it. bilinear:
+    features are interpolated between the four nearest cells."""
     precision: str = "float32"
-    """Of a frozen backbone: float32; or bfloat16, faster where the processor multiplies its matrices (x86 with AMX,
-    NVIDIA's GPUs)."""
+    """Precision of a frozen backbone: float32 or bfloat16. bfloat16 is faster on processors with bfloat16 matrix units
+    (x86 with AMX, NVIDIA GPUs)."""
     mirror: bool = False
-    """Whether a frozen backbone sees each image and its mirror image; features are the mean, and take twice as long."""
+    """Whether a frozen backbone computes each image and its mirror image. Features are the mean of both, which takes
+    twice as long."""
     neighbours: int = number(4, Range(0, 1000))
-    """Edges to this many nearest centroids, besides those between touching segments."""
+    """Each node has edges to this number of nearest nodes, besides the edges between touching segments."""
     max_segments: int = number(64, Range(1, 10000))
-    """The largest segments are kept."""
+    """Largest number of segments of an image. The largest segments are kept."""
     regions: str = "masks"
-    """What a node stands for. masks: a segment's pixels; boxes: all pixels of a segment's box; patches: a cell of a
-    grid, whatever the segmenter. The last two are what the paper argues against."""
+    """Region of a node. masks: the pixels of a segment. boxes: all pixels of its bounding box. patches: a cell of a
+    grid, without the segmenter. boxes and patches are baselines."""
     patches: int = number(6, Range(1, 48))
-    """Patches along each side of the image."""
+    """Number of patches along each side of the image, for regions=patches."""
     whole_image: bool = False
-    """Whether the graph has one more node, the first, that stands for the whole image and is joined to all others."""
+    """Whether the graph has one more node, the first, for the whole image, with edges to and from all other nodes."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -372,34 +374,34 @@ class SpikingConfig(Section):
 
     enabled: bool = True
     neuron: str = "lif"
-    """lif; or one of the twins without spikes that spiking is compared with, of one step: relu, max(0, current), or
-    clipped_relu, the same clipped to [0, 1], whose mean is penalised as firing rates are."""
+    """lif; or a neuron without spikes for comparison, with steps=1: relu, max(0, current), or clipped_relu,
+    min(1, max(0, current)), whose mean is penalised like a firing rate."""
     layers: int = number(2, DEPTH)
     steps: int = number(8, Range(1, 1024))
-    """T, number of time steps."""
+    """Number T of time steps."""
     dt: float = number(1e-4, SECONDS)
     """Time step, seconds. snnTorch's NIR importer assumes this value."""
     tau: float = number(2e-4, SECONDS)
-    """Membrane time constant, seconds."""
+    """Membrane time constant, seconds, at least dt."""
     v_threshold: float = number(1.0, Range(1e-3, 1000))
     surrogate: str = "atan"
-    """atan, fast_sigmoid or sigmoid, of snntorch.surrogate."""
+    """Surrogate gradient: atan, fast_sigmoid or sigmoid, as in snntorch.surrogate."""
     slope: float = number(5.0, Range(1e-3, 1000))
-    """Steepness of the surrogate."""
+    """Steepness of the surrogate gradient."""
     aggregation: str = "degree"
-    """degree: A = w I + (1 - w) D^-1 Adj; attention: the last GAT layer's attention, mean over its heads."""
+    """Aggregation matrix A. degree: w I + (1 - w) D^-1 Adj. attention: that of the last GAT layer, mean over heads."""
     self_weight: float = number(0.9, SHARE)
-    """w of the degree-normalised aggregation."""
+    """w of aggregation=degree."""
     width: int | None = number(None, Range(1, 8192))
-    """Neurons of each layer; null: model.width."""
+    """Number of neurons of each layer, per node. null: model.width."""
     readout: str = "rates"
-    """E_SNN. rates: the last layer's firing rates, which need model.spiking.width=null; linear: a linear map of all
-    layers' firing rates."""
+    """E_SNN. rates: the firing rates of the last layer; needs width=null. linear: a linear map of the firing rates of
+    all layers."""
     text: str = "words"
-    """What of a text drives spiked text learning's neurons. words: each token's entry in the text encoder's dictionary;
-    whole: the text encoder's state of the whole text."""
+    """Input of spiked text learning's neurons. words: the entry of each token in the text encoder's dictionary. whole:
+    the text encoder's state of the whole text."""
     quantize: bool = False
-    """Train with synapses rounded as for 8-bit weights (docs/lava.md); needs lava-dl. Evaluation stays in float."""
+    """Whether training uses synapses rounded to 8 bits (docs/lava.md). Needs lava-dl. Evaluation stays in float."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -440,22 +442,23 @@ class TextConfig(Section):
     prefix: ClassVar[str] = "model.text."
 
     encoder: str = "bert"
-    """bert (a small one, from scratch), minilm (pretrained; its package is the extra 'minilm'), spikformer (a spiking
-    transformer with the neurons and steps of model.spiking) or transformers:NAME_OR_FOLDER (pretrained)."""
+    """Text encoder (docs/text.md): bert, small and from scratch; minilm, pretrained, from the extra 'minilm';
+    spikformer, a spiking transformer with the neurons and steps of model.spiking; or transformers:NAME_OR_FOLDER,
+    pretrained."""
     pooling: str | None = "cls"
-    """What stands for a whole text: cls, its first token; mean, of all its tokens; last, its last token; null: as the
-    encoder was trained (MiniLM: mean, CLIP: last, bert and spikformer: cls)."""
+    """State of a whole text: cls, that of its first token; mean, of all its tokens; last, that of its last token. null:
+    as the encoder was trained (MiniLM: mean, CLIP: last, bert and spikformer: cls)."""
     tune: str = "all"
-    """Of a pretrained encoder. all: it is trained on; none: it stays as it is, and what it says of the training texts
-    is computed once and kept in data.cache; last:K: its last K layers are trained, and what the others say is kept."""
+    """Layers of a pretrained encoder that are trained: all; none; or last:K, the last K layers. The output of the
+    frozen layers is computed once for each training text, and kept in data.cache."""
     dropout: float | None = number(None, DROPOUT)
-    """Inside the layers of a pretrained encoder that are tuned; null: as it was trained (MiniLM: 0.1)."""
+    """Dropout inside the tuned layers of a pretrained encoder. null: as it was trained (MiniLM: 0.1)."""
     layers: int = number(2, DEPTH)
     heads: int = number(4, HEADS)
     max_length: int = number(80, Range(8, 512))
-    """Tokens; longer texts are cut."""
+    """Largest number of tokens. Longer texts are cut."""
     hidden: int = number(0, Range(0, 65536))
-    """Neurons of a hidden layer between a whole text and its embedding, beside the linear map; 0: none."""
+    """Neurons of a hidden layer between the state of a text and its embedding, parallel to the linear map. 0: none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -470,58 +473,59 @@ class TextConfig(Section):
 
     @property
     def tuned_layers(self) -> int:
-        """K of ``tune=last:K``; 0 of ``none``."""
+        """K of ``tune=last:K``; 0 for ``all`` and ``none``."""
         return int(self.tune.partition(":")[2] or 0)
 
 
 @dataclass
 class ModelConfig(Section):
-    """GSHN."""
+    """The model."""
 
     prefix: ClassVar[str] = "model."
 
     width: int = number(128, Range(1, 8192))
-    """Channels of node tokens, spiking layers, text and fusion."""
+    """Number C of channels of nodes, spiking layers, text and fusion."""
     dropout: float = number(0.0, DROPOUT)
     hidden_dropout: float = number(0.0, DROPOUT)
-    """Of the wide hidden layers: firing rates before model.spiking.readout=linear, model.text.hidden,
-    model.pooled_hidden, what goes into and comes out of graph attention where model.residual is pre, and the answer
-    heads' gated layer where model.evidence is whole."""
+    """Dropout of wide hidden layers: the firing rates before model.spiking.readout=linear; model.text.hidden;
+    model.pooled_hidden; input and output of graph attention with model.residual=pre; and the gated layer of the answer
+    heads with model.evidence=whole."""
     feature_noise: float = number(0.0, Range(0, 100))
-    """Gaussian noise on the nodes' visual features in training, in standard deviations of a feature. A few thousand
-    photographs are learned by heart without it."""
+    """Standard deviation of the Gaussian noise on visual features in training, in those of each feature. It prevents
+    overfitting on a few thousand photographs."""
     category_dropout: float = number(0.3, DROPOUT)
-    """Share of the training graphs whose segments' categories are hidden from the model."""
+    """Share of the training graphs whose categories are hidden from the model."""
     encoder: str = "hybrid"
-    """hybrid: GAT and spiking path; as baselines transformer: what CLIP has, spikformer: what SpikeCLIP has, and
-    pooled: a hidden layer on the features of the whole image, which needs graph.whole_image."""
+    """Image encoder. hybrid: graph attention and spiking path. Baselines: transformer, as in CLIP; spikformer, as in
+    SpikeCLIP; pooled, a hidden layer on the features of the whole image, which needs graph.whole_image."""
     pooled_hidden: int = number(2048, Range(1, 65536))
     """Neurons of the hidden layer of model.encoder=pooled."""
     similarity: str = "parts"
-    """Of an image and a text. parts: of the wholes, and of each token with the segment that meets it best; whole: of
-    the wholes only, as in CLIP; attention: of the wholes, and of the text with the segments that it attends to."""
+    """Similarity of an image and a text. whole: the cosine of their embeddings, as in CLIP. parts: the mean of this and
+    of the largest similarity of each token with a segment, as in FILIP. attention: the weighted mean of this and of the
+    similarity of the text with the segments that it attends to."""
     part_weight: float = number(0.5, SHARE)
-    """Of what the text attends to, where model.similarity is attention."""
+    """Weight of the attended segments in model.similarity=attention."""
     residual: str = "post"
-    """post: node embedding and GAT layers are residual with a LayerNorm after each, and V' is embedded by a linear map.
-    pre: visual features enter V' by one linear map, GAT layers and the spiking path add to it what they make of its
-    LayerNorm, which is nothing at first, and V' of the whole image is its embedding: few data are learned by heart
-    through more layers."""
+    """Residual connections. post: the node embedding and each GAT layer are residual and end with a LayerNorm, and the
+    image embedding is a linear map of V'. pre: V' is a linear map of the visual features, to which the GAT layers and
+    the spiking path, which read its LayerNorm, add terms that start at 0; V' of the whole image is the image embedding.
+    pre overfits less on few data."""
     evidence: str = "parts"
-    """What answers are read from, and whether a text matches. parts: the text's first token, fused with the nodes, and
-    what pointers find; whole: the text and the image as wholes, and the product of their embeddings, channel by
-    channel, so that what pretraining aligned is there at the start: a few thousand questions are too few to learn
-    attention from."""
+    """Input of the answer heads and of the matching head. parts: the first token of the text, fused with the nodes, and
+    the output of the pointers. whole: the states of the whole text and image, and the elementwise product of their
+    embeddings, which pretraining has aligned. whole is for data sets of a few thousand questions, too few to train
+    attention."""
     spike_weight: float | None = number(None, Range(0, 1000))
-    """Weight of the similarity by spikes beside that by V' in retrieval; null: the ratio of the inverse temperatures
-    that both were trained with."""
+    """Weight of the similarity by spikes, relative to that by V', in retrieval. null: the ratio of the inverse
+    temperatures of the two contrastive losses."""
     gat: GATConfig = field(default_factory=GATConfig)
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     spiking: SpikingConfig = field(default_factory=SpikingConfig)
     r: float = number(1.0, Range(-1000, 1000))
-    """r of V' = r E_SNN + F_GAT at the start."""
+    """Initial value of r in V' = r E_SNN + F_GAT."""
     learn_r: bool = True
-    """Whether r is learned, or stays as it is."""
+    """Whether r is learned."""
     text: TextConfig = field(default_factory=TextConfig)
     fusion_layers: int = number(2, DEPTH)
 
@@ -548,7 +552,7 @@ def _losses() -> list[Kind[LossTraits]]:
 
 
 def _with_losses(cls: type[Section]) -> type[Section]:
-    """Gives a section the weight of every registered loss as a field, and its options."""
+    """Add fields to a section: the weight and the options of every registered loss."""
     found: dict[str, Any] = {}
     for kind in _losses():
         name = kind.name
@@ -570,13 +574,13 @@ def _with_losses(cls: type[Section]) -> type[Section]:
 @dataclass
 @_with_losses
 class ObjectiveConfig(Section):
-    """Weights of the pretraining losses, each by its name (:data:`gshn.registry.LOSSES`), and their options; weight 0
-    switches a loss off, and its computation."""
+    """Weights of the pretraining losses by name (:data:`gshn.registry.LOSSES`), and their options. A loss of weight 0
+    is not computed."""
 
     prefix: ClassVar[str] = "objectives."
 
     fusion_stride: int = number(4, SOME)
-    """MLM and ITM, which need the fusion transformer, look at every k-th image of the batch, with one caption each."""
+    """MLM and ITM, which need the fusion transformer, use every k-th image of the batch, with one caption each."""
 
     if TYPE_CHECKING:
 
@@ -587,7 +591,7 @@ class ObjectiveConfig(Section):
         return [kind.name for kind in _losses() if getattr(self, kind.name)]
 
     def reads(self, what: str) -> bool:
-        """Whether a loss of these reads something: see :class:`gshn.registry.LossTraits`."""
+        """Whether one of these losses reads ``what``: see :class:`gshn.registry.LossTraits`."""
         return any(what in LOSSES[name].traits.reads for name in self.on())
 
 
@@ -597,12 +601,12 @@ class StageConfig(Section):
 
     steps: int = number(0, COUNT)
     batch_size: int = number(128, Range(2, 1e6))
-    """Images with captions, or texts of a task, over all processes."""
+    """Number of images with captions, or of texts of a task, in a batch over all processes."""
     lr: float = number(1e-3, LEARNING_RATE)
     pretrained_lr: float | None = number(None, LEARNING_RATE)
-    """Of weights that were trained before (the text encoder's), which are only tuned; null: ``lr``, as the rest."""
+    """Learning rate of pretrained weights (those of the text encoder). null: that of all others, ``lr``."""
     warmup: int = number(50, COUNT)
-    """Steps."""
+    """Number of steps in which the learning rate rises linearly from 0."""
     weight_decay: float = number(0.01, SHARE)
     max_grad_norm: float = number(1.0, GRADIENT_NORM)
 
@@ -615,24 +619,24 @@ class PretrainConfig(StageConfig):
 
     steps: int = number(280, COUNT)
     captions: int = number(1, Range(1, 1000))
-    """Captions of each image of a batch, here and in rehearsal: batch_size images then meet so many times as many
-    texts. An image that has fewer gives some of them several times."""
+    """Number K of captions of each image in a batch, here and in rehearsal: a batch has batch_size images and K times
+    as many texts. Where an image has fewer captions, some are repeated."""
 
 
 @dataclass
 class FinetuneConfig(StageConfig):
-    """Fine-tuning on tasks, while the pretraining objectives go on with fewer and smaller batches (rehearsal), so that
-    one checkpoint serves retrieval and all tasks."""
+    """Fine-tuning on tasks. The pretraining losses continue with fewer and smaller batches (rehearsal), so that one
+    checkpoint serves retrieval and all tasks."""
 
     prefix: ClassVar[str] = "finetune."
 
     tasks: list[str] = field(default_factory=lambda: ["vqa"])
-    """vqa, entailment, nlvr2: steps go round them; [] ends with pretraining."""
+    """Any of vqa, entailment and nlvr2, which take turns step by step. []: no fine-tuning."""
     steps: int = number(400, COUNT)
     rehearsal: int = number(64, Range(0, 1e6))
-    """Images of the pretraining batch that goes with a question batch; 0 switches rehearsal off."""
+    """Number of images in a pretraining batch. 0: no rehearsal."""
     rehearsal_every: int = number(4, SOME)
-    """Task batches with a pretraining batch: every k-th."""
+    """Every k-th batch of a task comes with a pretraining batch."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -646,10 +650,10 @@ class FinetuneConfig(StageConfig):
 class SegmenterFit(Section):
     """Training of a small Mask2Former on ShapeScenes (gshn.segment --fit), in three phases.
 
-    1. The backbone and the pixel decoder alone learn to tell every pixel's category, on small images: a query that
-       looks for a star finds features that know what a star is.
-    2. All of it learns segments, on small images.
-    3. The same on images of full size.
+    1. Backbone and pixel decoder alone learn to classify pixels, on small images. The queries of phase 2 then start
+       from features that separate the categories.
+    2. The whole network learns segments, on small images.
+    3. The whole network learns segments, on images of full size.
     """
 
     prefix: ClassVar[str] = "segmenter."
@@ -663,22 +667,22 @@ class SegmenterFit(Section):
     """Width and height of the full images, pixels."""
     steps: int = number(4300, SOME)
     shares: tuple[float, float, float] = number((0.21, 0.42, 0.37), SHARE)
-    """Of the phases in the steps."""
+    """Shares of the three phases in the steps."""
     batch_size: int = number(16, Range(1, 1e6))
-    """Scenes."""
+    """Number of scenes in a batch."""
     lr: float = number(2e-3, LEARNING_RATE)
-    """Of phase 1; the others have half of it."""
+    """Learning rate of phase 1. Phases 2 and 3 have half of it."""
     warmup: int = number(50, SOME)
-    """Steps of each phase."""
+    """Number of warm-up steps of each phase."""
     thing_weight: float = number(5.0, Range(0, 1000, above=True))
-    """Of the pixels of things among all pixels: they are few."""
+    """Weight of the pixels of things in the pixel loss, relative to those of stuff: things have few pixels."""
     checkpoint_every: int = number(100, SOME)
-    """Steps between training states."""
+    """Number of steps between training checkpoints."""
 
 
 @dataclass
 class Config(Section):
-    """Everything that a run depends on."""
+    """The configuration of a run."""
 
     seed: int = number(0, SEED)
     data: DataConfig = field(default_factory=DataConfig)
@@ -688,17 +692,19 @@ class Config(Section):
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     precision: str = "auto"
-    """float32; bfloat16: matrix products in bfloat16 (automatic mixed precision; spikes, norms and losses stay in
-    float32); auto: bfloat16 on a GPU, float32 on a CPU. CPUs that compute in bfloat16 train about 1.5 times as fast."""
+    """Precision of training. float32; bfloat16: matrix products in bfloat16 (automatic mixed precision), spikes, norms
+    and losses in float32; auto: bfloat16 on a GPU, float32 on a CPU. CPUs with bfloat16 units train about 1.5 times as
+    fast in bfloat16."""
     init: str | None = None
-    """A finished checkpoint to start from: a folder, or owner/name on the Hugging Face hub (gshn.train --init). Words,
-    categories and answers of the new data are added. null: from nothing."""
+    """Finished checkpoint to start from (gshn.train --init): a folder, or owner/name on the Hugging Face hub. Words,
+    categories and answers of the new data are added. null: random weights."""
     log_every: int = number(10, SOME)
-    """Steps between lines of metrics.jsonl."""
+    """Number of steps between lines of metrics.jsonl."""
     log_with: list[str] = field(default_factory=list)
-    """Accelerate's trackers that get the same lines: tensorboard, wandb, mlflow, ..., whose libraries are installed."""
+    """Accelerate's trackers that get the same lines: tensorboard, wandb, mlflow and so on. Their libraries must be
+    installed."""
     checkpoint_every: int = number(100, SOME)
-    """Steps between training checkpoints: what a kill can cost at most."""
+    """Number of steps between training checkpoints. An interrupted run repeats at most this number of steps."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

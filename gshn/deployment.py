@@ -173,4 +173,4 @@ def profile(
         write_atomically(out / "report.json", json.dumps(report, indent=2) + "\n")
         write_atomically(out / "report.html", page)
     print_summary(report, str(checkpoint))
-    print(f"{out / 'report.html'}")
+    print(f"{out / 'report.html'}, report.json")

@@ -1,8 +1,8 @@
 """Losses over the joined batch of all processes: every process returns the same loss, with the right gradients.
 
-Rows (this process's items) are compared with columns (everybody's). With W processes, the gradient that reaches a
-process's parameters is W times its share, and DistributedDataParallel's mean over processes makes that the gradient
-of one process on the joined batch. Everything here is the identity where there is one process.
+Rows are the items of this process, columns those of all processes. With W processes, the gradient of a process's
+parameters is W times its share of the total. DistributedDataParallel takes the mean over processes, which gives the
+gradient of one process on the joined batch. With one process all functions here are the identity.
 """
 
 from __future__ import annotations
@@ -45,11 +45,14 @@ def row_counts(rows: int, device: torch.device) -> list[int]:
 
 
 def gather(x: Tensor) -> Tensor:
-    """Concatenate everybody's ``x`` along dim 0, with gradients; sizes may differ in dims 0 and 1.
+    """Concatenate ``x`` of all processes along dim 0, with gradients.
 
     Args:
-        x: Shape (R, ...) or (R, S, ...); dim 1 of a tensor with three or more dims is padded with zeros to the
-            largest S of all processes.
+        x: Shape (R, ...), or (R, S, ...) with three or more dims. R may differ between processes. So may S, which is
+            padded with zeros to the largest S.
+
+    Returns:
+        Shape (sum of R, ...).
     """
     if world_size() == 1:
         return x

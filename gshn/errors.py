@@ -32,5 +32,5 @@ class TrainingError(UserError, RuntimeError):
 
 @cache
 def tell(message: str) -> None:
-    """Log what is amiss with data and can be lived with: once, however often it is met."""
+    """Log a warning about data that does not stop a run. Each message is logged once."""
     logger.warning("%s", message)

@@ -27,7 +27,7 @@ TEXTS_PER_BATCH = 64
 
 @dataclass(frozen=True)
 class SpikingInput:
-    """What the spiking path of one scene graph computes on.
+    """Input of the spiking path of one scene graph.
 
     Attributes:
         x: Node inputs, shape (N, C).
@@ -39,12 +39,12 @@ class SpikingInput:
 
     @property
     def num_nodes(self) -> int:
-        """N."""
+        """Number N of nodes."""
         return self.x.shape[0]
 
 
 SpikeBackend = Callable[[Sequence[SpikingInput]], SpikeTrains]
-"""Runs the spiking path of several scene graphs elsewhere; the spike trains' nodes are in the graphs' order."""
+"""Runs the spiking paths of scene graphs on another simulator. The nodes of its spikes are in the graphs' order."""
 
 
 @dataclass
@@ -67,12 +67,12 @@ class SpikeCount:
 
 
 def device_of(model: GSHN) -> torch.device:
-    """Where the model's parameters are."""
+    """Device of the model's parameters."""
     return model.logit_scale.device
 
 
 def spiking_inputs(model: GSHN, inputs: NodeInputs) -> list[SpikingInput]:
-    """Split a batch into what its scene graphs' spiking paths compute on."""
+    """Split the inputs of the spiking path by scene graph."""
     assert isinstance(model.encoder, HybridEncoder)
     x, aggregation = model.encoder.spiking_inputs(inputs)
     out = []
@@ -117,11 +117,11 @@ def join(parts: Sequence[Embeddings]) -> Embeddings:
 
 @dataclass(frozen=True)
 class EncodedImages:
-    """What is kept of I encoded images.
+    """I encoded images.
 
     Attributes:
-        tokens: What fusion sees of them, on the CPU.
-        embeddings: What retrieval compares, on the model's device.
+        tokens: Inputs of fusion, on the CPU.
+        embeddings: Embeddings that retrieval compares, on the model's device.
     """
 
     tokens: NodeTokens
@@ -129,7 +129,7 @@ class EncodedImages:
 
     @classmethod
     def cat(cls, parts: Sequence[EncodedImages]) -> EncodedImages:
-        """The images of several, one after another."""
+        """Concatenate several groups of encoded images."""
         return cls(NodeTokens.cat([part.tokens for part in parts]), join([part.embeddings for part in parts]))
 
 
@@ -142,11 +142,15 @@ def encode_batch(
     tokens: bool = True,
     embeddings: bool = True,
 ) -> EncodedImages:
-    """Encode a batch of scene graphs; their spikes are added to ``count``.
+    """Encode a batch of scene graphs, and add their spikes to ``count``.
 
-    Without ``tokens`` there are none in :attr:`EncodedImages.tokens`, without ``embeddings`` none in
-    :attr:`EncodedImages.embeddings`: either takes up to 100 KB an image, and who asks for answers or for similarity
-    needs one of the two.
+    Args:
+        model: The model, in eval mode.
+        graphs: The scene graphs.
+        count: Counts the spikes.
+        backend: Runs the spiking path; PyTorch by default.
+        tokens: Whether :attr:`EncodedImages.tokens` are kept, which answers need (up to 100 KB per image).
+        embeddings: Whether :attr:`EncodedImages.embeddings` are kept, which similarity needs (up to 100 KB per image).
     """
     encoded = encode(model, graphs, backend)
     if encoded.spikes is not None:
@@ -164,7 +168,7 @@ def encode_images(
     tokens: bool = True,
     embeddings: bool = True,
 ) -> EncodedImages:
-    """Encode all images of a data set; their spikes are added to ``count``; what is kept: :func:`encode_batch`."""
+    """Encode all images of a data set, batch by batch. For the arguments see :func:`encode_batch`."""
     return EncodedImages.cat(
         [
             encode_batch(model, graphs.batch(indices), count, backend, tokens, embeddings)
@@ -174,7 +178,7 @@ def encode_images(
 
 
 def count_texts(model: GSHN, texts: Sequence[str], label: str) -> None:
-    """Tell what the model does not read of texts: see :class:`TextCount`."""
+    """Warn of unknown words and of texts that are too long for the model: see :class:`TextCount`."""
     read = TextCount(model.tokenizer)
     read.read(texts)
     read.tell(label)

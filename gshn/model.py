@@ -44,12 +44,12 @@ from neuromorphic.files import write_atomically
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What the model's inputs and outputs are indices of.
+    """The vocabularies that inputs and outputs of the model are indices in.
 
     Attributes:
-        categories: Names of segment categories, over all data sets of the run, that of unlabelled regions included.
-        answers: Of each task that the model answers, by its name.
-        words: Token ids that STL's word prediction is over: those that occur in training captions.
+        categories: Names of the segments' categories in all data sets of the run, with that of unlabelled regions.
+        answers: Possible answers of each task, by the name of the task.
+        words: Token ids that STL predicts: those that occur in training captions.
         feature_channels: Channels of the frozen backbone's segment features; 0 where the backbone is trained.
     """
 
@@ -61,13 +61,13 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class NodeTokens(Padded):
-    """What fusion sees of B images.
+    """Inputs of fusion and of the pointers for B images.
 
     Attributes:
         nodes: V', shape (B, S, C).
-        whole: What stands for the whole image, shape (B, C).
-        centroid: Of each segment, relative to the image's width and height, shape (B, S, 2).
-        spikes: Of each segment as spiked text learning embeds it, shape (B, S, layers x C); None without it.
+        whole: The readout of each image, shape (B, C).
+        centroid: Centroid (x, y) of each segment, in units of the image's width and height, shape (B, S, 2).
+        spikes: Embedding of each segment by spiked text learning, shape (B, S, layers x C); None without it.
     """
 
     nodes: Tensor
@@ -77,13 +77,13 @@ class NodeTokens(Padded):
 
     @classmethod
     def none(cls, whole: Tensor) -> NodeTokens:
-        """Of as many images, nothing but what stands for the whole, shape (B, C)."""
+        """Inputs without segments, S = 0, for readouts of shape (B, C)."""
         parts = whole.new_zeros(len(whole), 0, whole.shape[1])
         return cls(parts[..., 0] > 0, parts, whole, parts[..., :2], None)
 
 
 WEIGHTS = ("weight", "bias")
-"""Of a linear layer."""
+"""Parameters of a linear layer."""
 
 Encoder = HybridEncoder | TransformerEncoder | SpikformerEncoder | PooledEncoder
 
@@ -180,7 +180,7 @@ class GSHN(nn.Module):
         return f"GSHN({parameters / 1e6:.2f} M parameters{held}, width {self.config.model.width})"
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
-        """What learns on from where somebody else's training ended: a pretrained text encoder's weights."""
+        """Parameters with pretrained values: those of a pretrained text encoder."""
         if self.text.architecture is None:
             return []
         assert isinstance(self.text, TransformersText)
@@ -217,7 +217,7 @@ class GSHN(nn.Module):
         return texts
 
     def node_tokens(self, encoded: EncodedGraphs) -> NodeTokens:
-        """Segments as fusion sees them."""
+        """Inputs of fusion for encoded scene graphs."""
         own = node_mask_of(encoded.batch, encoded.num_graphs)
         nodes, whole, centroid = pad_nodes(encoded.nodes, own), encoded.readout, pad_nodes(encoded.centroid, own)
         if (stl := self.spike_embeddings) is None or encoded.spikes is None:
@@ -240,10 +240,10 @@ class GSHN(nn.Module):
         )
 
     def attended_segments(self, encoded: EncodedGraphs) -> Embeddings:
-        """Images as ``model.similarity=attention`` compares them: V' of the whole, F_GAT of each segment, in one space.
+        """Embeddings for ``model.similarity=attention``: V' of the whole image, F_GAT of each segment, in one space.
 
-        Segments have no E_SNN there: with it photographs are learned by heart (docs/photographs.md). The node that
-        stands for the whole image is no segment, unless it is alone.
+        The segments' embeddings are without E_SNN, which overfits on photographs (docs/photographs.md). The node of the
+        whole image is no segment, unless it is the only node.
         """
         own = node_mask_of(encoded.batch, encoded.num_graphs)
         mask = non_empty(own)
@@ -255,7 +255,7 @@ class GSHN(nn.Module):
         return Embeddings(self.image_head.of_wholes(encoded.readout), parts * mask[..., None], mask)
 
     def embed_texts(self, texts: EncodedTexts) -> Embeddings:
-        """Embeddings of texts: what pooling gives stands for the whole, every token for itself."""
+        """Embeddings of texts: one for the whole text, from its pooled state, and one for each token."""
         if self.with_parts:
             out: Embeddings = self.text_head(texts.whole, texts.hidden, texts.mask)
         else:
@@ -265,9 +265,9 @@ class GSHN(nn.Module):
         return replace(out, spikes=stl.embed_texts(*self.spiking_text(texts)))
 
     def spiking_text(self, texts: EncodedTexts) -> tuple[Tensor, Tensor]:
-        """What drives spiked text learning's neurons, shape (B, L, W), and where it is not padding, shape (B, L).
+        """Inputs of spiked text learning's neurons, shape (B, L, W), and their mask, shape (B, L).
 
-        Words, or the whole text alone with L = 1: see ``model.spiking.text``.
+        They are dictionary entries of the tokens, or the state of the whole text with L = 1: ``model.spiking.text``.
         """
         if self.config.model.spiking.text == "words":
             return texts.words, texts.mask
@@ -276,16 +276,16 @@ class GSHN(nn.Module):
 
     @property
     def spike_embeddings(self) -> SpikedTextLearning | None:
-        """Embeds images and texts as spikes; None where that was not trained."""
+        """The module that embeds images and texts by spikes; None where it was not trained."""
         return self.stl if self.config.objectives.stl_contrast else None
 
     @property
     def with_parts(self) -> bool:
-        """Whether retrieval compares segments and words, too."""
+        """Whether retrieval also compares segments with words."""
         return self.config.model.similarity == "parts"
 
     def alignment(self, texts: Embeddings, images: Embeddings) -> Tensor:
-        """How well texts describe images by V', shape (texts, images), by ``model.similarity``.
+        """Similarity of texts and images by V', shape (texts, images), as ``model.similarity`` says.
 
         parts: :func:`gshn.encoders.alignment.similarity`; whole: W = <w_t, w_i>; attention: (1 - w) W + w A with A of
         :func:`gshn.encoders.alignment.attended` and w = ``model.part_weight``.
@@ -297,12 +297,12 @@ class GSHN(nn.Module):
         return (1 - w) * out + w * attended(texts, images, self.attention_scale)
 
     def spike_alignment(self, texts: Embeddings, images: Embeddings) -> Tensor:
-        """The same by spikes alone; of ``attention`` the wholes alone."""
+        """Similarity of texts and images by spikes alone; with ``attention`` that of the wholes alone."""
         assert texts.spikes is not None and images.spikes is not None
         return similarity(texts.spikes, images.spikes, self.with_parts)
 
     def similarity(self, texts: Embeddings, images: Embeddings) -> Tensor:
-        """How well texts describe images, which retrieval ranks by, shape (texts, images), in [-1, 1].
+        """Similarity of texts and images that retrieval ranks by, shape (texts, images), in [-1, 1].
 
         S = (S_V' + w S_spikes) / (1 + w), with w of :meth:`spike_weight`. Without spiked text learning S = S_V'.
         """
@@ -313,13 +313,14 @@ class GSHN(nn.Module):
         return (s + w * self.spike_alignment(texts, images)) / (1 + w)
 
     def similarity_scale(self) -> Tensor:
-        """What makes logits of :meth:`similarity`: (1 + w) times the inverse temperature of the contrast by V'."""
+        """Factor from :meth:`similarity` to logits: (1 + w) times the inverse temperature of the contrast by V'."""
         return self.scale() * (1 + self.spike_weight())
 
     def spike_weight(self) -> Tensor:
         """w of :meth:`similarity`; 0 without spiked text learning.
 
-        That of the configuration, or the ratio of both contrasts' inverse temperatures, so that their logits add up.
+        It is ``model.spike_weight``, or the ratio of the inverse temperatures of both contrasts. Then the logits of
+        both are added.
         """
         if (stl := self.spike_embeddings) is None:
             return torch.zeros_like(self.logit_scale)
@@ -331,14 +332,14 @@ class GSHN(nn.Module):
         return self.logit_scale.clamp(max=4.6052).exp()
 
     def part_similarities(self, texts: EncodedTexts, images: NodeTokens) -> Tensor:
-        """How alike each segment and each token are, by the vectors of parts that retrieval compares.
+        """Similarity of each token and each segment, by the embeddings of the contrastive losses.
 
-        similarity[a, s] = (<p_a, p_s>, <c_a, c_s>), with p of V' and c of spikes: what "red" and a red segment have in
-        common was learned there. Without spiked text learning there is no c.
+        similarity[a, s] = (<p_a, p_s>, <c_a, c_s>), with p the embeddings by V' and c those by spikes. Without spiked
+        text learning there is no c.
 
         Args:
             texts: B texts.
-            images: The image of each.
+            images: The image of each text.
 
         Returns:
             Shape (B, L, S, number of codes).
@@ -354,14 +355,15 @@ class GSHN(nn.Module):
         return torch.stack(similarities, dim=-1)
 
     def fuse(self, texts: EncodedTexts, images: NodeTokens, similarity: Tensor | None = None) -> Tensor:
-        """Let texts look at images, see :class:`FusionTransformer`; a token has first its largest similarities.
+        """Fuse texts with images by :class:`FusionTransformer`.
 
-        text[a] = hidden[a] + W max_s similarity[a, s] + b.
+        Its text input is text[a] = hidden[a] + W max_s similarity[a, s] + b: each token starts with its largest
+        similarities to a segment.
 
         Args:
             texts: B texts.
-            images: The image of each.
-            similarity: :meth:`part_similarities` of the two, where they are there already.
+            images: The image of each text.
+            similarity: :meth:`part_similarities` of the two. None: they are computed.
 
         Returns:
             Fused states, shape (B, L, C).
@@ -373,15 +375,15 @@ class GSHN(nn.Module):
         return fused
 
     def evidence(self, texts: EncodedTexts, images: NodeTokens) -> Tensor:
-        """What an answer is read from, by ``model.evidence``.
+        """Inputs of the answer heads and of the matching head, as ``model.evidence`` says.
 
-        parts: [CLS] of the fused states, and what :class:`Pointers` find. whole: [LayerNorm(t), LayerNorm(v),
-        sqrt(C) w_t * w_v], with t what stands for the text, v the readout V' of the image, w the unit vectors of both
-        that retrieval compares, and norms without weights: all three have one scale.
+        parts: the fused state of [CLS], and the outputs of :class:`Pointers`. whole: [LayerNorm(t), LayerNorm(v),
+        sqrt(C) w_t * w_v], with t the state of the whole text, v the readout of the image, and w the unit vectors of
+        both that retrieval compares. The norms have no weights, so all three parts have the same scale.
 
         Args:
             texts: B texts.
-            images: The image of each.
+            images: The image of each text.
 
         Returns:
             Shape (B, C + channels of the pointers), or (B, 3 C).
@@ -396,12 +398,12 @@ class GSHN(nn.Module):
         return torch.cat([self.fuse(texts, images, similarity)[:, 0], found], dim=1)
 
     def matching(self, texts: EncodedTexts, images: NodeTokens) -> Tensor:
-        """Logits of whether each text does not, or does, describe its image, shape (B, 2): from :meth:`evidence`."""
+        """Logits of no match and of a match of each text and its image, shape (B, 2), from :meth:`evidence`."""
         logits: Tensor = self.matching_head(self.evidence(texts, images))
         return logits
 
     def answer(self, task: str, images: NodeTokens, texts: EncodedTexts, image: Tensor) -> Tensor:
-        """Answer the texts of a task: its head (:class:`AnswerHead`) reads the :meth:`evidence` of a text's K images.
+        """Answer the texts of a task by its :class:`AnswerHead`, from the :meth:`evidence` of each text's K images.
 
         Args:
             task: Name of the task.
@@ -418,7 +420,7 @@ class GSHN(nn.Module):
         return logits
 
     def vocabulary_rows(self) -> dict[str, list[str]]:
-        """Of each tensor of the state dict whose rows stand for a vocabulary, the names of its entries in order."""
+        """For each tensor of the state dict whose rows belong to a vocabulary: the names of the entries, in order."""
         tokens = [str(token) for token in self.tokenizer.convert_ids_to_tokens(list(range(len(self.tokenizer))))]
         dictionary = next(name for name, p in self.named_parameters() if p is self.text.dictionary.weight)
         rows = dict.fromkeys((dictionary, "language_head.weight", "language_head.bias"), tokens)
@@ -435,12 +437,12 @@ class GSHN(nn.Module):
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
         """Write ``config.yaml``, ``vocabulary.json``, ``tokenizer.json`` and ``model.safetensors`` to a folder.
 
-        Of a pretrained text encoder ``text_config.json``, too: what it was read from is not needed again.
+        With a pretrained text encoder also ``text_config.json``, so that its own files are not needed again.
 
         Args:
             folder: The folder.
-            dtype: What floating-point tensors are rounded to, such as ``torch.float16`` for half the bytes; None: as
-                they are. A model that is loaded again computes in float32 either way.
+            dtype: Type that floating-point tensors are rounded to, such as ``torch.float16`` for half the size. None:
+                no rounding. A loaded model computes in float32 either way.
 
         Raises:
             CheckpointError: a tensor is not finite.
@@ -513,7 +515,7 @@ def load_tensors(model: nn.Module, tensors: dict[str, Tensor], source: Path) -> 
 
 
 def storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors as safetensors takes them: on the CPU, contiguous, and apart, where a model has one by several names."""
+    """Tensors in the form that safetensors needs: on the CPU, contiguous, and copied where several names share one."""
     out: dict[str, Tensor] = {}
     places: set[int] = set()
     for name, tensor in tensors.items():
@@ -524,7 +526,7 @@ def storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
-    """What is not finite among tensors, by name: the first of them; None where all are."""
+    """Name of the first tensor that is not finite; None where all are finite."""
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and (wrong := int((~tensor.isfinite()).sum())):
             return f"tensor '{name}' has {wrong} of {tensor.numel()} values that are not finite"

@@ -1,6 +1,6 @@
-"""``python -m gshn.search``: the photographs of a folder that a text describes best.
+"""``python -m gshn.search``: find the photographs of a folder that a text describes best.
 
-The folder, with its subfolders, is indexed once; later calls encode only photographs that are new or have changed, and
+The folder and its subfolders are encoded once. Later calls encode only photographs that are new or have changed, and
 drop those that are gone.
 """
 
@@ -18,7 +18,7 @@ EXAMPLES = """
 examples:
   python -m gshn.search "a dog on grass" photos --checkpoint runs/mine
   python -m gshn.search "a dog on grass" photos --checkpoint runs/mine --top 50 --json found.json
-      found.json: text, folder, number of images, and path and similarity of each that was found
+      found.json: text, folder, number of images, and path and similarity of each result
 """
 
 
@@ -28,11 +28,11 @@ def main() -> None:
     parser.add_argument("text", help="what the photographs show")
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder of photographs; subfolders count, too")
     add_model_arguments(parser)
-    parser.add_argument("--top", type=whole(1, 10**9), default=10, help="how many are told (default %(default)s)")
+    parser.add_argument("--top", type=whole(1, 10**9), default=10, help="number of results (default %(default)s)")
     parser.add_argument(
         "--index", type=Path, metavar="FILE", help="where the index is kept (default: DIR/.gshn, or the user's cache)"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what is found here too; -: to stdout, alone")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON; -: print only JSON")
     arguments = parser.parse_args()
     to_stdout = str(arguments.json) == "-"
     if not arguments.text.strip():

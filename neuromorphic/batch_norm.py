@@ -1,7 +1,9 @@
-"""BatchNorm folded into the layer before it, in a PyTorch model that is to be exported: NIR has no node for it.
+"""Folds BatchNorm into the layer before it, in a PyTorch model that is to be exported to NIR.
 
-In evaluation BatchNorm is y = gamma (x - mean) / sqrt(var + eps) + beta, channel by channel, so a linear layer before
-it can have both in its own weight and bias. The exporters of snnTorch, Norse, Sinabs and SpikingJelly refuse it.
+NIR has no node for BatchNorm, and the exporters of snnTorch, Norse, Sinabs and SpikingJelly refuse it. In evaluation
+mode it is an affine map of each channel, y = gamma (x - mean) / sqrt(var + eps) + beta. After a linear layer W x + b
+the result is again a linear layer, with weight W gamma / sqrt(var + eps) and bias (b - mean) gamma / sqrt(var + eps) +
+beta.
 """
 
 from __future__ import annotations
@@ -21,21 +23,25 @@ LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:
-    """A copy of a model, in evaluation mode, without BatchNorm.
+    """Fold every BatchNorm of a model into the layer before it.
 
     >>> net = neuromorphic.fold_batch_norm(net)
     >>> snntorch.export_nir.export_to_nir(net, x)
 
-    A BatchNorm right behind a Linear, Conv1d or Conv2d is folded into it: in a ``Sequential``, where it is then
-    removed, and in any ``forward`` that PyTorch can trace, where an Identity stands in its place.
+    The layer is a Linear, Conv1d or Conv2d. In a ``Sequential`` the BatchNorm is removed. In a ``forward`` that PyTorch
+    can trace it is replaced by an Identity.
 
     Args:
-        model: It is not changed. It computes, in evaluation mode, what the copy does but for rounding.
+        model: The model. It is not changed.
+
+    Returns:
+        A copy in evaluation mode, without BatchNorm. Its outputs are those of the model in evaluation mode, up to
+        rounding.
 
     Raises:
-        ArgumentError: it is no module.
-        UnsupportedGraphError: a BatchNorm is behind something else, or has no running statistics, or a layer feeds
-            more than its BatchNorm; the message names it.
+        ArgumentError: ``model`` is no module.
+        UnsupportedGraphError: a BatchNorm does not follow such a layer, has no running statistics, or is not the only
+            reader of the layer's output; the message names it.
     """
     check_type("the model", model, nn.Module, "give a torch.nn.Module")
     model = deepcopy(model).eval()
@@ -48,7 +54,7 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
 
 
 def fold_in_sequential(model: nn.Module, parent: nn.Sequential) -> None:
-    """Fold what stands behind a layer of the same Sequential, and remove it."""
+    """Fold each BatchNorm that follows a layer in one Sequential, and remove it."""
     names = list(parent._modules)
     layers: list[tuple[str, nn.Module]] = []
     for name in names:
@@ -64,7 +70,7 @@ def fold_in_sequential(model: nn.Module, parent: nn.Sequential) -> None:
     numbered = names == [str(k) for k in range(len(names))]
     kept = {str(k) if numbered else name: module for k, (name, module) in enumerate(layers)}
     if type(parent) is not nn.Sequential and numbered:
-        # Norse's SequentialState, say, notes at its making which of its modules have a state.
+        # Norse's SequentialState, for one, records in its constructor which of its modules have a state.
         vars(parent).update(vars(type(parent)(*kept.values())))
         return
     parent._modules.clear()
@@ -73,7 +79,15 @@ def fold_in_sequential(model: nn.Module, parent: nn.Sequential) -> None:
 
 
 def fold_in_forward(model: nn.Module, norms: list[str]) -> None:
-    """Fold what stands behind a layer wherever ``forward`` calls both."""
+    """Fold each BatchNorm that a ``forward`` applies to the output of a layer.
+
+    Args:
+        model: The model, changed in place.
+        norms: Names of its BatchNorms.
+
+    Raises:
+        UnsupportedGraphError: PyTorch cannot trace ``forward``, or a BatchNorm cannot be folded; the message names it.
+    """
     try:
         calls = Tracer().trace(model)
     except Exception as error:  # Whatever the model's code raises when it is given stand-ins for tensors.
@@ -107,17 +121,21 @@ def fold_in_forward(model: nn.Module, norms: list[str]) -> None:
 
 
 class Tracer(fx.Tracer):
-    """Modules without modules of their own, and all that keep a state, are called as they are."""
+    """Traces into Sequentials, ModuleLists and modules that contain a BatchNorm; other modules are single calls."""
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        """Whether the tracer looks into a module."""
+        """Whether a module is a single call: it is not traced into."""
         return not isinstance(module, nn.Sequential | nn.ModuleList) and not any(
             isinstance(own, NORMS) for own in module.modules() if own is not module
         )
 
 
 def fused(layer: Any, norm: Any, name: str) -> nn.Module:
-    """A layer with a BatchNorm in it."""
+    """A layer with the BatchNorm ``name`` folded into its weight and bias.
+
+    Raises:
+        UnsupportedGraphError: the BatchNorm has no running statistics, or another number of channels.
+    """
     if norm.running_mean is None or norm.running_var is None:
         raise UnsupportedGraphError(
             f"BatchNorm '{name}' has no running statistics (track_running_stats=False): what it does depends on the "
@@ -137,11 +155,11 @@ def fused(layer: Any, norm: Any, name: str) -> nn.Module:
 
 
 def path_of(model: nn.Module, module: nn.Module) -> str:
-    """A module's name."""
+    """A module's dotted name in the model; its class where it has none."""
     return next((name for name, own in model.named_modules() if own is module), type(module).__name__)
 
 
 def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
-    """Put a module in the place of another."""
+    """Replace the module of a dotted name."""
     parent, _, own = name.rpartition(".")
     setattr(model.get_submodule(parent), own, module)

@@ -195,21 +195,23 @@ def decode_evt3(words: NDArray[np.int64]) -> tuple[NDArray, NDArray, NDArray, ND
 
 
 def binned(path: Path, events: Events, graph: Graph, steps: int | None) -> dict[str, NDArray[np.uint16]]:
-    """A recording as input of a graph's one Input node: how many events each pixel has in each step, from the first
-    event's time on, shape (T, *shape).
+    """A recording as input of a graph: the number of events of each pixel in each step.
 
-    The node has the shape (2, H, W), darker events first; or (1, H, W) or (H, W), which take both as one; or one axis
-    of as many elements as the first or the second.
+    Step 0 starts with the first event. The graph has one Input node. Its shape is (2, H, W), with OFF events (p = 0)
+    first; (1, H, W) or (H, W), with both polarities added up; or (2 H W,) or (H W,).
 
     Args:
-        path: For errors.
+        path: File of the recording, for error messages.
         events: The recording.
-        graph: With dt, the length of a step.
-        steps: Take no more.
+        graph: The graph; its dt is the length of a step.
+        steps: Largest number of steps. None: all of the recording.
+
+    Returns:
+        The counts by the name of the Input node, shape (T, *shape).
 
     Raises:
-        SignalFileError: there are no events, they are not in order of time, or the sensor has another size.
-        UnsupportedGraphError: it takes more memory than there is.
+        SignalFileError: there are no events, they are not sorted by time, or the sensor has another size.
+        UnsupportedGraphError: the array does not fit in memory.
     """
     if len(graph.inputs) != 1:
         raise SignalFileError(

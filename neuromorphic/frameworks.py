@@ -1,6 +1,7 @@
-"""What files of other frameworks leave unsaid: time step, reset rule and time constants, as measured in docs/peers.md.
+"""Presets for files of other frameworks: the time step, reset rule and time constants that the files do not contain.
 
-A file does not say who wrote it, so who reads it has to: ``--from sinabs``, or ``load(..., framework="sinabs")``.
+docs/peers.md has the measurements behind them. A file does not say which framework wrote it, so the user does:
+``--from sinabs``, or ``load(..., framework="sinabs")``.
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ from neuromorphic.graph.times import checked_time_step
 from neuromorphic.graph.values import numbers
 
 Change = Callable[[str, nir.NIRNode, float], None]
-"""Changes a node of a name in place, given the time step."""
+"""Called with name, node and time step (seconds); changes the node in place."""
 
 
 @dataclass(frozen=True)
 class Framework:
-    """How to read what a framework exports.
+    """Preset for the files of one framework.
 
     Attributes:
-        name: As it is written.
-        dt: Seconds a step, where nothing else says it: what its exporter assumes.
-        reset: The rule of its neurons by default.
-        about: What is changed, in words.
-        change: Of each node, if anything.
-        late: Whether its neurons by default subtract one step late.
+        name: Name of the framework.
+        dt: Time step in seconds that its exporter assumes. A time step in the file counts first.
+        reset: Default reset rule of its neurons.
+        about: Description of the changes.
+        change: Changes each node; None for no change.
+        late: Whether its neurons, by default, subtract the threshold one step after the spike.
     """
 
     name: str
@@ -47,19 +48,19 @@ class Framework:
 def read_from(
     graph: nir.NIRGraph, framework: str, dt: float | None = None, reset: str | None = None
 ) -> tuple[nir.NIRGraph, float, str]:
-    """A graph as a framework means it.
+    """Convert a graph of a framework to NIR's semantics.
 
     Args:
-        graph: As its exporter wrote it; it is not changed.
+        graph: The graph that the exporter wrote. It is not changed.
         framework: One of :data:`FRAMEWORKS`.
-        dt: Time step in seconds, where it is not the one that the exporter assumes.
-        reset: Reset rule, where it is not the framework's default.
+        dt: Time step in seconds. None: that of the file, or the one that the exporter assumes.
+        reset: Reset rule. None: the framework's default.
 
     Returns:
         The graph, its time step and its reset rule.
 
     Raises:
-        ArgumentError: an unknown framework.
+        ArgumentError: the framework is unknown.
         UnsupportedGraphError: a parameter is no array of numbers.
     """
     check_choice("framework", framework, FRAMEWORKS)
@@ -90,11 +91,13 @@ def free_name(graph: nir.NIRGraph, name: str) -> str:
 
 
 def subtract_late(graph: nir.NIRGraph, dt: float) -> None:
-    """A reset by subtraction one step late, v(t + 1) = beta v(t) + x - s(t) theta, with beta = 1 - dt / tau.
+    """Add self-loops that delay the reset by subtraction by one step, in place.
 
-    Reset at once, v loses theta before it decays, so beta theta; a self-loop takes the other (1 - beta) theta. Of
-    CubaLIF the current becomes an LI node, so that the loop can reach the membrane past it. What comes back from the
-    spikes to the current then takes a Delay of a step: without it the current would be read a step late as well.
+    The late reset is v(t + 1) = beta v(t) + x - s(t) theta, with beta = 1 - dt / tau. NIR's reset in the same step
+    subtracts theta before the decay, which is beta theta after it. A self-loop subtracts the other (1 - beta) theta. A
+    CubaLIF is split into an LI node for its current and a LIF node, so that the loop reaches the membrane directly. Its
+    recurrent connections to the current then get a Delay of one step. Without it, current and membrane would be in one
+    loop, and the membrane would read the current one step late.
     """
     for name, node in list(graph.nodes.items()):
         if not isinstance(node, nir.CubaLIF):
@@ -118,20 +121,20 @@ def subtract_late(graph: nir.NIRGraph, dt: float) -> None:
         if not r.all():
             raise UnsupportedGraphError(f"node '{name}': r is 0, so no loop can subtract late; give --reset")
         late = free_name(graph, f"{name}_late")
-        # What the loop brings is multiplied by r dt / tau, and should be -(dt / tau) theta.
+        # The membrane multiplies the loop's signal by r dt / tau; the result has to be -(dt / tau) theta.
         graph.nodes[late] = nir.Scale(np.broadcast_to(-threshold / r, np.broadcast_shapes(tau.shape, r.shape)).copy())
         graph.edges = [*graph.edges, (name, late), (late, name)]
 
 
 def potentials_from_v_leak(node: nir.NIRNode) -> None:
-    """Potentials counted from v_leak, where they start; v = 0 is then that."""
+    """Measure potentials from v_leak, so that neurons that start at v_leak start at v = 0."""
     node.v_threshold = node.v_threshold - node.v_leak
     node.v_reset = getattr(node, "v_reset", 0.0) - node.v_leak
     node.v_leak = np.zeros_like(node.v_leak)
 
 
 def norse(name: str, node: nir.NIRNode, dt: float) -> None:
-    """``to_nir`` multiplies tau by dt; neurons start at v_leak; a current jumps by its input, w_in is written as 1."""
+    """Norse writes tau times dt, and w_in as 1. Its neurons start at v_leak, and their currents jump by the input."""
     for key in ("tau", "tau_syn", "tau_mem"):
         if hasattr(node, key):
             setattr(node, key, numbers(name, key, getattr(node, key)) / dt)
@@ -142,14 +145,14 @@ def norse(name: str, node: nir.NIRNode, dt: float) -> None:
 
 
 def sinabs(name: str, node: nir.NIRNode, dt: float) -> None:
-    """tau is a number of steps, and the decay of a step exp(-1 / tau): forward Euler has it with another tau."""
+    """Sinabs writes tau in steps and decays by exp(-1 / tau). Forward Euler decays equally with another tau."""
     for key in ("tau", "tau_syn", "tau_mem"):
         if hasattr(node, key):
             setattr(node, key, dt / -np.expm1(-1 / numbers(name, key, getattr(node, key))))
 
 
 def spikingjelly(name: str, node: nir.NIRNode, dt: float) -> None:
-    """r of IF is written as 1 / dt; LIF starts at v_reset, which is written as v_leak, too."""
+    """SpikingJelly writes r of IF as 1 / dt. LIF neurons start at v_reset, which is also written as v_leak."""
     if isinstance(node, nir.IF):
         node.r = numbers(name, "r", node.r) * dt
     if isinstance(node, nir.LIF):

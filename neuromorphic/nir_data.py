@@ -40,15 +40,18 @@ def require_data() -> None:
 
 
 def read_nir_data(path: Path, graph: Graph) -> dict[str, NDArray]:
-    """Arrays of shape (B, T, *shape) by Input node, from a data file.
+    """Read the inputs of a graph from a data file.
 
-    Events become a step's 1, or value: of t in step floor(t / dt). Where there are several in a step, the last counts,
-    as in ``nir``'s own conversion, and a warning says so. An Input node has one observable, or one of several by its
-    own name or ``spikes``.
+    An event at time t becomes a 1, or its value, in step floor(t / dt). Of several events of a neuron in one step the
+    last counts, as in ``nir``'s own conversion, and a warning says so. A node of the file has one observable. If it has
+    several, the one named like the node or ``spikes`` is read.
+
+    Returns:
+        Arrays of shape (B, T, *shape) by Input node.
 
     Raises:
-        SignalFileError: it is no such file, an Input node is missing, or its data do not fit the graph.
-        UnsupportedGraphError: it takes more memory than there is.
+        SignalFileError: the file is no NIR data file, an Input node is missing, or its data do not fit the graph.
+        UnsupportedGraphError: the arrays do not fit in memory.
     """
     require_data()
     try:
@@ -78,7 +81,7 @@ def read_nir_data(path: Path, graph: Graph) -> dict[str, NDArray]:
 
 
 def array_of(path: Path, graph: Graph, name: str, node: Any) -> NDArray:
-    """The array of a node, see :func:`read_nir_data`."""
+    """The array of one node, see :func:`read_nir_data`."""
     observables = getattr(node, "observables", {})
     chosen = [key for key in (name, SPIKES, *observables) if key in observables]
     if not chosen or (len(observables) > 1 and chosen[0] not in (name, SPIKES)):
@@ -103,10 +106,11 @@ def array_of(path: Path, graph: Graph, name: str, node: Any) -> NDArray:
 
 
 def from_events(where: str, events: Any, graph: Graph) -> NDArray:
-    """Events on the graph's grid, shape (samples, T, neurons).
+    """Events on the graph's time grid, shape (samples, T, neurons).
 
     Raises:
-        SignalFileError: they are not in order of time, of neurons that there are not, or after the recording's end.
+        SignalFileError: events are not sorted by time, belong to unknown neurons, or come after the end of the
+            recording.
     """
     values = getattr(events, "value", None)
     idx, time = np.asarray(events.idx), np.asarray(events.time, np.float64)
@@ -142,7 +146,7 @@ def write_nir_data(path: Path, observables: Mapping[str, Mapping[str, NDArray]],
     """Write arrays of shape (B, T, *shape) by node and observable, on a time grid.
 
     Raises:
-        SignalFileError: the installed nir has no data files, or a node's name is none that HDF5 takes.
+        SignalFileError: the installed nir has no data files, or HDF5 does not accept the name of a node.
         UserError: the file cannot be written.
     """
     require_data()

@@ -95,7 +95,7 @@ def main() -> None:
         write_atomically(arguments.out / "report.json", report)
         write_atomically(arguments.out / "report.html", profile.page())
     profile.print()
-    print(f"{arguments.out / 'report.html'}")
+    print(f"{arguments.out / 'report.html'}, report.json")
 
 
 if __name__ == "__main__":

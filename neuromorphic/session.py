@@ -1,4 +1,4 @@
-"""A network that runs on and on: steps one at a time or many, with a state that can be saved and restored."""
+"""Sessions: a network that keeps its state from call to call. The state can be saved and restored."""
 
 from __future__ import annotations
 
@@ -26,13 +26,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """What a network did in some steps, or in one: arrays by node, of shape (B, T, *shape of the node), without B where
-    the session has no batch, and without T of :meth:`Session.step`.
+    """The result of :meth:`Session.run` or :meth:`Session.step`: arrays by the name of the node.
+
+    Their shape is (B, T, *shape of the node). A session without a batch has no axis B, and :meth:`Session.step` has no
+    axis T.
 
     Attributes:
-        outputs: What each Output node got: float64, in NIR's units; of a node that spikes, 0 and 1.
+        outputs: The input of each Output node, float64, in NIR's units. Spikes are 0 and 1.
         spikes: Spikes of every spiking node, bool.
-        potentials: Membrane potentials after each step, of I, LI and CubaLI nodes, and of those that were asked for.
+        potentials: Membrane potentials after each step (after the reset), float64, in NIR's units: of I, LI and CubaLI
+            nodes, and of the nodes that ``potentials`` named when the session was opened.
     """
 
     outputs: Arrays
@@ -52,22 +55,22 @@ class Steps:
 
 
 class Session:
-    """A network that stays, made by :meth:`neuromorphic.SpikingNetwork.session`; use it in a ``with`` statement.
+    """A running network, opened by :meth:`neuromorphic.SpikingNetwork.session`. Use it in a ``with`` statement.
 
     >>> with net.session("lava") as s:
     ...     out = s.step(x[0]).output
     ...     rest = s.run(x[1:]).output
     ...     s.reset()
 
-    In any split into calls, the steps are those of one ``net.run`` of all of them: in fixed point bit for bit, in float
-    spike for spike.
+    However the steps are split into calls, the result equals that of one ``net.run`` over all of them: in fixed point
+    bit for bit, in float spike for spike.
 
     Attributes:
-        source: The file that the network is from, or what it was made of.
-        graph: What runs.
-        backend: What runs it.
+        source: The file that the network was read from, or ``NIR graph``.
+        graph: The graph that runs.
+        backend: The back end that runs it.
         precision: ``float`` or ``fixed``.
-        batch: Samples B, or None: then inputs have no such axis.
+        batch: Number B of samples, or None. With None, arrays have no axis B.
     """
 
     def __init__(
@@ -99,31 +102,39 @@ class Session:
 
     @property
     def steps(self) -> int:
-        """Steps done since the start, or since the start of the run that a restored state is from."""
+        """Number of steps done since the start. A restored state brings its own number."""
         return int(self._running.state()["step"])
 
     def run(self, x: object) -> Steps:
-        """Do the next T steps.
+        """Run the next T steps.
 
         Args:
-            x: Inputs, as of :meth:`neuromorphic.SpikingNetwork.run`: of shape (T, *shape), with a batch (B, T, *shape).
+            x: Inputs, as for :meth:`neuromorphic.SpikingNetwork.run`. Their shape is (T, *shape), or with a batch
+                (B, T, *shape).
+
+        Returns:
+            Outputs, spikes and potentials of these T steps.
 
         Raises:
-            ArgumentError: inputs of another shape, NaN, or a closed session.
-            UnsupportedGraphError: a signal leaves float64's range, or in fixed point an input is larger than any that
-                the session was opened with.
-            LavaRunError: the network died; the message names its process. The session can only be closed then.
+            ArgumentError: the inputs have another shape or are not finite, or the session is closed.
+            UnsupportedGraphError: a signal leaves float64's range. In fixed point: an input is larger than all inputs
+                that the session was opened with.
+            LavaRunError: a process of Lava ended; the message names it. The session can then only be closed.
         """
         return self._run(as_signals(x, self.graph), "")
 
     def step(self, x: object) -> Steps:
-        """Do one step.
+        """Run one step.
 
         Args:
-            x: Inputs of shape (*shape), with a batch (B, *shape): an array, or one by Input node.
+            x: An array for the one Input node, or ``{name: array}`` for several. Their shape is (*shape), or
+                (B, *shape) with a batch.
+
+        Returns:
+            Outputs, spikes and potentials, without the axis T.
 
         Raises:
-            UserError: as of :meth:`run`.
+            UserError: see :meth:`run`.
         """
         axis = 0 if self.batch is None else 1
         arrays: Mapping[str, Any] = x if isinstance(x, Mapping) else dict.fromkeys(self.graph.inputs, x)
@@ -157,17 +168,18 @@ class Session:
         return Steps(unbatched(record.outputs), unbatched(record.spikes), unbatched(record.potentials))
 
     def reset(self) -> None:
-        """Stand at the start again, before step 0."""
+        """Return to the state before step 0."""
         self._running.restore(self._running.start)
 
     def state(self) -> Arrays:
-        """Where the network stands, as arrays by name, which ``numpy.savez`` takes.
+        """The state of the network as arrays by name, which ``numpy.savez`` takes.
 
-        ``step`` is how many steps were done; the others are named ``WHAT/NODE`` and have the axis B first. In float,
-        ``reference`` and ``torch`` go on from each other's states: ``v``, ``i`` (of CubaLI and CubaLIF), ``sent`` (the
-        last output) and ``past`` (what a Delay got, the newest last). Those of ``lava`` and ``c``, and of ``reference``
-        in fixed point, are its populations': ``u``, ``v``, ``past`` (what was sent and is still to be read), and
-        ``scale``, which says whose integers they are.
+        ``step`` is the number of steps done. The other arrays are named ``VARIABLE/NODE``; their first axis is B. In
+        float, ``reference`` and ``torch`` have the same variables, and each continues from the other's state: ``v``
+        (membrane potential), ``i`` (synaptic current of CubaLI and CubaLIF), ``sent`` (the last output) and ``past``
+        (earlier inputs of a Delay, the newest last). ``lava`` and ``c``, and ``reference`` in fixed point, have those
+        of the compiled populations: ``u`` (current), ``v``, ``past`` (messages that are still to be read) and
+        ``scale`` (the units of the integers).
         """
         return dict(self._running.state())
 
@@ -175,18 +187,20 @@ class Session:
         """Write the state to an ``.npz`` file.
 
         Raises:
-            UserError: it cannot be written.
+            UserError: the file cannot be written.
         """
         save_arrays(check_path("path", path), self.state())
 
     def restore(self, state: Mapping[str, NDArray] | str | Path) -> None:
-        """Go on from a state of a session of this network with the same precision and batch.
+        """Continue from a saved state.
 
         Args:
-            state: What :meth:`state` returned, or the path of a file of it.
+            state: What :meth:`state` returned, or the path of a file that :meth:`save` wrote, from a session of this
+                network with the same precision and batch.
 
         Raises:
-            ArgumentError: it is of another network, batch, precision or back end; the message names the array.
+            ArgumentError: the state is that of another network, batch, precision or back end; the message names the
+                array.
             SignalFileError: the file cannot be read.
         """
         if isinstance(state, str | Path):
@@ -195,19 +209,21 @@ class Session:
         self._running.restore(check_state(state, self._running))
 
     def load(self, network: SpikingNetwork, x: object = None) -> None:
-        """Run another network from here on, from rest, in place of this one: as data, on Lava no process is started.
+        """Replace the network by another one, which starts from rest.
 
-        For graphs whose weights are kron(A, W), as those of scene graphs (:mod:`neuromorphic.compiler.linear`), A and W
-        are handed over apart: so this is how a running network gets the adjacency A of the next graph.
+        On Lava no process is started; the running ones get the new parameters.
+
+        Scene graphs have weights kron(A, W) (:mod:`neuromorphic.compiler.linear`). A and W are sent separately, so a
+        running network can take the adjacency matrix A of the next graph.
 
         Args:
-            network: With the same nodes, connections and delays. Sizes and numbers may differ; on Lava, nodes may have
-                as many elements as the first network's, times ``room``.
-            x: Fixed point: its inputs, typical and as large as they get; without, the ranges of signals that the first
-                network's scales were chosen for, which is faster by a run in NumPy or two.
+            network: A network with the same nodes, connections and delays. Sizes and parameters may differ. On Lava a
+                node may have as many elements as in the first network, times ``room``.
+            x: For fixed point: typical inputs, as large as they get. Scales are chosen for them. By default they are
+                chosen for the signal ranges of the first network, which saves one or two runs in NumPy.
 
         Raises:
-            ArgumentError: a network of another make, or one that is too large.
+            ArgumentError: the network has other nodes, connections or delays, or is too large.
             UserError: see :meth:`neuromorphic.SpikingNetwork.session`.
         """
         from neuromorphic.spiking_network import SpikingNetwork
@@ -221,7 +237,7 @@ class Session:
         self.source, self.graph = network.source, network.graph
 
     def close(self) -> None:
-        """End it, and all of its processes."""
+        """Close the session, and end its processes."""
         machine, self._machine = self._machine, None
         if machine is not None:
             machine.close()
@@ -238,10 +254,10 @@ class Session:
 
 
 def read_state(path: Path) -> Arrays:
-    """Read the arrays of a state from an ``.npz`` file; nothing is unpickled.
+    """Read a state from an ``.npz`` file. Nothing is unpickled.
 
     Raises:
-        SignalFileError: it cannot be read.
+        SignalFileError: the file cannot be read.
     """
     try:
         with np.load(path, allow_pickle=False) as file:

@@ -22,9 +22,9 @@ from neuromorphic.graph import Graph
 from neuromorphic.hdf5 import available_memory, reason, size_text
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
-"""How HDF5 files begin."""
+"""First bytes of an HDF5 file."""
 OUTPUTS = (".npz", ".npy", ".nir", ".h5", ".hdf5")
-"""How names of files end that outputs can be written to: arrays, one array, or NIR's own data."""
+"""Suffixes of files that outputs can be written to: arrays, one array, or NIR's own data files."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,18 @@ class Signals:
 
 
 def as_signals(x: object, graph: Graph, steps: int | None = None) -> Signals:
-    """Inputs as a user has them: an array, arrays by Input node, or a file of them.
+    """Inputs of a graph from an array, from arrays by Input node, or from a file.
 
     Args:
-        x: An array for the one Input node, or a mapping of Input node to array, each of shape (T, *shape) or
-            (B, T, *shape); whatever NumPy makes an array of will do. Or the path of a file, see :func:`load_inputs`.
-        graph: Whose inputs they are.
-        steps: Run so many steps: the inputs are cut, or go on with zeros.
+        x: An array (or what NumPy converts to one) for the one Input node, or a mapping of Input node to array. Shapes
+            are (T, *shape) or (B, T, *shape). Or the path of a file, see :func:`load_inputs`.
+        graph: The graph.
+        steps: Number of steps: longer inputs are cut, shorter ones are continued with zeros. None: that of the inputs.
 
     Raises:
-        ArgumentError: there is no array for an Input node, one too many, or one of another shape.
+        ArgumentError: an Input node has no array, an array has no Input node, or a shape is wrong.
         SignalFileError: the file cannot be used.
-        UnsupportedGraphError: so many steps take more memory than there is.
+        UnsupportedGraphError: the inputs do not fit in memory.
     """
     if isinstance(x, str | Path):
         return load_inputs(Path(x), graph, steps)
@@ -69,10 +69,14 @@ def as_signals(x: object, graph: Graph, steps: int | None = None) -> Signals:
 
 
 def as_array(what: str, x: object) -> NDArray:
-    """Something as an array of finite real numbers.
+    """``x`` as an array of finite real numbers.
+
+    Args:
+        what: Name of the argument in error messages.
+        x: An array, or what NumPy converts to one.
 
     Raises:
-        ArgumentError: it is none.
+        ArgumentError: it is no such array.
     """
     if not isinstance(x, np.ndarray) and not isinstance(x, str | bytes | Mapping):
         try:
@@ -83,19 +87,19 @@ def as_array(what: str, x: object) -> NDArray:
 
 
 def load_inputs(path: Path, graph: Graph, steps: int | None = None) -> Signals:
-    """Read the inputs of a graph from a file, whose content says what it is.
+    """Read the inputs of a graph from a file. The format is recognised by the content, not by the name.
 
     Args:
-        path: An ``.npz`` file with ``input``, or an array per Input node by its name, of shape (T, *shape) or
-            (B, T, *shape), or for a graph with one Input node a ``.npy`` file of it; one of NIR's own data files
-            (:mod:`neuromorphic.nir_data`); or a recording of an event camera (:mod:`neuromorphic.events`).
-        graph: Whose inputs they are.
-        steps: Run so many steps: the inputs are cut, or go on with zeros.
+        path: The file. Either arrays of shape (T, *shape) or (B, T, *shape): an ``.npz`` with the array ``input`` or an
+            array for each Input node by its name, or a ``.npy`` for the one Input node. Or one of NIR's own data files
+            (:mod:`neuromorphic.nir_data`), or a recording of an event camera (:mod:`neuromorphic.events`).
+        graph: The graph.
+        steps: As in :func:`as_signals`.
 
     Raises:
-        ArgumentError: an argument of the wrong type.
-        SignalFileError: the file cannot be read, or an array is missing or of another shape.
-        UnsupportedGraphError: so many steps take more memory than there is.
+        ArgumentError: an argument has the wrong type.
+        SignalFileError: the file cannot be read, or an array is missing or has another shape.
+        UnsupportedGraphError: the inputs do not fit in memory.
     """
     path = check_path("path", path)
     check_graph(graph)
@@ -114,7 +118,7 @@ def load_inputs(path: Path, graph: Graph, steps: int | None = None) -> Signals:
 
 
 def first_bytes(path: Path) -> bytes:
-    """How a file begins, 16 bytes or fewer; none of what cannot be read, which :func:`read_arrays` says."""
+    """The first 16 bytes of a file, or fewer. Empty if it cannot be read; :func:`read_arrays` then raises the error."""
     try:
         with path.open("rb") as file:
             return file.read(16)
@@ -125,12 +129,12 @@ def first_bytes(path: Path) -> bytes:
 def with_batch_axis(
     arrays: Mapping[str, NDArray], graph: Graph, steps: int | None, where: str, error: type[UserError]
 ) -> Signals:
-    """Arrays by Input node with the axis B, which is added where they have none.
+    """Arrays by Input node with the axis B. It is added to arrays that have none.
 
     Raises:
-        ArgumentError: the number of steps is none.
-        UserError: ``error``, for shapes that do not fit the graph or each other.
-        UnsupportedGraphError: so many steps take more memory than there is.
+        ArgumentError: ``steps`` is no number of steps.
+        UserError: shapes do not fit the graph or each other; the class is ``error``.
+        UnsupportedGraphError: the inputs do not fit in memory.
     """
     if steps is not None:
         steps = check_count("steps", steps)
@@ -156,19 +160,19 @@ def with_batch_axis(
 
 
 def of_length(x: NDArray, steps: int) -> NDArray:
-    """An input of shape (B, T, *shape) cut to so many steps, or going on with zeros."""
+    """An input of shape (B, T, *shape), cut to ``steps`` steps or continued with zeros."""
     missing = max(steps - x.shape[1], 0)
     return np.concatenate([x[:, :steps], np.zeros((len(x), missing, *x.shape[2:]), x.dtype)], axis=1)
 
 
 def read_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray]:
-    """Arrays of an ``.npz`` file by name, real and finite; or the one of a ``.npy`` file, where one name is asked for.
+    """Read arrays of finite real numbers by name from an ``.npz`` file, or the one array of a ``.npy`` file.
 
-    Nothing is unpickled. Where one name is asked for, ``input`` stands for it; other arrays are not read, and named in
-    a warning.
+    Nothing is unpickled. If one name is asked for, the array may also be called ``input``. Other arrays are not read; a
+    warning names them.
 
     Raises:
-        SignalFileError: the file is missing or broken, an array is missing, or holds something else.
+        SignalFileError: the file is missing or broken, or an array is missing or holds something else.
     """
     try:
         if not path.is_file():
@@ -205,7 +209,7 @@ def read_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray]:
 
 
 def chosen(path: Path, file: np.lib.npyio.NpzFile, names: Sequence[str]) -> dict[str, NDArray]:
-    """The arrays of an open ``.npz`` that are asked for, see :func:`read_arrays`."""
+    """The arrays ``names`` of an open ``.npz`` file, see :func:`read_arrays`."""
     keys = {name: name for name in names}
     if len(names) == 1 and names[0] not in file.files and "input" in file.files:
         keys = {names[0]: "input"}
@@ -226,8 +230,8 @@ def chosen(path: Path, file: np.lib.npyio.NpzFile, names: Sequence[str]) -> dict
 
 
 def traced(graph: Graph, inputs: Mapping[str, NDArray], record: Record, trace: Sequence[str]) -> dict[str, NDArray]:
-    """What nodes sent, by name, shape (B, T, *shape): spikes, potentials of I, LI and CubaLI, inputs, outputs, and of
-    linear nodes what they make of what neurons and inputs sent."""
+    """Output of the nodes ``trace`` by name, shape (B, T, *shape): spikes, potentials of I, LI and CubaLI, inputs, and
+    inputs of Output nodes. That of linear nodes is computed from the record."""
     known: dict[str, NDArray] = {**inputs, **record.outputs, **record.potentials, **record.spikes}
     if any(name not in known for name in trace):
         known = {**every_signal(graph, inputs, record), **known}
@@ -241,11 +245,10 @@ def output_arrays(
     batched: bool,
     inputs: Mapping[str, NDArray] | None = None,
 ) -> dict[str, NDArray]:
-    """What is written: ``output`` (an array per Output node where there are several), and the traced nodes.
+    """Arrays of a file of outputs: ``output`` (several Output nodes: an array for each), and those of traced nodes.
 
-    What a traced node sent stands under its name (:func:`traced`); the potentials of neurons that spike under
-    ``NAME.potential``, with ``_`` behind it where a node has that name. Of linear nodes and inputs, ``inputs`` are
-    needed.
+    The output of a traced node has the name of the node (:func:`traced`). Potentials of spiking neurons are called
+    ``NAME.potential``, with a ``_`` behind it if a node has this name. Traced linear nodes and inputs need ``inputs``.
     """
     single = len(graph.outputs) == 1 and "output" not in trace
     arrays: dict[str, NDArray] = {"output" if single else name: values for name, values in record.outputs.items()}
@@ -259,11 +262,11 @@ def output_arrays(
 def write_outputs(
     path: Path, graph: Graph, record: Record, trace: Sequence[str], batched: bool, inputs: Mapping[str, NDArray]
 ) -> None:
-    """Write outputs and traced nodes to a file, in the format that its name's end says, :data:`OUTPUTS`.
+    """Write outputs and traced nodes to a file. Its suffix, one of :data:`OUTPUTS`, says the format.
 
     Raises:
-        ArgumentError: a name with another end, or a ``.npy`` of more than one array.
-        SignalFileError: NIR's data files cannot hold it, see :mod:`neuromorphic.nir_data`.
+        ArgumentError: the suffix is another one, or a ``.npy`` would have to hold several arrays.
+        SignalFileError: NIR's data files cannot hold the arrays, see :mod:`neuromorphic.nir_data`.
         UserError: the file cannot be written.
     """
     if path.suffix not in OUTPUTS:
@@ -290,7 +293,7 @@ def write_outputs(
 
 
 def potential_key(name: str, taken: Collection[str]) -> str:
-    """The name that potentials of a neuron are written under; a warning says so where it is not the usual one."""
+    """The name of a neuron's potentials in a file. A warning says so if it is not ``NAME.potential``."""
     key = f"{name}.potential"
     if key not in taken:
         return key
@@ -301,5 +304,5 @@ def potential_key(name: str, taken: Collection[str]) -> str:
 
 
 def with_membrane(graph: Graph, names: Sequence[str]) -> list[str]:
-    """Those of the named neurons that spike and have a membrane potential."""
+    """The neurons among ``names`` that spike and have a membrane potential."""
     return [name for name in names if graph.nodes[name].is_spiking and graph.nodes[name].has_membrane]

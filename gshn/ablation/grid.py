@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 BASE = "hybrid"
-"""What every other variant is compared with."""
+"""The variant that all others are compared with."""
 
 PARTS = ("validation", "test")
-"""What runs are evaluated on: validation, to choose by; test, to report."""
+"""Evaluation splits: ``validation`` to choose a design on, ``test`` to report on."""
 
 Figure = tuple[str, str, str]
 """A task, a key of a part's splits (:attr:`Grid.splits`), a metric."""
@@ -21,11 +21,11 @@ class Variant:
     """A configuration of the grid.
 
     Attributes:
-        name: Names it in rows, tables and folders.
-        group: Which claim it is about.
-        label: Says it in a table.
-        overrides: What it changes in its config.
-        config: The config; None: the grid's.
+        name: Name in rows and folders.
+        group: The claim that it tests.
+        label: Its description in tables.
+        overrides: Changes to its config.
+        config: The name of its config. None: the grid's.
     """
 
     name: str
@@ -40,17 +40,18 @@ class Grid:
     """Variants that are compared with each other, and how.
 
     Attributes:
-        name: Names it in commands.
-        file: Names its results: FILE-validation.json and so on.
-        config: The config that variants change.
-        variants: Of them, :data:`BASE` first.
-        splits: Of each of :data:`PARTS` its splits, by what they are to training.
-        figures: What is tabulated, and its name.
-        summary: The same for the table of all variants; ``title`` stands at its head.
-        quick: What ``--quick`` changes: it shows that everything runs, its figures mean nothing.
-        overrides: What is changed in every variant.
-        rerank: Candidates of each query that the matching head reorders, too.
-        paths: Whether V', spikes and V' without spikes are ranked by alone, too.
+        name: Name in commands.
+        file: First part of the names of result files: FILE-validation.json and so on.
+        config: Name of the config that variants change.
+        variants: The variants, :data:`BASE` first.
+        splits: Splits of each of :data:`PARTS`. Their keys are the second part of a :data:`Figure`.
+        figures: Figures of the tables, with their names.
+        summary: Figures of the table that has all tasks, by their names.
+        title: Head of that table.
+        quick: Changes for ``--quick``, a run that shows that everything works. Its figures mean nothing.
+        overrides: Changes to the config of every variant.
+        rerank: Candidates of each query that the matching head reorders; 0 for none.
+        paths: Whether retrieval is also measured by V' alone, by spikes alone, and with r = 0.
     """
 
     name: str

@@ -10,7 +10,7 @@ RELU = (
     "model.spiking.steps=1",
     "objectives.firing_rate=0",
 )
-"""The twin without spikes; what reads it starts at 0, so that its scale needs no care (compare the scenes' twin)."""
+"""The model with ReLU in place of LIF. The layer that reads it starts at 0, so r need not be smaller."""
 
 VARIANTS = (
     Variant(BASE, "paths", "GSHN: GAT and spiking, STL, regions of like features"),

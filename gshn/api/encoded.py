@@ -20,19 +20,19 @@ from gshn.inference import SpikeCount
 from gshn.model import NodeTokens
 
 SHOWN = 8
-"""A notebook shows so many images."""
+"""Number of images that a notebook shows."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Details:
-    """What is kept of encoded images besides their embeddings.
+    """Intermediate results of encoded images.
 
     Attributes:
-        samples: Pixels as the model saw them, with their segments.
+        samples: Images in the size that the model saw, with their segments.
         graphs: Scene graphs.
-        tokens: The node states that answers are read from.
-        parameters: The settings that the graphs were built with.
-        categories: Names of the categories that the nodes' ``category`` counts in.
+        tokens: Node states, from which questions are answered.
+        parameters: Settings that the graphs were built with.
+        categories: Names of the categories; a node's ``category`` is an index in them.
     """
 
     samples: tuple[ImageSample, ...]
@@ -42,7 +42,7 @@ class Details:
     categories: tuple[str, ...]
 
     def __getitem__(self, rows: NDArray[np.int64]) -> Details:
-        """Those of some of the images."""
+        """The intermediate results of some of the images."""
         samples, graphs = (tuple(kept[row] for row in rows) for kept in (self.samples, self.graphs))
         tokens = self.tokens[torch.from_numpy(rows)]
         return Details(samples, graphs, tokens, self.parameters, self.categories)
@@ -59,7 +59,7 @@ class Images:
         encoded: The embeddings that retrieval compares, as tensors.
         count: Spikes of all images that were encoded together.
         task: The task whose settings shaped the graphs: ``retrieval``, ``vqa``, ``entailment`` or ``nlvr2``.
-        kept: Pixels, graphs and so on; None where they were not kept.
+        kept: Pixels, segments and graphs; None with ``keep=False``.
     """
 
     names: tuple[str, ...]
@@ -97,10 +97,10 @@ class Images:
 
     @property
     def details(self) -> Details:
-        """Pixels, graphs and so on.
+        """Pixels, segments and graphs.
 
         Raises:
-            DataError: they were not kept.
+            DataError: they were not kept (``keep=False``).
         """
         if self.kept is None:
             raise DataError("only embeddings of these images were kept; encode_images(..., keep=True) keeps the rest")

@@ -1,4 +1,4 @@
-"""Images of one's own as they are given: files, folders, Pillow's images, arrays."""
+"""Reads the images that a user gives: files, folders, Pillow's images, arrays."""
 
 from __future__ import annotations
 

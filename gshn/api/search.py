@@ -1,4 +1,4 @@
-"""A folder of photographs, encoded once and searched by text."""
+"""Search a folder of photographs by text: the photographs are encoded once and kept in an index."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from neuromorphic.errors import UserError, UserNotice
 from neuromorphic.files import Lock, make_folder, write_atomically
 
 BESIDE = ".gshn"
-"""The index's folder in the folder that is searched; images in it would be passed over, as its name has a dot."""
+"""Folder of the index, inside the folder that is searched. Search skips folders whose name begins with a dot."""
 FORMAT = 1
-"""Raised whenever the file changes."""
+"""Version of the file's format. Increase it with every change of the format."""
 STEP = 16
-"""Images that are encoded together."""
+"""Number of images that are encoded together."""
 AT_ONCE = 1024
-"""Images that a text is compared with at once."""
+"""Number of images that a text is compared with at once."""
 
 Stamp = list[int]
-"""Size in bytes and time of the last change in nanoseconds: a file that has the same is taken to be the same."""
+"""Size (bytes) and modification time (nanoseconds) of a file. A file is taken as unchanged where both are equal."""
 
 
 @dataclass(frozen=True)
 class Hit:
-    """An image that was found.
+    """A result of a search.
 
     Attributes:
-        path: Its file.
-        similarity: With the text, in [-1, 1]: what :meth:`gshn.api.model.Model.similarity` gives.
+        path: File of the image.
+        similarity: Similarity of image and text, in [-1, 1]: that of :meth:`gshn.api.model.Model.similarity`.
     """
 
     path: Path
@@ -53,13 +53,13 @@ class Hit:
 
 @dataclass(frozen=True)
 class Rows:
-    """Embeddings of images one after another, without padding.
+    """Embeddings of I images, concatenated without padding.
 
     Attributes:
-        whole: Shape (I, E).
-        parts: Of all images' segments, shape (sum of ``lengths``, F).
-        lengths: Segments of each image, shape (I,), int64.
-        spikes: Likewise; None without spiked text learning.
+        whole: Embedding of each image, shape (I, E).
+        parts: Embeddings of the segments of all images, shape (sum of ``lengths``, F).
+        lengths: Number of segments of each image, shape (I,), int64.
+        spikes: The embeddings by spikes; None without spiked text learning.
     """
 
     whole: Tensor
@@ -69,13 +69,13 @@ class Rows:
 
     @classmethod
     def of(cls, e: Embeddings) -> Rows:
-        """Without padding, on the CPU."""
+        """Embeddings without their padding, on the CPU."""
         spikes = None if e.spikes is None else cls.of(e.spikes)
         return cls(e.whole.float().cpu(), e.parts[e.mask].float().cpu(), e.mask.sum(dim=1).cpu(), spikes)
 
     @classmethod
     def cat(cls, several: list[Rows]) -> Rows:
-        """One after another."""
+        """Concatenate the embeddings of several groups of images."""
         spikes = [own.spikes for own in several if own.spikes is not None]
         whole, parts, lengths = (
             torch.cat([getattr(own, name) for own in several]) for name in ("whole", "parts", "lengths")
@@ -83,25 +83,30 @@ class Rows:
         return cls(whole, parts, lengths, cls.cat(spikes) if spikes else None)
 
     def take(self, rows: list[int]) -> Rows:
-        """Those of some images."""
+        """The embeddings of the images ``rows``."""
         own = self.parts.split(self.lengths.tolist())
         parts = torch.cat([own[row] for row in rows]) if rows else self.parts[:0]
         return Rows(self.whole[rows], parts, self.lengths[rows], self.spikes and self.spikes.take(rows))
 
     def padded(self) -> Embeddings:
-        """As retrieval compares them."""
+        """Padded embeddings, in the form that retrieval compares."""
         parts = pad_sequence(list(self.parts.split(self.lengths.tolist())), batch_first=True)
         mask = torch.arange(parts.shape[1]) < self.lengths[:, None]
         return Embeddings(self.whole, parts, mask, None if self.spikes is None else self.spikes.padded())
 
     def tensors(self, prefix: str = "") -> dict[str, Tensor]:
-        """By name, for a file."""
+        """All tensors by name, in the form that a file holds."""
         own = {f"{prefix}{name}": getattr(self, name).contiguous() for name in ("whole", "parts", "lengths")}
         return own | (self.spikes.tensors("spikes.") if self.spikes is not None else {})
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor], prefix: str = "") -> Rows:
-        """What :meth:`tensors` gave."""
+        """The inverse of :meth:`tensors`.
+
+        Raises:
+            KeyError: a tensor is missing.
+            ValueError: the tensors do not fit each other.
+        """
         spikes = cls.from_tensors(tensors, "spikes.") if not prefix and "spikes.whole" in tensors else None
         whole, parts, lengths = (tensors[f"{prefix}{name}"] for name in ("whole", "parts", "lengths"))
         if len(whole) != len(lengths) or int(lengths.sum()) != len(parts):
@@ -110,15 +115,15 @@ class Rows:
 
 
 class Index:
-    """The images of a folder, encoded: what :meth:`gshn.api.model.Model.index` makes.
+    """Index of the images in a folder, made by :meth:`gshn.api.model.Model.index`.
 
     Attributes:
         folder: The folder.
-        file: Where the index is kept.
-        paths: The images' files, relative to the folder, in order of their names.
-        left_out: Why an image is not in it, by file.
-        added: Images that were encoded now: new ones, and those that had changed.
-        dropped: Images of the index that was there whose files are gone.
+        file: File of the index.
+        paths: Files of the images, relative to the folder, sorted by name.
+        left_out: Files that are not in the index, each with the reason.
+        added: Number of images that this call encoded: new ones, and those that had changed.
+        dropped: Number of images that this call removed, because their files are gone.
     """
 
     def __init__(self, folder: Path, file: Path, scores: Callable[[str, Embeddings], Tensor]) -> None:
@@ -135,7 +140,14 @@ class Index:
         return f"Index({self.folder}: {len(self)} images, {self.added} added, {self.dropped} dropped; {self.file})"
 
     def search(self, text: str, k: int = 10) -> list[Hit]:
-        """The k images that a text describes best, the best first.
+        """Find the images that are most similar to a text.
+
+        Args:
+            text: What the images should show.
+            k: Number of results; there are fewer where the folder has fewer images.
+
+        Returns:
+            The results, the most similar first.
 
         Raises:
             DataError: the text is empty, or k is less than 1.
@@ -155,13 +167,14 @@ class Index:
             yield self._rows.take(list(range(start, min(start + AT_ONCE, len(self)))))
 
     def refresh(self, encode: Callable[[list[Path]], Embeddings], key: str) -> None:
-        """Read the file, encode what is new or has changed, drop what is gone, and write it.
+        """Bring the index up to date: encode new and changed images, remove deleted ones, write the file.
 
-        What was encoded is written, too, where this is interrupted.
+        An interrupted call also writes the images that it has encoded.
 
         Args:
-            encode: Encodes images.
-            key: Of all that shapes embeddings: an index with another one counts for nothing.
+            encode: Encodes a list of image files.
+            key: Describes everything that affects embeddings: model, segmenter and so on. An index that was written
+                with another key is not used.
 
         Raises:
             DataError: the folder has no image that can be used.
@@ -210,7 +223,7 @@ class Index:
         parts: list[Rows],
         names: list[str],
     ) -> tuple[list[Rows], list[str]]:
-        """Encode images together; where one of them cannot be, one by one, and those that cannot are left out."""
+        """Encode images together. If one of them fails, encode them one by one, and leave out those that fail."""
         try:
             return [*parts, Rows.of(encode([self.folder / name for name in some]))], [*names, *some]
         except DataError as error:
@@ -222,7 +235,10 @@ class Index:
         return parts, names
 
     def _read(self, key: str) -> tuple[dict[str, Stamp], dict[str, tuple[Stamp, str]], Rows | None]:
-        """What the file holds; nothing where there is none, or one that is broken or of another model."""
+        """Read the file: stamp of each image, images that were left out with stamp and reason, embeddings.
+
+        All are empty where the file is missing, broken or of another model.
+        """
         nothing: tuple[dict[str, Stamp], dict[str, tuple[Stamp, str]], None] = ({}, {}, None)
         if not self.file.is_file():
             return nothing
@@ -253,11 +269,14 @@ def _stamp(path: Path) -> Stamp:
 
 
 def index_file(folder: Path, key: str) -> Path:
-    """Where the index of a folder is kept: in it, under :data:`BESIDE`; or, where that cannot be, in the user's cache.
+    """File of a folder's index: in its subfolder :data:`BESIDE`, or in the user's cache if that cannot be written.
 
     Args:
         folder: The folder.
-        key: Of all that shapes embeddings; each has a file of its own.
+        key: See :meth:`Index.refresh`. Each key has a file of its own.
+
+    Raises:
+        UserError: neither folder can be written to.
     """
     name = f"index-{hashlib.blake2b(key.encode(), digest_size=6).hexdigest()}.safetensors"
     try:

@@ -1,1 +1,1 @@
-"""The page of ``gshn app``: what its two tabs show, made by the public APIs alone, and the page itself, by Gradio."""
+"""The page of ``gshn app``. Its contents come from the public APIs alone; the page itself is made with Gradio."""

@@ -1,4 +1,4 @@
-"""The tab of a NIR file: its graph, two back ends side by side, and what conversion does to it."""
+"""The tab for a NIR file: its graph, a run on two back ends side by side, and its conversion for a chip."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gshn.errors import DataError
 from neuromorphic.backends import Backend, Precision
 
 BACKENDS = ("reference, float", "reference, fixed", "torch, float", "lava, float", "lava, fixed")
-"""What can be chosen: a back end and its arithmetic."""
+"""Choices: a back end and its arithmetic."""
 CHIPS = ("loihi2", "loihi1")
 STEPS = 32
 
@@ -29,13 +29,14 @@ class Settings:
     """How a file is run.
 
     Attributes:
-        left, right: Back ends, of :data:`BACKENDS`; the left one is held to.
-        steps: Of random input.
-        seed: Of random input.
-        dt: Time step in seconds, where the file does not say it; None: as the file says.
-        reset: zero or subtract; None: as the file says.
-        x: File of inputs, .npz or .npy, in place of random ones.
-        chip: What it is converted for.
+        left: Back end that the other one is compared with, one of :data:`BACKENDS`.
+        right: Back end that is compared with it.
+        steps: Number of steps of random input.
+        seed: Seed of random input.
+        dt: Time step in seconds. None: that of the file.
+        reset: ``zero`` or ``subtract``. None: that of the file.
+        x: File of inputs (.npz or .npy) in place of random input.
+        chip: Target of the conversion, one of :data:`CHIPS`.
     """
 
     left: str = BACKENDS[0]
@@ -49,17 +50,20 @@ class Settings:
 
 
 def network(file: str | Path | None, settings: Settings) -> Shown:
-    """Draw a NIR file's graph, run it on two back ends, convert it, and price it.
+    """Draw the graph of a NIR file, run it on two back ends, convert it for a chip, and model its energy.
+
+    Returns:
+        The result for the page.
 
     Raises:
-        UserError: there is no file, or it cannot be used.
+        UserError: the file is missing, or cannot be used.
     """
     if file is None:
         raise DataError("there is no NIR file yet: choose one")
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", nm.UserNotice)
         net = nm.load(file, settings.dt, settings.reset)
-        net.source = Path(file).name  # what tables and reports call it: its folder is the browser's
+        net.source = Path(file).name  # the name in tables and reports: the folder is that of the upload
         backend, precision = _chosen(settings.left)
         against, other = _chosen(settings.right)
         verification = net.verify(
@@ -101,17 +105,17 @@ def _chosen(choice: str) -> tuple[Backend, Precision]:
 
 
 def verdict(verification: nm.Verification) -> str:
-    """The comparison in one line."""
+    """The result of the comparison in one line."""
     first = verification.first_difference
     if first is None:
         deviating = verification.deviating
         return f"All spikes are equal{f', but values of {deviating[0]} differ' if deviating else ''}"
-    share = f"{100 * verification.agreement.fraction:.2f} % of spikes' cells are equal"
+    share = f"{100 * verification.agreement.fraction:.2f} % of cells (neuron, step) have equal spikes"
     return f"{share}; the first difference is in node '{first.node}', step {first.step}, neuron {first.neuron}"
 
 
 def _conversion(net: nm.SpikingNetwork, settings: Settings) -> tuple[str, dict[str, Any] | None]:
-    """The conversion report as HTML and as JSON; why there is none where a graph cannot be quantised."""
+    """The conversion report as HTML and as JSON. If the graph cannot be quantised: the reason, and None."""
     try:
         conversion = net.check(settings.chip, settings.x)
     except nm.UserError as error:

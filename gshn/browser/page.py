@@ -1,4 +1,4 @@
-"""The page: Gradio's widgets around what :mod:`gshn.browser.photograph` and :mod:`gshn.browser.network` make."""
+"""The page: Gradio's widgets for :mod:`gshn.browser.photograph` and :mod:`gshn.browser.network`."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # Before the import: it would 
 import gradio as gr
 
 LARGEST = "200mb"
-"""A file that may be dropped."""
+"""Largest file that can be uploaded."""
 KEPT = 20
-"""Results whose files are kept for download."""
+"""Number of results whose files are kept for download."""
 AS_STORED = "as the file says"
 STYLE = """
+.result { columns: 320px 2; column-gap: 2rem; }
 .result img { max-width: 100%; height: auto; background: #fff; }
-.result { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 320px), 1fr)); gap: 0 2rem; }
-.result [role=status] { grid-column: 1 / -1; }
-.result section { min-width: 0; }
-.result section:has(img[width="780"]) { grid-column: 1 / -1; }
+.result [role=status], .result section:has(img[width="780"]) { column-span: all; }
+.result img, .result p, .result .wide { break-inside: avoid; }
 .result h2 { font-size: 1.35rem; margin: 0.4rem 0; }
-.result h3 { font-size: 1.1rem; margin: 1.2rem 0 0.4rem; }
-.result table { border-collapse: collapse; margin: 0.3rem 0; }
-.result th, .result td { padding: 0.15rem 0.7rem 0.15rem 0; border-bottom: 1px solid #8884; }
+.result h3 { font-size: 1.1rem; margin: 0.6rem 0 0.4rem; break-after: avoid; }
+.result table { border-collapse: collapse; border: 0; margin: 0.3rem 0; }
+.result th, .result td { padding: 0.15rem 1rem 0.15rem 0; white-space: nowrap; }
+.result th, .result td { border: 0 solid #8884; border-bottom-width: 1px; }
 .result pre { font-size: 0.8rem; line-height: 1.2; }
 .result .wide { overflow-x: auto; }
 .result summary { cursor: pointer; }
 .upload-container .or { color: inherit; }
 .failed { color: #b3261e; font-weight: 600; }
 .dark .upload-container .or { color: inherit; }
-.failed { color: #ffb4ab; }
+.dark .failed { color: #ffb4ab; }
 """
 
 
 class Files:
-    """Files of the latest results, in a temporary folder that goes with the process."""
+    """Files of the latest results, in a temporary folder that is deleted when the process ends."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="gshn-app-")
@@ -56,13 +56,13 @@ class Files:
         self._recent: deque[list[Path]] = deque()
 
     def keep(self, scene: Image.Image) -> str:
-        """The file of a scene; there is one at a time, for the browser's upload of it is a copy."""
+        """Write a scene to a file. There is one such file: the upload in the browser is a copy."""
         path = Path(self._folder.name) / "scene.png"
         scene.save(path)
         return str(path)
 
     def write(self, shown: Shown) -> list[str | None]:
-        """The files of a result: PNG, NIR, JSON; None where there is none."""
+        """Write the files of a result: PNG, NIR and JSON; None for those that it does not have."""
         folder = Path(self._folder.name) / str(next(self._number))
         folder.mkdir()
         out: list[str | None] = []
@@ -84,21 +84,21 @@ class Files:
 
 
 def outputs_of(files: Files, made: Shown | str) -> list[Any]:
-    """What the page's widgets get: the result with its files, or one line."""
+    """Values of the output widgets: the result with its files, or an error of one line."""
     if isinstance(made, str):
         return [failed(made), *[gr.update(visible=False)] * 3]
     return [made.html(), *(gr.update(value=path, visible=path is not None) for path in files.write(made))]
 
 
 def scenes(model: Model) -> Iterator[tuple[Image.Image, str]]:
-    """Held-out scenes of a model that was trained on drawn ones, with a caption of each, round and round."""
+    """Held-out drawn scenes of the model's data, each with its most detailed caption, repeated without end."""
     collection: Any = model.corpora.images("test", model.config.data.pairs.test)
     for index in cycle(range(len(collection))):
         yield Image.fromarray(collection[index].image), collection.captions[index][0]
 
 
 def build(model: Model) -> gr.Blocks:
-    """The page, to be launched."""
+    """Build the page for a model."""
     files = Files()
     own = scenes(model)
 
@@ -177,7 +177,7 @@ def build(model: Model) -> gr.Blocks:
 
 
 def buttons() -> list[gr.DownloadButton]:
-    """For the files of a result; shown when there is one."""
+    """Download buttons for the files of a result. They are hidden until there is a result."""
     with gr.Row():
         return [gr.DownloadButton(f"Download {kind}", visible=False) for kind in ("PNG", "NIR", "JSON")]
 
@@ -199,7 +199,7 @@ def serve(model: Model, host: str, port: int | None, opened: bool) -> None:
 
 
 def options() -> dict[str, Any]:
-    """How the page is launched, wherever: nothing is fetched from elsewhere, and nothing is sent there."""
+    """Arguments of Gradio's ``launch``: the page loads nothing from other servers and sends nothing to them."""
     theme = gr.themes.Default(
         primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
     ).set(  # Gradio's own colours have too little contrast.

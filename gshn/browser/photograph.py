@@ -1,4 +1,4 @@
-"""The tab of a photograph: what a model makes of it and of a caption or a question."""
+"""The tab for a photograph: it explains the match with a caption, or answers a question."""
 
 from __future__ import annotations
 
@@ -18,20 +18,23 @@ ENERGY = ("energy model", "µJ, low", "µJ, high")
 
 
 def is_question(text: str) -> bool:
-    """Whether a text asks something: it ends with a question mark."""
+    """Whether a text is a question: it ends with a question mark."""
     return text.rstrip().endswith("?")
 
 
 def photograph(model: Model, picture: str | Path | None, text: str | None) -> Shown:
-    """Explain a match, answer a question, and run the photograph's spiking network.
+    """Explain the match of a photograph and a text, answer a question, and run the photograph's spiking network.
 
     Args:
         model: The model.
-        picture: File of the photograph; None where none was given.
-        text: A caption, or a question, which ends with a question mark; None of a field that was never touched.
+        picture: File of the photograph, or None.
+        text: A caption, or a question, which ends with a question mark. None: nothing was typed.
+
+    Returns:
+        The result for the page.
 
     Raises:
-        UserError: there is no picture or no text, or one of them cannot be used.
+        UserError: the picture or the text is missing, or cannot be used.
     """
     if picture is None:
         raise DataError("there is no photograph yet: choose a file, or draw a scene")
@@ -97,14 +100,14 @@ def _headline(text: str, match: Match, answer: Answer | None) -> str:
 
 
 def _answer(model: Model, picture: str | Path, text: str) -> Answer | None:
-    """An answer to a question, a verdict on a caption, or nothing where the model gives none."""
+    """The answer to a question, or the entailment of a caption; None where the model was not trained for it."""
     if is_question(text):
         return model.answer(picture, text) if "vqa" in model.tasks else None
     return model.entails(picture, text) if "entailment" in model.tasks else None
 
 
 def spiking_network(model: Model, images: Images) -> ImageNetwork | None:
-    """The image's spiking network; None of a model that has none."""
+    """The spiking network of the image; None where the model has no spiking path."""
     try:
         return model.spiking_network(images)
     except CheckpointError:
@@ -112,27 +115,28 @@ def spiking_network(model: Model, images: Images) -> ImageNetwork | None:
 
 
 def words(match: Match) -> list[tuple[str, str, str]]:
-    """Each word, and the segment that meets it best, by V' and by spikes; "" where that is not known."""
+    """Each word with its most similar segment, by V' and by spikes; "" where all segments are equally similar."""
     details = match.details
     out = []
     for row, word in enumerate(details.compared):
         best = []
-        for met in (details.segment_similarity, details.segment_similarity_by_spikes):
-            if met is None or not np.ptp(met[row].numpy()):
+        for similarity in (details.segment_similarity, details.segment_similarity_by_spikes):
+            if similarity is None or not np.ptp(similarity[row].numpy()):
                 best.append("")
             else:
-                segment = int(met[row].argmax())
-                best.append(f"{details.names[segment]} ({float(met[row, segment]):.2f})")
+                segment = int(similarity[row].argmax())
+                best.append(f"{details.names[segment]} ({float(similarity[row, segment]):.2f})")
         out.append((word, best[0], best[1]))
     return out
 
 
 def _words(match: Match) -> str:
-    pictures = [shown.image(match.panel("words"), "how well each word meets each segment, by V'")]
+    pictures = [shown.image(match.panel("words"), "similarity of each word and each segment, by V'")]
     if match.details.segment_similarity_by_spikes is not None:
-        pictures.append(shown.image(match.panel("words by spikes"), "how well each word meets each segment, by spikes"))
+        text = "similarity of each word and each segment, by spikes"
+        pictures.append(shown.image(match.panel("words by spikes"), text))
     best = shown.table(
-        "The best segment of each word, with how well they meet", ("word", "by V'", "by spikes"), words(match)
+        "The most similar segment of each word (similarity)", ("word", "by V'", "by spikes"), words(match)
     )
     return "".join(pictures) + best
 
@@ -144,7 +148,7 @@ def report(
     network: ImageNetwork | None,
     energy: dict[str, tuple[float, float]],
 ) -> dict[str, Any]:
-    """All numbers, as JSON has them."""
+    """All numbers, as plain JSON types."""
     details = match.details
     return {
         "checkpoint": model.name,
@@ -156,8 +160,8 @@ def report(
         "segments": details.names,
         "shares": match.shares.tolist(),
         "words": details.compared,
-        "met": details.segment_similarity.tolist(),
-        "met_by_spikes": None
+        "segment_similarity": details.segment_similarity.tolist(),
+        "segment_similarity_by_spikes": None
         if details.segment_similarity_by_spikes is None
         else details.segment_similarity_by_spikes.tolist(),
         "firing_rate": {} if network is None else {name: float(own.mean()) for name, own in network.spikes.items()},

@@ -1,4 +1,4 @@
-"""What a tab shows: sections of HTML, and files to download."""
+"""The result that a tab shows: sections of HTML, and files to download."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Shown:
 
     Attributes:
         headline: The result in one line.
-        sections: HTML by title.
-        png, nir, json: Files to download; None where there is none.
+        sections: HTML of each section, by title.
+        png, nir, json: Contents of the files to download; None where there is none.
     """
 
     headline: str
@@ -40,26 +40,26 @@ class Shown:
     json: str | None = None
 
     def html(self) -> str:
-        """All of it; the headline is read out by a screen reader when it comes."""
+        """The result as HTML. Screen readers announce the headline."""
         parts = [f'<div role="status"><h2>{escape(self.headline)}</h2></div>']
         parts += [f"<section><h3>{escape(title)}</h3>{content}</section>" for title, content in self.sections.items()]
         return f'<div class="result">{"".join(parts)}</div>'
 
 
 def shown_or_error(make: Callable[[], Shown], file: str | None, words: Mapping[str, str] | None = None) -> Shown | str:
-    """A result; or, where there is none, why, in one line.
+    """The result of ``make``, or its error as one line.
 
     Args:
         make: Makes the result.
-        file: That of the browser's upload, whose folder messages need not name.
-        words: What messages say of commands, and what stands for it on the page.
+        file: The uploaded file. Its folder is removed from messages.
+        words: Replacements in messages, for advice that names options of commands.
     """
     try:
         return make()
     except UserError as error:
         message = str(error)
     except MemoryError:
-        message = "there is not memory enough; give something smaller"
+        message = "there is not enough memory; choose something smaller"
     except OSError as error:
         message = f"{error.filename or 'the system'}: {error.strerror or error}"
     for said, here in (words or {}).items():
@@ -70,10 +70,10 @@ def shown_or_error(make: Callable[[], Shown], file: str | None, words: Mapping[s
 
 
 def whole(what: str, value: float | None) -> int:
-    """A field's whole number.
+    """The whole number in a field.
 
     Raises:
-        DataError: it is empty.
+        DataError: the field is empty.
     """
     if value is None:
         raise DataError(f"{what} is empty; give a whole number")
@@ -81,10 +81,10 @@ def whole(what: str, value: float | None) -> int:
 
 
 def seconds(text: str | None) -> float | None:
-    """A field's time step; None where it is empty, or was never touched.
+    """The time step in a field, in seconds; None where the field is empty.
 
     Raises:
-        DataError: it is no number.
+        DataError: the field holds no number.
     """
     if text is None or not text.strip():
         return None
@@ -95,7 +95,7 @@ def seconds(text: str | None) -> float | None:
 
 
 def failed(message: str) -> str:
-    """What is shown in place of a result: one line."""
+    """An error as HTML."""
     return f'<p class="failed" role="alert">{escape(message)}</p>'
 
 
@@ -105,17 +105,17 @@ def paragraph(text: str) -> str:
 
 
 def image(png: bytes, text: str, width: int = 660) -> str:
-    """A picture, with what it shows in words."""
+    """A picture as HTML; ``text`` describes it for screen readers, ``width`` is in pixels."""
     return picture(png, text, width)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table that scrolls by itself where the page is narrow; it can be reached with the keyboard for that."""
+    """A table as HTML. On a narrow page it scrolls horizontally, also by keyboard."""
     return scrolling(Table(title, columns, rows).html(), title)
 
 
 def scrolling(html: str, title: str) -> str:
-    """Something wide, which scrolls by itself."""
+    """HTML in a region that scrolls horizontally. ``title`` names the region for screen readers."""
     return f'<div class="wide" role="region" tabindex="0" aria-label="{escape(title)}">{html}</div>'
 
 
@@ -127,7 +127,7 @@ def draw(figure: Figure) -> bytes:
 
 
 def nir_bytes(network: SpikingNetwork) -> bytes:
-    """A network as a NIR file."""
+    """The contents of a network's NIR file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.nir"
         network.save(path)
@@ -135,10 +135,10 @@ def nir_bytes(network: SpikingNetwork) -> bytes:
 
 
 def json_text(report: Mapping[str, Any]) -> str:
-    """A report as JSON."""
+    """A report as JSON text."""
     return json.dumps(report, indent=2, ensure_ascii=False) + "\n"
 
 
 def energy_rows(joules: Mapping[str, tuple[float, float]]) -> list[tuple[str, str, str]]:
-    """Energies in microjoules, a row for each energy model."""
+    """Table rows of energies in microjoules: energy model, low, high."""
     return [(name, f"{1e6 * low:.3g}", f"{1e6 * high:.3g}") for name, (low, high) in joules.items()]

@@ -21,7 +21,7 @@ from gshn.errors import DataError
 _MEND = "restore the file, give another one, or reinstall the package it belongs to"
 
 _IDENTIFIED_ONLY = {"MPEG"}
-"""Formats that Pillow knows and cannot read, beside its stubs."""
+"""Formats that Pillow recognises and cannot read, besides those of its stub plugins (HDF5, for one)."""
 
 
 @contextmanager
@@ -34,6 +34,8 @@ def opened(path: Path) -> Iterator[Image.Image]:
     try:
         # Pillow warns of metadata that are cut, of no use to anybody who looks at the picture.
         with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+            if _is_stub(type(image)) or image.format in _IDENTIFIED_ONLY:
+                raise UnidentifiedImageError
             yield image
     except FileNotFoundError:
         raise DataError(f"image {path} is missing; {_MEND}") from None

@@ -1,4 +1,4 @@
-"""Nouns of WordNet (Miller, CACM 1995), and how alike two of them are."""
+"""Nouns of WordNet (Miller, CACM 1995), and the similarity of two of them."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ ENDINGS = (
     ("men", "man"),
     ("ies", "y"),
 )
-"""Of plurals, and what stands in their place in the singular (WordNet's morphy)."""
+"""Endings of plurals, each with the ending of the singular: the rules of WordNet's morphy."""
 
 
 class WordNet:
-    """Nouns of a WordNet database (its manual's page wndb): the files :data:`FILES`, as NLTK's corpus has them, too.
+    """Nouns of a WordNet database, from the files :data:`FILES`. Format: the manual page wndb of WordNet.
 
-    A sense is known by its place in ``data.noun``.
+    A sense is an integer: its byte offset in ``data.noun``.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Read the files; what is in them is looked up as it is asked for.
+        """Read the files. They are parsed when a word is looked up.
 
         Args:
-            folder: Folder of the files.
+            folder: Folder of the files: ``dict`` of WordNet, or NLTK's corpus ``wordnet``.
 
         Raises:
-            MissingError: a file is not there.
+            MissingError: a file is missing.
         """
         self.folder = folder
         found = []
         for name in FILES:
             try:
-                # Senses are known by their place in a file whose lines end in one byte; the package's end in two.
+                # Offsets count line ends as one byte; in the package's files they are two.
                 found.append((folder / name).read_bytes().replace(b"\r\n", b"\n"))
             except (OSError, ValueError) as error:  # a name with a null character is a ValueError
                 raise MissingError(
@@ -60,7 +60,7 @@ class WordNet:
         return f"WordNet({self.folder})"
 
     def senses(self, word: str) -> list[int]:
-        """Senses of a noun, and of what it may be the plural of; none where it is not known.
+        """Senses of a noun, and of nouns that it may be the plural of; empty for an unknown word.
 
         Raises:
             DataError: the index is broken.
@@ -71,12 +71,12 @@ class WordNet:
         return [sense for form in dict.fromkeys([word, *singulars]) for sense in self._lemma(form)]
 
     def similarity(self, a: int, b: int) -> float:
-        """Wu and Palmer's similarity (ACL 1994) of two senses, in [0, 1]; 0 where nothing is above both.
+        """Wu and Palmer's similarity (ACL 1994) of two senses, in [0, 1]; 0 if they have no common hypernym.
 
-        2 d / (l(a) + l(b)), with d the number of senses from the lowest one above both (c) to the root, along the
-        longest way, and l(a) that number and the shortest way from a to c. The lowest is the one whose shortest way to
-        the root is the longest; of several ``a``, or else the first by name: as NLTK has it, which the official
-        evaluation of DAQUAR uses.
+        2 d / (l(a) + l(b)), with c the lowest common hypernym, d the number of senses on the longest path from c to a
+        root, and l(a) = d + the length of the shortest path from a to c. c is the common hypernym with the largest
+        distance to a root. Among several it is ``a`` itself, or the first by name. This is NLTK's definition, which the
+        official evaluation of DAQUAR uses.
         """
         above_both = self._above(a).keys() & self._above(b).keys()
         if not above_both:
@@ -88,17 +88,17 @@ class WordNet:
         return 2 * senses / (2 * senses + self._between(a, c) + self._between(b, c))
 
     def _likeness(self, a: str, b: str) -> float:
-        """The largest :meth:`similarity` of a sense of one word and one of another; 0 where either is not known."""
+        """Largest :meth:`similarity` of any sense of one word and any sense of the other; 0 for an unknown word."""
         found = (self.similarity(x, y) for x in self.senses(a) for y in self.senses(b))
         return max(found, default=0.0)
 
     def _between(self, a: int, b: int) -> int:
-        """Steps of the shortest way from ``a`` up, and down to ``b``."""
+        """Length of the shortest path from ``a`` up to a common hypernym and down to ``b``."""
         ours, theirs = self._above(a), self._above(b)
         return min(ours[c] + theirs[c] for c in ours.keys() & theirs.keys())
 
     def _ancestors(self, sense: int) -> dict[int, int]:
-        """Every sense above, and this one, with the steps of the shortest way up to it."""
+        """The sense and all its hypernyms, each with the length of the shortest path to it."""
         steps, now = {sense: 0}, [sense]
         while now:
             now = [above for one in now for above in self._synset(one)[1] if above not in steps]
@@ -106,7 +106,7 @@ class WordNet:
         return steps
 
     def _depths(self, sense: int) -> tuple[int, int]:
-        """Steps to a root, along the shortest and the longest way."""
+        """Lengths of the shortest and of the longest path to a root."""
         try:
             above = [self._depth(one) for one in self._synset(sense)[1]]
         except RecursionError:
@@ -114,7 +114,7 @@ class WordNet:
         return min((low for low, _ in above), default=-1) + 1, max((high for _, high in above), default=-1) + 1
 
     def _read_lemma(self, lemma: str) -> list[int]:
-        """Senses of a word as it stands in the index, the most common first."""
+        """Senses of an entry of the index, the most common first."""
         # Lemma, part of speech, number of senses, ..., and at the end the senses.
         fields = _line(self._index, lemma)
         try:
@@ -123,7 +123,7 @@ class WordNet:
             raise DataError(f"{self.folder / FILES[0]} is broken at '{lemma}'; get it again") from None
 
     def _read_synset(self, sense: int) -> tuple[str, tuple[int, ...]]:
-        """NLTK's name of a sense (``chair.n.01``), and the senses above it."""
+        """NLTK's name of a sense (``chair.n.01``), and its direct hypernyms."""
         line = self._data[sense : self._data.find(b"\n", sense)].decode(errors="replace")
         fields = line.partition("|")[0].split()
         try:

@@ -13,7 +13,7 @@ from gshn.distributed import gather
 from gshn.encoders.blocks import numbers_per_block, recomputed
 
 TOKENS = 256
-"""Of a block, at least: with fewer, products of matrices are slower."""
+"""Least number of tokens in a block. Matrix products of fewer rows are slower."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,17 @@ class Embeddings:
 
     @classmethod
     def of_wholes(cls, whole: Tensor) -> Embeddings:
-        """Embeddings without parts, S = 0: what compares wholes only needs no more."""
+        """Embeddings without parts, S = 0, for a similarity of wholes only."""
         return cls(
             whole, whole.new_zeros(len(whole), 0, whole.shape[1]), whole.new_zeros(len(whole), 0, dtype=torch.bool)
         )
 
     def split(self, size: int) -> Iterator[Embeddings]:
-        """As many of the images or texts at a time, in order."""
+        """Iterate over the images or texts in order, ``size`` at a time."""
         return (self[start : start + size] for start in range(0, len(self.whole), size))
 
     def gathered(self) -> Embeddings:
-        """Everybody's embeddings, see :func:`gshn.distributed.gather`."""
+        """The embeddings of all processes, see :func:`gshn.distributed.gather`."""
         return Embeddings(
             gather(self.whole),
             gather(self.parts),
@@ -63,17 +63,18 @@ class Embeddings:
 
 
 class AlignmentHead(nn.Module):
-    """Projects a whole's and its parts' states to unit vectors.
+    """Projects the states of wholes and of their parts to unit vectors.
 
-    w = normalise(W h + b); with a hidden layer w = normalise(W h' + b + W_2 Dropout(ReLU(W_1 h' + b_1)) + b_2) with
-    h' = LayerNorm(h).
+    A whole is a text or an image; its parts are tokens or segments. Parts, and wholes without a hidden layer:
+    w = normalise(W h + b). Wholes with a hidden layer: w = normalise(W h' + b + W_2 Dropout(ReLU(W_1 h' + b_1)) + b_2)
+    with h' = LayerNorm(h). W and b of wholes and of parts are separate.
 
     Args:
-        channels: Of the states.
-        embedding: Of the unit vectors.
+        channels: Channels C of the states.
+        embedding: Channels E of the unit vectors.
         hidden: Neurons of the hidden layer; 0: none.
-        dropout: Of the hidden layer.
-        linear: Whether there is the linear map of wholes; if not, w = normalise(h), and there is no hidden layer.
+        dropout: Dropout probability of the hidden layer.
+        linear: Whether wholes have the linear map. Without it w = normalise(h), and there is no hidden layer.
     """
 
     def __init__(self, channels: int, embedding: int, hidden: int = 0, dropout: float = 0.0, linear: bool = True):
@@ -108,17 +109,17 @@ class AlignmentHead(nn.Module):
 def in_blocks(
     compare: Callable[..., Tensor], texts: Embeddings, images: Embeddings, numbers: int, *shared: Tensor
 ) -> Tensor:
-    """``compare`` of all texts and images, some of both at a time.
+    """Apply ``compare`` to all pairs of texts and images, in blocks of pairs that bound the memory.
 
-    The backward pass computes blocks anew. A batch that is one block is not: it is as fast as ``compare``.
+    The backward pass recomputes each block. If all pairs fit in one block, nothing is recomputed.
 
     Args:
-        compare: Takes texts' wholes, parts and mask, images', and what is shared; returns one number for each pair,
-            which depends on no other pair: shape (texts, images).
+        compare: Takes wholes, parts and mask of texts, the same of images, and ``shared``. Returns one number for each
+            pair, shape (texts, images), which depends on no other pair.
         texts: T texts.
         images: I images.
-        numbers: Of the largest tensor that ``compare`` makes of a pair.
-        shared: Other tensors that ``compare`` looks at.
+        numbers: Number of elements per pair in the largest tensor that ``compare`` makes.
+        shared: Further tensor arguments of ``compare``.
 
     Returns:
         Shape (T, I).
@@ -139,16 +140,20 @@ def in_blocks(
 
 
 def similarity(texts: Embeddings, images: Embeddings, with_parts: bool = True) -> Tensor:
-    """How well texts describe images, in [-1, 1]; of ``spikes`` nothing is looked at.
+    """Similarity of texts and images, in [-1, 1]. The embeddings' ``spikes`` are not used.
 
     S[t, i] = (<w_t, w_i> + mean_a max_s <p_ta, p_is>) / 2, with w the whole's vector, a the tokens of text t and s the
-    segments of image i. The second term is the late interaction of FILIP (arXiv:2111.07783): each token looks for the
-    segment that it speaks of. Without parts: S[t, i] = <w_t, w_i>.
+    segments of image i. The second term is the late interaction of FILIP (arXiv:2111.07783): each token is compared
+    with its most similar segment.
 
-    A token and a segment make a number, and only those of a block of pairs are in memory together
-    (:func:`gshn.encoders.blocks.numbers_per_block`), forward and backward. So memory is that of the T x I result and of
-    the inputs' gradients, T L F + I S F numbers, and a constant: it grows with the batch as what comes in and goes out
-    does, no longer as T I L S.
+    The similarities of all tokens with all segments are T I L S numbers. Only those of one block of pairs are in memory
+    at a time, forward and backward (:func:`gshn.encoders.blocks.numbers_per_block`). Memory is that of the result, T I,
+    and of the inputs' gradients, T L F + I S F, plus a constant.
+
+    Args:
+        texts: T texts of up to L tokens.
+        images: I images of up to S segments.
+        with_parts: Whether tokens and segments are compared. Without them S[t, i] = <w_t, w_i>.
 
     Returns:
         Shape (number of texts, number of images).
@@ -170,17 +175,16 @@ def _similarity(
 
 
 def attended(texts: Embeddings, images: Embeddings, scale: Tensor) -> Tensor:
-    """How well texts describe what they attend to in images, in [-1, 1].
+    """Similarity of texts with the segments that they attend to, in [-1, 1].
 
     A[t, i] = <w_t, normalise(sum_s a_s p_is)> with a = softmax_s(scale <w_t, p_is>), w_t the vector of text t and p_is
-    those of the segments of image i, in the same space. Each text weighs the segments by how near they are to it, as in
-    SCAN (Lee et al., arXiv:1803.08024), of which this is the image's side with a whole text in place of its words.
-    Memory is bounded as that of :func:`similarity`.
+    those of the segments of image i, in the same space. The attention is that of SCAN (Lee et al., arXiv:1803.08024)
+    from text to image, with one vector for the text in place of its words. Memory is bounded as in :func:`similarity`.
 
     Args:
-        texts: Their wholes are compared.
-        images: Their parts are compared; each has at least one.
-        scale: Of the softmax, shape ().
+        texts: T texts, of which the wholes are compared.
+        images: I images, of which the segments are compared; each has at least one.
+        scale: Inverse temperature of the softmax, shape ().
 
     Returns:
         Shape (number of texts, number of images).

@@ -1,4 +1,4 @@
-"""Answering: a verdict on each image, then on all images together."""
+"""The answer head: a verdict on each image of a text, then an answer from all verdicts."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from torch import Tensor, nn
 
 
 class AnswerHead(nn.Module):
-    """Evidence of a text's K images -> logits of its answers.
+    """Evidence from the K images of a text -> logits of its answers.
 
-    verdict_k = GELU(W evidence_k + b), the same for every image, so that what a picture shows is learned from each of
-    them; the answer is of [evidence_1, verdict_1, ..., evidence_K, verdict_K] by a gated layer, so that what is asked
-    can select from what is there, and a linear one. Of two pictures exactly one shows a red star: that is no sum of
-    evidence, but a product of verdicts.
+        verdict_k = GELU(W evidence_k + b)
+        logits = W_2 Dropout(GLU(W_1 [evidence_1, verdict_1, ..., evidence_K, verdict_K] + b_1)) + b_2
+
+    W and b are shared by the images, so they are trained on all of them. The gated layer (GLU) can multiply verdicts,
+    which a sum cannot replace: "exactly one of the two images shows a red star" is the exclusive or of two verdicts.
     """
 
     def __init__(self, images: int, evidence: int, width: int, answers: int, dropout: float):
         """Build the head.
 
         Args:
-            images: K.
-            evidence: E, channels of an image's evidence.
-            width: C, channels of a verdict, and half those of the gated layer.
-            answers: A.
-            dropout: Share of the gated layer's channels that training drops.
+            images: K, number of images of a text.
+            evidence: E, channels of the evidence from an image.
+            width: C, channels of a verdict. The gated layer has 2 C outputs.
+            answers: A, number of answers.
+            dropout: Dropout probability of the gated layer's outputs.
         """
         super().__init__()
         self.verdict = nn.Sequential(nn.Linear(evidence, width), nn.GELU())
@@ -35,6 +36,6 @@ class AnswerHead(nn.Module):
         )
 
     def forward(self, evidence: Tensor) -> Tensor:
-        """Answer: evidence of shape (B, K, E) -> logits of shape (B, A)."""
+        """Evidence of shape (B, K, E) -> logits of shape (B, A)."""
         logits: Tensor = self.answer(torch.cat([evidence, self.verdict(evidence)], dim=-1).flatten(1))
         return logits

@@ -1,4 +1,4 @@
-"""Comparisons of all with all, a block at a time: memory stays that of a block, forward and backward."""
+"""Pairwise comparisons in blocks: memory is that of one block, in the forward and in the backward pass."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from torch import Tensor
 
 
 def numbers_per_block(device: torch.device, in_all: int) -> int:
-    """How many numbers the largest tensor of a block may have, where without blocks it had ``in_all``.
+    """Number of elements that the largest tensor of a block may have.
 
-    On a CPU 4 MiB of float32, or all where all is at most 64 MiB, as a batch of drawn scenes is: a block that is
-    all there is need not be computed anew in the backward pass. Larger ones are no faster, and in pieces leave
-    holes in glibc's heap. Elsewhere 256 MiB: what costs there is the number of calls.
+    On a CPU: everything in one block up to 64 MiB of float32 (a batch of drawn scenes), which needs no recomputation in
+    the backward pass; else blocks of 4 MiB. Larger blocks are no faster, and fragment glibc's heap. On a GPU: blocks of
+    256 MiB, because the cost there is the number of calls.
+
+    Args:
+        device: Where the block is computed.
+        in_all: Number of elements without blocks.
     """
     if device.type != "cpu":
         return 2**26
@@ -42,14 +46,14 @@ class _Recomputed(torch.autograd.Function):
 
 
 def recomputed(block: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    """``block(*inputs)``, of which the backward pass keeps the inputs only, and computes the rest anew.
+    """``block(*inputs)``; only the inputs are kept for the backward pass, which computes the block again.
 
-    As :func:`torch.utils.checkpoint.checkpoint`, which keeps more in memory when there are many blocks, and takes two
-    seconds to import what it needs.
+    :func:`torch.utils.checkpoint.checkpoint` does the same, but keeps more memory when there are many blocks, and its
+    imports take two seconds.
 
     Args:
-        block: Draws no random numbers, and looks at no other tensor with gradients.
-        inputs: At least one.
+        block: A function that draws no random numbers and uses no other tensor with gradients.
+        inputs: Its arguments, at least one.
     """
     out: Tensor = _Recomputed.apply(block, *inputs)
     return out

@@ -47,7 +47,10 @@ class FusionTransformer(nn.Module):
 
     @contextmanager
     def watched(self) -> Iterator[list[Tensor]]:
-        """Meanwhile, each layer's attention to nodes is kept: mean over the heads, shape (rows, L, S), call by call."""
+        """Record attention: the context gives a list, to which each call of each layer appends its attention to nodes.
+
+        Each entry is the mean over the heads, shape (rows, L, S).
+        """
         weights: list[Tensor] = []
 
         def ask(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, object]) -> tuple[Any, Any]:

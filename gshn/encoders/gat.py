@@ -12,21 +12,20 @@ from gshn.encoders.aggregation import Aggregation
 class GraphAttentionEncoder(nn.Module):
     """Residual :class:`torch_geometric.nn.GATv2Conv` layers with edge features.
 
-    h <- LayerNorm(h + GELU(GATv2(h, edge_attr))); F_GAT is the last h.  Source: Brody et al., arXiv:2105.14491.
+    h <- LayerNorm(h + GELU(GATv2(h, edge_attr))); F_GAT is the last h. Source: Brody et al., arXiv:2105.14491.
 
-    Where ``pre``: h <- h + a D(GELU(GATv2(D(LayerNorm(h)), edge_attr))), with D dropout and a learned, 0 at first
-    (ReZero, Bachlechner et al., arXiv:2003.04887). A few thousand photographs are learned by heart through attention
-    otherwise; on graphs as small, Velickovic et al. (arXiv:1710.10903) drop 0.6 of
-    the inputs and of the attention.
+    With ``pre``: h <- h + a D(GELU(GATv2(D(LayerNorm(h)), edge_attr))), with D dropout and a learned scalar a, 0 at the
+    start (ReZero, Bachlechner et al., arXiv:2003.04887). Without this regularisation attention overfits on a few
+    thousand photographs. Velickovic et al. (arXiv:1710.10903) use dropout of 0.6 on graphs of a similar size.
 
     Args:
-        channels: C.
-        edge_channels: A.
-        layers: Their number.
-        heads: Of each layer.
-        dropout: Of the attention.
-        pre: See above.
-        hidden_dropout: Of D.
+        channels: C, channels of the nodes.
+        edge_channels: A, channels of the edges.
+        layers: Number of layers.
+        heads: Attention heads of each layer.
+        dropout: Dropout probability of the attention.
+        pre: Whether layers have the second form.
+        hidden_dropout: Dropout probability of D.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ from gshn.neurons.kinds import make_neuron
 
 @dataclass(frozen=True)
 class NodeInputs:
-    """What enters both paths: node embeddings of a batch of B scene graphs.
+    """Input of both paths: node embeddings of a batch of B scene graphs.
 
     Attributes:
         x: Shape (N, C).
@@ -66,12 +66,12 @@ class EncodedGraphs:
 class HybridEncoder(nn.Module):
     """V' = r E_SNN + F_GAT (arXiv:2501.19069), with r learned or fixed; each path can be switched off.
 
-    E_SNN is the last spiking layer's firing rates, or a linear map of all layers' (``model.spiking.readout``): see
-    :meth:`discrete`. Where ``model.residual`` is pre, the spiking path reads LayerNorm(x), as graph attention does, and
-    the linear map starts at 0: V' starts as x, to which each path adds what it learns.
+    E_SNN is the firing rates of the last spiking layer, or a linear map of the firing rates of all layers
+    (``model.spiking.readout``): see :meth:`discrete`. With ``model.residual=pre`` both paths read LayerNorm(x) and are
+    added to x. The linear map starts at 0, so V' = x before training.
 
-    The readout is V' of the node that stands for the whole image, where the graphs have one, which attends to all
-    others; else an attention-weighted sum over a graph's nodes.
+    The readout is one vector per image. Where graphs have a node for the whole image, it is V' of this node. Else it is
+    an attention-weighted sum of V' over the nodes.
     """
 
     def __init__(self, config: ModelConfig, edge_channels: int):
@@ -102,7 +102,7 @@ class HybridEncoder(nn.Module):
         self.readout = AttentionalAggregation(nn.Linear(c, 1), nn.Linear(c, c))
 
     def aggregation(self, inputs: NodeInputs, attention: Aggregation | None) -> Aggregation:
-        """The matrix that spikes pass along: degree-normalised, or the GAT path's attention."""
+        """Aggregation matrix of the spiking path: the degree-normalised adjacency, or the attention of the GAT path."""
         if self.attention_aggregation and attention is not None:
             return attention
         return degree_normalized(inputs.edge_index, inputs.x.shape[0], self.self_weight)
@@ -112,8 +112,8 @@ class HybridEncoder(nn.Module):
 
         Args:
             inputs: Node embeddings and edges.
-            spikes: Spike trains that another simulator computed for the same inputs, in place of the spiking path's
-                own (see :meth:`spiking_inputs`).
+            spikes: Spike trains of another simulator for the same inputs (see :meth:`spiking_inputs`). With them the
+                spiking path is not computed here.
         """
         nodes = torch.zeros_like(inputs.x)
         attention = continuous = None
@@ -129,13 +129,16 @@ class HybridEncoder(nn.Module):
         )
 
     def image(self, nodes: Tensor, batch: Tensor, num_graphs: int, whole: Tensor | None) -> Tensor:
-        """The readout: what stands for each image, of V' of shape (N, C) -> (B, C). See the class.
+        """The readout of the class, one vector per image.
 
         Args:
-            nodes: V'.
+            nodes: V', shape (N, C).
             batch: Graph of each node, shape (N,).
             num_graphs: B.
             whole: True at the node of the whole image, shape (N,), one of each graph; None where there is none.
+
+        Returns:
+            Shape (B, C).
         """
         if whole is not None:
             return nodes[whole]
@@ -143,10 +146,10 @@ class HybridEncoder(nn.Module):
         return readout
 
     def discrete(self, spikes: SpikeTrains) -> Tensor:
-        """E_SNN, shape (N, C): the last layer's firing rates; or W Dropout(rates) + b of all layers' firing rates.
+        """E_SNN, shape (N, C): the firing rates of the last layer, or W Dropout(rates) + b of the rates of all layers.
 
-        A LayerNorm of the rates would bring silence to the scale of firing: photographs are learned by heart by it
-        (docs/photographs.md).
+        The rates have no LayerNorm. It would scale rates near 0 up to those of active neurons, and overfits on
+        photographs (docs/photographs.md).
         """
         if self.decoder is None:
             return spikes.rates
@@ -154,6 +157,6 @@ class HybridEncoder(nn.Module):
         return e
 
     def spiking_inputs(self, inputs: NodeInputs) -> tuple[Tensor, Aggregation]:
-        """What :meth:`forward` gives the spiking path for these inputs: x of shape (N, C), and the matrix."""
+        """Inputs of the spiking path in :meth:`forward`: x, shape (N, C), and the aggregation matrix."""
         attention = self.gat(inputs.x, inputs.edge_index, inputs.edge_attr)[1] if self.gat is not None else None
         return self.spiking_norm(inputs.x), self.aggregation(inputs, attention)

@@ -13,13 +13,13 @@ FREQUENCIES = (1, 2, 4)
 
 
 def waves(geometry: Tensor) -> Tensor:
-    """Numbers in [0, 1] as waves, which tell near values apart that a few weights on the bare number would not.
+    """Fourier features of numbers in [0, 1]: a linear layer can then separate values that are close together.
 
-    gamma(g) = (2g - 1, sin(pi k g), cos(pi k g)) for k in :data:`FREQUENCIES`; source: Mildenhall et al.,
+    gamma(g) = (2g - 1, sin(pi k g), cos(pi k g)) for k in :data:`FREQUENCIES`. Source: Mildenhall et al.,
     arXiv:2003.08934, sec. 5.1.
 
     Args:
-        geometry: Shape (N, G).
+        geometry: Columns :data:`gshn.graphs.scene_graph.GEOMETRY`, shape (N, G).
 
     Returns:
         Shape (N, 7 G).
@@ -31,16 +31,15 @@ def waves(geometry: Tensor) -> Tensor:
 class NodeEmbedding(nn.Module):
     """Segment -> node embedding.
 
-    e = W_v visual features + W_c colour + W_g gamma(geometry) + category embedding;
-    h = LayerNorm(e + W_2 GELU(e)), or h = e where ``linear``, shape (N, C); features are standardised, gamma is
-    :func:`waves`.
+    e = W_v visual features + W_c colour + W_g gamma(geometry) + category embedding
+    h = LayerNorm(e + W_2 GELU(e)), or h = e with ``linear``, shape (N, C)
 
-    Colour and geometry have weights of their own: among hundreds of channels of a backbone, a few numbers that say
-    where and how large would start out unheard, and a short training leaves it so.
+    Features are standardised; gamma is :func:`waves`. Colour and geometry have weights of their own. Concatenated with
+    hundreds of backbone channels, these few numbers would have little effect at the start and in a short training.
 
-    In training, a share of the graphs has all its categories hidden, that is, replaced by that of unlabelled regions:
-    so the pictures themselves are learned from, and images whose segments no annotator or detector named are at home.
-    And visual features get Gaussian noise, where asked for: x + sigma N(0, 1) of the standardised x.
+    In training, a share of the graphs has the categories of all segments replaced by that of unlabelled regions. The
+    model then has to learn from the pixels, and can use images whose segments have no category. Standardised visual
+    features also get Gaussian noise of standard deviation ``noise``.
     """
 
     mean: Tensor
@@ -56,16 +55,16 @@ class NodeEmbedding(nn.Module):
         noise: float = 0.0,
         linear: bool = False,
     ):
-        """Build.
+        """Build the embedding.
 
         Args:
             features: Channels of :func:`gshn.graphs.region_features.region_features`.
-            categories: Size of the vocabulary.
-            channels: C.
-            unlabelled: The category of unlabelled regions.
-            dropout: Share of the training graphs whose categories are hidden.
-            noise: sigma.
-            linear: Whether the embedding is e.
+            categories: Number of categories.
+            channels: C, channels of the embedding.
+            unlabelled: Index of the category of unlabelled regions.
+            dropout: Share of the training graphs whose categories are replaced.
+            noise: Standard deviation of the noise, in those of the features.
+            linear: Whether h = e.
         """
         super().__init__()
         self.register_buffer("mean", torch.zeros(features))
@@ -81,7 +80,18 @@ class NodeEmbedding(nn.Module):
         self.norm = None if linear else nn.LayerNorm(channels)
 
     def forward(self, features: Tensor, category: Tensor, geometry: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
-        """Embed features (N, F), category indices (N,) and geometry (N, G) of B graphs; ``batch`` has shape (N,)."""
+        """Embed the nodes of B graphs.
+
+        Args:
+            features: Shape (N, F).
+            category: Category indices, shape (N,).
+            geometry: Shape (N, G).
+            batch: Graph of each node, shape (N,).
+            num_graphs: B.
+
+        Returns:
+            Shape (N, C).
+        """
         if self.training and self.dropout:
             hidden = joined_rand(num_graphs, batch.device) < self.dropout
             category = torch.where(hidden[batch], self.unlabelled, category)

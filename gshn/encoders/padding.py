@@ -1,4 +1,4 @@
-"""Sequences of differing length in one batch, and less work on their padding."""
+"""Batches of sequences of different lengths: padding, and encoding with little of it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from torch_geometric.utils import to_dense_batch
 from gshn.distributed import gather
 
 ROWS_PER_GROUP = 32
-"""On a CPU: fewer cost more in calls than they save in padding. On a GPU calls are all it costs: one group."""
+"""Texts that a CPU encodes together. Smaller groups save padding, but cost more in calls. A GPU encodes all at once."""
 
 
 @dataclass(frozen=True)
 class Padded:
-    """B sequences: tensors of shape (B, S, ...), zeros where padded; a field is None where there is no such thing.
+    """B padded sequences: each field is a tensor of shape (B, S, ...), zeros where padded, or None.
 
     Attributes:
         mask: True where not padded, shape (B, S).
@@ -41,7 +41,7 @@ class Padded:
         return self._each(lambda x: x.to(device))
 
     def gathered(self) -> Self:
-        """Everybody's sequences, see :func:`gshn.distributed.gather`."""
+        """The sequences of all processes, see :func:`gshn.distributed.gather`."""
         # Which takes three dims, and no bools.
         return self._each(lambda x: gather(x[..., None].float())[..., 0] > 0 if x.dtype == torch.bool else gather(x))
 
@@ -60,44 +60,55 @@ def cat_padded(parts: Sequence[Tensor]) -> Tensor:
 
 
 def node_mask_of(batch: Tensor, num_graphs: int) -> Tensor:
-    """Where the nodes of B graphs are when padded: shape (B, S), S at least 1; ``batch`` is ascending, shape (N,)."""
+    """Mask of the nodes of B graphs after padding.
+
+    Args:
+        batch: Graph of each node, ascending, shape (N,).
+        num_graphs: B.
+
+    Returns:
+        True at nodes, shape (B, S), S at least 1.
+    """
     most = max(1, int(torch.bincount(batch, minlength=num_graphs).max()))
     mask: Tensor = to_dense_batch(batch, batch, max_num_nodes=most, batch_size=num_graphs)[1]
     return mask
 
 
 def pad_nodes(x: Tensor, mask: Tensor) -> Tensor:
-    """Nodes (N, ...) padded with zeros to (B, S, ...), by :func:`node_mask_of`."""
+    """Pad nodes with zeros: shape (N, ...) -> (B, S, ...). ``mask`` is that of :func:`node_mask_of`."""
     out = x.new_zeros(*mask.shape, *x.shape[1:])
     out[mask] = x
     return out
 
 
 def non_empty(mask: Tensor) -> Tensor:
-    """A mask for attention, of :func:`node_mask_of`: an image without nodes counts as one with a node that is zero.
+    """A mask for attention: an image without nodes gets one node, which is zero.
 
-    Else there would be nothing to attend to, and no largest similarity.
+    Softmax and maximum need at least one element.
+
+    Args:
+        mask: From :func:`node_mask_of`, shape (B, S).
     """
     first = torch.arange(mask.shape[1], device=mask.device) == 0
     return mask | (~mask.any(dim=1, keepdim=True) & first)
 
 
 def rows_per_group(device: torch.device, rows: int, on_cpu: int | None = None) -> int:
-    """Rows of a group, of a batch of ``rows``; ``on_cpu``: see :func:`in_groups_of_like_length`."""
+    """Number of rows in a group; for ``on_cpu`` see :func:`in_groups_of_like_length`."""
     return (on_cpu or ROWS_PER_GROUP) if device.type == "cpu" else max(rows, 1)
 
 
 def in_groups_of_like_length(
     encode: Callable[[Tensor, int], Tensor], mask: Tensor, on_cpu: int | None = None
 ) -> Tensor:
-    """Encode texts a group of like length at a time, each group padded to its own longest text only.
+    """Encode texts in groups of similar length. Each group is padded to its own longest text only.
 
-    Captions of differing detail differ in length several times, so half of a batch of them would be padding.
+    The lengths of captions differ by a factor of several, so half of a whole batch would be padding.
 
     Args:
         encode: Takes the rows of a group, shape (R,), and its length l; returns their states, shape (R, l, C).
         mask: True at tokens, shape (B, L); padding comes last.
-        on_cpu: Rows of a group on a CPU, :data:`ROWS_PER_GROUP` where None; elsewhere all are one group.
+        on_cpu: Rows of a group on a CPU, :data:`ROWS_PER_GROUP` by default. On a GPU there is one group.
 
     Returns:
         States of all texts, shape (B, L, C); zeros where padded beyond the group.

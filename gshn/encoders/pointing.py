@@ -1,4 +1,4 @@
-"""Pointing: which segments a text speaks of, what is there, whether that is what is said, and how they lie."""
+"""Pointer attention: finds the segments that a text names, and reads V', match and relative position there."""
 
 from __future__ import annotations
 
@@ -6,45 +6,45 @@ import torch
 from torch import Tensor, nn
 
 POINTERS = 2
-"""A statement on how two things lie speaks of two."""
+"""Number of pointers: a spatial relation has two arguments."""
 
 
 class Pointers(nn.Module):
-    """Finds the segments that a text speaks of by the codes that contrast aligns, and reads V' there.
+    """Two pointers that attend to segments by the similarities of the contrastive losses, and read V' there.
 
-    With similarity[a, s, k] of segment s and token a of L by code k (V', and spikes where there are any), and
-    c[s] the centroid of segment s, pointer h has
+    Let similarity[a, s, k] compare token a (of L) and segment s by code k: V', and spikes where the model has them. Let
+    c[s] be the centroid of segment s. Pointer h has
 
-        w_h = softmax_a (W hidden[a] + d_h a / L)       the tokens that it goes by
-        j_h[s, k] = e^l_k sum_a w_h[a] similarity[a, s, k]  how well a segment fits these together
-        p_h = softmax_s sum_k j_h[s, k]                 where it points
-
-    and reads what is there, the match sum_s p_h[s] j_h[s], and how far that is above the mean over s:
-
+        w_h = softmax_a (W hidden[a] + d_h a / L)           attention to tokens
+        j_h[s, k] = e^l_k sum_a w_h[a] similarity[a, s, k]  match of segment s with these tokens, jointly
+        p_h = softmax_s sum_k j_h[s, k]                     attention to segments
         x_h = sum_s p_h[s] LayerNorm(V'[s])
-        read_h = x_h + W_2 GELU(W_1 x_h)                what is there
+        read_h = x_h + W_2 GELU(W_1 x_h)                    state that is read at the segments
 
-    That red and star are found in *one* segment is what a red star takes, and what the best match of each token alone
-    does not tell. After the `find` modules of Andreas et al., arXiv:1511.02799, with learned codes in place of
-    detectors. d is learned, and starts so that the first pointer goes by what is said first, the second by what is
-    said last.
+    Its outputs are read_h, the match m_h = sum_s p_h[s] j_h[s], and m_h less the mean of j_h over s.
 
-    What is said of the things meets what is there, and how they lie, in products, channel by channel (*):
+    The match is joint: for "a red star" *one* segment has to match both words. The largest similarity of each token
+    alone does not show whether it does. d is learned. It starts so that the first pointer attends to the first tokens,
+    and the second one to the last. The pointers are the `find` modules of Andreas et al., arXiv:1511.02799, with
+    learned codes in place of detectors.
+
+    Two more outputs are products of the text with what was read, channel by channel (*), for properties and for
+    relations:
 
         text = sum_a v[a] hidden[a],    v = softmax_a (u hidden[a])
         (C text + c) * mean_h read_h
         (A text + b) * (B sum_s (p_1[s] - p_2[s]) c[s])
 
-    "Striped" and what a star looks like, "left of" and a distance to the right, say something together only, and a head
-    that is given both side by side does not learn what within the steps that it learns all else in (docs/research.md).
+    A question such as "is the star striped?" or "is it left of the circle?" needs the product of both. A head that gets
+    the two factors concatenated does not learn it in the same number of steps (docs/research.md).
     """
 
     def __init__(self, channels: int, codes: int):
         """Build the pointers.
 
         Args:
-            channels: C, of hidden states and of V'.
-            codes: K, how many codes segments and tokens are compared by.
+            channels: C, channels of the hidden states and of V'.
+            codes: K, number of codes that segments and tokens are compared by.
         """
         super().__init__()
         self.tokens = nn.Linear(channels, POINTERS)
@@ -61,18 +61,19 @@ class Pointers(nn.Module):
     def forward(
         self, hidden: Tensor, text_mask: Tensor, similarity: Tensor, nodes: Tensor, centroid: Tensor, node_mask: Tensor
     ) -> Tensor:
-        """Point and read.
+        """Compute the pointers' outputs.
 
         Args:
             hidden: States of the tokens, shape (B, L, C).
             text_mask: True at tokens, shape (B, L).
-            similarity: Of each segment and each token by each code, shape (B, L, S, K).
+            similarity: Similarity of each token and each segment by each code, shape (B, L, S, K).
             nodes: V', shape (B, S, C), padded.
-            centroid: Of each segment, relative to the image's width and height, shape (B, S, 2), padded.
+            centroid: Centroid (x, y) of each segment, in units of the image's width and height, shape (B, S, 2),
+                padded.
             node_mask: True at nodes, shape (B, S).
 
         Returns:
-            Shape (B, :attr:`channels`).
+            All outputs concatenated, shape (B, :attr:`channels`).
         """
         no_token = ~text_mask[..., None]
         position = torch.arange(hidden.shape[1], device=hidden.device) / text_mask.sum(dim=1, keepdim=True)

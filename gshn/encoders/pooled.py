@@ -1,4 +1,4 @@
-"""The pooled two-tower baseline: the whole image's features through one hidden layer; segments are not looked at."""
+"""The pooled two-tower baseline: one hidden layer on the features of the whole image, without segments."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from gshn.errors import ConfigError
 
 
 class PooledEncoder(nn.Module):
-    """h = x + W_2 Dropout(ReLU(W_1 LayerNorm(x) + b_1)) + b_2 of the node that stands for the whole image.
+    """h = x + W_2 Dropout(ReLU(W_1 LayerNorm(x) + b_1)) + b_2, with x the embedding of the node of the whole image.
 
-    What a retrieval model is without segments, graph and spikes. Other nodes keep their embedding.
+    A retrieval model without segments, graph and spikes. The embeddings of other nodes are not changed.
     """
 
     spiking = None
@@ -25,7 +25,7 @@ class PooledEncoder(nn.Module):
         self.hidden = nn.Sequential(nn.LayerNorm(c), nn.Linear(c, hidden), nn.ReLU(), dropout, nn.Linear(hidden, c))
 
     def forward(self, inputs: NodeInputs, spikes: SpikeTrains | None = None) -> EncodedGraphs:
-        """Encode a batch of scene graphs. There are no spikes to replace.
+        """Encode a batch of scene graphs. ``spikes`` is not used: this encoder does not spike.
 
         Raises:
             ConfigError: no node stands for the whole image.

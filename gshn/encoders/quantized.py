@@ -1,4 +1,4 @@
-"""Spiking synapses as the fixed-point compiler will round them, for training."""
+"""Quantisation-aware training: synapses of the spiking path, rounded as the fixed-point compiler rounds them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gshn.encoders.aggregation import Aggregation
 
 LEVELS = 127
-"""Steps from 0 to the largest weight: 8 bits with a sign are the even integers in +-254."""
+"""Number of steps from 0 to the largest weight: signed 8-bit weights are the even integers in +-254."""
 
 Round = Callable[[Tensor, Tensor], Tensor]
 """Rounds its first argument to multiples of its second, with the gradient of the identity."""
@@ -37,9 +37,9 @@ def slayer_rounding() -> Round:
 
 
 def weight_step(weight: Tensor, factor: Tensor | float = 1.0) -> Tensor:
-    """Distance of two neighbouring 8-bit weights when the largest of factor * |W| is the last: shape ().
+    """Step between neighbouring 8-bit weights, max |factor W| / 127, shape ().
 
-    The compiler's unit, see :func:`neuromorphic.compiler.quantize.weight_unit`. No gradient passes it.
+    The step of the compiler (:mod:`neuromorphic.compiler.quantize`). No gradient passes it.
     """
     largest = (weight.detach().abs().max() * factor) / LEVELS
     # All weights are 0: any step will do.
@@ -51,15 +51,15 @@ def quantized_aggregation(spikes: Tensor, weight: Tensor, aggregate: Aggregation
 
     out[t, i] = sum_j Q(A[i, j] W) s[t, j],  Q(M) = step round(M / step),  step = max |A| max |W| / 127
 
-    A chip holds kron(A, W), not W: every product A[i, j] W[k, l] is rounded on its own, on a grid that the largest
-    product of the whole packed network sets. Rounding W alone would simulate too little: a segment with many neighbours
-    has A[i, j] several times smaller than the largest, so its synapses are as many times coarser beside their size. A
-    degree-normalised A has few different values, and each is one matrix product over the rows where it occurs.
+    A chip holds kron(A, W). Every product A[i, j] W[k, l] is rounded separately, to multiples of one step, which the
+    largest product of the whole packed network determines. It is not enough to round W: a segment with many neighbours
+    has small A[i, j], so the relative rounding error of its synapses is larger. A degree-normalised A has few distinct
+    values; each value is one matrix product over the rows in which it occurs.
 
     Args:
         spikes: s, shape (T, N, K).
         weight: W, shape (C, K).
-        aggregate: A, with few different values.
+        aggregate: A, with few distinct values.
         rounding: Rounds to multiples of a step.
     """
     source, target = aggregate.edge_index

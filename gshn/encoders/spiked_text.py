@@ -1,4 +1,4 @@
-"""Spiked Text Learning (STL): text features drive the learning of the discrete code.
+"""Spiked Text Learning (STL): text supervises the spike code of the segments.
 
 The source paper (arXiv:2501.19069) names STL in its abstract; docs/stl.md says how we read it.
 """
@@ -18,24 +18,28 @@ from gshn.neurons.lif import LIFParameters
 
 
 def unit(counts: Tensor) -> Tensor:
-    """Spike counts, shape (..., C), divided by their Euclidean norm, but by no less than that of a single spike.
+    """Spike counts divided by max(1, their Euclidean norm), shape (..., C).
 
-    So silence is the zero vector, and its gradient (through the surrogate) is no larger than that of one spike: plain
-    normalisation would divide it by nothing, and one silent segment would drown all others.
+    1 is the norm of a single spike. A segment without spikes becomes the zero vector, and its gradient (through the
+    surrogate) is no larger than that of a segment with one spike. Division by the norm alone would let the gradient of
+    a single silent segment exceed those of all others.
     """
     return F.normalize(counts, dim=-1, eps=1.0)
 
 
 def group_sum(x: Tensor, group: Tensor, num_groups: int) -> Tensor:
-    """Sum over each graph's nodes, or each text's tokens: shape (T, N, C) -> (T, B, C); ``group`` has shape (N,)."""
+    """Sum over the nodes of each graph, or the tokens of each text: shape (T, N, C) -> (T, B, C).
+
+    ``group`` is the graph or text of each element, shape (N,).
+    """
     return x.new_zeros(x.shape[0], num_groups, x.shape[2]).index_add(1, group, x)
 
 
 def traces(spikes: Tensor, p: LIFParameters) -> Tensor:
     """Low-pass filtered spike trains: trace[t] = (1 - dt/tau) trace[t-1] + spikes[t], shape (T, ...).
 
-    The inner product of two traces is that of the van Rossum metric (Neural Computation 13, 2001): spikes count as
-    alike when they come at about the same time.
+    The inner product of two traces is that of the van Rossum metric (Neural Computation 13, 2001). It is large where
+    both neurons spike at about the same time.
     """
     trace = torch.zeros_like(spikes[0])
     out = []
@@ -46,15 +50,17 @@ def traces(spikes: Tensor, p: LIFParameters) -> Tensor:
 
 
 class SpikedTextLearning(nn.Module):
-    """Text as spike trains, their embeddings and the image's for a contrast of both, and a prediction of words.
+    """Text as spike trains, the embeddings of both modalities by spikes, and a prediction of the caption's words.
 
-    Every text token drives a LIF population with the constant current W h + b, h its word's entry in the text encoder's
-    dictionary (:attr:`gshn.encoders.text.EncodedTexts.words`); the population has the dynamics of the image's spiking
-    path, and as many neurons per token as that has per node, in all its layers: the first knows a node by itself, the
-    last its neighbours, too. A word has the same spikes wherever it stands, so that a red star is found by who knows
-    red things and stars. Or the state of the whole text drives the population once (``model.spiking.text=whole``): what
-    people say of photographs is more than its words. Both are detached: the text teaches the discrete code, not the
-    other way round.
+    Every token drives a population of LIF neurons with the constant current W h + b. h is the entry of its word in the
+    text encoder's dictionary (:attr:`gshn.encoders.text.EncodedTexts.words`), so a word has the same spikes in every
+    text, and combinations of known words generalise. The population has the dynamics of the image's spiking path. It
+    has as many neurons per token as that path has per node over all layers: the first layer codes a node, later layers
+    also its neighbours.
+
+    With ``model.spiking.text=whole`` the state of the whole text drives one population instead. Captions of photographs
+    say more than their words one by one. In both cases h is detached: the text supervises the spike code, and gets no
+    gradient from it.
     """
 
     def __init__(
@@ -70,9 +76,11 @@ class SpikedTextLearning(nn.Module):
 
         Args:
             word_channels: W, channels of the text encoder's dictionary.
-            channels: C, neurons of a layer of the image's spiking path; ``layers``, ``steps`` and ``neuron`` are that
-                path's, too.
-            words: Number of words that can be predicted.
+            channels: C, neurons of a layer of the image's spiking path.
+            layers: Number of its layers.
+            words: Number of words that are predicted.
+            steps: T, its number of steps.
+            neuron: Its neuron.
         """
         super().__init__()
         self.steps, self.neuron, p = steps, neuron, neuron.p
@@ -92,33 +100,33 @@ class SpikedTextLearning(nn.Module):
         return self.log_scale.clamp(max=4.6052).exp()
 
     def embed_texts(self, words: Tensor, mask: Tensor) -> Embeddings:
-        """Texts as spikes.
+        """Embed texts by spikes.
 
         Args:
-            words: Shape (B, L, W).
+            words: Dictionary entries of the tokens, or states of the whole texts with L = 1, shape (B, L, W).
             mask: True at tokens, shape (B, L).
         """
         return self._embed(self.text_spikes(words[mask]), mask)
 
     def embed_images(self, spikes: Tensor, batch: Tensor, num_graphs: int, whole: Tensor | None = None) -> Embeddings:
-        """Images as spikes.
+        """Embed images by spikes.
 
         Args:
-            spikes: Of all of the image's layers, shape (T, N, layers C).
+            spikes: Spikes of all layers of the spiking path, shape (T, N, layers C).
             batch: Graph of each node, ascending, shape (N,).
             num_graphs: B.
-            whole: True at the node that stands for the whole image, shape (N,), one of each graph; None: the spikes of
-                all nodes together do.
+            whole: True at the node of the whole image, shape (N,), one of each graph. None: the image's embedding is
+                that of the spikes of all its nodes together.
         """
         return self._embed(spikes.float(), node_mask_of(batch, num_graphs), whole)
 
     def _embed(self, spikes: Tensor, mask: Tensor, whole: Tensor | None = None) -> Embeddings:
-        """Of a whole: the traces over time of its own spikes, or of all parts' together. See `unit`; and :meth:`parts`.
+        """Embeddings of images or texts: :func:`traces` for the whole, :meth:`parts` for segments or tokens.
 
         Args:
-            spikes: Of all parts, shape (T, M, F).
-            mask: True at parts, shape (B, S); M of them.
-            whole: True at the part that stands for the whole, shape (M,); None where there is none.
+            spikes: Spikes of all segments or tokens, shape (T, M, F).
+            mask: True at segments or tokens, shape (B, S); M of them.
+            whole: True at the node of the whole image, shape (M,). None: the spikes of all parts are added up.
         """
         own = spikes[:, whole] if whole is not None else group_sum(spikes, mask.nonzero()[:, 0], len(mask))
         of_whole = traces(own, self.neuron.p).transpose(0, 1).flatten(1)
@@ -126,7 +134,7 @@ class SpikedTextLearning(nn.Module):
 
     @staticmethod
     def parts(spikes: Tensor, mask: Tensor) -> Tensor:
-        """Each part's spike counts, see `unit`: spikes of all M parts, shape (T, M, F) -> (B, S, F), padded."""
+        """Normalised spike counts (:func:`unit`) of M segments or tokens: shape (T, M, F) -> (B, S, F), padded."""
         counts = unit(spikes.sum(dim=0))
         out = counts.new_zeros(*mask.shape, spikes.shape[2])  # autocast adds in float32 on a GPU
         out[mask] = counts
@@ -134,10 +142,10 @@ class SpikedTextLearning(nn.Module):
 
     @torch.no_grad()
     def init_word_biases(self, frequencies: Tensor) -> None:
-        """Start the prediction at how often each word occurs: b = log f - log(1 - f).
+        """Set the biases so that the prediction starts at the frequency f of each word: b = log f - log(1 - f).
 
-        Else the first thing to learn of a large vocabulary would be that most words are absent (as in RetinaNet,
-        arXiv:1708.02002).
+        With biases of 0 the first training steps of a large vocabulary would only learn that most words are absent.
+        Source: RetinaNet, arXiv:1708.02002.
 
         Args:
             frequencies: Share of the training captions that have the word, shape (number of words,).
@@ -147,19 +155,23 @@ class SpikedTextLearning(nn.Module):
         linear.bias.copy_(torch.logit(frequencies, eps=1e-4))
 
     def word_prediction(self, rates: Tensor, batch: Tensor, words: Tensor) -> Tensor:
-        """Binary cross-entropy of the words in the caption, predicted from the segments' spike code.
+        """Binary cross-entropy of the caption's words, predicted from the firing rates of the segments.
 
-        logit[b, w] = max over the segments n of graph b of (W LayerNorm(rates[n]) + b)[w]: one segment suffices for a
-        word. L = sum over b, w of BCE(logit[b, w], words[b, w]) / number of words that the captions have, at least one
-        a caption. Per word of a caption, and not per word of the vocabulary: the many that are absent say nearly
-        nothing once it is known how rare they are, and a mean over them would fade with the vocabulary's size. An image
-        without segments says nothing, and is left out. A block of words at a time: memory grows with B times the words,
-        not with the nodes times the words.
+            logit[b, w] = max over segments n of graph b of (W LayerNorm(rates[n]) + b)[w]
+            L = sum over b, w of BCE(logit[b, w], words[b, w]) / number of words in the captions, at least one a caption
+
+        The maximum means that one segment is enough for a word. The sum is divided by the number of words in the
+        captions, because a mean over the vocabulary would shrink with its size: nearly all words are absent. Images
+        without segments are left out. Words are processed in blocks, so memory grows with B times the vocabulary, not
+        with N times the vocabulary.
 
         Args:
             rates: E_SNN, shape (N, C).
             batch: Graph of each node, shape (N,).
             words: 1 where the caption has the word, shape (B, number of words).
+
+        Returns:
+            L, shape ().
         """
         norm, linear = self.words
         assert isinstance(linear, nn.Linear)

@@ -1,4 +1,4 @@
-"""A spiking transformer, for nodes and for text: with patches for nodes, what SpikeCLIP has for CLIP's encoders."""
+"""A spiking transformer over nodes or tokens, as a baseline. With patches as nodes it is the encoder of SpikeCLIP."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gshn.neurons.multistep import lif
 
 
 class SpikingLinear(nn.Module):
-    """s = LIF(BatchNorm(x W^T)), shape (T, M, C_in) -> (T, M, C_out); the norm is an affine map once trained."""
+    """s = LIF(BatchNorm(x W^T)), shape (T, M, C_in) -> (T, M, C_out). In eval mode the norm is an affine map."""
 
     def __init__(self, inputs: int, outputs: int, p: LIFParameters, spike: Spike):
         super().__init__()
@@ -30,10 +30,11 @@ class SpikingLinear(nn.Module):
 
 
 class SpikingSelfAttention(nn.Module):
-    """Q, K, V = LIF(BN(x W)); out = LIF(BN(W_o LIF(scale Q K^T V))), by head and step: no softmax, as spikes count up.
+    """Spiking self-attention, for each head and step.
 
-    Source: Zhou et al., Spikformer, arXiv:2209.15425, eq. 5 to 8; scale 0.125 with a threshold of 0.5 there, which is
-    0.25 with the other neurons' threshold.
+    Q, K, V = LIF(BN(x W)); out = LIF(BN(W_o LIF(scale Q K^T V))). There is no softmax: Q K^T counts spikes and is never
+    negative. Source: Zhou et al., Spikformer, arXiv:2209.15425, eq. 5 to 8. The paper has scale 0.125 with a threshold
+    of 0.5; here all neurons have the same threshold, and scale 0.25 is equivalent.
     """
 
     SCALE = 0.25
@@ -47,11 +48,11 @@ class SpikingSelfAttention(nn.Module):
         """Attend within each row of ``mask``.
 
         Args:
-            x: Of all tokens, padding left out, shape (T, M, C).
+            x: Spikes of all tokens, without padding, shape (T, M, C).
             mask: True at tokens, shape (B, S); M of them.
 
         Returns:
-            Spikes of query, key, value, attended and out, each of shape (T, M, C); the last is the module's output.
+            Spikes of query, key, value, attended and out, each of shape (T, M, C). The last is the module's output.
         """
         trains = [layer(x) for layer in (self.query, self.key, self.value)]
         dense = []
@@ -68,8 +69,8 @@ class SpikingSelfAttention(nn.Module):
 class SpikingTransformer(nn.Module):
     """Residual blocks of spiking self-attention and a spiking perceptron over T steps.
 
-    x_0 = LIF(BN(W input)), the same input at every step; x <- x + SSA(x); x <- x + MLP(x). States are the mean of the
-    last x over the steps, standardised by a LayerNorm for those who read them.
+    x_0 = LIF(BN(W input)), with the same input at every step; x <- x + SSA(x); x <- x + MLP(x). The output is
+    LayerNorm(mean of the last x over the steps).
     """
 
     def __init__(self, channels: int, heads: int, layers: int, steps: int, p: LIFParameters, spike: Spike):
@@ -82,10 +83,10 @@ class SpikingTransformer(nn.Module):
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, inputs: Tensor, mask: Tensor) -> tuple[Tensor, SpikeTrains]:
-        """Encode.
+        """Encode tokens.
 
         Args:
-            inputs: Of all tokens, padding left out, shape (M, C).
+            inputs: Embeddings of all tokens, without padding, shape (M, C).
             mask: True at tokens, shape (B, S); M of them.
 
         Returns:
@@ -104,14 +105,14 @@ class SpikingTransformer(nn.Module):
 
 
 def spiking_transformer(config: ModelConfig, heads: int, layers: int) -> SpikingTransformer:
-    """One with the steps and neurons of ``model.spiking``."""
+    """A spiking transformer with the steps and neurons of ``model.spiking``."""
     s = config.spiking
     p = LIFParameters(tau=s.tau, dt=s.dt, v_threshold=s.v_threshold)
     return SpikingTransformer(config.width, heads, layers, s.steps, p, spike_function(s.surrogate, s.slope))
 
 
 class SpikformerEncoder(nn.Module):
-    """A spiking transformer over a graph's nodes; edges are not looked at. The readout is the mean over the nodes.
+    """A spiking transformer over the nodes of a graph. Edges are not used. The readout is the mean over the nodes.
 
     Source: the image encoder of Li et al., SpikeCLIP, arXiv:2310.06488, after Spikformer.
     """
@@ -123,7 +124,7 @@ class SpikformerEncoder(nn.Module):
         self.transformer = spiking_transformer(config, config.transformer.heads, config.transformer.layers)
 
     def forward(self, inputs: NodeInputs, spikes: SpikeTrains | None = None) -> EncodedGraphs:
-        """Encode a batch of scene graphs; no other simulator runs this path, so there are no spikes to replace."""
+        """Encode a batch of scene graphs. ``spikes`` is not used: no other simulator runs this path."""
         mask = node_mask_of(inputs.batch, inputs.num_graphs)
         nodes, own = self.transformer(inputs.x, mask)
         total = nodes.new_zeros(inputs.num_graphs, nodes.shape[1]).index_add(0, inputs.batch, nodes)

@@ -45,21 +45,22 @@ class SpikeTrains:
 
 
 class SpikingGraphEncoder(nn.Module):
-    """LIF layers over T steps, between which spikes pass along the scene graph.
+    """LIF layers over T steps. Between layers, spikes pass along the edges of the scene graph.
 
-    Layer 0: current[t] = x W_0^T + b_0, the same at every step; later layers: current[t] = A s[t] W_k^T + b_k with
-    s the spikes of the layer before; s = LIF(current), see :func:`gshn.neurons.lif.lif_step`, v = 0 before step 0.
+    Layer 0: current[t] = x W_0^T + b_0, the same at every step. Later layers: current[t] = A s[t] W_k^T + b_k, with s
+    the spikes of the layer before. s = LIF(current), see :func:`gshn.neurons.lif.lif_step`, with v = 0 before step 0.
     E_SNN of arXiv:2501.19069 is the mean of the last layer's spikes over the steps.
 
-    In eval mode the path is computed in float64, whatever the rest of the model runs in: a spike is a comparison, and
-    in float32 its outcome would depend on the order of summation, so on batch size, BLAS and device. Lava's float
-    models are float64 too.
+    In eval mode the path is computed in float64, whatever the precision of the rest of the model. A spike is a
+    comparison; in float32 it would depend on the order of summation, and so on batch size, BLAS and device. Lava's
+    float models are float64, too.
 
-    With ``quantize``, training computes with synapses rounded as a fixed-point chip would hold them (see
-    :mod:`gshn.encoders.quantized`), and the gradient passes the rounding unchanged. Weights stay float, and eval mode
-    and the NIR export use them unrounded: rounding is the compiler's.
+    With ``quantize``, training uses synapses that are rounded as on a fixed-point chip
+    (:mod:`gshn.encoders.quantized`), and the gradient passes the rounding unchanged. The weights stay float. Eval mode
+    and the NIR export do not round them: the compiler does.
 
-    With a neuron that does not spike (:mod:`gshn.neurons.kinds`): the same network without spikes, for comparison.
+    With a neuron that does not spike (:mod:`gshn.neurons.kinds`) this is the same network without spikes, for
+    comparison.
     """
 
     def __init__(

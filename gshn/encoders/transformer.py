@@ -1,4 +1,4 @@
-"""A plain transformer over nodes, in place of the hybrid encoder: with patches for nodes, CLIP's image encoder."""
+"""A plain transformer over nodes, as a baseline. With patches as nodes it is CLIP's image encoder."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from gshn.encoders.spiking import SpikeTrains
 
 
 class TransformerEncoder(nn.Module):
-    """Pre-norm transformer over a graph's nodes and a class token; edges are not looked at.
+    """Pre-norm transformer over the nodes of a graph and a class token. Edges are not used.
 
-    Source: the image encoder of Radford et al., arXiv:2103.00020, after Dosovitskiy et al., arXiv:2010.11929. Where a
-    node lies is said by its geometry, in place of a position embedding.
+    Source: the image encoder of Radford et al., arXiv:2103.00020, after Dosovitskiy et al., arXiv:2010.11929. The node
+    embedding contains the geometry of a node, in place of a position embedding.
     """
 
     spiking = None
@@ -32,7 +32,7 @@ class TransformerEncoder(nn.Module):
         self.class_token = nn.Parameter(0.02 * torch.randn(c))
 
     def forward(self, inputs: NodeInputs, spikes: SpikeTrains | None = None) -> EncodedGraphs:
-        """Encode a batch of scene graphs; the readout is the class token's state. There are no spikes to replace."""
+        """Encode a batch of scene graphs. The readout is the state of the class token; ``spikes`` is not used."""
         mask = node_mask_of(inputs.batch, inputs.num_graphs)
         nodes = pad_nodes(inputs.x, mask)
         first = self.class_token.expand(inputs.num_graphs, 1, -1)

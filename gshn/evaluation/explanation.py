@@ -19,29 +19,29 @@ from gshn.model import GSHN
 
 @dataclass(frozen=True)
 class Explanation:
-    """An image of S segments, of which one may be all of it, and a caption of L tokens, [CLS] and [SEP] among them.
+    """Why an image of S segments and a caption of L tokens (with [CLS] and [SEP]) match.
 
-    All tensors are on the CPU.
+    One of the S segments may be the whole image. All tensors are on the CPU.
 
     Attributes:
         tokens: The caption's tokens.
-        similarity: What retrieval ranks by, in [-1, 1].
-        matching: Probability of a match by the matching head; None where that was not trained.
-        compared: What of the text is compared with segments: its tokens; or all of it in one, where retrieval compares
-            whole texts only (``model.similarity`` is whole or attention) and nothing was learned of tokens.
-        segment_similarity: <p_a, p_s> of compared a and segment s by V', shape (len(compared), S). Of tokens the maxima
-            of the rows are in the similarity. Of a whole text it is the similarity that an image of this segment's V'
-            would have.
-        segment_similarity_by_spikes: The same by spikes, <c_a, c_s>; None where they were not taught so.
-        share: What each segment gives to the second term of the similarity, mean_a max_s, by V' and by spikes together:
-            the sum of their :func:`shares`, each times its weight in :meth:`gshn.model.GSHN.similarity`, shape (S,). Of
-            a whole text, both similarities with these weights.
-        attention: Of token a to segment s, mean over the fusion's layers and heads, shape (L, S); None where the fusion
-            was not trained.
-        spikes: Of every layer, each of shape (T, S, C); None without a spiking path.
+        similarity: The similarity that retrieval ranks by, in [-1, 1].
+        matching: Probability of a match by the matching head; None where it was not trained.
+        compared: The tokens that are compared with segments. Where retrieval compares whole texts only
+            (``model.similarity`` is whole or attention): one entry for the whole text.
+        segment_similarity: <p_a, p_s> of entry a of ``compared`` and segment s by V', shape (len(compared), S). For
+            tokens, the similarity contains the maximum of each row. For a whole text, it is the similarity of the text
+            with an image whose readout is this segment's V'.
+        segment_similarity_by_spikes: The same by spikes, <c_a, c_s>; None without spiked text learning.
+        share: Contribution of each segment to the second term of the similarity, mean_a max_s, shape (S,): the sum of
+            :func:`shares` by V' and by spikes with their weights in :meth:`gshn.model.GSHN.similarity`. For a whole
+            text: the sum of both similarities with these weights.
+        attention: Attention of token a to segment s, mean over layers and heads of the fusion, shape (L, S); None where
+            the fusion was not trained.
+        spikes: Spikes of every layer, each of shape (T, S, C); None without a spiking path.
         spiking: Norm of r E_SNN, shape (S,).
         continuous: Norm of F_GAT, shape (S,).
-        names: Of the segments: their numbers, and "whole image" for the node that stands for it.
+        names: Names of the segments: their numbers, and "whole image" for the node of the whole image.
     """
 
     tokens: list[str]
@@ -59,15 +59,15 @@ class Explanation:
 
 
 def names(graph: SceneGraph) -> list[str]:
-    """What a picture calls the nodes of a graph."""
+    """Names of the nodes of a graph in pictures."""
     whole = graph.whole.tolist() if "whole" in graph else [False] * graph.num_nodes
     return ["whole image" if own else str(node) for node, own in enumerate(whole)]
 
 
 def shares(similarity: Tensor) -> Tensor:
-    """How much of mean_a max_s similarity[a, s] each segment gives.
+    """Contribution of each segment to mean_a max_s similarity[a, s].
 
-    share[s] = sum over the tokens a that s is likest to, of similarity[a, s] / L
+    share[s] = sum of similarity[a, s] / L over the tokens a whose most similar segment is s
 
     Args:
         similarity: Shape (L, S).
@@ -89,7 +89,7 @@ def paths(model: GSHN, encoded: EncodedGraphs) -> tuple[Tensor, Tensor]:
 
 
 def require_paths(model: GSHN) -> None:
-    """Refuse a model that cannot be explained.
+    """Check that a model can be explained.
 
     Raises:
         CheckpointError: the model's encoder is not the hybrid one.
@@ -101,6 +101,11 @@ def require_paths(model: GSHN) -> None:
 @torch.inference_mode()
 def explain(model: GSHN, graph: SceneGraph, caption: str) -> Explanation:
     """Explain the match of an image and a caption.
+
+    Args:
+        model: The model, in eval mode.
+        graph: Scene graph of the image.
+        caption: The caption.
 
     Raises:
         CheckpointError: the model's encoder is not the hybrid one.

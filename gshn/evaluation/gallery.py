@@ -1,4 +1,4 @@
-"""Retrieval to look at: queries that a model finds at once, and queries that it does not find."""
+"""A gallery of retrieval results: queries with the best and with the worst rank of a right result."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from torch import Tensor
 from neuromorphic.figures import to_png, verbatim
 
 SHOWN = 3
-"""Results of a query that are drawn."""
+"""Number of results that are drawn for a query."""
 QUERIES = 4
-"""Best and worst ones that are drawn, each way."""
+"""Number of best and of worst queries that are drawn, in each direction."""
 WIDE, NARROW = 40, 26
-"""Letters in a line of text, in the first column and in the others."""
+"""Characters in a line of text, in the first column and in the others."""
 RIGHT, WRONG = "#1a7f37", "#b42318"
 
 
 @dataclass(frozen=True)
 class Query:
-    """A text or an image, and what retrieval finds for it.
+    """A text or an image, and its results.
 
     Attributes:
-        index: Which one.
-        rank: Place of the first right result, counted from 1.
-        found: The first :data:`SHOWN` results, best first.
+        index: Index of the text or image.
+        rank: Rank of the first right result, counted from 1.
+        found: The first :data:`SHOWN` results, the best first.
         right: The right results.
     """
 
@@ -42,18 +42,18 @@ class Query:
 
 
 def queries(scores: Tensor, relevant: Tensor, count: int) -> tuple[list[Query], list[Query]]:
-    """The queries that are found best, and worst.
+    """Choose the best and the worst queries.
 
-    Found best are those of rank 1 whose first right result is ahead of all wrong ones by most; worst those whose first
-    right result has the highest rank; ties by the same difference.
+    The margin of a query is the score of its best right result less that of its best wrong result. The best queries
+    have the lowest ranks, and among equal ranks the largest margins; the worst queries the other way round.
 
     Args:
         scores: Similarity of queries and targets, shape (Q, N).
-        relevant: Whether a target is right, shape (Q, N), bool: one at least of each query.
-        count: How many of each; no query stands in both.
+        relevant: Whether a target is right, shape (Q, N), bool; at least one for each query.
+        count: Number of best and of worst queries. No query is in both.
 
     Returns:
-        Both, the best and the worst first.
+        The best queries, the best first; and the worst ones, the worst first.
     """
     right = scores.masked_fill(~relevant, -torch.inf).amax(dim=1)
     wrong = scores.masked_fill(relevant, -torch.inf).amax(dim=1)

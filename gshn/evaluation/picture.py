@@ -122,10 +122,9 @@ def _spikes(axes: Axes, shown: Shown, place: int) -> None:
 
 def _words(axes: Axes, shown: Shown) -> None:
     e = shown.explanation
-    of = "tokens meet" if e.compared == e.tokens else "the text meets"
-    _table(
-        axes, e.segment_similarity.numpy(), e.compared, e.names, f"how well {of} segments by V', <p_a, p_s>", mark=True
-    )
+    of = "tokens" if e.compared == e.tokens else "the text"
+    title = f"similarity of {of} and segments by V', <p_a, p_s>"
+    _table(axes, e.segment_similarity.numpy(), e.compared, e.names, title, mark=True)
 
 
 def _words_by_spikes(axes: Axes, shown: Shown) -> None:
@@ -153,7 +152,7 @@ def _paths(axes: Axes, shown: Shown) -> None:
     for node, part in enumerate((e.spiking / total).tolist()):
         at = float(max(e.spiking[node], e.continuous[node]))
         axes.text(at, node, f" {100 * part:.0f} % spiking", va="center", fontsize=8)
-    axes.set(title="what V' = r E_SNN + F_GAT is made of", xlabel="norm", ylabel="segment")
+    axes.set(title="norms of both parts of V' = r E_SNN + F_GAT", xlabel="norm", ylabel="segment")
     axes.set_yticks(nodes, e.names, fontsize=min(9.0, 240 / len(nodes)))
     axes.set_xlim(0, 1.4 * float(max(e.spiking.max(), e.continuous.max())))
     axes.set_ylim(1.08 * len(nodes), -0.6)

@@ -27,25 +27,28 @@ from gshn.training.batches import PairCorpus
 
 KS = (1, 5, 10)
 BLOCK = 2**22
-"""Pairs whose ranks are counted together."""
+"""Number of pairs whose ranks are computed together."""
 
 Look = Callable[[Tensor, Tensor, Sequence[str]], None]
-"""Gets similarities, shape (T, I); the image of each text, shape (T,); and T texts."""
+"""Called with similarities, shape (T, I); the image of each text, shape (T,); and T texts."""
 
 
 def recalls(scores: Tensor, owner: Tensor, prefix: str = "retrieval") -> dict[str, float]:
-    """Recall@K both ways, as fractions.
+    """Recall@K in both directions, as fractions.
 
-    R@K of images is the share of images with one of their own texts among the K most similar ones; that of texts the
-    share of texts with their image among the K most similar ones (Karpathy and Fei-Fei, arXiv:1412.2306).
+    Image to text: the share of images that have one of their own texts among the K most similar texts. Text to image:
+    the share of texts that have their image among the K most similar images (Karpathy and Fei-Fei, arXiv:1412.2306).
 
-    Of equal scores the one that comes first in ``scores`` ranks first, as in a stable sort: who gives all pairs one
-    score is right as often as by chance. A score that is not a number ranks before every other, and is never a hit.
+    Of equal scores the first one in ``scores`` ranks first, as in a stable sort, so a model that gives all pairs the
+    same score is at chance level. A score of NaN ranks before every other, and is never a hit.
 
     Args:
         scores: Similarity of texts and images, shape (texts, images).
-        owner: Image of each text, shape (texts,); of an image without texts none is ever found.
-        prefix: Of the keys ``<prefix>.t2i_r1`` and so on.
+        owner: Image of each text, shape (texts,). An image without texts is never a hit.
+        prefix: Prefix of the keys ``<prefix>.t2i_r1`` and so on.
+
+    Returns:
+        Recall@K by key.
     """
     texts, images = scores.shape
     own = scores.gather(1, owner[:, None])[:, 0]
@@ -69,17 +72,17 @@ def recall_sums(figures: Mapping[str, float]) -> dict[str, float]:
 
 
 def ranks(scores: Tensor, target: Tensor, place: Tensor) -> Tensor:
-    """How many columns rank before one of them, in each row: see :func:`recalls` about equal scores.
+    """Rank of a target column in each row, counted from 0. Equal scores rank as in :func:`recalls`.
 
-    A block of rows at a time: beside the scores memory is that of a block.
+    Rows are processed in blocks, so memory is that of the scores and of one block.
 
     Args:
         scores: Shape (queries, columns).
-        target: The score of that column, shape (queries,).
-        place: That column, shape (queries,); as many as there are columns where there is none.
+        target: Score of the target, shape (queries,).
+        place: Column of the target, shape (queries,); the number of columns where a query has no target.
 
     Returns:
-        Shape (queries,), int64; the number of columns where there is none, or where its score is not a number.
+        Shape (queries,), int64; the number of columns where there is no target, or where its score is NaN.
     """
     columns = torch.arange(scores.shape[1])
     rows = max(1, BLOCK // max(1, scores.shape[1]))
@@ -94,11 +97,11 @@ def ranks(scores: Tensor, target: Tensor, place: Tensor) -> Tensor:
 def similarities(
     similarity: Callable[[Embeddings, Embeddings], Tensor], texts: Iterable[Embeddings], images: Embeddings
 ) -> Tensor:
-    """Similarity of all pairs, such as :meth:`gshn.model.GSHN.similarity`, a block of texts at a time.
+    """Similarity of all pairs, computed for a block of texts at a time.
 
     Args:
-        similarity: Of a block of texts and all images.
-        texts: Blocks of texts; what is made only when it is asked for need not be in memory together.
+        similarity: Similarity of a block of texts and all images, such as :meth:`gshn.model.GSHN.similarity`.
+        texts: Blocks of texts. A generator keeps only one block in memory.
         images: I images.
 
     Returns:
@@ -109,7 +112,7 @@ def similarities(
 
 @contextmanager
 def without_spikes_in_v(model: GSHN) -> Iterator[None]:
-    """Meanwhile, r of V' = r E_SNN + F_GAT is 0."""
+    """A context in which r of V' = r E_SNN + F_GAT is 0."""
     assert isinstance(model.encoder, HybridEncoder)
     r = model.encoder.r.detach().clone()
     with torch.no_grad():
@@ -124,16 +127,17 @@ def without_spikes_in_v(model: GSHN) -> Iterator[None]:
 def reranked(
     model: GSHN, texts: Sequence[str], images: EncodedImages, scores: Tensor, candidates: int
 ) -> tuple[Tensor, Tensor]:
-    """Similarity with the best candidates ordered by the matching head, too, for queries of either kind.
+    """Scores with the K best candidates of each query reordered by the matching head, in both directions.
 
-    Contrast ranks all; each query's K best come first, ordered by a S + log P(match) / P(no match), with a S the logits
-    of the contrast (:meth:`gshn.model.GSHN.similarity_scale`). ALBEF (arXiv:2107.07651) orders by the second term
-    alone; but matching is trained on negatives that are drawn by the first, and so learns what the first does not tell.
+    All pairs are ranked by similarity. The K best of each query are then ordered by a S + log P(match) / P(no match),
+    with a S the logits of the contrast (:meth:`gshn.model.GSHN.similarity_scale`). ALBEF (arXiv:2107.07651) uses the
+    second term alone. Here both are added, because matching is trained on hard negatives of the contrast and learns
+    what the contrast does not separate.
 
     Args:
         model: The model.
-        texts: The T texts.
-        images: The I images.
+        texts: T texts.
+        images: I images.
         scores: Similarity, shape (T, I).
         candidates: K.
 

@@ -1,7 +1,7 @@
-"""What each node of a graph gets and sends, with units; NIR's files say neither.
+"""Input and output signal of each node of a graph, with units. NIR's files do not contain them.
 
-The equations of NIR's neurons hold in any units that fit together. With seconds for times, which dt is in, ohms and
-amperes give volts. A weight is the unit of what the node sends over that of what it gets.
+The equations of NIR's neurons hold in any consistent units. Times are in seconds, as dt is; ohms and amperes then give
+volts. The unit of a weight is that of the node's output divided by that of its input.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from neuromorphic.graph.model import Graph, Node, Shape
 
 SPIKES, POTENTIAL, CURRENT, WEIGHTED, NUMBERS = "spikes", "potential, V", "current, A", "weighted spikes", "numbers"
-"""Signals. Spikes are 0 or 1 a step. CubaLIF and CubaLI get weighted spikes, of which w_in makes a current. Numbers are
-what an Output or a Threshold gets of linear nodes: in whatever unit weights and inputs have them."""
+"""Kinds of signals. Spikes are 0 or 1 in each step. Weighted spikes are the input of CubaLIF and CubaLI, which w_in
+turns into a current. Numbers are what linear nodes send to an Output or a Threshold; weights and inputs determine their
+unit."""
 PASSING = {"Flatten", "Delay", "Input", "Output"}
-"""Nodes that send what they get; Input and Output so within a graph within the graph."""
+"""Nodes whose output is their input; Input and Output are among them in nested graphs."""
 UNITS = {
     **dict.fromkeys(("tau", "tau_syn", "tau_mem"), "s"),
     **dict.fromkeys(("v_leak", "v_threshold", "v_reset"), "V"),
@@ -23,18 +24,18 @@ UNITS = {
     "w_in": "A",
     "delay": "s",
 }
-"""Of parameters; r of I and IF, whose steps add r times the current without dt, is V / A a step."""
+"""Units of parameters. I and IF add r times the current in each step, without dt: their r is in V / A per step."""
 
 
 @dataclass(frozen=True)
 class Signature:
-    """What a node gets and sends in a step.
+    """Input and output of a node in one step.
 
     Attributes:
-        node: Its name.
+        node: Name of the node.
         kind: Its primitive.
-        shape_in, shape: Of what it gets and sends, without the axes of samples and steps.
-        gets, sends: Which signals, several of them where sources or readers differ; see :data:`SPIKES`.
+        shape_in, shape: Shapes of input and output, without the axes of samples and steps.
+        gets, sends: Kinds of signals of input and output, see :data:`SPIKES`. There may be several.
         parameters: Units by parameter.
     """
 
@@ -48,14 +49,14 @@ class Signature:
 
 
 def signatures(graph: Graph) -> list[Signature]:
-    """What each node gets and sends, in the order of the file."""
+    """Signature of each node, in the order of the file."""
     readers: dict[str, list[str]] = {name: [] for name in graph.nodes}
     for name, sources in graph.sources.items():
         for source in sources:
             readers[source].append(name)
 
     def wanted(name: str, seen: frozenset[str] = frozenset()) -> set[str]:
-        """What the readers of a linear node or an Input want."""
+        """Kinds of signals that the readers of a linear node or an Input take."""
         found: set[str] = set()
         for reader in readers[name]:
             kind = graph.nodes[reader].kind
@@ -66,7 +67,7 @@ def signatures(graph: Graph) -> list[Signature]:
         return found
 
     def sent(name: str, seen: frozenset[str] = frozenset()) -> set[str]:
-        """What a node sends."""
+        """Kinds of signals that a node sends."""
         node = graph.nodes[name]
         if node.is_neuron:
             return {SPIKES if node.is_spiking else POTENTIAL}
@@ -75,7 +76,7 @@ def signatures(graph: Graph) -> list[Signature]:
         return wanted(name) or {NUMBERS}
 
     def got(name: str) -> set[str]:
-        """What a node gets."""
+        """Kinds of signals that a node gets."""
         if name in graph.inputs:
             return sent(name)
         kind = graph.nodes[name].kind
@@ -95,6 +96,6 @@ def signatures(graph: Graph) -> list[Signature]:
 
 
 def units(node: Node) -> dict[str, str]:
-    """Units of a node's parameters that have one of their own; weights and biases have those of what is sent."""
+    """Units of a node's parameters, without weights and biases."""
     own = {key: UNITS[key] for key in node.parameters if key in UNITS}
     return own | ({"r": "V / A a step"} if node.kind in ("I", "IF") else {})

@@ -1,6 +1,6 @@
-"""Compositions that training never sees, so that a test on them asks for composition and not for memory.
+"""Held-out compositions: combinations that training never shows, so that a test on them measures generalisation.
 
-There are two disjoint sets of them: one to choose a design on, one to report on.
+There are two disjoint sets: one for validation, to choose a design on, and one for the test.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from itertools import permutations
 from gshn.data.shapescenes.scene import COLOURS, SHAPES, Scene
 
 VERSION = 2
-"""Counts the changes of what is held out; part of the graph cache's key."""
+"""Version of the held-out sets; part of the graph cache's key. Increase it with every change of the sets."""
 
 Noun = tuple[str, str]
 """Colour and shape."""
@@ -42,10 +42,12 @@ def _held_out(places: tuple[int, ...], first: int) -> HeldOut:
 
 
 DEVELOPMENT = _held_out((0, 1), 0)
-"""A quarter of all colours with shapes, two of every colour and of every shape; 4 of the 28 pairs of shapes."""
+"""Validation: a quarter of all combinations of colour and shape, two of each colour and two of each shape; 4 of the 28
+pairs of shapes."""
 
 TEST = _held_out((4, 5), 1)
-"""As many others. Half of all combinations, and of those of every colour and of every shape, are left for training."""
+"""Test: the same number of other combinations and pairs. Half of all combinations, and half of those of each colour and
+of each shape, are left for training."""
 
 NOUNS = frozenset((colour, shape) for colour in COLOURS for shape in SHAPES)
 PAIRS = frozenset(Pair(pair) for pair in permutations(SHAPES, 2))
@@ -53,13 +55,13 @@ PAIRS = frozenset(Pair(pair) for pair in permutations(SHAPES, 2))
 
 @dataclass(frozen=True)
 class Texts:
-    """What a split's texts may say.
+    """The combinations that the texts of a split may contain.
 
     Attributes:
-        nouns: Colours and shapes that they may name together.
-        pairs: Shapes whose relation they may state.
-        ask_parts: Whether questions may ask for the colour of a shape, the shape of a colour, or a number. The answer
-            may complete a combination that is not among ``nouns``.
+        nouns: Combinations of colour and shape that they may name.
+        pairs: Pairs of shapes whose relation they may state.
+        ask_parts: Whether questions may ask for the colour of a shape, the shape of a colour, or a number. Together
+            with its answer such a question may name a combination that is not in ``nouns``.
     """
 
     nouns: frozenset[Noun] = NOUNS
@@ -68,23 +70,23 @@ class Texts:
 
 
 ANY = Texts()
-"""Of scenes where nothing is held out."""
+"""Texts on scenes without held-out compositions."""
 
 KNOWN = Texts(NOUNS - DEVELOPMENT.nouns - TEST.nouns, PAIRS - DEVELOPMENT.pairs - TEST.pairs)
-"""Of training, and of the splits that are like it."""
+"""Texts of the training split, and of test splits with known compositions."""
 
 UNSAID = PAIRS - KNOWN.pairs
 
 
 @dataclass(frozen=True)
 class Split:
-    """A split with held-out compositions.
+    """A split of ShapeScenes with held-out compositions.
 
     Attributes:
-        scenes: Whose scenes it has, one of :data:`gshn.data.shapescenes.scene.SPLITS`.
-        shows: Held-out nouns of which every scene shows one or more; of none where empty. No scene shows another
-            held-out noun.
-        texts: What its texts may say.
+        scenes: The split that its scenes are from, one of :data:`gshn.data.shapescenes.scene.SPLITS`.
+        shows: Held-out combinations, at least one of which is in each scene. Empty: scenes have no held-out
+            combination. Combinations of the other held-out set are in no scene.
+        texts: Combinations that its texts may contain.
         unsaid: Pairs of shapes whose relation its captions do not state.
     """
 
@@ -100,7 +102,7 @@ class Split:
 
 
 def _splits(scenes: str, held_out: HeldOut, prefix: str) -> dict[str, Split]:
-    """A split of known compositions, and its two of held-out ones."""
+    """The split with known compositions, and the two with held-out ones."""
     nouns = Texts(held_out.nouns, frozenset(), ask_parts=False)
     pairs = Texts(frozenset(), held_out.pairs, ask_parts=False)
     return {
@@ -115,4 +117,4 @@ SPLITS = {
     **_splits("validation", DEVELOPMENT, "validation-"),
     **_splits("test", TEST, ""),
 }
-"""By name. The scenes of ``relations`` are those of ``test``; their texts differ; likewise of ``validation``."""
+"""Splits by name. ``relations`` has the scenes of ``test`` with other texts; likewise for ``validation``."""

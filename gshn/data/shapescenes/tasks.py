@@ -208,14 +208,19 @@ def picture_kinds(described: Described) -> list[Kind]:
 def deal(
     facts: Facts, answers: Sequence[str] | None, sets: int, random: np.random.Generator
 ) -> list[list[tuple[str, str, int]]]:
-    """Sets of texts with answers and scenes: each text with each of its answers, and no scene twice with a text.
+    """Combine texts with scenes in balanced sets: a set is one text with one scene for each of its answers.
+
+    A scene occurs at most once with a text.
 
     Args:
-        facts: Which scenes give which answer.
-        answers: What every set of a text has, in this order, an answer as often as it is named; where None, each of
-            the answers that the text has.
-        sets: Sets that are wanted; fewer are dealt where scenes do not suffice.
+        facts: Text -> answer -> scenes with this answer.
+        answers: The answers of every set, in this order; an answer may be named several times. None: each answer of the
+            text once.
+        sets: Number of sets. There are fewer where scenes do not suffice.
         random: Chooses scenes and texts.
+
+    Returns:
+        Sets of (text, answer, scene).
     """
     pools: dict[str, tuple[Sequence[str], dict[str, list[int]]]] = {}
     for text, by_answer in facts.items():
@@ -239,7 +244,7 @@ def deal(
 
 
 def _deal_kinds(kinds: Sequence[Kind], texts: int, random: np.random.Generator) -> list[list[tuple[str, str, int]]]:
-    """Sets of texts of every kind that has any, by their shares."""
+    """Balanced sets of all kinds that have texts, in proportion to their shares. See :func:`deal`."""
     present = [kind for kind in kinds if kind.facts]
     whole = sum(kind.share for kind in present)
     out = []

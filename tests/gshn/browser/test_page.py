@@ -105,11 +105,15 @@ class Page:
         self.until(lambda: any(path.stem in element.text for element in self.shown(".file-preview, .file")))
 
     def result(self, act: Callable[[], None], selector: str = "[role=status] h2, [role=alert]") -> str:
-        """Act, and wait for another result than the one that is there."""
-        before = [element.id for element in self.shown(selector)]
+        """Act, and wait for another result. Gradio may keep its element and change only the text."""
+        before = [(element.id, element.text) for element in self.shown(selector)]
         act()
-        found = self.until(lambda: [element for element in self.shown(selector) if element.id not in before])
-        return str(found[0].text)
+
+        def others() -> list[str]:
+            now = [(element.id, element.text) for element in self.shown(selector)]
+            return [text for place, text in now if (place, text) not in before]
+
+        return str(self.until(others)[0])
 
     def problems(self) -> list[str]:
         """Errors in the console since the last call."""

@@ -9,6 +9,7 @@ import official
 import pytest
 import torch
 from helpers import CAPTIONS, tiny_config, tiny_model
+from test_network import write
 
 import gshn
 import neuromorphic as nm
@@ -59,7 +60,7 @@ def test_a_question_is_answered_and_all_numbers_are_the_apis(model, picture) -> 
     assert told["answers"] == pytest.approx(dict(zip(answer.answers, answer.probabilities.tolist(), strict=True)))
     assert told["similarity"] == pytest.approx(match.similarity) and told["image"] == "a.jpg"
     np.testing.assert_allclose(told["shares"], match.shares, atol=1e-6)
-    np.testing.assert_allclose(told["met"], match.details.segment_similarity, atol=1e-6)
+    np.testing.assert_allclose(told["segment_similarity"], match.details.segment_similarity, atol=1e-6)
     assert told["firing_rate"] == {name: float(own.mean()) for name, own in network.spikes.items()}
     assert any(told["firing_rate"].values())
     profile = network.network.profile(network.inputs)
@@ -153,6 +154,7 @@ def test_what_is_wrong_is_one_line_without_folders(model, picture, tmp_path) -> 
         (picture, None, "the text is empty"),
         (official.write(tmp_path / "a.png", "text"), CAPTION, "a.png is no image that Pillow can read"),
         (official.write(tmp_path / "a.csv", "a,b"), CAPTION, "a.csv is no image that Pillow can read"),
+        (write(tmp_path / "network.nir"), CAPTION, "network.nir is no image that Pillow can read"),
         (huge(tmp_path / "huge.png"), CAPTION, "image huge.png has more than 178,956,970 pixels; scale it down"),
         (tmp_path / "gone.jpg", CAPTION, "image gone.jpg is missing"),
     ]
