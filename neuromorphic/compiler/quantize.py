@@ -18,6 +18,7 @@ from neuromorphic.compiler.operators import (
     Floats,
     Kron,
     Operator,
+    Repeated,
     expanded,
     quantize_kron,
     rounding_error,
@@ -154,9 +155,7 @@ class FixedNetwork(Network):
         return {
             p.name: dict(p.report)
             | {
-                f"weight_exp from {q.source}": sorted(synapse_groups(q))
-                if p.spikes
-                else np.unique(q.weight_exp).tolist()
+                f"weight_exp from {q.source}": synapse_exponents(q) if p.spikes else np.unique(q.weight_exp).tolist()
                 for q in self.into(p.name)
                 if isinstance(q, FixedProjection) and not self.is_direct(q)
             }
@@ -685,6 +684,26 @@ def kron_error(exact: Operator, made: Operator, exponent: int) -> float:
 def group_of(weights: NDArray, weight_exp: NDArray | int) -> NDArray[np.int64]:
     """The exponent of each synapse of a :class:`FixedProjection`, given its weight and its neuron's ``weight_exp``."""
     return weight_exp + np.maximum(exponents_of(weights.astype(np.float64)), 0)
+
+
+def synapse_exponents(projection: FixedProjection) -> list[int]:
+    """The exponents of a projection's synapses, ascending: the keys of :func:`synapse_groups`.
+
+    A Kronecker product is not expanded, which takes 12 bytes a synapse: 17 GB for the graphs of 100 photographs.
+    """
+    found: set[int] = set()
+    for operator in projection.taps.values():
+        inner = operator.operator if isinstance(operator, Repeated) else operator
+        if isinstance(inner, FixedKron):
+            weights = inner.weights[np.unique(inner.classes.data)]
+            (shared,) = np.unique(projection.weight_exp)  # quantize_projection gives it one
+            exponents = group_of(weights[weights != 0], shared)
+        else:
+            matrix = expanded(inner, 0)
+            per_entry = np.repeat(projection.weight_exp[: matrix.shape[0]], np.diff(matrix.indptr))
+            exponents = group_of(matrix.data, per_entry)[matrix.data != 0]
+        found |= set(np.unique(exponents).tolist())
+    return sorted(found)
 
 
 def synapse_groups(projection: FixedProjection) -> dict[int, dict[int, sparse.csr_matrix]]:

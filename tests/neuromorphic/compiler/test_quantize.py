@@ -14,7 +14,7 @@ from scipy import sparse
 from neuromorphic.backends import Simulation, simulate
 from neuromorphic.compiler.lower import lower
 from neuromorphic.compiler.network import Levels, Network
-from neuromorphic.compiler.operators import Kron, expanded
+from neuromorphic.compiler.operators import FixedKron, Kron, Repeated, expanded
 from neuromorphic.compiler.quantize import (
     ACTIVATION_LIMIT,
     FINE_THRESHOLD,
@@ -29,6 +29,7 @@ from neuromorphic.compiler.quantize import (
     quantize_projection,
     reaches,
     round_weights,
+    synapse_exponents,
     synapse_groups,
 )
 from neuromorphic.conversion.bounds import bounds
@@ -333,6 +334,28 @@ def test_small_weights_of_numbers_keep_their_bits_as_messages_give_theirs() -> N
     network, fixed = quantized(nir.NIRGraph(nodes, list(pairwise(nodes)), metadata={"dt": DT}, type_check=False), x)
     assert fixed.population("li").message_shift > 8  # type: ignore[attr-defined]
     assert relative_errors(network, fixed, "li", "lif").max() < 0.01
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
+def test_exponents_are_those_of_the_groups(scenario: Scenario) -> None:
+    for projection in quantized(scenario.graph, scenario.x)[1].projections:
+        if isinstance(projection, FixedProjection) and not projection.host:
+            assert synapse_exponents(projection) == sorted(synapse_groups(projection))
+
+
+def test_a_report_expands_no_kronecker_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The graphs of 100 photographs took 17 GB for a line of the report."""
+    random = np.random.default_rng(0)
+    weights = random.choice([-1016, -254, 0, 6, 254], (2, 3, 4)).astype(np.int32)
+    kron = FixedKron(sparse.csr_matrix(([0, 1, 0], [0, 1, 1], [0, 2, 3])), weights)
+    for operator, rows in ((kron, 6), (Repeated(kron, 3), 18)):
+        projection = FixedProjection("a", "b", {0: operator}, weight_exp=np.full(rows, 2, np.int32))
+        expected = sorted(synapse_groups(projection))
+        assert len(expected) == 2
+        with monkeypatch.context() as patched:
+            patched.setattr(FixedKron, "expand", lambda _: pytest.fail("expanded"))
+            patched.setattr(Repeated, "expand", lambda _: pytest.fail("expanded"))
+            assert synapse_exponents(projection) == expected
 
 
 def test_weights_that_share_an_exponent_have_all_of_its_bits() -> None:
