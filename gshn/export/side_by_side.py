@@ -63,6 +63,20 @@ def network_of(encoder: SpikingGraphEncoder, image: SpikingInput, precision: Pre
     return lower(graph, horizon=encoder.steps if precision == "fixed" else None)
 
 
+def networks_of(encoder: SpikingGraphEncoder, images: Sequence[SpikingInput], precision: Precision) -> list[Network]:
+    """:func:`network_of` each image.
+
+    The aggregation enters from the second layer on: with a single layer, images with the same number of nodes share
+    one network, which is compiled once.
+    """
+    if len(encoder.linears) > 1:
+        # One dense NIR graph at a time: kron(A, W) of all images would take gigabytes.
+        return [network_of(encoder, image, precision) for image in images]
+    by_nodes = {image.num_nodes: image for image in images}
+    made = {nodes: network_of(encoder, image, precision) for nodes, image in by_nodes.items()}
+    return [made[image.num_nodes] for image in images]
+
+
 def run_images(
     encoder: SpikingGraphEncoder,
     images: Sequence[SpikingInput],
@@ -75,8 +89,7 @@ def run_images(
 
     The input of neuron n * C + c is x[n, c] in every step, see :func:`spiking_graph_to_nir`.
     """
-    # One dense NIR graph at a time: kron(A, W) of all images would take gigabytes.
-    networks = [network_of(encoder, image, precision) for image in images]
+    networks = networks_of(encoder, images, precision)
     names = [population.name for population in networks[0].populations if population.spikes]
     inputs = [{"input": constant_input(image.x, encoder.steps)} for image in images]
     run = run_side_by_side(networks, inputs, backend, precision, kept=kept)

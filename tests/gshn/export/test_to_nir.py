@@ -13,7 +13,8 @@ from scenarios import reference_spikes
 
 from gshn.encoders.aggregation import degree_normalized
 from gshn.encoders.spiking import SpikingGraphEncoder
-from gshn.export.side_by_side import constant_input, pytorch_spikes
+from gshn.export import side_by_side
+from gshn.export.side_by_side import constant_input, network_of, pytorch_spikes
 from gshn.export.to_nir import spiking_graph_to_nir
 from gshn.inference import SpikingInput
 from gshn.neurons.kinds.lif import LIF
@@ -50,6 +51,30 @@ def test_the_graph_gives_the_encoders_spikes(tmp_path: Path, p: LIFParameters) -
     for k, layer in enumerate(expected):
         assert layer.any() and not layer.all()
         np.testing.assert_array_equal(ours[f"lif_{k}"], layer)
+
+
+@pytest.mark.parametrize(("layers", "compiled"), [(1, 2), (2, 4)])
+def test_images_share_a_network_where_spikes_do_not_pass_along_edges(
+    monkeypatch: pytest.MonkeyPatch, layers: int, compiled: int
+) -> None:
+    torch.manual_seed(2)
+    encoder = SpikingGraphEncoder(4, CHANNELS, layers, STEPS, LIF(LIFParameters(), spike_function("atan", 2.0))).eval()
+    sizes = [NODES, 3, NODES, 3]
+    ring = [torch.stack([torch.arange(n), torch.arange(n).roll(k)]) for k, n in enumerate(sizes, 1)]
+    images = [
+        SpikingInput(2 * torch.randn(n, 4), degree_normalized(e, n, 0.3)) for n, e in zip(sizes, ring, strict=True)
+    ]
+    made = []
+    monkeypatch.setattr(side_by_side, "network_of", lambda *a: made.append(a) or network_of(*a))
+    for precision in ("float", "fixed"):
+        made.clear()
+        result = side_by_side.run_images(encoder, images, precision, "reference")
+        assert len(made) == compiled
+        for image, own in zip(images, result.spikes, strict=True):
+            for k, layer in enumerate(pytorch_spikes(encoder, image)):
+                assert layer.any() and own[f"lif_{k}"].shape == layer.shape
+                if precision == "float":
+                    np.testing.assert_array_equal(own[f"lif_{k}"], layer)
 
 
 def test_a_transposed_adjacency_gives_other_spikes() -> None:
