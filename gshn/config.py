@@ -67,7 +67,7 @@ class Range:
 
 COUNT = Range(0, 1e9)
 SOME = Range(1, 1e9)
-"""Of items or steps: a bound that no run reaches, so that a slip of the keyboard is told."""
+"""Range of numbers of items and steps. No run reaches the bound, so a larger number is a typing error."""
 DEPTH = Range(1, 64)
 HEADS = Range(1, 128)
 SIDE = Range(48, 4096)
@@ -814,7 +814,7 @@ LATER_SETTINGS: dict[str, Any] = {
 def settings_of_shards(source: str) -> dict[str, Any]:
     """What the graphs of a source ``shards:DIR`` were made with, by key of the configuration; else nothing.
 
-    All graphs count, unless somebody says another number.
+    The default number of graphs is all of them.
     """
     kind, _, folder = source.partition(":")
     for split in ("train", "test", "val"):
