@@ -26,7 +26,7 @@ def layer_row(
         spikes_per_step: Over all samples, shape (T,).
         precision: Says how many bytes a number takes.
         samples: How many there were.
-        unit: What a sample is, in one word: an image, say.
+        unit: Name of a sample, such as ``image``.
     """
     return {
         "name": name,
