@@ -1,11 +1,11 @@
-"""The grid of the ablation: the method, and variants with one change each."""
+"""What is compared: the method, and the method with one thing changed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 BASE = "hybrid"
-"""The variant that all others are compared with."""
+"""What every other variant is compared with."""
 
 PARTS = {
     "validation": {
@@ -15,13 +15,10 @@ PARTS = {
     },
     "test": {"known": "test", "attributes": "attributes", "relations": "relations"},
 }
-"""Evaluation splits by part: ``validation`` to choose a design on, ``test`` to report on. The keys say which
-compositions of a split training did not show: none (known), colours with shapes (attributes), pairs of shapes
-(relations)."""
+"""Splits to choose on, and splits to report on, by what their compositions are to training."""
 
 PATCHES = ("graph.regions=patches", "model.similarity=whole", "model.transformer.layers=1")
-"""Changes for the transformer baselines. With one layer they have 0.3 % and 1.4 % more parameters than the hybrid
-model, with two layers 6 and 7 %."""
+"""Of the peers: with one layer they have 0.3 % and 1.4 % more parameters than the hybrid model, with two 6 and 7 %."""
 
 RELU = (
     "model.spiking.neuron=relu",
@@ -30,10 +27,10 @@ RELU = (
     "objectives.firing_rate=0",
     "model.r=0.1",
 )
-"""The model with ReLU in place of LIF. Its activations are about ten times as large as firing rates, so r is 0.1."""
+"""The twin without spikes. Activations are about ten times as large as firing rates: with r = 1 they drown F_GAT."""
 
 CLIPPED = ("model.spiking.neuron=clipped_relu", "model.spiking.steps=1", "objectives.spike_contrast=0")
-"""The model with clipped ReLU in place of LIF: activations have the range and the penalty of firing rates."""
+"""The fair twin: as bounded and as penalised as firing rates."""
 
 NO_STL = ("objectives.stl_contrast=0", "objectives.stl_words=0")
 
@@ -43,10 +40,10 @@ class Variant:
     """A configuration of the grid.
 
     Attributes:
-        name: Name in rows and folders.
-        group: The claim that it tests.
-        label: Its description in tables.
-        overrides: Changes to the config ``ablation``.
+        name: Names it in rows, tables and folders.
+        group: Which claim it is about.
+        label: Says it in a table.
+        overrides: What it changes in the config ``ablation``.
     """
 
     name: str
@@ -107,4 +104,4 @@ QUICK = (
     "pretrain.steps=6",
     "finetune.steps=6",
 )
-"""Changes for ``--quick``, a run that shows that everything works. Its figures mean nothing."""
+"""What ``--quick`` changes: it shows that everything runs, its figures mean nothing."""
