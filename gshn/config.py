@@ -188,7 +188,7 @@ class PairData(Section):
     fill: bool = True
     """Whether superpixels divide the background of a semantic segmenter. false: the background is void."""
     leave_out: str | None = None
-    """Text file with a name of a photograph on each line. These photographs are not trained on. null: none."""
+    """A text file with a photograph's name on each line: these are not trained on. null: none."""
     caption_weights: list[float] = field(default_factory=lambda: [6.0, 1.0, 1.0, 1.0, 1.0], metadata={"range": WEIGHT})
     """Relative frequency in training of ShapeScenes' five captions, from the most to the least detailed. Captions of
     other data sets are equally frequent."""
@@ -317,8 +317,8 @@ class GraphConfig(Section):
     """How maps are pooled under a segment. cells: each pixel has the features of the cell that contains it. bilinear:
     features are interpolated between the four nearest cells."""
     precision: str = "float32"
-    """Precision of a frozen backbone: float32 or bfloat16. bfloat16 is faster on processors with bfloat16 matrix units
-    (x86 with AMX, NVIDIA GPUs)."""
+    """Of a frozen backbone: float32; or bfloat16, faster where the processor multiplies its matrices (x86 with AMX,
+    NVIDIA's GPUs)."""
     neighbours: int = number(4, Range(0, 1000))
     """Each node has edges to this number of nearest nodes, besides the edges between touching segments."""
     max_segments: int = number(64, Range(1, 10000))
@@ -689,9 +689,8 @@ class Config(Section):
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     precision: str = "auto"
-    """Precision of training. float32; bfloat16: matrix products in bfloat16 (automatic mixed precision), spikes, norms
-    and losses in float32; auto: bfloat16 on a GPU, float32 on a CPU. CPUs with bfloat16 units train about 1.5 times as
-    fast in bfloat16."""
+    """float32; bfloat16: matrix products in bfloat16 (automatic mixed precision; spikes, norms and losses stay in
+    float32); auto: bfloat16 on a GPU, float32 on a CPU. CPUs that compute in bfloat16 train about 1.5 times as fast."""
     init: str | None = None
     """Finished checkpoint to start from (gshn.train --init): a folder, or owner/name on the Hugging Face hub. Words,
     categories and answers of the new data are added. null: random weights."""
