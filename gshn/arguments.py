@@ -12,7 +12,7 @@ def add_model_arguments(parser: ArgumentParser, checkpoint: str | None = None) -
 
     Args:
         parser: Of the command.
-        checkpoint: What is loaded where nobody says; None: it has to be said.
+        checkpoint: Default of ``--checkpoint``. None: the option is required.
     """
     parser.add_argument(
         "--checkpoint",

@@ -27,7 +27,7 @@ class CheckpointError(UserError, ValueError):
 
 
 class TrainingError(UserError, RuntimeError):
-    """Training cannot go on (a loss became NaN, say)."""
+    """Training cannot continue: a loss became NaN, for example."""
 
 
 @cache

@@ -107,7 +107,7 @@ def push(folder: Path, name: str, card: str, private: bool | None = None) -> str
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Without the progress bars and warnings of transformers: that backbones other than Swin are not tried, say."""
+    """Switch off progress bars and warnings of transformers."""
     from transformers.utils import logging as transformers_logging  # late: it takes seconds to import
 
     verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()

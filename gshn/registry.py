@@ -59,7 +59,7 @@ class DatasetTraits(Traits):
     """Of a data set.
 
     Attributes:
-        drawn: Its images are drawn with their segments, and have no end: how many are wanted has to be said.
+        drawn: Its images are drawn, with their segments. Their number is unlimited, so a configuration has to give one.
     """
 
     drawn: bool = False

@@ -112,8 +112,8 @@ def run_subcommand(package: str, commands: Mapping[str, str]) -> None:
 def run_command(main: Callable[[], None]) -> None:
     """Run a command's ``main``; print a :class:`UserError` as one line and exit with status 2.
 
-    What does not fit in memory, and what the system refuses (a name that is too long, say), is one line and status 2,
-    too; a :class:`UserNotice` is a line. Ctrl-C exits with status 130, the shell's convention, after one line.
+    Lack of memory, and errors of the system (a file name that is too long, for one), are one line and status 2, too. A
+    :class:`UserNotice` is one line. Ctrl-C exits with status 130, the shell's convention, after one line.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # A path may hold what no encoding has; it must not end a command.

@@ -66,7 +66,7 @@ def check_destination(path: Path, sources: Iterable[Path | None] = ()) -> None:
 
 @contextlib.contextmanager
 def writing(path: Path, mend: str = "make room, or choose another place") -> Iterator[None]:
-    """Turn what the system says while ``path`` is written (a full disk, say) into one line.
+    """Turn errors of the system while ``path`` is written (a full disk, for one) into one line.
 
     Raises:
         UserError: the system refused.

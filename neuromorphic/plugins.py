@@ -1,7 +1,7 @@
-"""Checkpoints of models: the packages that can read them register themselves, this package knows none.
+"""Registry of packages that read checkpoints of models. This package reads none itself.
 
-A package registers with an entry point of the group :data:`GROUP`, which names an object, a module say, with what
-:class:`CheckpointTools` lists:
+A package registers with an entry point of the group :data:`GROUP`. It names an object, such as a module, that has the
+members of :class:`CheckpointTools`:
 
     [project.entry-points."neuromorphic.checkpoints"]
     gshn = "gshn.deployment"
@@ -26,7 +26,7 @@ GROUP = "neuromorphic.checkpoints"
 
 
 class CheckpointTools(Protocol):
-    """What a package that reads checkpoints offers to the commands."""
+    """Functions that a package offers for its checkpoints."""
 
     NEEDS: Mapping[str, tuple[str, ...]]
     """Rows of :mod:`neuromorphic.doctor`, as its own."""
@@ -55,7 +55,7 @@ class CheckpointTools(Protocol):
 
 
 def registered() -> list[EntryPoint]:
-    """The registered packages; of a checkout that is on the path and not installed, those of its pyproject.toml."""
+    """The registered packages. A checkout that is on the path but not installed registers by its pyproject.toml."""
     found = list(entry_points(group=GROUP))
     source = Path(__file__).parent.parent / "pyproject.toml"
     if not found and source.is_file():

@@ -1,4 +1,4 @@
-"""What the installed project asks for, read from its own metadata; and the commands that install what is missing."""
+"""Requirements of the project, from its own metadata, and the commands that install missing packages."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ INSTALL_LAVA = "python -m neuromorphic.doctor --install lava"
 ARCHIVED = ("lava-nc==0.10.0", "lava-dl==0.6.0")
 """The last releases of an archived project, which no extra may ask for (:mod:`neuromorphic.lava.install`)."""
 NAMED = 3
-"""So many missing packages are named in an error."""
+"""Largest number of missing packages that an error names."""
 
 
 def declared() -> dict[str, tuple[Requirement, str]]:
-    """By package what is asked for, and the extra that asks for it, "" for none; empty where nothing is installed.
+    """Requirement of each package, and the extra that needs it ("" for the base); empty if gshn is not installed.
 
-    Of several extras that is the one that asks for least: others, such as ``all``, ask for what it asks for.
+    If several extras need a package, it is the one with the fewest packages: larger ones, such as ``all``, include it.
     """
     out = {Requirement(line).name: (Requirement(line), "lava") for line in ARCHIVED}
     with suppress(metadata.PackageNotFoundError):

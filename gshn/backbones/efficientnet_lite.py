@@ -33,7 +33,7 @@ class Variant:
         weights: First digits of the weights' digest, as their file has them in its name.
         size: Pixels that padding is set for, whatever the images' size; None: for each size its own, as in training.
         last: Of each stride between stem and head the last block.
-        default: Strides of the maps that are taken where nobody says which.
+        default: Default strides of the maps.
     """
 
     number: int

@@ -50,7 +50,7 @@ class TimmBackbone(FrozenBackbone):
 
     Raises:
         ConfigError: timm is not installed, or there is no such stride.
-        DataError: timm has no such network, or its weights cannot be had.
+        DataError: timm has no such network, or its weights cannot be loaded.
     """
 
     mean: Tensor

@@ -19,7 +19,7 @@ from gshn.errors import DataError
 from neuromorphic.backends import Backend, Precision
 
 BACKENDS = ("reference, float", "reference, fixed", "torch, float", "lava, float", "lava, fixed")
-"""Choices: a back end and its arithmetic."""
+"""What can be chosen: a back end and its arithmetic."""
 CHIPS = ("loihi2", "loihi1")
 STEPS = 32
 

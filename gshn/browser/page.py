@@ -33,17 +33,19 @@ STYLE = """
 .result [role=status], .result section:has(img[width="780"]) { column-span: all; }
 .result img, .result p, .result .wide { break-inside: avoid; }
 .result h2 { font-size: 1.35rem; margin: 0.4rem 0; }
-.result h3 { font-size: 1.1rem; margin: 0.6rem 0 0.4rem; break-after: avoid; }
+.result h3 { font-size: 1.1rem; margin: 0 0 0.4rem; padding-top: 0.8rem; break-after: avoid; }
 .result table { border-collapse: collapse; border: 0; margin: 0.3rem 0; }
-.result th, .result td { padding: 0.15rem 1rem 0.15rem 0; white-space: nowrap; }
-.result th, .result td { border: 0 solid #8884; border-bottom-width: 1px; }
+.result tr, .result th, .result td { border: 0 solid #8884; }
+.result th, .result td { padding: 0.15rem 0.7rem 0.15rem 0; white-space: nowrap; border-bottom-width: 1px; }
 .result pre { font-size: 0.8rem; line-height: 1.2; }
 .result .wide { overflow-x: auto; }
 .result summary { cursor: pointer; }
 .upload-container .or { color: inherit; }
 .failed { color: #b3261e; font-weight: 600; }
+button[role=tab][aria-selected=true] { color: #4338ca; }
 .dark .upload-container .or { color: inherit; }
 .dark .failed { color: #ffb4ab; }
+.dark button[role=tab][aria-selected=true] { color: #a5b4fc; }
 """
 
 

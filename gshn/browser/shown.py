@@ -70,10 +70,10 @@ def shown_or_error(make: Callable[[], Shown], file: str | None, words: Mapping[s
 
 
 def whole(what: str, value: float | None) -> int:
-    """The whole number in a field.
+    """A field's whole number.
 
     Raises:
-        DataError: the field is empty.
+        DataError: it is empty.
     """
     if value is None:
         raise DataError(f"{what} is empty; give a whole number")

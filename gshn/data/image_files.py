@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set is to be had, for error messages.
+    """Where a data set can be downloaded, for error messages.
 
     Attributes:
         name: The data set.
@@ -191,7 +191,7 @@ def read_text(path: Path, source: Source | None = None, archive: str = "") -> st
 
     Args:
         path: The file.
-        source: Where it is to be had, for the error of a missing one; None for a file of the user's own.
+        source: Its data set, for the error of a missing file; None for a file of the user's own.
         archive: See :meth:`Source.missing`.
 
     Returns:
@@ -308,7 +308,7 @@ def existing(paths: Sequence[Path]) -> list[bool]:
 
 
 def present(annotation: Path, paths: Sequence[Path], source: Source, archive: str) -> list[bool]:
-    """Which of the images that an annotation names are there; absent ones are told of in one warning.
+    """Which of the images that an annotation names are there; one warning names the absent ones.
 
     Raises:
         DataError: none is.

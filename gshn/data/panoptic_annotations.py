@@ -108,7 +108,7 @@ class PanopticAnnotations:
             )
 
     def check(self, images: Mapping[int, Path]) -> None:
-        """Check the annotations of some images, from the headers of images and PNGs; tell once what is amiss.
+        """Check the annotations of some images, from the headers of images and PNGs, and log all faults once.
 
         Images without annotation, or whose PNG is absent, count as not annotated. An annotation that cannot be used
         stays: :meth:`read` refuses it.

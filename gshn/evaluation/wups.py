@@ -9,7 +9,7 @@ THRESHOLDS = (0.9, 0.0)
 """Those that the field reports."""
 
 Likeness = Callable[[str, str], float]
-"""How alike two words are, in [0, 1]: see :attr:`gshn.data.wordnet.WordNet.likeness`."""
+"""Similarity of two words, in [0, 1]: see :attr:`gshn.data.wordnet.WordNet.likeness`."""
 
 
 def wups(predicted: Sequence[str], right: Sequence[str], threshold: float, likeness: Likeness) -> float:
@@ -25,7 +25,7 @@ def wups(predicted: Sequence[str], right: Sequence[str], threshold: float, liken
         predicted: T, one word or more.
         right: A, one word or more.
         threshold: 0.9, or 0 for no threshold.
-        likeness: Of two words.
+        likeness: Similarity of two words.
     """
 
     def same(a: str, b: str) -> float:

@@ -48,8 +48,9 @@ class GraphDataset(Dataset[SceneGraph]):
     def moments(self) -> tuple[Tensor, Tensor] | None:
         """Means of the nodes' visual features and of their squares, each of shape (F,); None as of ``x``.
 
-        Over all nodes, or over those that stand for whole images, where there are such: their features, which vary
-        less than segments', are then at home in the scale that noise and learning rates are set for.
+        They are taken over all nodes, or over the nodes of whole images where graphs have them. Features of whole
+        images vary less than those of segments; standardised by their own moments, they have the scale that noise and
+        learning rates are set for.
         """
         x = self.x
         if x is not None and "whole" in self._tensors:

@@ -28,7 +28,7 @@ def draw_graph(
 ) -> bytes:
     """Segments and scene graph over the image, and the image beside them, as PNG.
 
-    A node that stands for the whole image is told of above it: its outline and edges would lie over all others.
+    The node of the whole image is only mentioned in the title: its outline and edges would cover all others.
 
     Args:
         image: RGB, shape (H, W, 3), uint8.

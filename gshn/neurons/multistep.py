@@ -4,7 +4,7 @@ Autograd keeps several tensors of the input's size for each step and walks back 
 Here the backward pass computes the potentials anew from the input, so that nothing but the input is kept (on a GPU of
 more than 16 steps: and every 16th potential); and each pass is one kernel: forward reads the input and writes the
 spikes, backward reads the input and the spikes' gradient and writes the input's. On the CPU it is C
-(:mod:`neuromorphic.execution.native`), on GPUs Triton (:mod:`gshn.neurons.triton_kernels`); where neither can be had
+(:mod:`neuromorphic.execution.native`), on GPUs Triton (:mod:`gshn.neurons.triton_kernels`); where neither is available
 the functions below run operation by operation, with the same spikes.
 """
 

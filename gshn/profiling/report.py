@@ -140,7 +140,7 @@ def read_figures(path: Path) -> dict[str, Any]:
 
 
 def relu_twin(encoder: SpikingGraphEncoder) -> SpikingGraphEncoder:
-    """The same network with ReLU in place of LIF, which one step does for; its weights are of no account here."""
+    """The same network with ReLU in place of LIF, in one step. Its weights do not matter: operations are counted."""
     first, layers = encoder.weights[0], len(encoder.weights)
     channels, inputs = first.shape
     twin = SpikingGraphEncoder(inputs, channels, layers, 1, ReLU(encoder.neuron.p))

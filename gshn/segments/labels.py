@@ -18,7 +18,7 @@ class LabelSet:
 
     Attributes:
         size: Number of labels.
-        some: Names of some of them, by which it is told from others of the same size.
+        some: Some of the names, which distinguish it from other sets of the same size.
         things: The labels that are things.
     """
 
@@ -51,7 +51,7 @@ def things_of(weights: str, config: Any, others: Iterable[int] | None = None) ->
     """Labels of a network that are things.
 
     The first that is there decides: ``thing_labels`` in config.json (a list of labels, which a user may add), what else
-    the network says, a label set of :data:`LABEL_SETS`. Else all are things but :data:`BACKGROUND`, which is told once.
+    the network says, a label set of :data:`LABEL_SETS`. Else all but :data:`BACKGROUND` are things; a warning says so.
 
     Args:
         weights: Where the network is from, for messages.

@@ -165,7 +165,7 @@ def segments_from_map(segment_map: NDArray[np.integer], category_of: Mapping[int
 
     Args:
         segment_map: Segment id of every pixel, shape (H, W); 0 is void.
-        category_of: Category id of each segment id. Ids without a pixel (a thing wholly hidden, say) are left out.
+        category_of: Category id of each segment id. Ids without a pixel (of a hidden thing) are left out.
 
     Raises:
         DataError: an id is negative or has no category.

@@ -113,7 +113,7 @@ class SemanticSegmenter(Segmenter):
         Args:
             image: Shape (H, W, 3), uint8.
             padding: Colour of what is padded; the mean that the processor subtracts where None.
-            how: What the image processor should do otherwise than it is wont to.
+            how: Options of the image processor that differ from its defaults.
         """
         own, (height, width) = self.processor, image.shape[:2]
         size = own.size

@@ -237,7 +237,7 @@ class PairCollator:
         self.weights = None if weights is None else np.asarray(weights) / np.sum(weights)
 
     def choose(self, captions: Sequence[str], random: np.random.Generator) -> list[str]:
-        """K of an image's captions: different ones as far as it has them, else all of them, time and again."""
+        """Choose K captions of an image. They are distinct where it has K captions; else each is repeated."""
         if self.captions_per_image == 1:
             return [captions[random.choice(len(captions), p=self.weights)]]
         possible = len(captions) if self.weights is None else np.count_nonzero(self.weights)

@@ -10,7 +10,7 @@ from torch import Tensor
 from gshn.errors import TrainingError
 
 LIMIT = 10
-"""Steps running that can be skipped: a poisoned item costs its step; where all are, the weights are to blame."""
+"""Largest number of consecutive steps that are skipped. A bad item spoils one step; bad weights spoil all of them."""
 
 
 class Guard:

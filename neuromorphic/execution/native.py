@@ -68,7 +68,7 @@ _by_operators: ContextVar[bool] = ContextVar("by_operators", default=False)
 
 @contextmanager
 def by_operators() -> Iterator[None]:
-    """PyTorch's operators in place of the kernels in this context: who counts operators does not see C."""
+    """A context in which PyTorch's operators replace the C kernels, so that operator counters see them."""
     token = _by_operators.set(True)
     try:
         yield

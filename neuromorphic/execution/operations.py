@@ -1,4 +1,4 @@
-"""Counting what a run made neurons and synapses do."""
+"""Counts of spikes, synaptic operations and neuron updates in a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from neuromorphic.compiler.network import GRADED, LIF, SUBTRACT, Network, Popula
 from neuromorphic.compiler.operators import Kron, Operator, expanded
 
 DYNAMIC = (LIF, SUBTRACT, GRADED)
-"""Kinds of populations whose neurons have a state, updated in every step."""
+"""Kinds of populations whose neurons have a state, which is updated in every step."""
 
 NOT_COUNTED = {
     "biases": "bias_additions are part of the neurons' updates, by count and by price",
@@ -24,32 +24,34 @@ NOT_COUNTED = {
 
 @dataclass(frozen=True)
 class LayerCount:
-    """Of one population and the synapses that lead to it, summed over samples and steps; counts can be added.
+    """Counts for one population and the synapses that lead to it, summed over samples and steps. Counts can be added.
 
-    A synapse is a weight other than 0 between two neurons, one for each delay; linear nodes in a row are folded into
-    it. An operation is a synapse passed by a message other than 0, in the step in which it is sent. It is an accumulate
-    (AC) where the source spikes, and a multiply-accumulate (MAC) where it sends numbers; of an input, each message of 1
-    or -1 is taken for a spike. NeuroBench (Yik et al., Nature Communications 16, 1545, 2025) asks that of all messages
-    of a run at once; here samples and steps add up. An output that is just what a population sends has no synapses.
+    A synapse is a nonzero weight between two neurons, one for each delay. Linear nodes in a row are folded into it. An
+    operation is a nonzero message at a synapse, counted in the step in which it is sent. It is an accumulate (AC) if
+    the source spikes, and a multiply-accumulate (MAC) if the source sends numbers. Messages of an input that are 1 or
+    -1 count as spikes. NeuroBench (Yik et al., Nature Communications 16, 1545, 2025) decides that for all messages of a
+    run together; here it is decided for each message, so that samples and steps add up. An output that repeats a
+    population has no synapses.
 
     Attributes:
-        neurons: Over all samples.
-        spikes: Messages other than 0 that the population sent.
-        neuron_updates: Neurons times steps; 0 of an output.
-        bias_additions: Biases other than 0 that were added, a neuron's or output's in each step. What linear nodes add
-            is in them, and what folding makes of v_leak, v_reset and a start at 0. They are no operations: of neurons,
-            energy models have them in the update.
-        delayed_messages: Messages that are kept for later steps: of each source neuron, those of as many steps as its
-            longest delay to this population; a loop without a Delay node has one of a step. Keeping them is no
-            operation, and energy models leave it out.
-        state_values: Numbers that are kept from step to step: potentials, and currents where they do not vanish at
-            once.
-        synapses: Over all samples.
-        dense_operations: Operations if every message were other than 0.
-        effective_macs: Operations by messages other than 0, of sources that send numbers.
-        effective_acs: Likewise, of sources that send spikes.
-        possible_synapses: If every source were connected to every neuron; a pair with several delays counts as often.
-        cells: Messages that the population sent, zeros included.
+        neurons: Number of neurons, over all samples.
+        spikes: Number of nonzero messages that the population sent.
+        neuron_updates: Neurons times steps; 0 for an output.
+        bias_additions: Number of nonzero biases that were added to neurons or outputs, over all steps. They include the
+            biases of linear nodes, and those that folding makes of v_leak, v_reset and a start at 0. They are no
+            operations: energy models include those of neurons in the update.
+        delayed_messages: Number of messages that are kept for later steps: for each source neuron, those of as many
+            steps as its longest delay to this population. A loop without a Delay node has a delay of one step. They are
+            no operations, and energy models leave them out.
+        state_values: Number of values that are kept from step to step: potentials, and currents that last longer than a
+            step.
+        synapses: Number of synapses, over all samples.
+        dense_operations: Number of operations if every message were nonzero.
+        effective_macs: Number of operations by sources that send numbers.
+        effective_acs: Number of operations by sources that spike.
+        possible_synapses: Number of synapses if every source were connected to every neuron. A pair with several delays
+            counts once for each.
+        cells: Number of messages that the population sent, zeros included.
     """
 
     neurons: int = 0
@@ -67,7 +69,7 @@ class LayerCount:
 
     @property
     def synaptic_operations(self) -> int:
-        """Effective operations, MACs and ACs."""
+        """Effective operations: MACs and ACs."""
         return self.effective_macs + self.effective_acs
 
     @property
@@ -85,10 +87,10 @@ class LayerCount:
 
 
 def count_layers(network: Network, sent: Mapping[str, NDArray]) -> dict[str, LayerCount]:
-    """Count, by population.
+    """Counts of each population.
 
     Args:
-        network: Float: what is quantised to 0 is a synapse still.
+        network: The float network. A weight that is quantised to 0 still counts as a synapse.
         sent: Messages of every population and input, shape (T, n) or (B, T, n) for B samples.
     """
     messages = {name: x if x.ndim == 3 else x[None] for name, x in ((n, np.asarray(v)) for n, v in sent.items())}

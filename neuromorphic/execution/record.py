@@ -52,7 +52,7 @@ def check_inputs(graph: Graph, inputs: Mapping[str, NDArray], potentials: Collec
         B and T, both at least 1.
 
     Raises:
-        ArgumentError: an argument of another type; an input that holds NaN, say; a neuron that there is not.
+        ArgumentError: an argument has the wrong type, an input is not finite, or a neuron is unknown.
         UnsupportedGraphError: an input is missing, unknown or of another shape, or the run needs more memory than there
             is.
     """

@@ -1,4 +1,4 @@
-"""Why two back ends' spikes differ: a potential that stands on its threshold, or something else."""
+"""Causes of differing spikes of two back ends: a tie (a potential within rounding of its threshold), or another one."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from neuromorphic.execution.reference import Map, add, charge, linear_map
 from neuromorphic.graph import RESET_BY_SUBTRACTION, Floats, Graph, Node
 
 ROUNDING = 64 * float(np.finfo(np.float64).eps)
-"""How far rounding may move a potential, relative to the sum of the absolute values that were added to it since step 0:
-each addition or product may be off by eps / 2 of its result, and these errors add up like a random walk."""
+"""Largest rounding error of a potential, relative to the sum of the absolute values that were added to it since step 0.
+Each addition or product may be off by eps / 2 of its result, and these errors add up like a random walk."""
 SAME = 1e-9
-"""What two neurons get is the same up to so much of the largest: sums of potentials of LI, I and CubaLI differ too."""
+"""Inputs of a neuron are equal up to this fraction of the largest: sums of graded potentials are rounded, too."""
 
 TIE, FOLLOWS, OTHER = "tie", "follows", "other"
-"""Causes of a first difference. Tie: the potential before the reset is within rounding of the threshold. Follows: what
-the neuron gets differed before, or in this step. Other: neither, so one of the back ends computes something else."""
+"""Causes of a first difference. Tie: the potential before the reset is within rounding of the threshold. Follows: the
+input of the neuron differed in this step or before. Other: neither, so one of the back ends computes something else."""
 
 
 @dataclass(frozen=True)
 class FirstDifference:
-    """Where a neuron's spikes of two records differ first.
+    """The first step in which the spikes of a neuron differ between two records.
 
     Attributes:
-        node, sample, step, neuron: Where; ``neuron`` counts in C order over the node's shape.
-        potentials: w, the potential before the reset (of a Threshold its input), by record; see :func:`before_reset`.
-        threshold: What w has to be above for a spike.
-        rounding: How far rounding may have moved w.
+        node, sample, step, neuron: The place; ``neuron`` is an index in C order over the shape of the node.
+        potentials: w, the potential before the reset (for a Threshold: its input), in both records; see
+            :func:`before_reset`.
+        threshold: The neuron spikes where w is above it.
+        rounding: Largest rounding error of w.
         cause: One of :data:`TIE`, :data:`FOLLOWS` and :data:`OTHER`.
     """
 
@@ -51,9 +52,9 @@ def first_differences(
 ) -> list[FirstDifference]:
     """The first difference of each neuron whose spikes differ, by node, sample and neuron.
 
-    After it, the neuron and all that read it are free to differ: only first differences have a cause of their own. A
-    tie needs w of every float record to be within :data:`ROUNDING` of the threshold; integers are not rounded by
-    chance, so between two records in fixed point there are none.
+    Later differences of the neuron and of its readers follow from it, so only first differences have a cause. A tie
+    needs w of every float record to be within :data:`ROUNDING` of the threshold. Integer arithmetic is exact, so two
+    records in fixed point have no ties.
 
     Args:
         graph: What was run.

@@ -19,15 +19,15 @@ from neuromorphic.errors import EnergyModelError
 
 @dataclass(frozen=True)
 class Operations:
-    """What something computes for one image, on average.
+    """Mean number of operations for one image or sample.
 
     Attributes:
         mac: Multiply-accumulates.
         ac: Accumulates of weights, one for each spike and synapse.
-        elementwise: Other arithmetic, by number that it gives.
-        neuron_update: Neurons times steps.
-        firing: Those updates that ended in a spike.
-        spike: Spikes.
+        elementwise: Other arithmetic operations, one for each result.
+        neuron_update: Updates of neurons: neurons times steps.
+        firing: Updates that ended in a spike.
+        spike: Spikes sent.
     """
 
     mac: float = 0.0
@@ -49,14 +49,17 @@ KINDS = tuple(f.name for f in fields(Operations))
 
 @dataclass(frozen=True)
 class Workload:
-    """Operations of one part, by how the hardware passes spikes along the scene graph; equal where there are none."""
+    """Operations of one part, for both ways in which hardware can pass spikes along the scene graph.
+
+    Both are equal for a part without spikes.
+    """
 
     factored: Operations
     unrolled: Operations
 
     @classmethod
     def dense(cls, operations: Operations) -> Workload:
-        """Of a part without spikes."""
+        """The workload of a part without spikes."""
         return cls(operations, operations)
 
 
@@ -70,7 +73,7 @@ class Joules:
 
 @dataclass
 class EnergyModel:
-    """A row of ``energy_models.yaml``, which says what the fields are."""
+    """An entry of ``energy_models.yaml``, which describes the fields."""
 
     name: str
     hardware: str
@@ -84,7 +87,7 @@ class EnergyModel:
     host: str | None = None
 
     def operations(self, workload: Workload) -> Operations:
-        """What this hardware does of a part."""
+        """The operations of a part on this hardware."""
         return workload.unrolled if self.graph == "unrolled" else workload.factored
 
 
@@ -92,8 +95,8 @@ def load_models(path: Path | None = None) -> dict[str, EnergyModel]:
     """Read energy models; by default the project's own.
 
     Raises:
-        ArgumentError: the path is none.
-        EnergyModelError: the file cannot be read, or a row lacks a field, has an unknown one or a value that cannot be.
+        ArgumentError: ``path`` is no path.
+        EnergyModelError: the file cannot be read, or an entry lacks a field, has an unknown field or an invalid value.
     """
     source = (
         files("neuromorphic.profiling") / "energy_models.yaml"
@@ -130,7 +133,10 @@ def load_models(path: Path | None = None) -> dict[str, EnergyModel]:
 
 
 def joules(models: Mapping[str, EnergyModel], name: str, workload: Workload) -> Joules:
-    """Energy of a part: sum over kinds of count times price; what a model cannot price, its host does."""
+    """Energy of a part in joules: the sum over kinds of operations of count times price.
+
+    Kinds that a model has no price for are priced by its host.
+    """
     model = models[name]
     operations = model.operations(workload)
     ends = []
@@ -146,7 +152,7 @@ def joules(models: Mapping[str, EnergyModel], name: str, workload: Workload) -> 
 def energy_rows(
     workloads: Mapping[str, Workload], models: Mapping[str, EnergyModel], alternatives: Collection[str] = ()
 ) -> list[dict[str, Any]]:
-    """Energy of each part by each model; ``alternatives`` are parts for comparison, in no total."""
+    """Energy of each part by each model. ``alternatives`` are parts for comparison, which are in no total."""
     rows = []
     for name in models:
         for part, workload in workloads.items():
@@ -164,13 +170,13 @@ def energy_rows(
 
 
 def total_of(energy: Sequence[Mapping[str, Any]], model: str) -> dict[str, float]:
-    """Energy by a model, all parts that are in the total."""
+    """Energy of all parts in the total, by one model."""
     own = [row for row in energy if row["model"] == model and row["in_total"]]
     return {end: sum(row[end] for row in own) for end in ("joules_low", "joules_high")}
 
 
 def microjoules(energy: Mapping[str, float]) -> str:
-    """A range of energies, with ``low`` and ``high`` or ``joules_low`` and ``joules_high``."""
+    """A range of energies as text, in microjoules. Its keys are low and high, or joules_low and joules_high."""
     low, high = (energy.get(end, energy.get(f"joules_{end}", 0.0)) * 1e6 for end in ("low", "high"))
     shown = [f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in (low, high)]
     return shown[0] if shown[0] == shown[1] else " to ".join(shown)

@@ -1,4 +1,4 @@
-"""What layers of a network did in a run, as reports have it."""
+"""Rows of reports: spikes, operations and memory of each layer."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from neuromorphic.execution.operations import LayerCount
 from neuromorphic.profiling.energy import Operations
 
 STATE_BYTES: dict[Precision, int] = {"float": 4, "fixed": 3}
-"""Of a potential or a current: float32, or Loihi's 24 bits."""
+"""Bytes of a potential or a current: float32, or the 24 bits of Loihi."""
 WEIGHT_BYTES: dict[Precision, int] = {"float": 4, "fixed": 1}
 
 
 def layer_row(
     name: str, count: LayerCount, spikes_per_step: NDArray, precision: Precision, samples: int, unit: str
 ) -> dict[str, Any]:
-    """A layer over all samples and steps; memory is of one sample, on average.
+    """Row of a layer: counts over all samples and steps, and the mean memory of one sample.
 
     Args:
-        name: Of the layer.
-        count: Over all samples.
-        spikes_per_step: Over all samples, shape (T,).
-        precision: Says how many bytes a number takes.
-        samples: How many there were.
-        unit: What a sample is, in one word: an image, say.
+        name: Name of the layer.
+        count: Counts over all samples.
+        spikes_per_step: Spikes in each step over all samples, shape (T,).
+        precision: ``float`` or ``fixed``; it determines the bytes of a number.
+        samples: Number of samples.
+        unit: Name of a sample, such as ``image``.
     """
     return {
         "name": name,
@@ -50,9 +50,9 @@ def layer_row(
 
 
 def layer_operations(count: LayerCount, samples: int, spiking: bool) -> Operations:
-    """What hardware has to do for a layer of neurons that are unrolled as they are, in one sample, on average.
+    """Mean operations of one sample for a layer of neurons with one synapse for each weight.
 
-    Messages of neurons that send numbers travel as spikes do; of an output, which has no neurons, there are none.
+    Graded messages are sent like spikes. An output has no neurons and sends no messages.
     """
     sent = count.spikes if count.neuron_updates or spiking else 0
     total = Operations(

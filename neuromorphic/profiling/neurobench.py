@@ -15,25 +15,25 @@ from neuromorphic.execution.ties import flat, linear_signals, shifted, signals
 from neuromorphic.graph import Floats, Graph, Node
 
 HOOKED = ("Affine", "Linear", "Conv1d", "Conv2d")
-"""Nodes that its hooks see: linear layers and convolutions; Scale, pooling, delays and neurons are not counted."""
+"""Nodes that NeuroBench counts: linear layers and convolutions. Scale, pooling, delays and neurons are not counted."""
 BYTES = 4
-"""Of a parameter, float32."""
+"""Bytes of a parameter, float32."""
 
 
 def neurobench(graph: Graph, inputs: Mapping[str, NDArray], record: Record) -> dict[str, Any]:
-    """NeuroBench's figures of a run; of one sample where it depends on them.
+    """NeuroBench's metrics of a run. Those that depend on the number of samples are for one sample.
 
     - ``parameter_count``, ``footprint``: weights and biases, and their bytes in float32; zeros count.
     - ``connection_sparsity``: share of zeros among the weights.
     - ``activation_sparsity``, ``activation_sparsity_by_layer``: share of zeros among what spiking neurons send.
-    - ``synaptic_operations``: ``Effective_MACs`` and ``Effective_ACs``, products of a weight and an input that are both
-      other than 0, accumulates where all inputs of a layer in a step are 0, 1 or -1; ``Dense``, all products. Padding
-      is no input.
+    - ``synaptic_operations``: ``Effective_MACs`` and ``Effective_ACs``, products of a nonzero weight and a nonzero
+      input. They are accumulates (AC) where all inputs of a layer in a step are 0, 1 or -1. ``Dense``, all products.
+      Padding is not counted.
 
     Args:
-        graph: What was run.
+        graph: The graph that was run.
         inputs: By Input node, shape (B, T, *shape).
-        record: Of the run, with the potentials of I, LI and CubaLI.
+        record: Record of the run, with the potentials of I, LI and CubaLI.
     """
     layers = {name: node for name, node in graph.nodes.items() if node.kind in HOOKED}
     weights = [node.parameters["weight"] for node in layers.values()]

@@ -26,13 +26,13 @@ from neuromorphic.files import Lock, file_digest, make_folder, write_atomically
 logger = logging.getLogger(__name__)
 
 SHARD = 256
-"""Images per shard where nobody says otherwise."""
+"""Default number of images per shard."""
 
 IMAGES_PER_BATCH = 64
 """Images that segmenter and backbone may take together."""
 
 MOST_NAMED = 10
-"""So many images that are left out of a shard are told of one by one; all are listed beside it."""
+"""Number of left-out images of a shard that are logged one by one. The file beside the shard lists all."""
 
 VERSION = 4
 """Raise when the code of ``gshn.graphs`` or ``gshn.segments`` starts to give other graphs from the same key."""
@@ -174,7 +174,7 @@ def change(recipe: Recipe, path: Path, images: range, annotate: Annotate = no_te
             return f"image {paths[0] if paths else index} is another"
     if listed["texts"] != _digest_of_texts(images, annotate):
         return "texts are others"
-    if listed["stamps"] != now:  # Copied, say: the same content under another date need not be read every time.
+    if listed["stamps"] != now:  # After a copy, for one: the same content with another date is read once.
         write_atomically(list_file, json.dumps({**listed, "stamps": now}))
     return ""
 

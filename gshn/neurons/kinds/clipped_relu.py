@@ -19,5 +19,5 @@ class ClippedReLU(Neuron):
 
 
 def make(name: str, p: LIFParameters, spike: Spike) -> ClippedReLU:
-    """See :mod:`gshn.neurons.kinds`; ``spike`` is of no account."""
+    """See :mod:`gshn.neurons.kinds`; ``spike`` is not used."""
     return ClippedReLU(p)

@@ -19,5 +19,5 @@ class ReLU(Neuron):
 
 
 def make(name: str, p: LIFParameters, spike: Spike) -> ReLU:
-    """See :mod:`gshn.neurons.kinds`; ``spike`` is of no account."""
+    """See :mod:`gshn.neurons.kinds`; ``spike`` is not used."""
     return ReLU(p)
