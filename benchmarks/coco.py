@@ -2,17 +2,21 @@
 
     python -m benchmarks.coco --write DIR                    # 118,000 images x 5 captions, 1.6 GB
     OMP_NUM_THREADS=1 python -m benchmarks.coco --train DIR  # an epoch, and a part of it again from the middle
+    OMP_NUM_THREADS=1 python -m benchmarks.coco --ask DIR    # 214,354 questions on 40,504 of the images, as in VQA v2
 
 Graphs have 4 to 14 nodes of random features, 320 channels wide; captions are 6 to 14 of 2,000 words. The model is
 small, so that reading counts: width 64, one layer of each kind, no fusion. ``first batch`` is the time from the
-command's start, imports included, until the first batch is at hand. Memory is the process's resident set, at the end
-of each tenth of the steps. Resumed from the middle, in a process of its own, the losses must be the same numbers.
+command's start, imports included, until the first batch is at hand. Memory is the process's resident set after each
+tenth of the steps. Resumed from the middle, in a process of its own, the losses must be the same numbers. Questions are
+answered by a model of that size, with random weights and 3,129 answers, as ``gshn.evaluate`` does: graphs are streamed,
+texts answered as their images come.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -28,12 +32,18 @@ import torch
 from tqdm import tqdm
 
 from gshn.config import load_config
+from gshn.data.tasks import TASKS, Example
+from gshn.encoders.text_encoders import build_tokenizer
+from gshn.evaluation.answers import answer_all
 from gshn.graphs.scene_graph import EDGE_GEOMETRY, GEOMETRY, SceneGraph
 from gshn.graphs.shards.files import Appender, read_shard
-from gshn.graphs.shards.index import write_index
+from gshn.graphs.shards.index import read_index, write_index
+from gshn.graphs.shards.stream import ShardStream, StreamedGraphs
 from gshn.graphs.shards.write import shard_ranges, summary
+from gshn.inference import SpikeCount
 from gshn.losses.base import PairBatch
-from gshn.training.batches import TaskBatch
+from gshn.model import GSHN, Vocabulary
+from gshn.training.batches import TaskBatch, TaskCorpus
 from gshn.training.loop import Trainer
 from neuromorphic.files import file_digest
 
@@ -41,6 +51,7 @@ CAPTIONS, WORDS, CHANNELS, SHARD, BATCH = 5, 2000, 320, 1000, 128
 MIDDLE = "middle"
 """Folder of the run as it was after half of its steps."""
 FREQUENCY = np.cumsum(1 / np.arange(1, WORDS + 1))
+QUESTIONS, QUESTIONED = 214_354, 40_504
 CLOCKS = time.process_time, time.time
 MODEL = [
     "finetune.tasks=[]",
@@ -51,7 +62,7 @@ MODEL = [
     "model.spiking.layers=1",
     "model.text.layers=1",
     "model.fusion_layers=1",
-    "log_every=20",
+    "log_every=1",
 ]
 
 
@@ -130,6 +141,27 @@ def train(shards: Path, out: Path, until: int | None, begun: float) -> None:
     trainer.close()
 
 
+def ask(shards: Path) -> None:
+    """Answer as many questions as VQA v2's split ``val`` has, on as many images."""
+    begun, process = [clock() for clock in CLOCKS], psutil.Process()
+    index = read_index(shards / "train", QUESTIONED)
+    random = np.random.default_rng(0)
+    images = random.integers(0, len(index), QUESTIONS * len(index) // QUESTIONED)
+    words = ["what is", "how many", "is there", "where is"]
+    texts = [f"{words[image % 4]} w{image % WORDS} ?" for image in images.tolist()]
+    examples = [Example(text, (image,), ()) for text, image in zip(texts, images.tolist(), strict=True)]
+    config = load_config("default", [*MODEL, "finetune.tasks=[vqa]"])
+    vocabulary = Vocabulary(["region"], {"vqa": [f"w{k}" for k in range(3129)]}, [7], CHANNELS)
+    model = GSHN(config, vocabulary, build_tokenizer("bert", texts, config.model.text.max_length)).eval()
+    corpus = TaskCorpus(TASKS["vqa"], StreamedGraphs(ShardStream(index), torch.zeros(1, dtype=torch.long)), examples)
+    before = process.memory_info().rss / 2**20
+    answer_all(model, corpus, SpikeCount())
+    cpu, wall = (clock() - was for clock, was in zip(CLOCKS, begun, strict=True))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{len(texts)} questions, {len(index)} images: {cpu:.0f} s of CPU, {wall:.0f} s")
+    print(f"{before:.0f} MiB before, peak {peak:.0f} MiB")
+
+
 def losses(out: Path) -> dict[int, dict[str, float]]:
     """What a run has logged, without its speed, by step."""
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
@@ -143,11 +175,12 @@ def start(shards: Path, out: Path, until: int) -> None:
 
 
 def main() -> None:
-    """Write shards, or train from them."""
+    """Write shards, train from them, or ask about them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", type=Path, metavar="DIR", help="write made-up shards to a folder")
     parser.add_argument("--images", type=int, default=118_000, help="of the split train (default: 118000)")
     parser.add_argument("--train", type=Path, metavar="DIR", help="train from such a folder")
+    parser.add_argument("--ask", type=Path, metavar="DIR", help="answer questions on images of such a folder")
     parser.add_argument("--child", nargs=4, metavar=("DIR", "OUT", "UNTIL", "BEGUN"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.write is not None:
@@ -156,6 +189,8 @@ def main() -> None:
     elif args.child is not None:
         shards, out, until, begun = args.child
         train(Path(shards), Path(out), int(until) or None, float(begun))
+    elif args.ask is not None:
+        ask(args.ask)
     elif args.train is not None:
         with tempfile.TemporaryDirectory() as folder:
             whole, again = Path(folder, "whole"), Path(folder, MIDDLE)
@@ -168,7 +203,7 @@ def main() -> None:
                 raise SystemExit("the losses differ")
             print(f"{len(own)} lines of metrics.jsonl have the same numbers")
     else:
-        parser.error("give --write or --train")
+        parser.error("give --write, --train or --ask")
 
 
 if __name__ == "__main__":

@@ -688,6 +688,9 @@ class Config(Section):
     precision: str = "auto"
     """float32; bfloat16: matrix products in bfloat16 (automatic mixed precision; spikes, norms and losses stay in
     float32); auto: bfloat16 on a GPU, float32 on a CPU. CPUs that compute in bfloat16 train about 1.5 times as fast."""
+    chunk: int | None = number(None, Range(1, 1e6))
+    """Images of a process's batch, with their texts, whose encoders' values are in memory together; null: all. The step
+    is the same, with a second forward pass in place of the memory: batches may be larger than it (docs/gpus.md)."""
     init: str | None = None
     """A finished checkpoint to start from: a folder, or owner/name on the Hugging Face hub (gshn.train --init). Words,
     categories and answers of the new data are added. null: from nothing."""
@@ -703,6 +706,8 @@ class Config(Section):
         _one_of("precision", self.precision, "auto", "float32", "bfloat16")
         whole = self.model.encoder != "pooled" or self.graph.whole_image
         _check(whole, "model.encoder", self.model.encoder, "looks at the whole image only: set graph.whole_image=true")
+        normed = "spikformer" in (self.model.encoder, self.model.text.encoder)
+        _check(self.chunk is None or not normed, "chunk", self.chunk, "spikformer norms over a whole batch: set null")
         discrete = self.model.spiking.enabled or self.model.encoder == "spikformer"
         if (spiking := self.model.spiking).enabled:
             has = {"spikes": spiking.spikes, "rates": spiking.rates}
