@@ -695,6 +695,10 @@ class Config(Section):
     """Precision of training. float32; bfloat16: matrix products in bfloat16 (automatic mixed precision), spikes, norms
     and losses in float32; auto: bfloat16 on a GPU, float32 on a CPU. CPUs with bfloat16 units train about 1.5 times as
     fast in bfloat16."""
+    chunk: int | None = number(None, Range(1, 1e6))
+    """Number of images of a process's batch, with their texts, whose activations are in memory together. null: all. The
+    step is the same, with a second forward pass in place of the memory, so a batch may be larger than it
+    (docs/gpus.md)."""
     init: str | None = None
     """Finished checkpoint to start from (gshn.train --init): a folder, or owner/name on the Hugging Face hub. Words,
     categories and answers of the new data are added. null: random weights."""
@@ -711,6 +715,8 @@ class Config(Section):
         _one_of("precision", self.precision, "auto", "float32", "bfloat16")
         whole = self.model.encoder != "pooled" or self.graph.whole_image
         _check(whole, "model.encoder", self.model.encoder, "looks at the whole image only: set graph.whole_image=true")
+        normed = "spikformer" in (self.model.encoder, self.model.text.encoder)
+        _check(self.chunk is None or not normed, "chunk", self.chunk, "spikformer norms over a whole batch: set null")
         discrete = self.model.spiking.enabled or self.model.encoder == "spikformer"
         if (spiking := self.model.spiking).enabled:
             has = {"spikes": spiking.spikes, "rates": spiking.rates}

@@ -21,6 +21,7 @@ from gshn.config import Config, ModelConfig, load_config, to_yaml
 from gshn.data.tasks import TASKS
 from gshn.encoders.alignment import AlignmentHead, Embeddings, attended, similarity
 from gshn.encoders.answering import AnswerHead
+from gshn.encoders.chunks import graphs_in_chunks, texts_in_chunks
 from gshn.encoders.fusion import FusionTransformer
 from gshn.encoders.hybrid import EncodedGraphs, HybridEncoder, NodeInputs
 from gshn.encoders.nodes import NodeEmbedding
@@ -205,14 +206,30 @@ class GSHN(nn.Module):
             graphs.get("whole"),
         )
 
-    def encode_graphs(self, graphs: SceneGraph, spikes: SpikeTrains | None = None) -> EncodedGraphs:
-        """Encode a batch of scene graphs, optionally with spikes that another simulator computed."""
-        return self.encoder(self.node_inputs(graphs), spikes)
+    def encode_graphs(
+        self, graphs: SceneGraph, spikes: SpikeTrains | None = None, chunk: int | None = None
+    ) -> EncodedGraphs:
+        """Encode a batch of scene graphs.
+
+        Args:
+            graphs: B scene graphs.
+            spikes: Those that another simulator computed.
+            chunk: So many at a time, see :mod:`gshn.encoders.chunks`; there are no ``spikes`` then.
+        """
+        inputs = self.node_inputs(graphs)
+        return self.encoder(inputs, spikes) if chunk is None else graphs_in_chunks(self.encoder, inputs, chunk)
 
     def encode_text(
-        self, input_ids: Tensor, attention_mask: Tensor, states: Tensor | None = None, tokens: bool = True
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        states: Tensor | None = None,
+        tokens: bool = True,
+        chunk: int | None = None,
     ) -> EncodedTexts:
-        """Encode texts, see :meth:`gshn.encoders.text.TextEncoder.forward`."""
+        """Encode texts, see :meth:`gshn.encoders.text.TextEncoder.forward`; ``chunk``: as in :meth:`encode_graphs`."""
+        if chunk is not None:
+            return texts_in_chunks(self.text, input_ids, attention_mask, states, tokens, chunk)
         texts: EncodedTexts = self.text(input_ids, attention_mask, states, tokens)
         return texts
 

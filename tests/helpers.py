@@ -102,7 +102,7 @@ def pair_batch(model: GSHN, rows: Sequence[int], captions: Sequence[int] | None 
 
 def question_batch(model: GSHN, rows: range) -> TaskBatch:
     """Rows of one fixed batch of questions, each on an image of its own."""
-    ids, mask = tokenize(model.tokenizer, [CAPTIONS[i] for i in rows])
+    ids, mask = tokenize(model.tokenizer, [CAPTIONS[i % len(CAPTIONS)] for i in rows])
     return TaskBatch(
         graphs=Batch.from_data_list([random_graph(2 + i % 3, 100 + i) for i in rows]),
         input_ids=ids,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -189,9 +189,14 @@ def soft_accuracy(predicted: str, answers: Sequence[str]) -> float:
     return (m * min(1.0, (m - 1) / 3) + (n - m) * min(1.0, m / 3)) / n
 
 
-def answer_scores(answers: Sequence[str], vocabulary: Sequence[str]) -> dict[int, float]:
-    """Position in a vocabulary of each answer that is in it, with its :func:`soft_accuracy`, where that is not 0."""
-    scores = {vocabulary.index(a): soft_accuracy(a, answers) for a in set(compared(answers)) if a in vocabulary}
+def answer_scores(answers: Sequence[str], positions: Mapping[str, int]) -> dict[int, float]:
+    """Position in a vocabulary of each answer that is in it, with its :func:`soft_accuracy`, where that is not 0.
+
+    Args:
+        answers: What people answered.
+        positions: Of every answer of the vocabulary: to look for one in a list of 3,129 takes longer than all else.
+    """
+    scores = {positions[a]: soft_accuracy(a, answers) for a in set(compared(answers)) if a in positions}
     return {position: score for position, score in scores.items() if score > 0}
 
 

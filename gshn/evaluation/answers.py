@@ -13,7 +13,16 @@ from gshn.data.vqa2 import soft_accuracy
 from gshn.encoders.text import tokenize
 from gshn.errors import CheckpointError, tell
 from gshn.evaluation.wups import THRESHOLDS, wups
-from gshn.inference import TEXTS_PER_BATCH, SpikeBackend, SpikeCount, chunks, count_texts, device_of, encode_images
+from gshn.inference import (
+    IMAGES_PER_BATCH,
+    TEXTS_PER_BATCH,
+    SpikeBackend,
+    SpikeCount,
+    chunks,
+    count_texts,
+    device_of,
+    encode_batch,
+)
 from gshn.model import GSHN, NodeTokens
 from gshn.training.batches import TaskCorpus
 
@@ -48,24 +57,57 @@ def answer_logits(
         Logits over ``model.vocabulary.answers[task]``, shape (B, A), float32, on the CPU. Their softmax are the
         probabilities that training taught.
     """
-    device, out = device_of(model), []
-    for rows in chunks(len(texts), TEXTS_PER_BATCH, "texts"):
-        ids, attention = (t.to(device) for t in tokenize(model.tokenizer, [texts[row] for row in rows]))
-        own, position = torch.tensor([list(image[row]) for row in rows]).unique(return_inverse=True)
-        tokens = images[own].to(device)
-        out.append(model.answer(task, tokens, model.encode_text(ids, attention), position.to(device)).float().cpu())
-    return torch.cat(out)
+    places = torch.tensor([list(own) for own in image])
+    return torch.cat(
+        [
+            _batch_logits(model, task, images, [texts[row] for row in rows], places[rows])
+            for rows in chunks(len(texts), TEXTS_PER_BATCH, "texts")
+        ]
+    )
 
 
+def _batch_logits(model: GSHN, task: str, images: NodeTokens, texts: Sequence[str], image: Tensor) -> Tensor:
+    """Of a batch of texts, see :func:`answer_logits`; ``image`` has shape (B, images of a text)."""
+    device = device_of(model)
+    ids, attention = (t.to(device) for t in tokenize(model.tokenizer, texts))
+    own, position = image.unique(return_inverse=True)
+    tokens = images[own].to(device)
+    return model.answer(task, tokens, model.encode_text(ids, attention), position.to(device)).float().cpu()
+
+
+@torch.inference_mode()
 def answer_all(model: GSHN, corpus: TaskCorpus, count: SpikeCount, backend: SpikeBackend | None = None) -> list[str]:
-    """The most probable answer to every text; the spikes of all images are added to ``count``."""
-    task = corpus.task.name
-    encoded = encode_images(model, corpus.graphs, count, backend, embeddings=False)
-    texts = [example.text for example in corpus.examples]
-    count_texts(model, texts, f"{task} texts")
-    logits = answer_logits(model, task, encoded.tokens, texts, [example.images for example in corpus.examples])
+    """The most probable answer to every text; the spikes of all images are added to ``count``.
+
+    Texts are answered as soon as all their images are encoded, and a batch of images is kept until no text is left
+    that asks for one of them. So memory is that of a few batches where a text's images are near each other.
+    """
+    task, examples = corpus.task.name, corpus.examples
+    count_texts(model, [example.text for example in examples], f"{task} texts")
+    image = torch.tensor([example.images for example in examples])
+    last = image.amax(dim=1)
+    last_in_order, order = last.sort(stable=True)
+    until = torch.full((len(corpus.graphs),), -1).scatter_reduce(
+        0, image.flatten(), last.repeat_interleave(image.shape[1]), "amax"
+    )
+    place = torch.zeros_like(until)  # of each image, among those that are kept
+    kept: list[tuple[list[int], NodeTokens]] = []
+    best, begun = torch.zeros_like(last), 0
+    for indices in chunks(len(corpus.graphs), IMAGES_PER_BATCH, "images"):
+        encoded = encode_batch(model, corpus.graphs.batch(indices), count, backend, embeddings=False)
+        kept = [(own, tokens) for own, tokens in kept if int(until[own].max()) >= indices[0]]
+        kept.append((indices, encoded.tokens))
+        held = [index for own, _ in kept for index in own]
+        place[held] = torch.arange(len(held))
+        ended = int(torch.searchsorted(last_in_order, indices[-1], right=True))
+        if ended > begun:
+            images = NodeTokens.cat([tokens for _, tokens in kept])
+            for rows in order[begun:ended].split(TEXTS_PER_BATCH):
+                texts = [examples[row].text for row in rows.tolist()]
+                best[rows] = _batch_logits(model, task, images, texts, place[image[rows]]).argmax(dim=1)
+        begun = ended
     answers = model.vocabulary.answers[task]
-    return [answers[index] for index in logits.argmax(dim=1).tolist()]
+    return [answers[index] for index in best.tolist()]
 
 
 def evaluate_task(

@@ -155,8 +155,10 @@ def reranked(
     evidence = float(model.similarity_scale()) * scores[tuple(pairs.T)]
     for rows in chunks(len(pairs), 4 * TEXTS_PER_BATCH, "pairs"):
         text, image = pairs[rows].T
-        ids, attention = (t.to(device) for t in tokenize(model.tokenizer, [texts[i] for i in text.tolist()]))
-        logits = model.matching(model.encode_text(ids, attention), images.tokens[image].to(device))
+        own, place = text.unique(return_inverse=True)  # pairs come by their texts: a text is read once, or twice
+        ids, attention = (t.to(device) for t in tokenize(model.tokenizer, [texts[i] for i in own.tolist()]))
+        read = model.encode_text(ids, attention)[place.to(device)]
+        logits = model.matching(read, images.tokens[image].to(device))
         no, yes = logits.float().cpu().unbind(dim=1)
         evidence[rows] += yes - no
     above = 2 + evidence - evidence.min()  # at least 2, and every similarity is at most 1

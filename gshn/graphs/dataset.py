@@ -18,6 +18,9 @@ NODE_TENSORS = ("x", "category", "geometry", "whole")
 EDGE_TENSORS = ("edge_index", "edge_attr")
 IMAGE_TENSORS = ("image", "segment_map")
 
+CHANNELS = 64
+"""Whose moments are computed together."""
+
 
 class GraphDataset(Dataset[SceneGraph]):
     """Scene graphs, held as one tensor per attribute.
@@ -52,10 +55,12 @@ class GraphDataset(Dataset[SceneGraph]):
         images vary less than those of segments; standardised by their own moments, they have the scale that noise and
         learning rates are set for.
         """
-        x = self.x
-        if x is not None and "whole" in self._tensors:
-            x = x[self._tensors["whole"]]
-        return None if x is None else (x.mean(dim=0), x.square().mean(dim=0))
+        if "x" not in self._tensors:
+            return None
+        x, whole = self._tensors["x"], self._tensors.get("whole", slice(None))
+        # A few channels at a time: all of them in float32, and squared, would be four times what is held.
+        parts = [part[whole].float() for part in x.split(CHANNELS, dim=1)]
+        return torch.cat([part.mean(dim=0) for part in parts]), torch.cat([part.square().mean(dim=0) for part in parts])
 
     @cached_property
     def digests(self) -> Tensor:

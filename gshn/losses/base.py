@@ -129,6 +129,7 @@ class PairStates:
         model: The model.
         pairs: B images with K captions each.
         weights: Of the losses, with their options.
+        chunk: Images, with their captions, that are encoded together; all where None.
         encoded: The images.
         texts: The captions.
         text_embeddings, image_embeddings: Of both.
@@ -137,11 +138,13 @@ class PairStates:
         right: What belongs together.
     """
 
-    def __init__(self, model: GSHN, pairs: PairBatch, weights: ObjectiveConfig) -> None:
+    def __init__(self, model: GSHN, pairs: PairBatch, weights: ObjectiveConfig, chunk: int | None = None) -> None:
         self.model, self.pairs, self.weights = model, pairs, weights
-        self.encoded = model.encode_graphs(pairs.graphs)
-        tokens = model.with_parts or weights.reads("tokens")
-        self.texts = model.encode_text(pairs.input_ids, pairs.attention_mask, pairs.states, tokens)
+        self.encoded = model.encode_graphs(pairs.graphs, chunk=chunk)
+        tokens, texts = model.with_parts or weights.reads("tokens"), len(pairs.text) // len(pairs.image)
+        self.texts = model.encode_text(
+            pairs.input_ids, pairs.attention_mask, pairs.states, tokens, chunk and chunk * texts
+        )
         self.text_embeddings = model.embed_texts(self.texts)
         self.image_embeddings = model.embed_images(self.encoded)
         self.logits = self.both_ways(model.scale(), model.alignment)

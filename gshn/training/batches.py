@@ -24,7 +24,7 @@ from gshn.encoders.text import tokenize
 from gshn.graphs.dataset import GraphDataset
 from gshn.graphs.scene_graph import SceneGraph
 from gshn.graphs.shards.files import to_dataset
-from gshn.graphs.shards.stream import ShardStream
+from gshn.graphs.shards.stream import ShardStream, StreamedGraphs
 from gshn.losses.base import OnDevice, PairBatch
 from gshn.losses.masked_language import IGNORE, mask_tokens
 from gshn.training.text_states import TextStates, text_identities
@@ -151,15 +151,13 @@ class StreamedPairs(PairCorpus):
         return graphs.batch(range(len(stored))), [g.annotation["captions"] for g in stored], graphs.digests
 
     def captions(self) -> Iterator[list[str]]:
-        """Captions of every image, in one pass over the shards."""
-        for graph in self.stream:
-            yield graph.annotation["captions"]
+        """Captions of every image, without its graph: see :attr:`Index.annotations`."""
+        return (annotation["captions"] for annotation in self.stream.index.annotations)
 
     @property
     def moments(self) -> tuple[Tensor, Tensor] | None:
         """See :class:`PairCorpus`."""
-        index = self.stream.index
-        return None if index.mean is None or index.square is None else (index.mean.float(), index.square.float())
+        return self.stream.index.moments
 
 
 class TaskCorpus(Dataset[Key]):
@@ -177,7 +175,7 @@ class TaskCorpus(Dataset[Key]):
     def __init__(
         self,
         task: Task,
-        graphs: GraphDataset,
+        graphs: GraphDataset | StreamedGraphs,
         examples: list[Example],
         answer_lists: bool = False,
         wordnet: WordNet | None = None,
@@ -193,7 +191,9 @@ class TaskCorpus(Dataset[Key]):
         return key
 
     def order(self, random: np.random.Generator) -> NDArray[np.int64]:
-        """A permutation of the items."""
+        """A permutation of the items; where graphs are streamed, by the shard of their first image."""
+        if isinstance(self.graphs, StreamedGraphs):
+            return self.graphs.stream.order_of(np.array([own.images[0] for own in self.examples]), random)
         return random.permutation(len(self))
 
     @property
@@ -302,16 +302,17 @@ class TaskCollator:
         states: TextStates | None = None,
     ):
         self.corpus, self.tokenizer = corpus, tokenizer
-        self.answers, self.states = tuple(answers), states
+        self.positions = {answer: position for position, answer in enumerate(answers)}
+        self.states = states
 
     def __call__(self, keys: list[Key]) -> TaskBatch:
         """Assemble a batch; texts on the same image share its graph."""
         examples = [self.corpus.examples[index] for _, index in keys]
         images, position = np.unique([example.images for example in examples], return_inverse=True)
         input_ids, attention_mask = tokenize(self.tokenizer, [example.text for example in examples])
-        answer = torch.zeros(len(examples), len(self.answers))
+        answer = torch.zeros(len(examples), len(self.positions))
         for row, example in zip(answer, examples, strict=True):
-            for index, score in answer_scores(example.answers, self.answers).items():
+            for index, score in answer_scores(example.answers, self.positions).items():
                 row[index] = score
         return TaskBatch(
             graphs=self.corpus.graphs.batch(images.tolist()),

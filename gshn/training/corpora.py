@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,8 @@ from gshn.graphs.build import build_graphs, segmented
 from gshn.graphs.dataset import GraphDataset
 from gshn.graphs.scene_graph import GraphParameters, SceneGraph
 from gshn.graphs.shards.files import StoredGraph, stored_tensors, to_dataset
-from gshn.graphs.shards.index import Index, load_all, load_or_build, picture_names, read_index
-from gshn.graphs.shards.stream import ShardStream
+from gshn.graphs.shards.index import Index, cached, load_all, read_index
+from gshn.graphs.shards.stream import ShardStream, StreamedGraphs
 from gshn.graphs.shards.write import Recipe
 from gshn.model import GSHN, Vocabulary
 from gshn.segments.choose import make_segmenter
@@ -38,6 +39,12 @@ from gshn.segments.panoptic import Category, Segmenter
 from gshn.segments.superpixels import REGION, SuperpixelSegmenter
 from gshn.training.batches import PairCorpus, StreamedPairs, TaskCorpus
 from gshn.training.start import take_over, tokenizer_of
+
+STREAMED = 2**30
+"""Bytes of a task's cached graphs: more are read as they are needed, and not held in memory."""
+
+IMAGES_READ = 256
+"""Images whose captions are cut into tokens together: a call for each takes several times as long."""
 
 
 class Corpora:
@@ -251,7 +258,7 @@ class Corpora:
         if (kind == "shards" and self._are_scenes(split)) or is_drawn(data.source):
             return Pictures(label, [])  # No two scenes of different splits are the same, and none is a file.
         if kind == "shards":
-            return Pictures(label, list(picture_names(self._index(split))))
+            return Pictures(label, [annotation["name"] for annotation in self._index(split).annotations])
         images = self._open(data, split, limit)
         return Pictures(label, [str(path) for path in getattr(images, "paths", [])])
 
@@ -351,7 +358,9 @@ class Corpora:
     def _pairs(self, split: str, count: int | None) -> PairCorpus:
         images = self._captioned(split, count)
         leave_out = self._leave_out if split == "train" else None
-        graphs, stored = self._graphs(images, self.segmenter_of(images), f"{split} images", leave_out)
+        index, positions = self._graphs(images, self.segmenter_of(images), f"{split} images", leave_out)
+        graphs, stored = load_all(index)
+        graphs = graphs.with_categories(positions)
         show = self.config.data.show
         captions = [["" if show == "images" else c for c in images.captions[own["index"]]] for own in stored]
         graphs = graphs.repeating(0) if show == "texts" else graphs
@@ -371,7 +380,14 @@ class Corpora:
 
     def _texts(self, task: Task, split: str, limit: int | None) -> TaskCorpus:
         data, images = self._task_data(task), self.task_images(task.name, split, limit)
-        graphs, stored = self._graphs(images, self._segmenter_for(data), f"{split} images of {task.name}")
+        index, positions = self._graphs(images, self._segmenter_for(data), f"{split} images of {task.name}")
+        graphs: GraphDataset | StreamedGraphs
+        if index.bytes > STREAMED:
+            graphs = StreamedGraphs(ShardStream(index), positions)
+            stored = sorted(index.annotations, key=lambda annotation: annotation["index"])
+        else:
+            graphs, stored = load_all(index)
+            graphs = graphs.with_categories(positions)
         position = {annotation["index"]: place for place, annotation in enumerate(stored)}
         show = self.config.data.show
         examples = [
@@ -407,11 +423,12 @@ class Corpora:
 
     def _graphs(
         self, images: ImageCollection, segmenter: Segmenter, label: str, leave_out: ImageNames | None = None
-    ) -> tuple[GraphDataset, list[dict[str, Any]]]:
+    ) -> tuple[Index, Tensor]:
+        """The images' graphs in the cache, and the place of each of their categories in the model's vocabulary."""
         packaged = getattr(images, "packaged", False)
         recipe = Recipe(images, segmenter, self.backbone, self.graph_parameters)
-        graphs, stored = load_or_build(recipe, Path(self.config.data.cache), label, packaged, leave_out)
-        return graphs.with_categories(self._positions(recipe.categories)), stored
+        index = cached(recipe, Path(self.config.data.cache), label, packaged, leave_out)
+        return index, self._positions(recipe.categories)
 
     def _positions(self, categories: Sequence[Category]) -> Tensor:
         """A segmenter's category indices count within its own vocabulary; the model's within all of them."""
@@ -435,13 +452,15 @@ def word_frequencies(
         weights: How often each of an image's captions is chosen, alike where None.
     """
     occurs: dict[int, float] = {}
-    images, special = 0, set(count.tokenizer.all_special_ids)
-    for captions in captions_of:
-        images += 1
-        share = np.ones(len(captions)) if weights is None else np.asarray(weights)
-        for weight, ids in zip(share / share.sum(), count.read(captions), strict=True):
-            for token in set(ids) - special:
-                occurs[token] = occurs.get(token, 0.0) + float(weight)
+    images, special, rest = 0, set(count.tokenizer.all_special_ids), iter(captions_of)
+    while some := list(islice(rest, IMAGES_READ)):
+        images += len(some)
+        read = iter(count.read([caption for captions in some for caption in captions]))
+        for captions in some:
+            share = np.ones(len(captions)) if weights is None else np.asarray(weights)
+            for weight, ids in zip(share / share.sum(), islice(read, len(captions)), strict=True):
+                for token in set(ids) - special:
+                    occurs[token] = occurs.get(token, 0.0) + float(weight)
     return {token: total / images for token, total in occurs.items()}
 
 

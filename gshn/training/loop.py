@@ -158,7 +158,7 @@ class Trainer:
             restore_model(self.model, tensors, self.out)
             self.optimizer_state = tensors
         self.clock_start = begun - self.progress.seconds
-        self.objective = self.accelerator.prepare(Objective(self.model, config.objectives))
+        self.objective = self.accelerator.prepare(Objective(self.model, config.objectives, config.chunk))
         self.states = text_states(self.model, self.corpora.training_texts(), Path(config.data.cache))
         if self.accelerator.is_main_process:
             self.log = MetricsLog(self.out / "metrics.jsonl", self.progress if state else None)

@@ -18,10 +18,12 @@ from gshn.training.batches import TaskBatch
 class Objective(nn.Module):
     """Batch -> named losses; ``loss`` is their weighted sum."""
 
-    def __init__(self, model: GSHN, weights: ObjectiveConfig):
+    def __init__(self, model: GSHN, weights: ObjectiveConfig, chunk: int | None = None):
+        """Of a model; ``chunk``: see :attr:`gshn.config.Config.chunk`."""
         super().__init__()
         self.model = model
         self.weights = weights
+        self.chunk = chunk
 
     def forward(
         self, pairs: PairBatch | None, texts: TaskBatch | None = None, task: str | None = None
@@ -33,13 +35,13 @@ class Objective(nn.Module):
             losses |= self.pair_losses(pairs)
             total = total + sum(getattr(self.weights, name) * losses[name] for name in losses if name != "rate")
         if texts is not None and task is not None:
-            encoded = self.model.encode_graphs(texts.graphs)
+            encoded = self.model.encode_graphs(texts.graphs, chunk=self.chunk)
             if encoded.spikes is not None and self.weights.firing_rate:
                 penalty = firing_rate_penalty(encoded.spikes, self.weights.firing_rate_target)
                 losses[f"{task}_firing_rate"] = penalty
                 total = total + self.weights.firing_rate * penalty
             tokens = self.model.node_tokens(encoded)
-            read = self.model.encode_text(texts.input_ids, texts.attention_mask, texts.states)
+            read = self.model.encode_text(texts.input_ids, texts.attention_mask, texts.states, chunk=self.chunk)
             logits = self.model.answer(task, tokens, read, texts.image)
             # Of answers that people gave, each counts by how right it is; with one right answer: cross-entropy. A text
             # none of whose answers is in the vocabulary tells nothing.
@@ -52,7 +54,7 @@ class Objective(nn.Module):
     def pair_losses(self, pairs: PairBatch) -> dict[str, Tensor]:
         """Every loss whose weight is not 0, named as in the config; and ``rate``, the mean firing rate."""
         losses: dict[str, Tensor] = {}
-        states = PairStates(self.model, pairs, self.weights)
+        states = PairStates(self.model, pairs, self.weights, self.chunk)
         spikes = states.encoded.spikes if self.model.stl is not None else None
         for name in self.weights.on():
             if spikes is not None or not LOSSES[name].traits.needs:

@@ -17,13 +17,13 @@ from gshn.training.guard import Guard
 from gshn.training.objective import Objective
 from gshn.training.processes import start_processes
 
-IMAGES = [0, 1, 2, 3, 1, 7]
-TEXTS = [0, 1, 2, 0, 4, 6]
-"""An image and a caption stand twice, in different parts."""
-MORE = [5, 3, 7, 2, 6, 1]
+IMAGES = [0, 1, 2, 3, 1, 7, 4, 5, 6, 9, 10, 11]
+TEXTS = [0, 1, 2, 0, 4, 6, 7, 3, 5, 1, 2, 6]
+"""An image and some captions stand twice, in different parts; parts have different numbers of segments."""
+MORE = [5, 3, 7, 2, 6, 1, 0, 4, 2, 7, 5, 3]
 """A second caption of each image."""
-CONFIG = tiny_config("objectives.fusion_stride=4", "model.category_dropout=0.5")
-"""Fusion looks at pairs 0 and 4: of three processes one has neither."""
+CONFIG = tiny_config("objectives.fusion_stride=5", "model.category_dropout=0.5")
+"""Fusion looks at pairs 0, 5 and 10: of four processes one has none of them."""
 
 
 def losses_and_gradients(objective: torch.nn.Module, rows: range, each: int) -> dict[str, torch.Tensor]:
@@ -38,10 +38,12 @@ def losses_and_gradients(objective: torch.nn.Module, rows: range, each: int) -> 
     return out | {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
-def worker(rank: int, processes: int, each: int, folder: str) -> None:
+def worker(rank: int, processes: int, each: int, chunk: int | None, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=processes)
     torch.set_num_threads(1)
-    objective = DistributedDataParallel(Objective(tiny_model(CONFIG), CONFIG.objectives), find_unused_parameters=True)
+    objective = DistributedDataParallel(
+        Objective(tiny_model(CONFIG), CONFIG.objectives, chunk), find_unused_parameters=True
+    )
     part = len(IMAGES) // processes
     rows = range(rank * part, (rank + 1) * part)
     result = losses_and_gradients(objective, rows, each)
@@ -59,13 +61,13 @@ def worker(rank: int, processes: int, each: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize(("processes", "each"), [(2, 1), (3, 2)])
-def test_several_processes_equal_one(tmp_path: Path, processes: int, each: int) -> None:
+@pytest.mark.parametrize(("processes", "each", "chunk"), [(2, 1, None), (4, 2, 2)])
+def test_several_processes_equal_one(tmp_path: Path, processes: int, each: int, chunk: int | None) -> None:
     model = tiny_model(CONFIG)
     whole = losses_and_gradients(Objective(model, CONFIG.objectives), range(len(IMAGES)), each)
     # All losses take part, and the captions' lengths and the graphs' sizes differ between the parts.
     assert {"loss.itc", "loss.itm", "loss.mlm", "loss.spike_contrast", "loss.stl_contrast", "loss.vqa"} <= whole.keys()
-    torch.multiprocessing.spawn(worker, args=(processes, each, str(tmp_path)), nprocs=processes)
+    torch.multiprocessing.spawn(worker, args=(processes, each, chunk, str(tmp_path)), nprocs=processes)
     for rank in range(processes):
         part = load_file(tmp_path / f"{rank}.safetensors")
         assert not part.pop("made")

@@ -8,6 +8,7 @@ import logging
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,29 @@ class Index:
     def categories(self) -> tuple[Category, ...]:
         """Vocabulary of the graphs' nodes."""
         return tuple(Category(*entry) for entry in self.manifest["categories"])
+
+    @property
+    def moments(self) -> tuple[Tensor, Tensor] | None:
+        """:attr:`mean` and :attr:`square` in float32."""
+        return None if self.mean is None or self.square is None else (self.mean.float(), self.square.float())
+
+    @property
+    def bytes(self) -> int:
+        """Length of the shards."""
+        return sum((self.folder / name).stat().st_size for name in self.graphs)
+
+    @cached_property
+    def annotations(self) -> list[dict[str, Any]]:
+        """What is stored beside each graph that counts, in the order in which they are stored.
+
+        In one pass over the shards, which goes past the graphs, and kept: about 1 KB an image.
+        """
+        return [
+            annotation
+            for name in self.graphs
+            for annotation in _annotations(self.folder / name)
+            if self._counts(annotation["index"])
+        ]
 
     def read(self, name: str) -> Iterator[StoredGraph]:
         """Graphs of a shard, in the order in which they are stored.
@@ -163,7 +187,14 @@ def read_index(folder: Path, limit: int | None = None, leave_out: ImageNames | N
 def load_or_build(
     recipe: Recipe, cache_dir: Path, label: str, strict: bool = True, leave_out: ImageNames | None = None
 ) -> tuple[GraphDataset, list[dict[str, Any]]]:
-    """A collection's scene graphs in memory, from the cache, after building those that are not in it.
+    """:func:`load_all` of :func:`cached`."""
+    return load_all(cached(recipe, cache_dir, label, strict, leave_out))
+
+
+def cached(
+    recipe: Recipe, cache_dir: Path, label: str, strict: bool = True, leave_out: ImageNames | None = None
+) -> Index:
+    """A collection's scene graphs in the cache, after building those that are not in it.
 
     A cache is a folder of shards named by the digest of the recipe.
 
@@ -173,9 +204,6 @@ def load_or_build(
         label: Names the collection in the progress bar (stderr).
         strict: Whether an image that cannot be used is an error; if not, it is left out with a warning.
         leave_out: Images whose graphs are not given. They are in the cache, where others may need them.
-
-    Returns:
-        The graphs, and what is stored beside each: ``index`` in the collection, ``name``, texts.
 
     Raises:
         DataError: an image cannot be used (it is named), images differ in size and the backbone is trainable, or the
@@ -198,7 +226,7 @@ def load_or_build(
     index = read_index(folder, leave_out=leave_out)
     if strict and index.broken:
         raise DataError(index.broken[0]["reason"])
-    return load_all(index)
+    return index
 
 
 def _is_ready(recipe: Recipe, folder: Path) -> bool:
@@ -221,20 +249,14 @@ def load_all(index: Index) -> tuple[GraphDataset, list[dict[str, Any]]]:
     return to_dataset(samples), [sample.annotation for sample in samples]
 
 
-def picture_names(index: Index) -> Iterator[str]:
-    """Name of every image: the path of its file, where the graphs were made. The graphs are skipped, and not read."""
-    for shard in index.graphs:
-        yield from (annotation["name"] for annotation in _annotations(index.folder / shard))
-
-
 def _annotations(path: Path) -> Iterator[dict[str, Any]]:
-    """What is stored beside the graphs of a shard."""
+    """What is stored beside the graphs of a shard, without the digest of the picture."""
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
                 if member.name.endswith(".json") and (file := tar.extractfile(member)) is not None:
                     annotation = json.load(file)
-                    yield {"index": annotation["index"], "name": annotation["name"]}
+                    yield {key: own for key, own in annotation.items() if key != "content"}
     except (OSError, tarfile.TarError, ValueError, KeyError) as error:
         raise DataError(f"shard {path} is broken ({error}); delete it and run gshn.preprocess again") from None
 

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from gshn.graphs.shards.files import StoredGraph
+from gshn.graphs.scene_graph import SceneGraph
+from gshn.graphs.shards.files import StoredGraph, to_dataset
 from gshn.graphs.shards.index import Index
 
 
@@ -44,6 +46,19 @@ class ShardStream:
             parts.append(random.permutation(np.concatenate(ranges)))
         return np.concatenate(parts)
 
+    def order_of(self, graphs: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
+        """A permutation of items, each of which needs a graph: shards in random order, as in :meth:`order`.
+
+        Args:
+            graphs: Of each item.
+            random: What is random.
+        """
+        group = np.empty(len(self._names), dtype=np.int64)
+        group[random.permutation(len(self._names))] = np.arange(len(self._names)) // self.group
+        items = random.permutation(len(graphs))
+        shard = np.searchsorted(self._starts, graphs[items], side="right") - 1
+        return items[np.argsort(group[shard], kind="stable")]
+
     def fetch(self, indices: Sequence[int]) -> list[StoredGraph]:
         """Graphs of some positions."""
         shards = np.searchsorted(self._starts, indices, side="right") - 1
@@ -56,3 +71,28 @@ class ShardStream:
             self._held[k] = self.index.read_in_order(self._names[k])
         self._held.move_to_end(k)
         return self._held[k]
+
+
+class StreamedGraphs:
+    """Scene graphs read from shards as they are needed, in :class:`gshn.graphs.dataset.GraphDataset`'s place.
+
+    Args:
+        stream: The shards.
+        positions: Place of each of their categories in a larger vocabulary.
+    """
+
+    def __init__(self, stream: ShardStream, positions: Tensor) -> None:
+        self.stream, self.positions = stream, positions
+
+    def __len__(self) -> int:
+        return len(self.stream)
+
+    def batch(self, indices: Sequence[int]) -> SceneGraph:
+        """See :meth:`gshn.graphs.dataset.GraphDataset.batch`."""
+        stored = self.stream.fetch(indices)
+        return to_dataset(stored).with_categories(self.positions).batch(range(len(stored)))
+
+    @property
+    def moments(self) -> tuple[Tensor, Tensor] | None:
+        """See :attr:`gshn.graphs.dataset.GraphDataset.moments`."""
+        return self.stream.index.moments

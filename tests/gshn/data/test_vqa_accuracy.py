@@ -77,8 +77,8 @@ def test_answers_are_compared_as_they_are_where_all_agree():
     assert compared(["None", "two."]) == ["0", "2"]
     agreed, split = Question("?", ("none",) * 10, 0), Question("?", ("None",) * 9 + ("two",), 0)
     assert answer_vocabulary([agreed, split]) == ["0", "none"]
-    assert answer_scores(split.answers, ["none", "0", "2"]) == {1: 1.0, 2: pytest.approx(0.3)}
-    assert answer_scores(agreed.answers, ["none", "0", "2"]) == {0: 1.0}
+    assert answer_scores(split.answers, {"none": 0, "0": 1, "2": 2}) == {1: 1.0, 2: pytest.approx(0.3)}
+    assert answer_scores(agreed.answers, {"none": 0, "0": 1, "2": 2}) == {0: 1.0}
 
 
 def test_vocabulary_and_scores():
@@ -88,5 +88,5 @@ def test_vocabulary_and_scores():
     asked = [question("b", "b", "a"), question("a", "a"), question("c"), question("b"), question("d", "c"), question()]
     assert answer_vocabulary(asked) == ["b", "c", "a"]  # of d and c, given once each, the first in the alphabet
     assert answer_vocabulary(asked, 2) == ["b", "c"]
-    assert answer_scores(["b"] * 9 + ["z"], ["a", "b"]) == {1: 1.0}
-    assert answer_scores(["z"], ["a", "b"]) == {}
+    assert answer_scores(["b"] * 9 + ["z"], {"a": 0, "b": 1}) == {1: 1.0}
+    assert answer_scores(["z"], {"a": 0, "b": 1}) == {}

@@ -40,6 +40,7 @@ def model(*overrides):
 def test_answers_are_those_of_one_text_at_a_time(task, evidence, monkeypatch) -> None:
     own = model(f"model.evidence={evidence}")
     monkeypatch.setattr(answers, "TEXTS_PER_BATCH", 3)
+    monkeypatch.setattr(answers, "IMAGES_PER_BATCH", 2)
     images = [(9, 1), (1, 9), (4, 4), (0, 7), (2, 3), (9, 1), (5, 6)]
     examples = [Example(CAPTIONS[i], pair[: TASKS[task].images], ("x",)) for i, pair in enumerate(images)]
     corpus = TaskCorpus(TASKS[task], Graphs(), examples)
@@ -57,6 +58,15 @@ def test_answers_are_those_of_one_text_at_a_time(task, evidence, monkeypatch) ->
     assert count.cells > 0
     if task == "nlvr2":
         assert not torch.equal(*(head_input(own, pair) for pair in images[:2])), "left and right are told apart"
+
+
+def test_images_are_let_go_once_no_text_needs_them(monkeypatch) -> None:
+    own, kept = model(), []
+    monkeypatch.setattr(answers, "IMAGES_PER_BATCH", 1)
+    monkeypatch.setattr(answers, "_batch_logits", lambda *a: kept.append(len(a[2].whole)) or torch.zeros(1, 2))
+    examples = [Example("a", pair, ("true",)) for pair in [(8, 9), (0, 1), (1, 2), (0, 4)]]
+    answer_all(own, TaskCorpus(TASKS["nlvr2"], Graphs(), examples), SpikeCount())
+    assert kept == [2, 3, 2, 2]  # of 0 and 1; of 0, 1 and 2; of 0 and 4; of 8 and 9
 
 
 @torch.no_grad()

@@ -24,7 +24,7 @@ from gshn.graphs.scene_graph import GraphParameters
 from gshn.graphs.shards import write
 from gshn.graphs.shards.files import read_shard, to_dataset, whole_samples
 from gshn.graphs.shards.index import load_all, load_or_build, read_index, write_index
-from gshn.graphs.shards.stream import ShardStream
+from gshn.graphs.shards.stream import ShardStream, StreamedGraphs
 from gshn.graphs.shards.write import SHARD, Recipe, write_shards
 from gshn.segments.ground_truth import GroundTruthSegmenter
 from gshn.segments.panoptic import Category, segments_from_map
@@ -485,6 +485,40 @@ def test_streaming_gives_every_graph_once_and_holds_few(tmp_path):
     assert all(len(set(reads[i : i + 20])) <= 4 for i in range(0, 75, 5)), "neighbours lie in few shards"
 
 
+def test_items_are_shuffled_within_groups_of_shards(tmp_path):
+    write_shards(recipe(Images(95)), tmp_path, "test", shard_size=10)
+    stream = ShardStream(write_index(tmp_path), group=2)
+    graphs = np.repeat(np.arange(95), 3)[::-1]
+    order = stream.order_of(graphs, np.random.default_rng(0))
+    assert sorted(order) == list(range(3 * 95))
+    shards = (graphs[order] // 10).tolist()
+    assert all(len(set(shards[i : i + 30])) <= 4 for i in range(255)), "neighbours lie in few shards"
+    assert (np.diff(graphs[order][:20]) != 0).any(), "items on one graph do not stand together"
+    assert (order != stream.order_of(graphs, np.random.default_rng(1))).any()
+
+
+def test_streamed_graphs_are_those_in_memory(tmp_path):
+    write_shards(recipe(Images(35)), tmp_path, "test", shard_size=10)
+    index = write_index(tmp_path)
+    positions = torch.arange(len(CATEGORIES)).flip(0) + 3
+    streamed, held = StreamedGraphs(ShardStream(index), positions), load_all(index)[0].with_categories(positions)
+    assert len(streamed) == 35
+    assert_equal(streamed.batch([34, 3, 11, 3]), held.batch([34, 3, 11, 3]))
+    for own, expected in zip(streamed.moments, held.moments, strict=True):
+        torch.testing.assert_close(own, expected)
+
+
+def test_what_is_stored_beside_graphs_is_read_without_them(tmp_path, monkeypatch):
+    write_shards(recipe(Images(35)), tmp_path, "test", shard_size=10, annotate=annotate)
+    write_index(tmp_path)
+    stored = [own.annotation for own in ShardStream(read_index(tmp_path, 12))]
+    monkeypatch.setattr("gshn.graphs.shards.index.read_shard", None)
+    assert read_index(tmp_path, 20).annotations[:12] == [
+        {k: v for k, v in own.items() if k != "content"} for own in stored
+    ]
+    assert len(read_index(tmp_path, 20).annotations) == 20
+
+
 def test_moments_are_those_of_whole_images_where_there_are_such(tmp_path):
     graphs = load(tmp_path, Images(6), parameters=GraphParameters(whole_image=True))
     index = read_index(next(tmp_path.glob("*/")))
@@ -501,6 +535,7 @@ def test_moments_are_those_of_all_nodes(tmp_path):
     index = write_index(tmp_path)
     graphs, _ = load_all(index)
     mean, square = graphs.moments
+    assert torch.equal(mean, graphs.x.mean(dim=0)) and torch.equal(square, graphs.x.square().mean(dim=0))
     torch.testing.assert_close(index.mean.float(), mean)
     torch.testing.assert_close(index.square.float(), square)
     assert index.categories == CATEGORIES

@@ -11,9 +11,10 @@ from gshn.data.easyvqa import EasyVQA
 from gshn.encoders.text import TextCount
 from gshn.encoders.text_encoders import build_tokenizer
 from gshn.errors import ConfigError, DataError
-from gshn.evaluation.answers import evaluate_task
+from gshn.evaluation.answers import answer_all, evaluate_task
 from gshn.evaluation.retrieval import evaluate_retrieval
 from gshn.graphs.scene_graph import GEOMETRY, node_map
+from gshn.graphs.shards.stream import StreamedGraphs
 from gshn.inference import SpikeCount
 from gshn.segments.superpixels import SuperpixelSegmenter
 from gshn.training.corpora import Corpora, build_model, word_frequencies
@@ -204,6 +205,22 @@ def test_answers_of_vqa_v2_come_from_its_training_questions(tmp_path):
     assert data.answers == {"vqa": ["net"]}
     assert len(data.texts("vqa")) == 4 and len(data.test_texts("vqa")) == 2
     assert build_model(data.config, data).vocabulary.answers == {"vqa": ["net"]}
+
+
+def test_graphs_of_a_large_task_are_streamed(tmp_path, monkeypatch):
+    root = official.vqa2(tmp_path / "vqa", numbers=(9, 25, 31))
+    keys = (f"data.questions.source=vqa2:{root}", "finetune.tasks=[vqa]", "data.pairs.source=shapescenes")
+    keys += ("data.pairs.train=4", "data.pairs.test=4", "data.questions.train=null")
+    held = corpora(tmp_path, *keys).texts("vqa")
+    monkeypatch.setattr("gshn.training.corpora.STREAMED", 0)
+    data = corpora(tmp_path, *keys)
+    streamed = data.texts("vqa")
+    assert isinstance(streamed.graphs, StreamedGraphs) and streamed.examples == held.examples
+    assert torch.equal(streamed.graphs.batch([2, 0]).x, held.graphs.batch([2, 0]).x)
+    assert sorted(streamed.order(np.random.default_rng(0))) == list(range(6))
+    model = build_model(data.config, data).eval()
+    answers = [answer_all(model, corpus, SpikeCount()) for corpus in (streamed, held)]
+    assert answers[0] == answers[1]
 
 
 def test_questions_without_a_known_answer_are_counted(tmp_path, caplog):

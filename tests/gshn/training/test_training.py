@@ -1,6 +1,8 @@
 """Whole runs, as a user starts them: in a process of their own."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from gshn.config import TASKS, load_config
 from gshn.errors import CheckpointError
 from gshn.model import GSHN
-from gshn.training.checkpoint import FILE
+from gshn.training.checkpoint import FILE, read_state
 from gshn.training.loop import MetricsLog, Trainer, learning_rate
 from neuromorphic.errors import UserError
 from neuromorphic.files import Lock
@@ -48,6 +50,37 @@ def test_kill_and_resume_ends_in_the_same_weights(
         assert torch.equal(resumed[name], tensor), name
     steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
     assert steps == [2, 4, 6, 8, 10, 12, 2, 4, 6]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with GPUs processes find each other by NCCL")
+@pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path, cache: str, first: int, then: int) -> None:
+    options = [cache, *STEPS, "log_every=1", "model.dropout=0", "chunk=5"]
+
+    def train(out: Path, processes: int, *arguments: str) -> subprocess.Popen[str]:
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+        command = ["-m", "gshn.train", "--config", "smoke", "--out", str(out), *arguments, *options]
+        return subprocess.Popen([sys.executable, *launcher, *command], stderr=subprocess.PIPE, text=True)
+
+    whole, rest = tmp_path / "whole", tmp_path / "rest"
+    process = train(whole, first)
+    while not (whole / FILE).is_file():
+        assert process.poll() is None, process.communicate()
+    rest.mkdir()
+    for name in ("config.yaml", FILE):
+        (rest / name).write_bytes((whole / name).read_bytes())
+    begun = read_state(rest)
+    assert begun is not None and begun[0].stage == "pretrain"
+    finish(process)
+    finish(train(rest, then, "--resume"))
+    expected = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    found = [json.loads(line) for line in (rest / "metrics.jsonl").read_text().splitlines()]
+    assert 10 < len(found) < len(expected)
+    for row, other in zip(found, expected[-len(found) :], strict=True):
+        assert row["step"] == other["step"] and row["stage"] == other["stage"]
+        # Sums are in another order, and Adam divides by the root of what is small.
+        assert row["loss"] == pytest.approx(other["loss"], rel=1e-4 if row["step"] == found[0]["step"] else 1e-2)
 
 
 def test_all_tasks_in_turn_go_on_with_the_same_batches(tmp_path: Path, cache: str) -> None:
