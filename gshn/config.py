@@ -187,7 +187,8 @@ class PairData(Section):
     fill: bool = True
     """Whether superpixels fill what a semantic segmenter calls background; false: it is void."""
     leave_out: str | None = None
-    """A text file with a photograph's name on each line: these are not trained on. null: none."""
+    """A text file with a photograph's name on each line: these are not trained on, neither here nor for a task. null:
+    none."""
     caption_weights: list[float] = field(default_factory=lambda: [6.0, 1.0, 1.0, 1.0, 1.0], metadata={"range": WEIGHT})
     """How often each of ShapeScenes' captions is trained on, from the most detailed to the vaguest; captions of other
     sources count alike."""
