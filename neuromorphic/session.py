@@ -164,8 +164,8 @@ class Session:
         """Where the network stands, as arrays by name, which ``numpy.savez`` takes.
 
         ``step`` is how many steps were done; the others are named ``WHAT/NODE`` and have the axis B first. In float,
-        ``reference`` and ``torch`` go on from each other's states: ``v``, ``i`` (of CubaLI and CubaLIF), ``sent`` (the
-        last output) and ``past`` (what a Delay got, the newest last). Those of ``lava`` and ``c``, and of ``reference``
+        ``numpy`` and ``torch`` go on from each other's states: ``v``, ``i`` (of CubaLI and CubaLIF), ``sent`` (the
+        last output) and ``past`` (what a Delay got, the newest last). Those of ``lava`` and ``c``, and of ``numpy``
         in fixed point, are its populations': ``u``, ``v``, ``past`` (what was sent and is still to be read), and
         ``scale``, which says whose integers they are.
         """
