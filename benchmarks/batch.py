@@ -2,7 +2,7 @@
 
     python -m benchmarks.batch --json batch.json
     python -m benchmarks.batch --network conv --batch 8
-    python -m benchmarks.batch --batch 256 --only "numpy float" "lava float" "lava fixed"
+    python -m benchmarks.batch --batch 256 --only "folded float" "lava float" "lava fixed"
 
 784 - 1000 - 1000 - 10 LIF neurons, dense weights, T = 100, 64 samples of spikes of a rate of 0.15; the hidden layers
 fire in 5 to 20 % of their steps. ``--network conv`` is 2 x 34 x 34 - 16 channels - 32 channels - 10, with sums over
@@ -37,7 +37,7 @@ from rich.table import Table
 
 SIZES, STEPS, BATCH, DT = (784, 1000, 1000, 10), 100, 64, 1e-3
 RATE = 0.15
-SUBJECTS = ("reference", "torch", "numpy float", "numpy fixed", "c float", "c fixed", "lava float", "lava fixed")
+SUBJECTS = ("reference", "torch", "folded float", "numpy fixed", "c float", "c fixed", "lava float", "lava fixed")
 OURS = "lava float"
 SAMPLE_SECONDS = 0.1
 """How often memory is looked at."""
@@ -101,12 +101,12 @@ def child(subject: str, batch: int, steps: int, graded: bool, image: bool) -> di
 
     flat, x = flatten(conv_graph() if image else graph(), DT), inputs(batch, steps, graded, image)
     begun = time.perf_counter()
-    if subject == "numpy float":
+    if subject == "folded float":
         sent = populations.run(lower(flat), x, batched=True).sent
         spikes = {name: sent[name].astype(bool) for name in flat.spiking}
         seconds = {}
     else:
-        backend, _, precision = subject.replace("numpy", "reference").partition(" ")
+        backend, _, precision = subject.partition(" ")
         run = simulate(flat, x, backend, precision or "float")  # type: ignore[arg-type]
         spikes, seconds = run.record.spikes, run.seconds
     seconds = {"all": time.perf_counter() - begun} | seconds

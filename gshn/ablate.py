@@ -9,7 +9,7 @@ from gshn.ablation.grid import BASE, PARTS
 from gshn.ablation.photographs import PHOTOGRAPHS
 from gshn.ablation.scenes import SCENES
 from gshn.errors import ConfigError
-from neuromorphic.cli import CommandParser, run_command, whole
+from neuromorphic.cli import CommandParser, run_command, whole_number
 from neuromorphic.files import Lock, make_folder, write_atomically
 
 EXAMPLES = """
@@ -48,8 +48,8 @@ def main() -> None:
         default="validation",
         help="splits that are evaluated: validation, to choose a design; test, once, to report it (default validation)",
     )
-    parser.add_argument("--seeds", type=whole(1, 1000), default=5, help="seeds 0 to N - 1 of every variant")
-    parser.add_argument("--jobs", type=whole(1, 1000), default=1, help="runs at the same time, one thread each")
+    parser.add_argument("--seeds", type=whole_number(1, 1000), default=5, help="seeds 0 to N - 1 of every variant")
+    parser.add_argument("--jobs", type=whole_number(1, 1000), default=1, help="runs at the same time, one thread each")
     parser.add_argument("--quick", action="store_true", help="a few steps each, to see that everything runs")
     parser.add_argument("--cache", default="cache", help="folder of computed scene graphs")
     parser.add_argument("--set", nargs="+", default=[], metavar="key=value", help="overrides for every variant")

@@ -6,7 +6,7 @@ It works offline: nothing is fetched from elsewhere, and nothing is sent there.
 from __future__ import annotations
 
 from gshn.arguments import add_model_arguments
-from neuromorphic.cli import CommandParser, run_command, whole
+from neuromorphic.cli import CommandParser, run_command, whole_number
 from neuromorphic.requirements import require_extra
 
 EXAMPLES = """
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to serve on (default %(default)s: this computer alone)"
     )
-    parser.add_argument("--port", type=whole(1, 65535), help="default: the first that is free from 7860 on")
+    parser.add_argument("--port", type=whole_number(1, 65535), help="default: the first that is free from 7860 on")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     arguments = parser.parse_args()
     require_extra("app")

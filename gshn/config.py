@@ -188,7 +188,8 @@ class PairData(Section):
     fill: bool = True
     """Whether superpixels divide the background of a semantic segmenter. false: the background is void."""
     leave_out: str | None = None
-    """Text file with a name of a photograph on each line. These photographs are not trained on. null: none."""
+    """Text file with a name of a photograph on each line. These photographs are not trained on, neither for retrieval
+    nor for a task. null: none."""
     caption_weights: list[float] = field(default_factory=lambda: [6.0, 1.0, 1.0, 1.0, 1.0], metadata={"range": WEIGHT})
     """Relative frequency in training of ShapeScenes' five captions, from the most to the least detailed. Captions of
     other data sets are equally frequent."""

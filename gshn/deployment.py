@@ -134,8 +134,8 @@ def profile(
         checkpoint: Folder that gshn.train wrote.
         out: Folder for the report.
         images: How many held-out images are counted.
-        backend: What gives the spikes: ``torch``, ``reference``, ``lava`` or ``c``.
-        precision: Of reference, lava or c.
+        backend: What gives the spikes: ``torch``, ``numpy``, ``lava`` or ``c``.
+        precision: Of numpy, lava or c.
         compare: Other checkpoints.
         energy_models: File of energy models, in place of the project's own.
         measure: Also measure time and, where there is a meter, energy.
@@ -148,7 +148,7 @@ def profile(
         LavaMissingError: Lava is not installed.
     """
     if precision == "fixed" and backend == "torch":
-        raise ArgumentError("--precision fixed needs --backend reference, lava or c")
+        raise ArgumentError("--precision fixed needs --backend numpy, lava or c")
     if backend == "lava":
         require_lava()
     for name in ("report.json", "report.html"):

@@ -11,7 +11,7 @@ from gshn.config import load_config
 from gshn.data.tasks import TASKS
 from gshn.errors import CheckpointError, ConfigError, DataError, tell
 from gshn.hub import checkpoint_folder
-from neuromorphic.cli import CommandParser, print_next, run_command, whole
+from neuromorphic.cli import CommandParser, print_next, run_command, whole_number
 from neuromorphic.errors import UserError
 from neuromorphic.files import check_destination, write_atomically
 
@@ -61,7 +61,7 @@ def main() -> None:
     )
     parser.add_argument(
         "--rerank",
-        type=whole(0, 10**9),
+        type=whole_number(0, 10**9),
         default=0,
         metavar="K",
         help="retrieval: reorder each query's K best with the matching head",

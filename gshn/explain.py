@@ -7,7 +7,7 @@ from typing import Any
 
 from gshn.arguments import add_model_arguments
 from gshn.errors import ConfigError
-from neuromorphic.cli import CommandParser, run_command, whole
+from neuromorphic.cli import CommandParser, run_command, whole_number
 from neuromorphic.files import check_destination, write_atomically
 
 EXAMPLES = """
@@ -29,7 +29,9 @@ def main() -> None:
     )
     parser.add_argument("--caption", help="the caption; by default the first of image --index")
     parser.add_argument(
-        "--index", type=whole(0, 10**9), help="an image of the checkpoint's data, counted from 0, in place of a file"
+        "--index",
+        type=whole_number(0, 10**9),
+        help="an image of the checkpoint's data, counted from 0, in place of a file",
     )
     parser.add_argument("--split", default="test", help="split of --index (default %(default)s)")
     add_model_arguments(parser)

@@ -11,7 +11,7 @@ from gshn.config import flat, is_drawn, load_config
 from gshn.errors import ConfigError, DataError, MissingError
 from gshn.launchers import process
 from gshn.registry import DATASETS, SEGMENTERS
-from neuromorphic.cli import CommandParser, print_next, run_command, whole
+from neuromorphic.cli import CommandParser, print_next, run_command, whole_number
 from neuromorphic.errors import UserNotice
 from neuromorphic.files import make_folder
 
@@ -67,12 +67,17 @@ def main() -> None:
         "--split-by", metavar="COLUMN|80/10/10", help="with captions:FILE: short for data.pairs.file.split=..."
     )
     parser.add_argument(
-        "--image-size", type=whole(48, 4096), default=224, help="longer side of photographs, pixels (default 224)"
+        "--image-size",
+        type=whole_number(48, 4096),
+        default=224,
+        help="longer side of photographs, pixels (default 224)",
     )
     parser.add_argument(
-        "--limit", type=whole(1, 10**9), help="take only the first images of each split; needed for shapescenes"
+        "--limit", type=whole_number(1, 10**9), help="take only the first images of each split; needed for shapescenes"
     )
-    parser.add_argument("--shard-size", type=whole(1, 10**9), default=1000, help="images per shard (default 1000)")
+    parser.add_argument(
+        "--shard-size", type=whole_number(1, 10**9), default=1000, help="images per shard (default 1000)"
+    )
     parser.add_argument(
         "overrides",
         nargs="*",

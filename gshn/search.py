@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gshn.arguments import add_model_arguments
 from gshn.errors import DataError
-from neuromorphic.cli import CommandParser, run_command, whole
+from neuromorphic.cli import CommandParser, run_command, whole_number
 from neuromorphic.files import check_destination, write_atomically
 
 EXAMPLES = """
@@ -28,7 +28,9 @@ def main() -> None:
     parser.add_argument("text", help="what the photographs show")
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder of photographs; subfolders count, too")
     add_model_arguments(parser)
-    parser.add_argument("--top", type=whole(1, 10**9), default=10, help="how many are told (default %(default)s)")
+    parser.add_argument(
+        "--top", type=whole_number(1, 10**9), default=10, help="how many are told (default %(default)s)"
+    )
     parser.add_argument(
         "--index", type=Path, metavar="FILE", help="where the index is kept (default: DIR/.gshn, or the user's cache)"
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gshn.config import SegmenterFit
 from gshn.errors import ConfigError, DataError
 from gshn.registry import SEGMENTERS
-from neuromorphic.cli import CommandParser, print_next, run_command, whole
+from neuromorphic.cli import CommandParser, print_next, run_command, whole_number
 from neuromorphic.errors import UserError, UserNotice
 from neuromorphic.files import write_atomically
 
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--weights", help="weights of a learned segmenter: a folder, or a name on the hub")
     parser.add_argument(
         "--segments",
-        type=whole(1, 10000),
+        type=whole_number(1, 10000),
         help="number of superpixels or feature regions (default: superpixels merge by likeness alone)",
     )
     parser.add_argument(
@@ -58,20 +58,23 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder of the results")
     parser.add_argument("--show", action="store_true", help="draw segments and scene graph over each image, as PNG")
     parser.add_argument(
-        "--image-size", type=whole(1, 65536), default=640, help="longer side, pixels; larger images are scaled down"
+        "--image-size",
+        type=whole_number(1, 65536),
+        default=640,
+        help="longer side, pixels; larger images are scaled down",
     )
     parser.add_argument(
         "--as-stored", action="store_true", help="leave pixels as stored: do not turn images as their EXIF says"
     )
     parser.add_argument("--fit", choices=["shapescenes"], help="train a small Mask2Former; its weights go to --out")
     parser.add_argument(
-        "--steps", type=whole(1, 10**9), default=SegmenterFit.steps, help="steps of --fit (default %(default)s)"
+        "--steps", type=whole_number(1, 10**9), default=SegmenterFit.steps, help="steps of --fit (default %(default)s)"
     )
-    parser.add_argument("--seed", type=whole(0, 2**63 - 1), default=0, help="seed of --fit")
+    parser.add_argument("--seed", type=whole_number(0, 2**63 - 1), default=0, help="seed of --fit")
     parser.add_argument("--resume", action="store_true", help="continue --fit where it was stopped")
     parser.add_argument("--evaluate", choices=["shapescenes"], help="measure panoptic quality on held-out scenes")
     parser.add_argument(
-        "--limit", type=whole(1, 10**9), default=1000, help="scenes of --evaluate (default %(default)s)"
+        "--limit", type=whole_number(1, 10**9), default=1000, help="scenes of --evaluate (default %(default)s)"
     )
     parser.add_argument("--json", type=Path, help="also write the figures of --evaluate to this file")
     arguments = parser.parse_args()

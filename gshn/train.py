@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gshn.config import load_config, named_configs
 from gshn.hub import checkpoint_folder
-from neuromorphic.cli import CommandParser, print_next, run_command, whole
+from neuromorphic.cli import CommandParser, print_next, run_command, whole_number
 
 EXAMPLES = """
 examples:
@@ -31,7 +31,7 @@ def main() -> None:
         "--init", metavar="DIR", help="start from a finished checkpoint, a folder or owner/name on the Hugging Face hub"
     )
     parser.add_argument("--out", type=Path, help="the run's folder (default: runs/<config>)")
-    parser.add_argument("--seed", type=whole(0, 2**63 - 1), help="random seed, short for seed=N")
+    parser.add_argument("--seed", type=whole_number(0, 2**63 - 1), help="random seed, short for seed=N")
     parser.add_argument(
         "--resume", action="store_true", help="continue from the folder's last training state, bit for bit"
     )

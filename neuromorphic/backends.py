@@ -31,11 +31,13 @@ from neuromorphic.lava.run import run_network
 if TYPE_CHECKING:
     from neuromorphic.lava.session import KeptUp
 
-Backend = Literal["reference", "torch", "lava", "c"]
+Backend = Literal["numpy", "torch", "lava", "c"]
 Precision = Literal["float", "fixed"]
 BACKENDS, PRECISIONS = get_args(Backend), get_args(Precision)
-SIDE_BY_SIDE = ("reference", "lava", "c")
+SIDE_BY_SIDE = ("numpy", "lava", "c")
 """Back ends that run networks side by side."""
+OLDER_NAMES = {"reference": "numpy"}
+"""What a back end was called before. The reference is what it computes in float."""
 RUN_TARGETS = ("simulator", "loihi2")
 
 
@@ -71,7 +73,7 @@ class SideBySide(RunDetails):
 def run_side_by_side(
     networks: Sequence[Network],
     inputs: Sequence[Mapping[str, NDArray]],
-    backend: Literal["reference", "lava", "c"],
+    backend: Literal["numpy", "lava", "c"],
     precision: Precision = "float",
     potentials: Collection[str] = (),
     deadline: float = 600.0,
@@ -85,7 +87,7 @@ def run_side_by_side(
         networks: With the same populations and connections, of any sizes; for fixed point folded with the decays of
             registers (``lower(graph, horizon=T)``).
         inputs: Of each network, by name, shape (T, n), T the same for all.
-        backend: ``reference`` computes in NumPy, ``c`` in C, ``lava`` on Lava.
+        backend: ``numpy`` computes in NumPy, ``c`` in C, ``lava`` on Lava.
         precision: ``float`` computes in float64; ``fixed`` in Loihi's integers, with scales chosen over all networks.
         potentials: Populations whose potentials are recorded.
         deadline: Seconds after which a run on Lava is stopped.
@@ -99,7 +101,7 @@ def run_side_by_side(
         PackagesMissingError: the back end c has no C compiler.
         LavaMissingError, LavaRunError: see :func:`neuromorphic.lava.run.run_network`.
     """
-    check_choice("back end", backend, SIDE_BY_SIDE)
+    backend = check_backend(backend, SIDE_BY_SIDE)
     check_options(precision, deadline, ranges, target)
     check_networks(networks, inputs, potentials)
     network = pack(networks) if len(networks) > 1 else networks[0]
@@ -126,7 +128,7 @@ class FoldedRun(RunDetails):
 def run_folded(
     network: Network,
     inputs: Mapping[str, NDArray],
-    backend: Literal["reference", "lava", "c"],
+    backend: Literal["numpy", "lava", "c"],
     precision: Precision = "float",
     potentials: Collection[str] = (),
     deadline: float = 600.0,
@@ -186,6 +188,26 @@ def run_folded(
         quantization=fixed.report() if fixed else {},
         overflow=overflow,
     )
+
+
+def renamed(backend: str) -> str:
+    """A back end's name of today; what is none is given back."""
+    return OLDER_NAMES.get(backend, backend)
+
+
+def check_backend(backend: str, known: Collection[str] = BACKENDS) -> Any:
+    """Check the name of a back end.
+
+    Returns:
+        The name, of today.
+
+    Raises:
+        ArgumentError: there is no such back end.
+    """
+    if isinstance(backend, str):
+        backend = renamed(backend)
+    check_choice("back end", backend, known)
+    return backend
 
 
 def check_options(precision: object, deadline: object, ranges: object, target: object) -> None:
@@ -256,7 +278,7 @@ class Simulation(RunDetails):
 def simulate(
     graph: Graph,
     inputs: Mapping[str, NDArray],
-    backend: Backend = "reference",
+    backend: Backend = "numpy",
     precision: Precision = "float",
     potentials: Collection[str] = (),
     deadline: float = 600.0,
@@ -268,15 +290,16 @@ def simulate(
     Args:
         graph: The graph.
         inputs: By Input node, shape (B, T, *shape).
-        backend: ``reference`` is NIR's semantics in NumPy (in fixed point: Loihi's arithmetic), ``torch`` the same
-            in PyTorch and faster, float only, ``lava`` Lava's CPU simulator, the B samples side by side in one network,
-            ``c`` the folded network in C that the machine's compiler compiles, the fastest.
+        backend: ``numpy`` is NIR's semantics in NumPy, the reference, and in fixed point Loihi's arithmetic, the
+            integer simulator; ``torch`` is the reference in PyTorch and faster, float only; ``lava`` Lava's CPU
+            simulator, the B samples side by side in one network; ``c`` the folded network in C that the machine's
+            compiler compiles, the fastest.
         precision: float64, or Loihi's integers.
         potentials: Neurons whose membrane potentials are recorded; those of I, LI and CubaLI are in any case, and a
             Threshold has none.
         deadline: Seconds after which a run on Lava is stopped.
         ranges: See :func:`run_side_by_side`.
-        target: Of Lava, or of Loihi's arithmetic by the reference.
+        target: Of Lava, or of the integer simulator.
 
     Raises:
         ArgumentError: an argument of the wrong type, or an unknown back end, precision, target or neuron.
@@ -285,7 +308,7 @@ def simulate(
         PackagesMissingError: PyTorch is not installed, or there is no C compiler.
         LavaMissingError, LavaRunError: see :func:`neuromorphic.lava.run.run_network`.
     """
-    check_choice("back end", backend, BACKENDS)
+    backend = check_backend(backend)
     check_options(precision, deadline, ranges, target)
     if target != "simulator" and backend != "lava" and precision != "fixed":
         raise ArgumentError(f"target '{target}' needs the back end lava")
@@ -295,7 +318,7 @@ def simulate(
     begun = time.perf_counter()
     if backend == "torch":
         record = torch_simulator(precision).simulate_torch(graph, inputs, potentials)
-    elif backend == "reference" and precision == "float":
+    elif backend == "numpy" and precision == "float":
         with np.errstate(over="ignore", invalid="ignore"):  # What they say is said of a node below.
             record = reference.simulate(graph, inputs, potentials)
     else:
@@ -347,7 +370,7 @@ def open_machine(
     """
     there = [n for n in potentials if n in graph.nodes]  # The graph may be another one than the session began with.
     potentials = [n for n in there if graph.nodes[n].is_spiking and graph.nodes[n].has_membrane]
-    if precision == "float" and backend == "reference":
+    if precision == "float" and backend == "numpy":
         return reference.ReferenceMachine(graph, batch, potentials)
     if backend == "torch":
         return torch_simulator(precision).TorchMachine(graph, batch, potentials)
@@ -365,7 +388,7 @@ def open_machine(
         simulator = c.run if backend == "c" else populations.run
         calibration = calibrate(lower(graph, horizon=steps), inputs, batched=True, simulator=simulator)
         network, ranges = calibration.network, calibration.ranges
-    if backend == "reference":
+    if backend == "numpy":
         return PopulationsMachine(graph, network, batch, potentials, ranges)
     if backend == "c":
         return CMachine(graph, network, batch, potentials, ranges)
@@ -385,7 +408,7 @@ def torch_simulator(precision: Precision) -> Any:
         PackagesMissingError: PyTorch is not installed.
     """
     if precision == "fixed":
-        raise UnsupportedGraphError("the torch back end has no fixed point; use --backend reference, lava or c")
+        raise UnsupportedGraphError("the torch back end has no fixed point; use --backend numpy, lava or c")
     try:
         from neuromorphic.execution import torch_simulator
     except ImportError as error:

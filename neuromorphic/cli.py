@@ -51,7 +51,7 @@ def seconds(text: str) -> float:
     return value
 
 
-def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
     """An argument that is a whole number of at least so much, and at most so much."""
 
     def number(text: str) -> int:

@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from neuromorphic.backends import PRECISIONS
-from neuromorphic.cli import CommandParser, run_command, whole
+from neuromorphic.cli import CommandParser, run_command, whole_number
 from neuromorphic.files import check_destination
 from neuromorphic.plugins import checkpoint_tools, needing_packages
 from neuromorphic.results.tables import Table
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder that is written to")
     parser.add_argument("--input", type=Path, metavar="FILE", help=f"with --nir: {INPUT}")
     parser.add_argument(
-        "--images", type=whole(1), help="with --checkpoint: held-out images to run on Lava (default: 64)"
+        "--images", type=whole_number(1), help="with --checkpoint: held-out images to run on Lava (default: 64)"
     )
     parser.add_argument("--precision", choices=PRECISIONS, default="float", help=f"arithmetic; {PRECISION}")
     arguments = parser.parse_args()

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from neuromorphic.backends import BACKENDS, PRECISIONS
-from neuromorphic.cli import CommandParser, run_command, whole
+from neuromorphic.backends import BACKENDS, PRECISIONS, renamed
+from neuromorphic.cli import CommandParser, run_command, whole_number
 from neuromorphic.files import Lock, check_destination, make_folder, write_atomically
 from neuromorphic.plugins import checkpoint_tools, needing_packages
 from neuromorphic.run import BACKEND, INPUT, PRECISION, add_graph_arguments, load_network
@@ -29,14 +29,15 @@ def main() -> None:
     parser.add_argument("--input", type=Path, metavar="FILE", help=f"with --nir: {INPUT}")
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="folder that gshn.train wrote")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for report.json and report.html")
-    parser.add_argument("--images", type=whole(1), help="with --checkpoint: held-out images (default: 64)")
+    parser.add_argument("--images", type=whole_number(1), help="with --checkpoint: held-out images (default: 64)")
     parser.add_argument(
         "--backend",
         choices=BACKENDS,
-        help=f"what computes the spikes (default: reference, with --checkpoint torch); {BACKEND}",
+        type=renamed,
+        help=f"what computes the spikes (default: numpy, with --checkpoint torch); {BACKEND}",
     )
     parser.add_argument(
-        "--precision", choices=PRECISIONS, default="float", help=f"arithmetic of reference, lava or c; {PRECISION}"
+        "--precision", choices=PRECISIONS, default="float", help=f"arithmetic of numpy, lava or c; {PRECISION}"
     )
     parser.add_argument(
         "--compare",
@@ -63,9 +64,9 @@ def main() -> None:
             if getattr(arguments, key) is not None:
                 parser.error(f"--{option} goes with --nir, and a checkpoint has its own")
     if arguments.backend is None:
-        arguments.backend = "reference" if arguments.checkpoint is None else "torch"
+        arguments.backend = "numpy" if arguments.checkpoint is None else "torch"
     if arguments.precision == "fixed" and arguments.backend == "torch":
-        parser.error("--precision fixed needs --backend reference, lava or c")
+        parser.error("--precision fixed needs --backend numpy, lava or c")
     for name in ("report.json", "report.html"):
         sources = (arguments.energy_models, arguments.nir, arguments.input, *(arguments.compare or ()))
         check_destination(arguments.out / name, sources)

@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 
 from neuromorphic.arguments import listed
-from neuromorphic.backends import BACKENDS, PRECISIONS
-from neuromorphic.cli import CommandParser, run_command, seconds, whole
+from neuromorphic.backends import BACKENDS, PRECISIONS, renamed
+from neuromorphic.cli import CommandParser, run_command, seconds, whole_number
 from neuromorphic.files import check_destination, write_atomically
 from neuromorphic.frameworks import FRAMEWORKS
 from neuromorphic.graph import RESETS
@@ -23,7 +23,7 @@ INPUT = (
     "events: AEDAT4, EVT2, EVT3, N-MNIST's .bin, counted by pixel in steps of dt"
 )
 BACKEND = (
-    "reference: NIR's semantics in NumPy; torch: the same in PyTorch, faster; lava: Intel's Lava simulator; "
+    "numpy: NIR's semantics in NumPy; torch: the same in PyTorch, faster; lava: Intel's Lava simulator; "
     "c: C that is compiled for the network, the fastest"
 )
 PRECISION = "float: float64; fixed: Loihi's integers, 8-bit weights and 24-bit states"
@@ -84,9 +84,13 @@ def main() -> None:
         metavar="FILE.png",
         help="draw rasters and potentials, of --trace and outputs or of all nodes",
     )
-    parser.add_argument("--backend", choices=BACKENDS, default="reference", help=f"{BACKEND} (default: reference)")
+    parser.add_argument(
+        "--backend", choices=BACKENDS, type=renamed, default="numpy", help=f"{BACKEND} (default: numpy)"
+    )
     parser.add_argument("--precision", choices=PRECISIONS, default="float", help=f"{PRECISION} (default: float)")
-    parser.add_argument("--steps", type=whole(1), metavar="T", help="cut the input to T steps, or continue with zeros")
+    parser.add_argument(
+        "--steps", type=whole_number(1), metavar="T", help="cut the input to T steps, or continue with zeros"
+    )
     parser.add_argument(
         "--trace",
         nargs="+",

@@ -175,9 +175,9 @@ class Session:
         """The state of the network as arrays by name, which ``numpy.savez`` takes.
 
         ``step`` is the number of steps done. The other arrays are named ``VARIABLE/NODE``; their first axis is B. In
-        float, ``reference`` and ``torch`` have the same variables, and each continues from the other's state: ``v``
+        float, ``numpy`` and ``torch`` have the same variables, and each continues from the other's state: ``v``
         (membrane potential), ``i`` (synaptic current of CubaLI and CubaLIF), ``sent`` (the last output) and ``past``
-        (earlier inputs of a Delay, the newest last). ``lava`` and ``c``, and ``reference`` in fixed point, have those
+        (earlier inputs of a Delay, the newest last). ``lava`` and ``c``, and ``numpy`` in fixed point, have those
         of the compiled populations: ``u`` (current), ``v``, ``past`` (messages that are still to be read) and
         ``scale`` (the units of the integers).
         """

@@ -20,7 +20,7 @@ from neuromorphic.arguments import (
     check_type,
     printed,
 )
-from neuromorphic.backends import BACKENDS, PRECISIONS, Backend, Precision, simulate
+from neuromorphic.backends import PRECISIONS, Backend, Precision, check_backend, simulate
 from neuromorphic.errors import ArgumentError, UnsupportedGraphError, UserError
 from neuromorphic.execution.record import check_memory
 from neuromorphic.frameworks import read_from
@@ -130,7 +130,7 @@ class SpikingNetwork:
     def run(
         self,
         x: object,
-        backend: Backend = "reference",
+        backend: Backend = "numpy",
         precision: Precision = "float",
         *,
         potentials: bool | Collection[str] = False,
@@ -142,7 +142,7 @@ class SpikingNetwork:
 
         Args:
             x: Inputs, see the class.
-            backend: ``reference``: NIR's semantics in NumPy; ``torch``: the same in PyTorch, faster, float only;
+            backend: ``numpy``: NIR's semantics in NumPy; ``torch``: the same in PyTorch, faster, float only;
                 ``lava``: Intel's Lava, all samples side by side in one network; ``c``: C that the machine's compiler
                 compiles for the network, the fastest.
             precision: ``float`` computes in float64, ``fixed`` in Loihi's integers: 8-bit weights, 24-bit states.
@@ -161,7 +161,7 @@ class SpikingNetwork:
             UnsupportedGraphError: the back end cannot run the graph exactly, or a signal leaves float64's range.
             LavaMissingError, LavaRunError: Lava is not installed, or failed; the message names its process.
         """
-        check_choice("back end", backend, BACKENDS)
+        backend = check_backend(backend)
         check_choice("precision", precision, PRECISIONS)
         return self._run(
             as_signals(x, self.graph, steps), backend, precision, potentials, choose_target(target), deadline
@@ -184,7 +184,7 @@ class SpikingNetwork:
 
     def session(
         self,
-        backend: Backend = "reference",
+        backend: Backend = "numpy",
         precision: Precision = "float",
         *,
         batch: int | None = None,
@@ -212,7 +212,7 @@ class SpikingNetwork:
         """
         from neuromorphic.session import Session
 
-        check_choice("back end", backend, BACKENDS)
+        backend = check_backend(backend)
         check_choice("precision", precision, PRECISIONS)
         if batch is not None:
             batch = check_count("batch", batch)
@@ -236,7 +236,7 @@ class SpikingNetwork:
         against: Backend = "lava",
         precision: Precision = "float",
         *,
-        backend: Backend = "reference",
+        backend: Backend = "numpy",
         backend_precision: Precision = "float",
         steps: int | None = None,
         seed: int = 0,
@@ -260,11 +260,9 @@ class SpikingNetwork:
         Raises:
             UserError: see :meth:`run`.
         """
-        for what, word, known in (
-            ("back end", against, BACKENDS), ("back end", backend, BACKENDS),
-            ("precision", precision, PRECISIONS), ("precision", backend_precision, PRECISIONS),
-        ):  # fmt: skip
-            check_choice(what, word, known)
+        against, backend = check_backend(against), check_backend(backend)
+        for word in (precision, backend_precision):
+            check_choice("precision", word, PRECISIONS)
         if x is None:
             steps = RANDOM_STEPS if steps is None else check_count("steps", steps)
             check_memory(self.graph, 1, steps)
@@ -298,7 +296,7 @@ class SpikingNetwork:
     def profile(
         self,
         x: object,
-        backend: Backend = "reference",
+        backend: Backend = "numpy",
         precision: Precision = "float",
         *,
         energy_models: str | Path | None = None,

@@ -31,7 +31,7 @@ PROCESSES: Mapping[str, str] = {
     GRADED: "a process of ours",
     SUM: "a process of ours",
 }
-"""Lava's process for each kind of population, see :func:`neuromorphic.lava.network.neurons`."""
+"""Lava's process for each kind of population, see :func:`neuromorphic.lava.network.process_for`."""
 SUBTRACTION = ", reset by subtraction"
 NO, DIFFERS, MISSING = "no", "differs", "not tried: Lava is missing"
 """Cells: it is refused; it runs and gives something else; there is nothing to run it on."""
@@ -54,7 +54,7 @@ class Row:
     loihi2: str
 
 
-def neurons(kind: str, shape: tuple[int, ...], subtract: bool) -> nir.NIRNode:
+def example_neurons(kind: str, shape: tuple[int, ...], subtract: bool) -> nir.NIRNode:
     """Neurons of a kind with parameters that all do something."""
     values = dict.fromkeys(NEURONS[kind], 0.5) | {"r": 1.5, "w_in": 2.0, "v_reset": -0.25, "v_leak": 0.25}
     parameters = {key: np.full(shape, 4 * DT if key in TIME_CONSTANTS else values[key]) for key in NEURONS[kind]}
@@ -96,19 +96,19 @@ def example(primitive: str) -> tuple[nir.NIRGraph, str]:
     if primitive == "loops":
         nodes = {
             "in": nir.Input(np.array([3])),
-            "node": neurons("LIF", (3,), False),
+            "node": example_neurons("LIF", (3,), False),
             "back": nir.Linear(0.25 * np.eye(3)),
             "out": nir.Output(np.array([3])),
         }
         edges = [("in", "node"), ("node", "back"), ("back", "node"), ("node", "out")]
         return graph_of(nodes, edges, {"dt": DT}), "node"
-    shape, make = EXAMPLES[kind] if kind in EXAMPLES else ((3,), lambda: neurons(kind, (3,), bool(subtract)))
+    shape, make = EXAMPLES[kind] if kind in EXAMPLES else ((3,), lambda: example_neurons(kind, (3,), bool(subtract)))
     own = {} if kind in ("Input", "Output") else {"node": make()}
     nodes = {"in": nir.Input(np.array(shape)), **own}
     if kind in EXAMPLES:
         nodes["last"] = nir.Threshold(np.full(shape_out(make(), shape), 0.5))
     elif not own:
-        nodes["last"] = neurons("LIF", shape, False)
+        nodes["last"] = example_neurons("LIF", shape, False)
     nodes["out"] = nir.Output(np.array(shape_out(make(), shape) if kind in EXAMPLES else shape))
     edges = list(pairwise(nodes))
     if kind in EXAMPLES:

@@ -10,15 +10,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from neuromorphic.backends import BACKENDS, PRECISIONS
-from neuromorphic.cli import CommandParser, run_command, whole
+from neuromorphic.backends import BACKENDS, PRECISIONS, renamed
+from neuromorphic.cli import CommandParser, run_command, whole_number
 from neuromorphic.files import check_destination, write_atomically
 from neuromorphic.run import BACKEND, INPUT, PRECISION, add_graph_arguments, load_network
 
 EXAMPLES = """
 examples:
   python -m neuromorphic.verify --nir model.nir --against lava                        # random input
-  python -m neuromorphic.verify --nir model.nir --against reference --precision fixed --input in.npz
+  python -m neuromorphic.verify --nir model.nir --against numpy --precision fixed --input in.npz
 """
 
 
@@ -26,22 +26,27 @@ def main() -> None:
     """Parse the arguments, run both back ends, print where they differ."""
     parser = CommandParser(prog="python -m neuromorphic.verify", description=__doc__, epilog=EXAMPLES)
     add_graph_arguments(parser)
-    parser.add_argument("--against", choices=BACKENDS, required=True, help=f"back end that is verified; {BACKEND}")
+    parser.add_argument(
+        "--against", choices=BACKENDS, type=renamed, required=True, help=f"back end that is verified; {BACKEND}"
+    )
     parser.add_argument(
         "--precision", choices=PRECISIONS, default="float", help=f"arithmetic of --against; {PRECISION}"
     )
     parser.add_argument(
         "--backend",
         choices=BACKENDS,
-        default="reference",
-        help="back end that it is compared with (default: reference)",
+        type=renamed,
+        default="numpy",
+        help="back end that it is compared with (default: numpy)",
     )
     parser.add_argument(
         "--backend-precision", choices=PRECISIONS, default="float", help="arithmetic of --backend (default: float)"
     )
     parser.add_argument("--input", type=Path, metavar="FILE", help=f"{INPUT} (default: random input)")
-    parser.add_argument("--steps", type=whole(1), metavar="T", help="steps (default: the input's; 32 for random input)")
-    parser.add_argument("--seed", type=whole(0), default=0, help="seed of random input")
+    parser.add_argument(
+        "--steps", type=whole_number(1), metavar="T", help="steps (default: the input's; 32 for random input)"
+    )
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="seed of random input")
     parser.add_argument("--json", type=Path, help="also write the result to this file")
     arguments = parser.parse_args()
     if arguments.json is not None:

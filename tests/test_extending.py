@@ -76,7 +76,7 @@ def test_all_five_are_trained_with_together(package: Path) -> None:
 SPIKES = """
 import sys, gshn
 network = gshn.load("runs/five").spiking_network("photos/test/cat/test-0.jpg")
-runs = [network.run(backend=backend).spikes for backend in ("reference", *sys.argv[1:])]
+runs = [network.run(backend=backend).spikes for backend in ("numpy", *sys.argv[1:])]
 fires = network.spikes["lif_1"].any()
 equal = all((run[layer] == spikes).all() for run in runs for layer, spikes in network.spikes.items())
 print(f"{type(network.graph.nodes['lif_1']).__name__}:", fires, equal)

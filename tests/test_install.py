@@ -122,8 +122,8 @@ def test_plain_pip_in_a_fresh_environment(tmp_path: Path) -> None:
     verify = (python, "-m", "neuromorphic.verify", "--nir", "model.nir", "--against", "lava")
     assert requirements.INSTALL_LAVA in call(*verify, status=2)
     smoke = shutil.copy(ROOT / "tests/versions/smoke.py", tmp_path)
-    assert call(python, smoke).strip().endswith("| reference float, reference fixed |")
+    assert call(python, smoke).strip().endswith("| numpy float, numpy fixed |")
     call(python, *requirements.INSTALL_LAVA.split()[1:])
-    ran = "| reference float, lava float, reference fixed, lava fixed |"
+    ran = "| numpy float, lava float, numpy fixed, lava fixed |"
     assert call(python, smoke).strip().endswith(ran)
     call(*verify)

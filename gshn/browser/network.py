@@ -18,7 +18,7 @@ from gshn.browser.shown import Shown
 from gshn.errors import DataError
 from neuromorphic.backends import Backend, Precision
 
-BACKENDS = ("reference, float", "reference, fixed", "torch, float", "lava, float", "lava, fixed")
+BACKENDS = ("numpy, float", "numpy, fixed", "torch, float", "lava, float", "lava, fixed")
 """What can be chosen: a back end and its arithmetic."""
 CHIPS = ("loihi2", "loihi1")
 STEPS = 32

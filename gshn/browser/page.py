@@ -15,7 +15,7 @@ from PIL import Image
 from gshn.api.model import Model
 from gshn.browser.network import BACKENDS, CHIPS, STEPS, Settings, network
 from gshn.browser.photograph import photograph
-from gshn.browser.shown import Shown, failed, seconds, shown_or_error, whole
+from gshn.browser.shown import Shown, failed, required_number, seconds, shown_or_error
 from gshn.config import is_drawn
 from neuromorphic.errors import UserError
 
@@ -124,7 +124,7 @@ def build(model: Model) -> gr.Blocks:
     ) -> list[Any]:
         def make() -> Shown:
             given = None if reset == AS_STORED else reset
-            chosen = (whole("steps", steps), whole("seed", seed), seconds(dt), given)
+            chosen = (required_number("steps", steps), required_number("seed", seed), seconds(dt), given)
             return network(file, Settings(left, right, *chosen, x, chip))
 
         return outputs_of(files, shown_or_error(make, file, {"give --dt SECONDS": "give it under More"}))

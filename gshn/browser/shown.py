@@ -69,7 +69,7 @@ def shown_or_error(make: Callable[[], Shown], file: str | None, words: Mapping[s
     return " ".join(message.split())
 
 
-def whole(what: str, value: float | None) -> int:
+def required_number(what: str, value: float | None) -> int:
     """A field's whole number.
 
     Raises:

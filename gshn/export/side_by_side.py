@@ -81,7 +81,7 @@ def run_images(
     encoder: SpikingGraphEncoder,
     images: Sequence[SpikingInput],
     precision: Precision,
-    backend: Literal["reference", "lava", "c"] = "lava",
+    backend: Literal["numpy", "lava", "c"] = "lava",
     kept: KeptUp | None = None,
 ) -> EncoderRun:
     """Run the spiking paths of images' scene graphs in one network, compiled from their NIR graphs; on Lava, in one

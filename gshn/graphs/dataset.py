@@ -85,9 +85,9 @@ class GraphDataset(Dataset[SceneGraph]):
         names = parts[0]._tensors
         return cls({name: torch.cat([part._tensors[name] for part in parts]) for name in names})
 
-    def repeating(self, index: int) -> GraphDataset:
-        """As many graphs, every one of them graph ``index``."""
-        graphs = torch.full((len(self),), index)
+    def repeating(self, index: int, count: int) -> GraphDataset:
+        """So many graphs, every one of them graph ``index``."""
+        graphs = torch.full((count,), index)
         nodes, edges = self._tensors["nodes"][graphs], self._tensors["edges"][graphs]
         rows = dict.fromkeys(NODE_TENSORS, _ranges(self._node_ptr[graphs], nodes))
         rows |= dict.fromkeys(EDGE_TENSORS, _ranges(self._edge_ptr[graphs], edges))

@@ -26,7 +26,7 @@ from neuromorphic.errors import ArgumentError, UserError
 from neuromorphic.execution.operations import LayerCount, count_layers
 from neuromorphic.profiling.energy import Operations, Workload
 
-Source = Literal["torch", "reference", "lava", "c"]
+Source = Literal["torch", "numpy", "lava", "c"]
 """Where spikes come from."""
 
 
@@ -42,7 +42,7 @@ def check_source(source: object, precision: object) -> Source:
     check_choice("source of spikes", source, get_args(Source))
     check_choice("precision", precision, PRECISIONS)
     if source == "torch" and precision == "fixed":
-        raise ArgumentError("fixed point needs the source reference, lava or c")
+        raise ArgumentError("fixed point needs the source numpy, lava or c")
     return cast(Source, source)
 
 

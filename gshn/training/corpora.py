@@ -223,7 +223,7 @@ class Corpora:
 
     @cached_property
     def _leave_out(self) -> ImageNames | None:
-        """Images of ``data.pairs`` that are not trained on."""
+        """Images that are not trained on, whichever source has them."""
         path = self.config.data.pairs.leave_out
         return None if path is None else ImageNames.read(Path(path))
 
@@ -231,11 +231,12 @@ class Corpora:
         """Picture files of every source that is trained on."""
         pairs, tasks = self.config.data.pairs, self.config.finetune.tasks
         found = [self._pictures("pairs", pairs, "train", pairs.train)]
-        if self._leave_out is not None:
-            found = [Pictures(pictures.label, self._leave_out.others(pictures.names)) for pictures in found]
         for task in tasks:
             data = self._task_data(TASKS[task])
             found.append(self._pictures(TASKS[task].texts, data, "train", data.train))
+        if self._leave_out is not None:
+            kept = set(self._leave_out.others([name for pictures in found for name in pictures.names]))
+            found = [Pictures(p.label, [name for name in p.names if name in kept]) for p in found]
         return found
 
     def test_pictures(self, tasks: Sequence[str], split: str = "test") -> list[Pictures]:
@@ -363,7 +364,8 @@ class Corpora:
         graphs = graphs.with_categories(positions)
         show = self.config.data.show
         captions = [["" if show == "images" else c for c in images.captions[own["index"]]] for own in stored]
-        graphs = graphs.repeating(0) if show == "texts" else graphs
+        if show == "texts":  # A test shows the picture that was trained with: another one would be news to the model.
+            graphs = (graphs if split == "train" else self.pairs.graphs).repeating(0, len(stored))
         return PairCorpus(graphs, captions, [annotation["name"] for annotation in stored], self._are_scenes(split))
 
     def _captioned(self, split: str, count: int | None) -> Any:
@@ -380,7 +382,8 @@ class Corpora:
 
     def _texts(self, task: Task, split: str, limit: int | None) -> TaskCorpus:
         data, images = self._task_data(task), self.task_images(task.name, split, limit)
-        index, positions = self._graphs(images, self._segmenter_for(data), f"{split} images of {task.name}")
+        leave_out = self._leave_out if split == "train" else None
+        index, positions = self._graphs(images, self._segmenter_for(data), f"{split} images of {task.name}", leave_out)
         graphs: GraphDataset | StreamedGraphs
         if index.bytes > STREAMED:
             graphs = StreamedGraphs(ShardStream(index), positions)
@@ -390,6 +393,8 @@ class Corpora:
             graphs = graphs.with_categories(positions)
         position = {annotation["index"]: place for place, annotation in enumerate(stored)}
         show = self.config.data.show
+        if show == "texts" and split != "train":
+            graphs = self.texts(task.name).graphs  # as in _pairs
         examples = [
             Example(
                 "" if show == "images" else text.text,

@@ -25,8 +25,8 @@ from neuromorphic.compiler.operators import largest_of
 from neuromorphic.compiler.quantize import FixedNetwork
 from neuromorphic.errors import UserNotice
 from neuromorphic.execution import populations, reference
+from neuromorphic.execution.c_compiler import compiler
 from neuromorphic.execution.calibration import calibrate
-from neuromorphic.execution.compiled import compiler
 from neuromorphic.execution.populations import PopulationRun
 from neuromorphic.execution.record import check_signals
 from neuromorphic.execution.spikes import by_node, compare_nodes

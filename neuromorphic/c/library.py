@@ -18,7 +18,7 @@ from neuromorphic.compiler.network import SUM, Network
 from neuromorphic.compiler.operators import largest_of
 from neuromorphic.compiler.quantize import BIAS_FRACTION, FixedNetwork
 from neuromorphic.errors import PackagesMissingError, UserError, first_line
-from neuromorphic.execution.compiled import compiler, shared_library
+from neuromorphic.execution.c_compiler import compiler, shared_library
 from neuromorphic.execution.populations import Overflow, PopulationRun, flat_inputs, potential_of, ranges_of
 
 NAME = "network"

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from neuromorphic.execution.compiled import shared_library
+from neuromorphic.execution.c_compiler import shared_library
 
 SOURCE = Path(__file__).parent / "multistep.c"
 MAX_STEPS = 32

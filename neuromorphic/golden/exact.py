@@ -17,7 +17,7 @@ import nir
 import numpy as np
 from numpy.typing import NDArray
 
-SPIKING, GRADED = ("IF", "LIF", "CubaLIF", "Threshold"), ("I", "LI", "CubaLI")
+SPIKING, GRADED_NEURONS = ("IF", "LIF", "CubaLIF", "Threshold"), ("I", "LI", "CubaLI")
 Exact = NDArray[np.object_]
 """An array of fractions."""
 
@@ -68,7 +68,7 @@ def simulate_exactly(graph: nir.NIRGraph, inputs: Mapping[str, NDArray], dt: flo
     x = {name: exact(values) for name, values in inputs.items()}
     batch, steps = next(iter(x.values())).shape[:2]
     delays = {n: np.rint(np.asarray(nodes[n].delay) / dt).astype(int) for n in nodes if kinds[n] == "Delay"}
-    neurons = [name for name in nodes if kinds[name] in SPIKING + GRADED]
+    neurons = [name for name in nodes if kinds[name] in SPIKING + GRADED_NEURONS]
     parameters = {name: parameters_of(nodes[name]) for name in neurons}
     weights = {
         n: {k: exact(getattr(nodes[n], k)) for k in ("weight", "bias", "scale") if hasattr(nodes[n], k)} for n in nodes
@@ -130,7 +130,7 @@ def simulate_exactly(graph: nir.NIRGraph, inputs: Mapping[str, NDArray], dt: flo
         else:
             i = i + step / p["tau_syn"] * (p["w_in"] * current - i)
             w = v + step / p["tau_mem"] * (p["v_leak"] - v + p["r"] * i)
-        if kind in GRADED:
+        if kind in GRADED_NEURONS:
             return w, w, i
         threshold = p["threshold" if kind == "Threshold" else "v_threshold"]
         away = np.abs(w - threshold)

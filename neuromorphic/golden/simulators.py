@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from numpy.typing import NDArray
 
-from neuromorphic.backends import BACKENDS, Backend, Precision
+from neuromorphic.backends import BACKENDS, Backend, Precision, renamed
 from neuromorphic.errors import ArgumentError, PackagesMissingError, first_line
 from neuromorphic.golden.files import named
 
@@ -31,6 +31,7 @@ def find_simulator(name: str, precision: Precision = "float") -> Simulator:
         ArgumentError: there is no such name, file or function, or the file cannot be run.
         PackagesMissingError: the framework is not installed.
     """
+    name = renamed(name)
     if name in BACKENDS:
         return own(cast(Backend, name), precision)
     if precision != "float":

@@ -79,7 +79,7 @@ def build(
     for number, p in enumerate(network.populations):
         if p.kind == kinds.SUM and any((q.source, p.name) in plan.direct for q in network.into(p.name)):
             continue
-        process = neurons(p)
+        process = process_for(p)
         for key, path in keep.get(p.name, {}).items():
             if key == "past":
                 continue
@@ -152,7 +152,7 @@ def link_output(
         parts.outputs[projection.target] = s_out[projection.source]
 
 
-def neurons(p: Population) -> AbstractProcess:
+def process_for(p: Population) -> AbstractProcess:
     """A population's process."""
     if p.kind == kinds.SUM:
         return Sum(size=p.size, name=p.name)

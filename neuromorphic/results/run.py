@@ -121,7 +121,7 @@ class Run:
 
     @cached_property
     def _expected(self) -> Record:
-        if self.backend == "reference" and self.precision == "float":
+        if self.backend == "numpy" and self.precision == "float":
             return self.simulation.record
         return simulate(self.graph, self.signals.inputs).record
 
@@ -131,7 +131,7 @@ class Run:
 
     @property
     def _is_compared(self) -> bool:
-        return "_expected" in self.__dict__ or (self.backend == "reference" and self.precision == "float")
+        return "_expected" in self.__dict__ or (self.backend == "numpy" and self.precision == "float")
 
     def _unbatched(self, arrays: Mapping[str, NDArray]) -> Arrays:
         return dict(arrays) if self.signals.batched else {name: values[0] for name, values in arrays.items()}

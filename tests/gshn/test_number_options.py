@@ -39,7 +39,9 @@ def parser_of(command: str, monkeypatch: pytest.MonkeyPatch) -> CommandParser:
 @pytest.mark.parametrize("command", NUMBERS)
 def test_nonsense_is_refused_by_name(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     parser = parser_of(command, monkeypatch)
-    assert not [action.dest for action in parser._actions if action.type in (int, float)], "use neuromorphic.cli.whole"
+    assert not [action.dest for action in parser._actions if action.type in (int, float)], (
+        "use neuromorphic.cli.whole_number"
+    )
     taking = {a.option_strings[0] for a in parser._actions if getattr(a.type, "__name__", "") == "number"}
     assert taking == NUMBERS[command]
     for option in taking:

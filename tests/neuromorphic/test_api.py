@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import subprocess
@@ -17,6 +18,7 @@ from scenarios import SCENARIOS
 
 import neuromorphic as nm
 from neuromorphic.execution import reference
+from neuromorphic.golden import simulators
 from neuromorphic.graph import flatten
 from neuromorphic.lava.folder import load
 from neuromorphic.nir_file import write_nir
@@ -50,6 +52,30 @@ def test_every_public_name_and_method_is_on_the_page() -> None:
     shown = set(methods) - {"source", "nir_graph", "table"}
     for name in (*nm.__all__, *(f"net.{method}" for method in shown)):
         assert re.search(rf"{re.escape(name)}\b", SECTION), name
+
+
+def test_the_older_name_of_numpy_is_taken_wherever_a_back_end_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net, x = nm.load(SCENARIO.graph), SCENARIO.x
+    old: Any = "reference"
+    for precision in ("float", "fixed"):
+        run = net.run(x, old, precision)
+        assert run.backend == "numpy" and run.report()["backend"] == "numpy"
+        verification = net.verify(x, old, precision, backend=old, backend_precision=precision)
+        assert verification and {verification.verified.backend, verification.expected.backend} == {"numpy"}
+    assert net.session(old).backend == "numpy" and net.profile(x, old).report() == net.profile(x, "numpy").report()
+    assert simulators.find_simulator(old).__qualname__ == simulators.find_simulator("numpy").__qualname__
+    monkeypatch.chdir(tmp_path)
+    net.save("model.nir")
+    np.savez("in.npz", input=x)
+    for module, more in (
+        ("run", "--backend reference --out out.npz"),
+        ("verify", "--against reference --backend reference"),
+    ):
+        monkeypatch.setattr("sys.argv", [module, "--nir", "model.nir", "--input", "in.npz", *more.split()])
+        importlib.import_module(f"neuromorphic.{module}").main()
+    assert "reference (" not in capsys.readouterr().out
 
 
 def test_a_run_has_the_references_signals() -> None:
@@ -99,7 +125,7 @@ def test_results_show_themselves_in_one_line_and_in_notebooks() -> None:
     net = nm.load(SCENARIO.graph)
     run = net.run(SCENARIO.x, precision="fixed")
     assert "as float" not in repr(run)  # it did not run the reference to be shown
-    results = [net, run, net.verify(SCENARIO.x, "reference", "fixed"), net.check(), net.profile(run)]
+    results = [net, run, net.verify(SCENARIO.x, "numpy", "fixed"), net.check(), net.profile(run)]
     for result in results:
         assert re.fullmatch(r"<.*NIR graph.*>", repr(result))
         assert "lif_0" in result._repr_html_() or isinstance(result, nm.Verification)
@@ -117,7 +143,7 @@ assert not {"scipy", "h5py", "nir", "rich", "omegaconf"} & set(sys.modules), "th
 net = nm.load(sys.argv[1])
 run = net.run(sys.argv[2])
 assert run.output.any() and net.run(sys.argv[2], precision="fixed").agreement == 1
-assert net.verify(sys.argv[2], "reference", "fixed") and net.check().fits
+assert net.verify(sys.argv[2], "numpy", "fixed") and net.check().fits
 assert net.profile(run).joules["loihi1"][0] > 0
 for backend in ("torch", "lava"):
     try:

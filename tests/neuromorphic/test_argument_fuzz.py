@@ -166,7 +166,7 @@ RUN: Good = {
 }
 VERIFY: Good = {
     "--nir": ["model.nir"],
-    "--against": ["reference"],
+    "--against": ["numpy"],
     "--precision": [],
     "--backend": [],
     "--backend-precision": [],
@@ -197,7 +197,7 @@ EXPORT: Good = {
     "--weights": [],
 }
 CONFORMANCE: Good = {
-    "--simulator": ["reference"],
+    "--simulator": ["numpy"],
     "--graphs": ["input_output"],
     "--precision": [],
     "--tolerance": [],
@@ -329,10 +329,7 @@ def objects() -> dict[str, Any]:
     endless.nodes["itself"] = endless
     return {
         **{str(value): value for value in (None, True, 0, -1, 3, 1.5, np.int64(3), float("nan"), float("inf"))},
-        **{
-            f"'{word}'": word
-            for word in ("", "lif_0", "lif_9", "float", "fixed", "int8", "reference", "zero", "loihi2")
-        },
+        **{f"'{word}'": word for word in ("", "lif_0", "lif_9", "float", "fixed", "int8", "numpy", "zero", "loihi2")},
         **{f"{kind.__name__}()": kind() for kind in (list, tuple, dict, set, bytes, object, Mute)},
         "1e400": 10**400,
         "generator": (name for name in ["lif_0"]),
@@ -372,7 +369,7 @@ def objects() -> dict[str, Any]:
 
 
 Call = tuple[Callable[..., Any], dict[str, Any], dict[str, set[str]]]
-TEXTS_OF_PATHS = {"'lif_0'", "'lif_9'", "'float'", "'fixed'", "'int8'", "'reference'", "'zero'", "'loihi2'", "path"}
+TEXTS_OF_PATHS = {"'lif_0'", "'lif_9'", "'float'", "'fixed'", "'int8'", "'numpy'", "'zero'", "'loihi2'", "path"}
 RUNS: dict[str, set[str]] = {
     "graph": {"graph"},
     "inputs": {"inputs", "small"},
@@ -382,22 +379,22 @@ OPTIONS = {"precision": {"'float'", "'fixed'"}, "deadline": {"1.5", "3"}, "range
 FUNCTIONS: dict[str, Call] = {
     "simulate": (
         backends.simulate,
-        {"graph": FLAT, "inputs": {"input": ROWS}, "backend": "reference", "precision": "float", "potentials": ()}
+        {"graph": FLAT, "inputs": {"input": ROWS}, "backend": "numpy", "precision": "float", "potentials": ()}
         | {"deadline": 600.0, "ranges": None, "target": "simulator"},
-        RUNS | OPTIONS | {"backend": {"'reference'"}, "target": set()},
+        RUNS | OPTIONS | {"backend": {"'numpy'"}, "target": set()},
     ),
     "simulate fixed": (
         backends.simulate,
-        {"graph": FLAT, "inputs": {"input": ROWS}, "backend": "reference", "precision": "fixed", "potentials": ()}
+        {"graph": FLAT, "inputs": {"input": ROWS}, "backend": "numpy", "precision": "fixed", "potentials": ()}
         | {"deadline": 600.0, "ranges": None, "target": "simulator"},
-        RUNS | OPTIONS | {"backend": {"'reference'"}, "target": {"'loihi2'"}},
+        RUNS | OPTIONS | {"backend": {"'numpy'"}, "target": {"'loihi2'"}},
     ),
     "run_side_by_side": (
         backends.run_side_by_side,
-        {"networks": [NETWORK], "inputs": [{"input": X}], "backend": "reference", "precision": "float"}
+        {"networks": [NETWORK], "inputs": [{"input": X}], "backend": "numpy", "precision": "float"}
         | {"potentials": (), "deadline": 600.0, "ranges": None, "target": "simulator"},
         OPTIONS
-        | {"networks": {"networks"}, "inputs": {"flats"}, "backend": {"'reference'"}, "target": {"'loihi2'"}}
+        | {"networks": {"networks"}, "inputs": {"flats"}, "backend": {"'numpy'"}, "target": {"'loihi2'"}}
         | {"potentials": RUNS["potentials"]},
     ),
     "reference.simulate_from": (

@@ -181,7 +181,7 @@ def test_names_are_printed_as_they_are(
 ) -> None:
     write_nir(Path("model.nir"), graph_of(around(**{name: one_if()})))
     for module, arguments in ((run, RUN), (check, ("--nir", "model.nir")), (verify, ("--nir", "model.nir"))):
-        extra = ("--against", "reference", "--precision", "fixed") if module is verify else ()
+        extra = ("--against", "numpy", "--precision", "fixed") if module is verify else ()
         assert command(module, *arguments, *extra) in (0, 1)
         assert module is verify or name in capsys.readouterr().out
 
@@ -257,7 +257,7 @@ def test_signals_that_leave_float64_are_named(
 ) -> None:
     grows = graph_of(around(s=nir.Scale(np.full(2, 1e300)), i=nir.I(np.full(2, 1e20))))
     write_nir(Path("model.nir"), grows)
-    for backend in ("reference", "torch"):
+    for backend in ("numpy", "torch"):
         with pytest.raises(UnsupportedGraphError, match=r"node 'i' becomes infinite at \[0, 0, 0\]"):
             simulate(flatten(grows), {"input": X[None]}, backend)
         assert command(verify, "--nir", "model.nir", "--against", backend) == 2  # not "equal", of NaN and NaN
@@ -271,7 +271,7 @@ def test_signals_that_leave_float64_are_named(
     ("arguments", "message"),
     [
         ({"precision": "int8"}, "precision 'int8' is unknown; choose one of float, fixed"),
-        ({"backend": "loihi"}, "back end 'loihi' is unknown; choose one of reference, torch, lava"),
+        ({"backend": "loihi"}, "back end 'loihi' is unknown; choose one of numpy, torch, lava"),
         ({"target": "auto"}, "target 'auto' is unknown; choose one of simulator, loihi2"),
         ({"target": "loihi2"}, "target 'loihi2' needs the back end lava"),
         ({"potentials": ["lif_1"]}, "potentials: 'lif_1' is unknown; choose from lif_0"),
@@ -307,11 +307,11 @@ def test_a_state_is_of_the_same_run() -> None:
 def test_other_functions_refuse_it_too() -> None:
     network = lower(FLAT)
     with pytest.raises(ArgumentError, match="precision 'int8'"):
-        run_side_by_side([network], [{"input": X}], "reference", "int8")  # type: ignore[arg-type]
+        run_side_by_side([network], [{"input": X}], "numpy", "int8")  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="potentials: 'lif_9'"):
-        run_side_by_side([network], [{"input": X}], "reference", potentials=["lif_9"])
+        run_side_by_side([network], [{"input": X}], "numpy", potentials=["lif_9"])
     with pytest.raises(ArgumentError, match="there are 1 networks and inputs for 2"):
-        run_side_by_side([network], [{"input": X}] * 2, "reference")
+        run_side_by_side([network], [{"input": X}] * 2, "numpy")
     with pytest.raises(ArgumentError, match="target 'loihi3' is unknown; choose one of loihi2, loihi1"):
         conversion_report(FLAT, "loihi3")
     with pytest.raises(ArgumentError, match="reset rule 'hold' is unknown"):
@@ -357,7 +357,7 @@ def test_files_that_cannot_be_written_are_found_before_the_work(
         assert command(run, *RUN[:4], "--out", out) == 2
         err = capsys.readouterr().err
         assert message in err and err.count("\n") == 1
-    for module, extra in ((verify, ("--against", "reference")), (check, ())):
+    for module, extra in ((verify, ("--against", "numpy")), (check, ())):
         for json_, message in (("o.json", "is a folder"), ("text/x.json", "text"), ("model.nir", "is read")):
             assert command(module, "--nir", "model.nir", *extra, "--json", json_) == 2
             assert message in capsys.readouterr().err
@@ -411,7 +411,7 @@ def test_what_the_system_refuses_is_one_line(
 
 def test_whole_numbers(folder: Path, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     for option, value in (("--seed", "-1"), ("--steps", "0"), ("--steps", "1.5"), ("--seed", "x")):
-        assert command(verify, "--nir", "model.nir", "--against", "reference", option, value) == 2
+        assert command(verify, "--nir", "model.nir", "--against", "numpy", option, value) == 2
         assert f"{option}: must be a whole number of at least" in capsys.readouterr().err
 
 

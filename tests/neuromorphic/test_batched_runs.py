@@ -176,7 +176,7 @@ def test_memory_of_weights_does_not_grow_with_the_batch() -> None:
     x = {"input": np.random.default_rng(1).normal(0.2, 1, (batch, 3, size))}
     tracemalloc.start()
     try:
-        simulate(graph, x, "reference", "fixed")
+        simulate(graph, x, "numpy", "fixed")
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -208,5 +208,5 @@ def test_fixed_point_scales_are_those_of_all_samples() -> None:
     network, x = case("wide")
     each = [populations.run(network, alone(x, b)) for b in range(SAMPLES)]
     merged = Ranges(*(largest(each, key) for key in ("messages", "current", "potential")))
-    ours = simulate(wide(), x, "reference", "fixed")
+    ours = simulate(wide(), x, "numpy", "fixed")
     assert ours.quantization == quantize(network, merged).report()

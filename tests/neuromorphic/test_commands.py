@@ -103,7 +103,7 @@ def test_lava_gives_what_the_reference_gives(
 ) -> None:
     model, source = files
     outputs = []
-    for backend in ("lava", "reference"):
+    for backend in ("lava", "numpy"):
         out = tmp_path / f"{backend}.npz"
         arguments = ("--nir", model, "--input", source, "--trace", "lif_2", "--precision", precision)
         call(monkeypatch, run, *arguments, "--out", out, "--backend", backend, "--compare")
@@ -123,7 +123,7 @@ def test_batches_run_side_by_side_and_share_no_state() -> None:
     batch = {name: np.concatenate([values, -values, values]) for name, values in x.items()}
     for precision in ("float", "fixed"):
         first, second = (simulate(graph, batch, "lava", precision).record for _ in range(2))
-        expected = simulate(graph, batch, "reference", precision).record
+        expected = simulate(graph, batch, "numpy", precision).record
         for name, spikes in expected.spikes.items():
             np.testing.assert_array_equal(first.spikes[name], spikes)
             np.testing.assert_array_equal(second.spikes[name], spikes)
@@ -211,10 +211,10 @@ def test_verify_names_the_first_difference_with_both_membranes(
     write_nir(tmp_path / "model.nir", graph)
     np.savez(tmp_path / "in.npz", input=np.ones((STEPS, 1)))
     common = ("--nir", tmp_path / "model.nir", "--input", tmp_path / "in.npz", "--json", tmp_path / "verify.json")
-    call(monkeypatch, verify, *common, "--against", "reference")
+    call(monkeypatch, verify, *common, "--against", "numpy")
     assert json.loads((tmp_path / "verify.json").read_text())["first_difference"] is None
     with pytest.raises(SystemExit) as exit_:
-        call(monkeypatch, verify, *common, "--against", "reference", "--precision", "fixed")
+        call(monkeypatch, verify, *common, "--against", "numpy", "--precision", "fixed")
     assert exit_.value.code == 1
     report = json.loads((tmp_path / "verify.json").read_text())
     found = report["first_difference"]

@@ -20,7 +20,7 @@ from neuromorphic.backends import BACKENDS
 from neuromorphic.errors import UserError
 from neuromorphic.golden import simulators
 from neuromorphic.golden.cases import FAMILIES, MARGIN, Case, cases
-from neuromorphic.golden.exact import GRADED, SPIKING
+from neuromorphic.golden.exact import GRADED_NEURONS, SPIKING
 from neuromorphic.golden.files import digest_of, expected_arrays, write_set
 from neuromorphic.graph import flatten
 from neuromorphic.graph.model import LINEAR, PARAMETERS
@@ -114,7 +114,7 @@ def test_our_back_ends_agree_in_all(backend: str) -> None:
 def test_spikes_and_potentials_of_all_neurons_are_compared(tmp_path: Path) -> None:
     case = CASES["cubalif_back"]
     write_nir(tmp_path / "graph.nir", case.graph)
-    given = simulators.find_simulator("reference")(tmp_path / "graph.nir", case.solved[0], case.dt)
+    given = simulators.find_simulator("numpy")(tmp_path / "graph.nir", case.solved[0], case.dt)
     assert set(given) == set(expected_arrays(case)) == {"output", "lif", "lif.potential"}
 
 
@@ -131,7 +131,7 @@ def test_lava_agrees_in_all() -> None:
     assert {v.case.name: str(v) for v in result.verdicts if v.verdict != AGREES} == {}
 
 
-@pytest.mark.parametrize("backend", ["reference", "c"])
+@pytest.mark.parametrize("backend", ["numpy", "c"])
 def test_integers_agree_where_there_is_neither_a_tie_nor_a_loop(backend: str) -> None:
     families = ("parameters", "delays", "time")
     own = [case for case in CASES.values() if case.family in families]
@@ -201,16 +201,16 @@ def test_anybodys_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--simulator", "nobody"], "simulator 'nobody' is unknown; choose one of reference"),
+        (["--simulator", "nobody"], "simulator 'nobody' is unknown; choose one of numpy"),
         (["--simulator", "nobody.py:run"], "there is no file nobody.py"),
         (["--simulator", "mine.py:walk"], "mine.py has no function 'walk'"),
         (["--simulator", "mine.py:number"], "mine.py has no function 'number'"),
         (["--simulator", "broken.py:run"], r"broken.py cannot be run \(ZeroDivisionError: division by zero\)"),
         (["--simulator", "mine.txt:run"], "mine.txt is no Python file"),
-        (["--simulator", "sinabs", "--precision", "fixed"], "--precision fixed is of reference"),
+        (["--simulator", "sinabs", "--precision", "fixed"], "--precision fixed is of numpy"),
         (["--simulator", "sinabs"], "sinabs cannot be imported .*: pip install sinabs"),
-        (["--simulator", "reference", "--graphs", "nothing"], "'nothing' is no graph and no family"),
-        (["--simulator", "reference", "--tolerance", "nan"], "--tolerance must be 0 or more"),
+        (["--simulator", "numpy", "--graphs", "nothing"], "'nothing' is no graph and no family"),
+        (["--simulator", "numpy", "--tolerance", "nan"], "--tolerance must be 0 or more"),
         (["--outputs", "."], "has no GRAPH.npz and no GRAPH/output.npz"),
         (["--list", "--json", "x.json"], "--json goes with --simulator and --outputs"),
         ([], "one of the arguments --simulator --outputs --write --list is required"),
@@ -252,7 +252,9 @@ def test_files_for_simulators_in_other_languages(
     assert rows["lif_all"]["primitives"] == ["Input", "LIF", "Output"] and rows["lif_all"]["reset"] == {"node": "zero"}
     # neuromorphic.run takes and gives these very files.
     for name in chosen:
-        trace = [node for node, own in CASES[name].graph.nodes.items() if type(own).__name__ in (*SPIKING, *GRADED)]
+        trace = [
+            node for node, own in CASES[name].graph.nodes.items() if type(own).__name__ in (*SPIKING, *GRADED_NEURONS)
+        ]
         arguments = ["--nir", f"one/{name}/graph.nir", "--input", f"one/{name}/input.npz", "--out", f"mine/{name}.npz"]
         run = [sys.executable, "-m", "neuromorphic.run", *arguments, "--trace", *trace]
         subprocess.run(run, check=True, capture_output=True)

@@ -79,7 +79,7 @@ def test_the_first_difference_is_circled_on_both_sides() -> None:
         nodes |= {f"fc{k}": nir.Linear(random.normal(0, 0.5, (6, 6))), f"l{k}": lif(6, 0.2)}
     names = ("input", "fc1", "l1", "fc2", "l2", "output")
     net = nm.load(nir.NIRGraph(nodes, list(pairwise(names)), metadata={"dt": 1e-3}))
-    verification = net.verify(against="reference", precision="fixed", steps=40, seed=3)
+    verification = net.verify(against="numpy", precision="fixed", steps=40, seed=3)
     first = verification.first_difference
     assert first is not None
     rows = np.array(verification.plot().axes).reshape(2, 2)

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
     not CASES.is_dir(), reason="the NIR paper's graphs (shared/data/nir_cases) are not at hand"
 )
 
-BACKENDS = ("reference", "torch")
+BACKENDS = ("numpy", "torch")
 BRAILLE = {"bias_zero": ("braille_noDelay_bias_zero", 38), "noBias_subtract": ("braille_noDelay_noBias_subtract", 40)}
 """File, and neurons of its hidden layer."""
 SEMANTICS = {
@@ -105,7 +105,7 @@ def test_braille_of_the_papers_test_sample(network: str) -> None:
     file, (name, _) = arrays("braille_test0"), BRAILLE[network]
     for (of, reset), (semantics, _) in SEMANTICS.items():
         if of == network:
-            ours = run(name, file["x"][None], "reference", reset).spikes["lif1.lif"][0]
+            ours = run(name, file["x"][None], "numpy", reset).spikes["lif1.lif"][0]
             late = 1 if semantics == "spyx" else 0
             np.testing.assert_array_equal(ours[: len(ours) - late], file[f"{network}/lif1/{semantics}"][late:])
 
@@ -129,7 +129,7 @@ def test_braille_in_fixed_point(network: str, reset: str) -> None:
     file, (name, _) = arrays("braille_pool1158"), BRAILLE[network]
     graph = flatten(read_nir(CASES / "nir" / f"{name}.nir"), DT, reset)
     x = {graph.inputs[0]: bits(file["x"], 12)}
-    exact, fixed = simulate(graph, x), simulate(graph, x, "reference", "fixed")
+    exact, fixed = simulate(graph, x), simulate(graph, x, "numpy", "fixed")
     right = [float((r.record.spikes["lif2"].sum(axis=1).argmax(axis=1) == file["y"]).mean()) for r in (exact, fixed)]
     agreement = by_node(fixed.record.spikes, exact.record.spikes)
     row = [f"{100 * share:.2f} %" for share in (*right, agreement["lif1.lif"], agreement["lif2"])]
@@ -144,7 +144,7 @@ def test_convolutions_of_sinabs_in_fixed_point(reset: str) -> None:
     """Integrators without a leak, whose inhibition adds up."""
     graph = flatten(read_nir(CASES / "nir" / "cnn_sinabs.nir"), DT, reset)
     x = {graph.inputs[0]: bits(arrays("cnn_synth")["x"], 34)}
-    exact, fixed = simulate(graph, x), simulate(graph, x, "reference", "fixed")
+    exact, fixed = simulate(graph, x), simulate(graph, x, "numpy", "fixed")
     agreement = by_node(fixed.record.spikes, exact.record.spikes)
     print(f"\n{reset}: {agreement}")
     assert not fixed.overflow and min(agreement.values()) > 0.9
@@ -187,7 +187,7 @@ def test_a_nested_graph_whose_edges_name_no_node(network: str) -> None:
     file, (name, _) = arrays("braille_100"), BRAILLE[network]
     reset = network.rpartition("_")[2]
     try:
-        record = run(f"{name}_subgraph", bits(file["x"][:4], 12), "reference", reset)
+        record = run(f"{name}_subgraph", bits(file["x"][:4], 12), "numpy", reset)
     except UserError as error:
         assert "\n" not in str(error) and "lif1" in str(error)
         return

@@ -21,7 +21,7 @@ from neuromorphic.compiler.network import Network
 from neuromorphic.compiler.quantize import quantize
 from neuromorphic.errors import ArgumentError, LavaRunError, SignalFileError, UnsupportedGraphError
 from neuromorphic.execution import populations, reference
-from neuromorphic.execution.compiled import compiler
+from neuromorphic.execution.c_compiler import compiler
 from neuromorphic.graph import Graph, flatten
 from neuromorphic.lava import session as lava_session
 from neuromorphic.lava.progress import PID, Progress
@@ -51,8 +51,8 @@ def signals_of(run: nm.Run) -> Inputs:
 @pytest.mark.parametrize(
     ("backend", "precision", "graphs"),
     [
-        ("reference", "float", 24),
-        ("reference", "fixed", 24),
+        ("numpy", "float", 24),
+        ("numpy", "fixed", 24),
         ("torch", "float", 24),
         pytest.param("c", "float", 5, marks=needs_compiler),  # Compiling each takes most of the time.
         pytest.param("c", "fixed", 5, marks=needs_compiler),
@@ -85,7 +85,7 @@ def test_every_split_of_random_graphs_gives_the_run(
             again = session.run(x)
         for done in (joined(parts), joined([again])):
             for name, expected in signals_of(run).items():
-                if expected.dtype == bool or backend in ("reference", "c"):
+                if expected.dtype == bool or backend in ("numpy", "c"):
                     np.testing.assert_array_equal(done[name], expected, err_msg=f"{seed} {name}")
                 else:  # PyTorch's matrix products add in another order for another number of steps.
                     np.testing.assert_allclose(done[name], expected, 1e-9, 1e-9, err_msg=f"{seed} {name}")
@@ -96,7 +96,7 @@ def test_reference_and_torch_go_on_from_each_others_states() -> None:
         nir_graph, batched = loop_graph(seed)
         x, net = {name: values[0] for name, values in batched.items()}, nm.load(nir_graph)
         expected = joined([Steps((r := net.run(x)).outputs, r.spikes, r.potentials)])
-        for a, b in (("reference", "torch"), ("torch", "reference")):
+        for a, b in (("numpy", "torch"), ("torch", "numpy")):
             with net.session(a) as first, net.session(b) as second:  # type: ignore[arg-type]
                 parts = [first.run(part(x, 0, 7))]
                 second.restore(first.state())
@@ -114,8 +114,8 @@ def test_integers_in_c_and_in_numpy_go_on_from_each_others_states(tmp_path: Path
             nir_graph, x = make(seed)
             x = {name: np.concatenate([values, -values]) for name, values in x.items()}
             net = nm.load(nir_graph)
-            expected = signals_of(net.run(x, "reference", "fixed", potentials=True))
-            first, second = (net.session(b, "fixed", batch=2, x=x, potentials=True) for b in ("c", "reference"))
+            expected = signals_of(net.run(x, "numpy", "fixed", potentials=True))
+            first, second = (net.session(b, "fixed", batch=2, x=x, potentials=True) for b in ("c", "numpy"))
             with first, second:
                 parts = []
                 for k, (begin, end) in enumerate(pairwise((0, 1, 7, 13, STEPS))):
@@ -282,7 +282,7 @@ def test_a_lava_session_takes_other_graphs_as_data(
         for number, ((net, _), x) in enumerate(zip(made, batches, strict=True)):
             if number:
                 session.load(net, x if fixed else None)
-            expected = net.run(x, "reference", precision, potentials=True)  # type: ignore[arg-type]
+            expected = net.run(x, "numpy", precision, potentials=True)  # type: ignore[arg-type]
             assert expected.spikes["b"].any()
             done = joined([session.run(x[:, :1]), session.run(x[:, 1:])], axis=1)
             pids = pids or processes(folder)
@@ -380,7 +380,7 @@ def test_what_does_not_fit_is_one_line(tmp_path: Path) -> None:
             (lambda: session.load(x), r"the network is a numpy.ndarray|the network is an? ndarray"),
             (lambda: net.session(batch=0), r"batch is 0; give a whole number"),
             (lambda: net.session("brian"), r"back end 'brian' is unknown; choose"),
-            (lambda: net.session("reference", "fixed"), r"fixed point chooses scales .* give the session x="),
+            (lambda: net.session("numpy", "fixed"), r"fixed point chooses scales .* give the session x="),
             (lambda: net.session(room=0.5), r"room is 0.5; give a number of at least 1"),
             (lambda: net.session(deadline=no_time), r"deadline is 0; give"),
             (lambda: net.session(potentials=["c"]), r"potentials: 'c' is unknown"),
@@ -393,14 +393,14 @@ def test_what_does_not_fit_is_one_line(tmp_path: Path) -> None:
             session.restore(tmp_path / "state.npz")
     with pytest.raises(UnsupportedGraphError, match="torch back end has no fixed point"):
         net.session("torch", "fixed", x=x)
-    with net.session("reference", "fixed", x=x) as session:
+    with net.session("numpy", "fixed", x=x) as session:
         with pytest.raises(
             UnsupportedGraphError, match=r"input 'input' reaches .* chosen for .* at most; open the session"
         ):
             session.run(10 * x)
         other, y = recurrent(2, 1)
         with (
-            other.session("reference", "fixed", x=y) as second,
+            other.session("numpy", "fixed", x=y) as second,
             pytest.raises(ArgumentError, match="is another network's"),
         ):
             second.restore(session.state())

@@ -16,10 +16,10 @@ COMMITTED = ROOT / "docs" / "results" / "conformance.json"
 ALL = ROOT / "docs" / "results" / "conformance.md"
 PAGE = ROOT / "docs" / "conformance.md"
 OWN = {
-    "reference": ["--simulator", "reference"],
+    "reference": ["--simulator", "numpy"],
     "torch": ["--simulator", "torch"],
     "lava": ["--simulator", "lava"],
-    "fixed": ["--simulator", "reference", "--precision", "fixed"],
+    "fixed": ["--simulator", "numpy", "--precision", "fixed"],
 }
 """Our own back ends, and how they are asked."""
 TITLES = {

@@ -61,11 +61,11 @@ def run_nir() -> list[str]:
     graph, x = recurrent()
     nir.write("model.nir", graph)
     ran = []
-    for precision, backends in (("float", ["reference", "torch", "lava"]), ("fixed", ["reference", "lava"])):
-        expected = simulate(flatten(graph), {"input": x}, "reference", precision=precision).record
+    for precision, backends in (("float", ["numpy", "torch", "lava"]), ("fixed", ["numpy", "lava"])):
+        expected = simulate(flatten(graph), {"input": x}, "numpy", precision=precision).record
         assert all(spikes.any() for spikes in expected.spikes.values()), "nothing fires: this shows nothing"
         for backend in backends:
-            if not installed({"reference": "numpy", "torch": "torch", "lava": "lava-nc"}[backend]):
+            if not installed({"torch": "torch", "lava": "lava-nc"}.get(backend, backend)):
                 continue
             for own in (flatten(graph), flatten(read_nir(Path("model.nir")))):
                 record = simulate(own, {"input": x}, backend, precision=precision).record

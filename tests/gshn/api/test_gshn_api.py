@@ -198,7 +198,7 @@ def test_the_spiking_network_of_an_image_spikes_as_pytorch_does(model, tmp_path)
     (path, *_) = pictures(tmp_path)
     network = model.spiking_network(path)
     assert all(x.shape[0] == model.config.model.spiking.steps for x in network.inputs.values())
-    record = network.run(backend="reference").spikes
+    record = network.run(backend="numpy").spikes
     assert record.keys() == network.spikes.keys() and any(spikes.any() for spikes in network.spikes.values())
     for name, spikes in network.spikes.items():
         assert np.array_equal(record[name], spikes)

@@ -11,7 +11,7 @@ import pytest
 
 import neuromorphic as nm
 from gshn.browser.network import Settings, network
-from gshn.browser.shown import seconds, shown_or_error, whole
+from gshn.browser.shown import required_number, seconds, shown_or_error
 from gshn.errors import DataError
 
 
@@ -37,7 +37,7 @@ def test_a_file_is_run_on_two_back_ends_and_all_numbers_are_the_apis(tmp_path) -
     path = write(tmp_path / "a.nir", dt=1e-3)
     shown = network(path, Settings(steps=40, seed=3))
     net = nm.load(path)
-    verification = net.verify(against="reference", precision="fixed", steps=40, seed=3)
+    verification = net.verify(against="numpy", precision="fixed", steps=40, seed=3)
     assert verification.first_difference is not None, "else the test shows nothing"
     told = json.loads(shown.json)
     assert told["verification"] == json.loads(json.dumps(verification.report() | {"nir": "a.nir"}))
@@ -77,7 +77,7 @@ def test_an_input_of_ones_own_is_run(tmp_path) -> None:
     path, x = write(tmp_path / "a.nir", dt=1e-3), np.full((7, 6), 0.9)
     np.save(tmp_path / "x.npy", x)
     told = json.loads(network(path, Settings(x=tmp_path / "x.npy")).json)
-    assert told["verification"]["agreement"] == nm.load(path).verify(x, "reference", "fixed").agreement.fraction
+    assert told["verification"]["agreement"] == nm.load(path).verify(x, "numpy", "fixed").agreement.fraction
 
 
 def test_a_graph_that_cannot_be_converted_is_run_all_the_same(tmp_path, monkeypatch) -> None:
@@ -109,7 +109,7 @@ def test_what_is_wrong_is_one_line_without_folders(tmp_path) -> None:
         made = shown_or_error(lambda path=path, settings=settings: network(path, settings), path and str(path))
         assert isinstance(made, str) and said in made and "\n" not in made and str(tmp_path) not in made
     with pytest.raises(DataError, match="steps is empty"):
-        whole("steps", None)
+        required_number("steps", None)
     with pytest.raises(DataError, match="time step 'soon' is no number"):
         seconds("soon")
     assert seconds(None) is None and seconds(" ") is None and seconds("1e-4") == 1e-4

@@ -87,7 +87,7 @@ def test_backend_puts_the_nodes_in_the_graphs_order_and_keeps_its_network(finish
     with LavaBackend(model.encoder.spiking, precision) as backend:  # type: ignore[arg-type]
         for batch in (images[3:6], images[:3], images[6:9] * 2):
             layers = backend(batch).layers
-            expected = run_images(model.encoder.spiking, batch, precision, "reference")  # type: ignore[arg-type]
+            expected = run_images(model.encoder.spiking, batch, precision, "numpy")  # type: ignore[arg-type]
             for name, layer in zip(expected.names, layers, strict=True):
                 own = [spikes[name].reshape(expected.steps, -1, layer.shape[2]) for spikes in expected.spikes]
                 assert torch.equal(layer > 0, torch.from_numpy(np.concatenate(own, axis=1)))

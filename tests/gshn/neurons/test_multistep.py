@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gshn.neurons.lif import SURROGATES, LIFParameters, Spike, lif_sequence, spike_function
 from gshn.neurons.multistep import lif
-from neuromorphic.execution import compiled, native
+from neuromorphic.execution import c_compiler, native
 
 P = LIFParameters(r=1.3, v_leak=0.1, v_reset=-0.2, v_threshold=0.9)
 ATAN = spike_function("atan", 2.0)
@@ -150,7 +150,7 @@ def test_kernels_are_compiled_once_and_kept(tmp_path: Path, monkeypatch: pytest.
     broken.write_bytes(b"broken")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
     assert native.library.__wrapped__() is not None and broken.stat().st_size > 1000  # made anew
-    monkeypatch.setattr(compiled, "FLAGS", ("-no-such-flag",))
+    monkeypatch.setattr(c_compiler, "FLAGS", ("-no-such-flag",))
     assert native.library.__wrapped__() is None  # PyTorch takes over
-    monkeypatch.setattr(compiled.shutil, "which", lambda name: None)
+    monkeypatch.setattr(c_compiler.shutil, "which", lambda name: None)
     assert native.library.__wrapped__() is None

@@ -31,7 +31,7 @@ from gshn.profiling.plots import accuracy_and_energy, energy_by_part, png
 from gshn.profiling.report import profile, relu_twin
 from neuromorphic import profile as command
 from neuromorphic.errors import UserError
-from neuromorphic.execution.compiled import compiler
+from neuromorphic.execution.c_compiler import compiler
 from neuromorphic.execution.operations import LayerCount
 from neuromorphic.profiling.energy import Operations, Workload, joules, load_models
 
@@ -95,7 +95,7 @@ def test_back_ends_give_the_same_counts(tiny) -> None:
     encoder, images = tiny[0].encoder.spiking, tiny[1]
     torch_counts = count_images(encoder, images)
     assert sum(count.total.spikes for count in torch_counts) > 100
-    for source in ("reference", "lava"):
+    for source in ("numpy", "lava"):
         others = count_images(encoder, images, source)
         assert totals(others) == totals(torch_counts)
         assert [count.workload for count in others] == [count.workload for count in torch_counts]
@@ -105,7 +105,7 @@ def test_back_ends_give_the_same_counts(tiny) -> None:
 def test_c_gives_the_same_counts(tiny) -> None:
     encoder, images = tiny[0].encoder.spiking, tiny[1]
     assert totals(count_images(encoder, images, "c")) == totals(count_images(encoder, images))
-    fixed = [totals(count_images(encoder, images, source, "fixed")) for source in ("c", "reference")]
+    fixed = [totals(count_images(encoder, images, source, "fixed")) for source in ("c", "numpy")]
     assert fixed[0] == fixed[1]
 
 
@@ -333,7 +333,7 @@ def test_without_a_meter_only_time_is_measured(monkeypatch: pytest.MonkeyPatch) 
     [
         (["--images", "0"], "--images: must be a whole number of at least 1"),
         (["--images", "1000000"], "held-out images"),
-        (["--precision", "fixed"], "needs --backend reference, lava or c"),
+        (["--precision", "fixed"], "needs --backend numpy, lava or c"),
         (["--energy-models", "none.yaml"], "none.yaml"),
         (["--compare", "nowhere"], "nowhere"),
     ],

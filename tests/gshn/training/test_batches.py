@@ -209,5 +209,5 @@ def test_a_statement_has_both_images_in_order() -> None:
 def test_graphs_of_the_same_content_have_the_same_digest() -> None:
     graphs = graph_dataset(5)
     assert len(set(graphs.digests.tolist())) == 5
-    assert set(graphs.repeating(2).digests.tolist()) == {int(graphs.digests[2])}
+    assert set(graphs.repeating(2, 3).digests.tolist()) == {int(graphs.digests[2])}
     assert graphs.with_categories(torch.tensor([1, 0, 2])).digests[1] != graphs.digests[1]

@@ -93,6 +93,21 @@ def test_photographs_that_are_left_out_of_pretraining(tmp_path, caplog):
     assert "number 0" not in "".join(data.training_texts())
 
 
+def test_photographs_that_are_left_out_are_not_trained_on_by_a_task_either(tmp_path, caplog):
+    for split in ("train", "dev", "test"):
+        official.snli_ve(tmp_path / "ve", split)
+    names = official.write(tmp_path / "leave.txt", "1000_ab0.jpg\n100\n")
+    task = ["finetune.tasks=[entailment]", f"data.hypotheses.source=snli-ve:{tmp_path / 've'}"]
+    with pytest.raises(DataError, match=r"2 of the 2 pictures of data.hypotheses .*, test\) are in .*, train\) too"):
+        flickr(tmp_path, *task).check_overlap()
+    data = flickr(tmp_path, *task, f"data.pairs.leave_out={names}")
+    with pytest.raises(DataError, match=r"1 of the 2 pictures of data.hypotheses .*/101.jpg"):
+        data.check_overlap()
+    assert "names are of no training image" not in caplog.text, "each name is of a picture of one source"
+    assert [example.text for example in data.texts("entailment").examples] == ["Somebody rests 4.", "Somebody rests 5."]
+    assert len(data.test_texts("entailment").graphs) == 2 and len(data.pairs) == 3
+
+
 def test_a_list_that_leaves_nothing(tmp_path):
     names = official.write(tmp_path / "leave.txt", "\n".join(f"{1000 + i}_ab{i}" for i in range(6)))
     with pytest.raises(DataError, match=r"leave.txt has all 4 images: none is left to train on"):
@@ -313,6 +328,12 @@ def test_blind_data(tmp_path):
         assert {e.text for e in images.texts(task).examples} == {""}
         assert [e.images for e in images.texts(task).examples] == all_images
     assert {caption for own in images.pairs.captions() for caption in own} == {""}
+    one = set(texts.pairs.graphs.digests.tolist())
+    assert len(one) == 1 and set(texts.test_pairs.graphs.digests.tolist()) == one, "tested with what was trained with"
+    for task in ("vqa", "nlvr2"):
+        tested = texts.test_texts(task)
+        assert {image for example in tested.examples for image in example.images} == {0}
+        assert tested.graphs.digests[0] == texts.texts(task).graphs.digests[0]
     shown, blind = both.pairs.graphs, texts.pairs.graphs
     assert len(blind) == len(shown) == 120 and texts.pairs.captions() == both.pairs.captions()
     for index in (0, 7, 119):

@@ -22,11 +22,11 @@ from neuromorphic.compiler.network import Network
 from neuromorphic.compiler.operators import Kron
 from neuromorphic.compiler.quantize import FixedNetwork, quantize
 from neuromorphic.errors import PackagesMissingError, UserError
-from neuromorphic.execution import compiled, populations, reference
+from neuromorphic.execution import c_compiler, populations, reference
 from neuromorphic.execution.populations import PopulationRun
 from neuromorphic.graph import flatten
 
-pytestmark = pytest.mark.skipif(compiled.compiler() is None, reason="there is no C compiler")
+pytestmark = pytest.mark.skipif(c_compiler.compiler() is None, reason="there is no C compiler")
 Make = Callable[[int], tuple[nir.NIRGraph, dict[str, np.ndarray]]]
 
 
@@ -218,7 +218,7 @@ def test_a_second_run_plans_nothing_anew(monkeypatch: pytest.MonkeyPatch) -> Non
     weights = [n.parameters["weight"] for n in net.graph.nodes.values() if "weight" in n.parameters]
     weights[0][:] *= -0.5
     for precision in expected:
-        ours, theirs = (net.run(x, backend=b, precision=precision) for b in ("c", "reference"))  # type: ignore[arg-type]
+        ours, theirs = (net.run(x, backend=b, precision=precision) for b in ("c", "numpy"))  # type: ignore[arg-type]
         for name, spikes in theirs.spikes.items():
             np.testing.assert_array_equal(ours.spikes[name], spikes)
     held = len(cache._cached)
@@ -246,10 +246,10 @@ def test_without_a_compiler_and_with_a_broken_one(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     library.compiled.cache_clear()
     net, x = load(random_graph(3)[0]), random_graph(3)[1]
-    monkeypatch.setattr(compiled.shutil, "which", lambda name: None)
+    monkeypatch.setattr(c_compiler.shutil, "which", lambda name: None)
     with pytest.raises(PackagesMissingError, match="needs a C compiler: install gcc or clang"):
         net.run(x, backend="c")
-    monkeypatch.setattr(compiled.shutil, "which", lambda name: "/bin/false")
+    monkeypatch.setattr(c_compiler.shutil, "which", lambda name: "/bin/false")
     with pytest.raises(UserError, match="/bin/false failed"):
         net.run(x, backend="c")
     assert not list(tmp_path.rglob("*.so"))

@@ -47,7 +47,7 @@ def single(node: nir.NIRNode, x: np.ndarray, reset: str | None = None) -> tuple[
     nodes = {"input": nir.Input(np.array([1])), "n": node, "output": nir.Output(np.array([1]))}
     graph = flatten(nir.NIRGraph(nodes, list(pairwise(nodes)), metadata={"dt": DT}, type_check=False), reset=reset)
     inputs = {"input": np.asarray(x, np.float64).reshape(1, -1, 1)}
-    return simulate(graph, inputs), simulate(graph, inputs, "reference", "fixed")
+    return simulate(graph, inputs), simulate(graph, inputs, "numpy", "fixed")
 
 
 def of(value: float) -> np.ndarray:
@@ -228,7 +228,7 @@ def test_a_bias_moves_an_integrator_no_further_than_it_says(reset: str) -> None:
         flat = flatten(graph, reset=reset)
         x = {"input": np.zeros((1, 3000, 1))}
         x["input"][0, :10] = -1.0
-        exact, fixed = simulate(flat, x), simulate(flat, x, "reference", "fixed")
+        exact, fixed = simulate(flat, x), simulate(flat, x, "numpy", "fixed")
         theirs, ours = (run.record.spikes["lif_0"].sum(axis=(0, 1)) for run in (exact, fixed))
         assert (np.abs(ours - theirs) <= 1 + 0.002 * theirs).all(), bias
 

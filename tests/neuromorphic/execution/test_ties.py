@@ -40,7 +40,7 @@ def folded(graph: Graph, x: dict[str, np.ndarray], precision: str = "float") -> 
     """The record of the folded network, which is what Lava runs."""
     membranes = [name for name in graph.spiking if graph.nodes[name].has_membrane]
     network = lower(graph, horizon=STEPS if precision == "fixed" else None)
-    return as_record(graph, run_folded(network, x, "reference", precision, membranes, batched=True))  # type: ignore[arg-type]
+    return as_record(graph, run_folded(network, x, "numpy", precision, membranes, batched=True))  # type: ignore[arg-type]
 
 
 def reference(graph: Graph, x: dict[str, np.ndarray]) -> Record:
@@ -88,7 +88,7 @@ def test_integers_make_no_ties() -> None:
     records = folded(graph, ONES), reference(graph, ONES)
     integers = first_differences(graph, ONES, records, (False, False))
     assert TIE not in causes(integers).values()
-    line = cause_of(integers[0], ("lava (fixed)", "reference (fixed)"), (False, False))
+    line = cause_of(integers[0], ("lava (fixed)", "numpy (fixed)"), (False, False))
     assert line == "the first difference is no tie: integers are not rounded by chance"
     assert TIE in causes(first_differences(graph, ONES, records, (False, True))).values()
 
@@ -172,7 +172,7 @@ def test_verify_calls_a_tie_a_tie(
     out = capsys.readouterr().out
     (line,) = [line for line in out.splitlines() if "tie:" in line]
     assert line.startswith("the first difference is a tie: before the reset the potential is ")
-    assert "0 in lava (float) and 2.8e-17 in reference (float) from the threshold" in line
+    assert "0 in lava (float) and 2.8e-17 in numpy (float) from the threshold" in line
     assert "neurons whose spikes differ: 2; of their first differences ties 1, following" in out
     report = json.loads((tmp_path / "v.json").read_text())
     assert report["cause"]["cause"] == "tie" and report["causes"] == {"tie": 1, "follows": 1, "other": 0}
@@ -186,8 +186,8 @@ def test_verify_calls_nothing_else_a_tie(
     write_nir(tmp_path / "model.nir", chain(nir.Linear(np.array([[0.3333], [1.0]])), neurons))
     np.savez(tmp_path / "in.npz", input=np.ones((STEPS, 1)))
     common = ("--nir", tmp_path / "model.nir", "--input", tmp_path / "in.npz", "--json", tmp_path / "v.json")
-    run_verify(monkeypatch, *map(str, common), "--against", "reference", "--precision", "fixed")
+    run_verify(monkeypatch, *map(str, common), "--against", "numpy", "--precision", "fixed")
     out = capsys.readouterr().out
-    assert "the first difference is no tie: before the reset the potential is 0.0001 in reference (float) from" in out
+    assert "the first difference is no tie: before the reset the potential is 0.0001 in numpy (float) from" in out
     report = json.loads((tmp_path / "v.json").read_text())
     assert report["cause"]["cause"] == "other" and report["causes"] == {"tie": 0, "follows": 0, "other": 1}
