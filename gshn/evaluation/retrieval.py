@@ -202,7 +202,10 @@ def evaluate_retrieval(
     for name, of_image in chosen.items():
         owner = torch.arange(len(of_image)).repeat_interleave(torch.tensor([len(own) for own in of_image]))
         texts = [caption for own in of_image for caption in own]
-        scores = similarities(model.similarity, embedded_texts(model, texts), images.embeddings)
+        blocks: Iterable[Embeddings] = embedded_texts(model, texts)
+        if paths and name == "retrieval":
+            blocks = list(blocks)  # ranked by several times, and read once
+        scores = similarities(model.similarity, blocks, images.embeddings)
         figures |= recalls(scores, owner, name)
         if look is not None and name == "retrieval":
             look(scores, owner, texts)
@@ -219,6 +222,6 @@ def evaluate_retrieval(
                 ranked["spikes"] = (model.spike_alignment, images.embeddings)
                 ranked["r0"] = (model.similarity, silent)
             for path, (similarity, own) in ranked.items():
-                scores = similarities(similarity, embedded_texts(model, texts), own)
+                scores = similarities(similarity, blocks, own)
                 figures |= recalls(scores, owner, f"retrieval.{path}")
     return figures
