@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorphic.c import kernels
-from neuromorphic.c.matrices import Dense, Diagonal, Sparse, Stencil
+from neuromorphic.c.matrices import LINE_BYTES, Dense, Diagonal, Sparse, Stencil
 from neuromorphic.c.plan import Cells, Plan, Source, Tap
 from neuromorphic.compiler.network import GRADED, LIF, SUM
 from neuromorphic.compiler.quantize import BIAS_FRACTION, DECAY_UNITY, STATE_LIMIT, FixedNetwork, FixedPopulation
@@ -106,6 +107,9 @@ class _Writer:
         self.last_start = max((max(c.population.bias.start, default=0) for c in plan.cells), default=0)
         self.with_phase = False
         self.shifts = False
+        self.vectors = False
+        self.tables = False
+        self.eight = program.library and sys.byteorder == "little"
 
     # Constants
 
@@ -148,20 +152,23 @@ class _Writer:
         self.events = max(self.events, source.size)
         message = self.program.type_of(source.number)
         read = self.messages(tap)
+        self.tables |= self.eight
         if tap.delay and source.spikes:
+            kernel = kernels.EIGHT_EVENTS_OF_BITS if self.eight else kernels.EVENTS_OF_BITS
             return [
-                f"s->count = {self.helper(kernels.EVENTS_OF_BITS)}(s->events, {read}, {source.size});",
+                f"s->count = {self.helper(kernel)}(s->events, {read}, {source.size});",
                 *self.add(tap, sums, kind, None),
             ]
         if message == "int8_t" and isinstance(form, Dense):  # Integers that are spikes, as a rule.
-            self.helper(kernels.ONES, M=message)
+            ones = self.helper(kernels.EIGHT_ONES if self.eight else kernels.ONES, M=message)
+            others = self.helper(kernels.OTHERS, M=message)
             return [
-                f"s->count = ones_{kernels.short(message)}(s->events, {read}, {source.size});",
+                f"s->count = {ones}(s->events, {read}, {source.size});",
                 *self.add(tap, sums, kind, None),
-                f"s->count = others_{kernels.short(message)}(s->events, {read}, {source.size});",
+                f"s->count = {others}(s->events, {read}, {source.size});",
                 *self.add(tap, sums, kind, read),
             ]
-        found = self.helper(kernels.EVENTS, M=message)
+        found = self.helper(kernels.EIGHT_EVENTS if self.eight and source.spikes else kernels.EVENTS, M=message)
         weights = None if source.spikes else read
         return [f"s->count = {found}(s->events, {read}, {source.size});", *self.add(tap, sums, kind, weights)]
 
@@ -190,24 +197,22 @@ class _Writer:
         """Calls for a dense matrix: tile by tile, and what is beyond the last one."""
         self.constant(name, form.constants[""])
         sources, width = form.weights.shape
-        tile, tiles = form.tile, form.tiles
         lines: list[Line] = []
-        if tiles:
-            largest = int(np.abs(form.weights.astype(np.int64)).max()) if form.weights.dtype.kind == "i" else 0
-            most = min(1 << ((2**15 - 1) // largest).bit_length() - 1, 256) if largest else 0
-            last = weighted
-            if not weighted and form.weights.itemsize <= 2 and most >= SHORT_ROWS:
-                call, last = self.helper(kernels.SHORT_TILE, N=str(tile), **types), f", {most}"
-            else:
-                pair = (kernels.VECTOR_TILE, kernels.VECTOR_WEIGHTED_TILE)
-                if types["W"] != types["S"]:
-                    pair = (kernels.TILE, kernels.WEIGHTED_TILE)
-                call = self.helper(pair[bool(weighted)], N=str(tile), **types)
-            place = f"{sums} + k * {tile}, {name} + k * {sources * tile}"
-            lines.append(Tiles(f"{call}({place}, s->events, s->count{last});", tiles))
-        if rest := width - tiles * tile:
+        largest = int(np.abs(form.weights.astype(np.int64)).max(initial=0)) if form.weights.dtype.kind == "i" else 0
+        most = min(1 << ((2**15 - 1) // largest).bit_length() - 1, 256) if largest else 0
+        short = not weighted and form.weights.itemsize <= 2 and most >= SHORT_ROWS
+        kernel = kernels.SHORT_TILE if short else kernels.WEIGHTED_TILE if weighted else kernels.TILE
+        lanes = form.lanes if short else LINE_BYTES // size_of(types["S"], 8)
+        for first, tile, count in form.tiles:
+            shape = {"N": str(tile), "L": str(lanes), "R": str(tile // lanes)}
+            self.vectors = True
+            call = self.helper(kernel, **shape, **types)
+            place = f"{sums} + {first} + k * {tile}, {name} + {sources * first} + k * {sources * tile}"
+            last = f", {most}" if short else weighted
+            lines.append(Tiles(f"{call}({place}, s->events, s->count{last});", count))
+        if rest := width - form.tiled:
             call = self.helper(kernels.WEIGHTED_ROWS if weighted else kernels.ROWS, **types)
-            place = f"{sums} + {tiles * tile}, {name} + {sources * tiles * tile}" if tiles else f"{sums}, {name}"
+            place = f"{sums} + {form.tiled}, {name} + {sources * form.tiled}" if form.tiled else f"{sums}, {name}"
             lines.append(f"{call}({place}, {rest}, s->events, s->count{weighted});")
         return lines
 
@@ -224,41 +229,51 @@ class _Writer:
         taps, reach = form.kernel.shape[1:]
         message = types.get("M")
         weighted = f", const {message} *messages" if message else ""
-        kind = types["S"]
-
-        def part(axis: str, stride: int, size: int) -> list[str]:
-            whole = f" || {axis} % {stride} != 0" if stride > 1 else ""
-            out = [
-                f"            if ({axis} < 0{whole} || {axis} >= {stride * (size - 1) + 1})",
-                "                continue;",
-            ]
-            return [*out, f"            {axis} /= {stride};"] if stride > 1 else out
-
+        kind, runs = types["S"], form.runs
+        phased = form.stride != (1, 1)
+        across, same = int(runs.taps[0]), runs.uniform
         factor = "message * " if message else ""
+        arrays = ["first", "start", "down", "right", *([] if same else ["taps"]), *(["phase"] if phased else [])]
+        add = f"out[at + o] += {factor}own[o];"
         lines = [
             "",
             f"/* A window over {form.shape_in}, which gives {form.shape}, a channel's outputs side by side. */",
-            f"static void {name}_window({self.program.name}_state *s, {kind} *sums, size_t count{weighted})",
+            f"static void {name}_window({self.program.name}_state *s, {kind} *out, size_t count{weighted})",
             "{",
             f"    const {types['W']} *const kernels = {name};",
-            f"    const {self.program.type_of(form.dy.dtype)} *const dy = {name}_dy;",
-            f"    const {self.program.type_of(form.dx.dtype)} *const dx = {name}_dx;",
-            f"    const {self.program.type_of(form.first.dtype)} *const first = {name}_first;",
+            *(
+                f"    const {self.program.type_of(form.constants[f'_{a}'].dtype)} *const {a} = {name}_{a};"
+                for a in arrays
+            ),
             "    const event_t *const events = s->events;",
-            "    size_t k, tap, o;",
+            "    size_t k, run;",
             "    for (k = 0; k < count; k++) {",
             f"        const size_t channel = events[k] / {height * width}u;",
             f"        const int32_t place = (int32_t)(events[k] % {height * width}u);",
-            f"        const {types['W']} *kernel = kernels + channel * {taps * reach};",
+            f"        const int32_t y = place / {width}, x = place % {width};",
+            f"        const {types['W']} *const kernel = kernels + channel * {taps * reach};",
+            *([f"        const size_t p = (size_t)(y % {sy} * {sx} + x % {sx});"] if phased else []),
             *([f"        const {kind} message = ({kind})messages[events[k]];"] if message else []),
-            f"        for (tap = 0; tap < {taps}; tap++, kernel += {reach}) {{",
-            f"            int32_t y = place / {width} - dy[tap], x = place % {width} - dx[tap];",
-            f"            {kind} *row;",
-            *part("y", sy, rows),
-            *part("x", sx, columns),
-            f"            row = sums + (y * {columns} + x) * {channels} + first[channel];",
-            f"            for (o = 0; o < {reach}; o++)",
-            f"                row[o] += {factor}kernel[o];",
+            "        for (run = phase[p]; run < phase[p + 1]; run++) {"
+            if phased
+            else f"        for (run = 0; run < {len(runs.taps)}; run++) {{",
+            f"            const int32_t row = y / {sy} + down[run], column = x / {sx} + right[run];",
+            f"            const int32_t at = (row * {columns} + column) * {channels} + (int32_t)first[channel];",
+            f"            const {types['W']} *const own = kernel + start[run] * {reach}u;",
+            f"            int32_t o = 0, end = {across if same else 'taps[run]'} * {reach};",
+            f"            if (row < 0 || row >= {rows})",
+            "                continue;",
+            f"            if (column >= 0 && column <= {columns} - {across if same else 'taps[run]'}) {{",
+            f"                for (; o < {across * reach if same else 'end'}; o++)",
+            f"                    {add}",
+            "                continue;",
+            "            }",
+            "            if (column < 0)",
+            f"                o = -column * {reach};",
+            f"            if (end > ({columns} - column) * {reach})",
+            f"                end = ({columns} - column) * {reach};",
+            "            for (; o < end; o++)",
+            f"                {add}",
             "        }",
             "    }",
             "}",
@@ -333,7 +348,7 @@ class _Writer:
                     continue
                 own = self.program.type_of(tap.number)
                 sums = self.buffer("sums", own, p.size)
-                lines += [f"memset({sums}, 0, {p.size} * sizeof({own}));", *self.arrive(tap, sums, own)]
+                lines += [*clear(sums, p.size), *self.arrive(tap, sums, own)]
                 if counted:
                     beyond = f"{sums}[j] > {tap.limit} || {sums}[j] < -{tap.limit}"
                     lines += [f"for (j = 0; j < {p.size}; j++)", f"    {self.watched(cells, 2)} += {beyond};"]
@@ -349,7 +364,7 @@ class _Writer:
         sums = self.buffer("sums", kind, size)
         arrived = self.buffer("arrived", kind, size) if len(group) > 1 else total
         for number, tap in enumerate(group):
-            lines += [f"memset({sums}, 0, {size} * sizeof({kind}));", *self.arrive(tap, sums, kind)]
+            lines += [*clear(sums, size), *self.arrive(tap, sums, kind)]
             lines += self.settle(tap, cells, sums, arrived, "=" if len(group) > 1 and number == 0 else "+=")
         if len(group) > 1:
             lines += [f"for (j = 0; j < {size}; j++)", f"    {total}[j] += {arrived}[j];"]
@@ -358,9 +373,9 @@ class _Writer:
     def bias(self, cells: Cells, total: str, kind: str) -> list[str]:
         """Set the sums to what the bias adds in this step."""
         p, levels = cells.population, cells.population.bias
-        clear = f"memset({total}, 0, {p.size} * sizeof({kind}));"
+        cleared = clear(total, p.size)
         if not levels.start:
-            return [clear]
+            return cleared
         values = levels.values
         name, own = f"{cells.id}_bias", self.program.type_of(values.dtype)
         even = bool((values == values[:, :1]).all())
@@ -387,7 +402,7 @@ class _Writer:
         inner += [f"for (j = 0; j < {p.size}; j++)", f"    {total}[j] = {sent};"]
         if levels.start[0] == 0:
             return [*lines, "{", *indented(inner), "}"] if lines else ["{", *indented(inner), "}"]
-        return [*lines, "if (level == 0)", f"    {clear}", "else {", *indented(inner), "}"]
+        return [*lines, "if (level == 0)", *indented(cleared), "else {", *indented(inner), "}"]
 
     def watched(self, cells: Cells, number: int) -> str:
         """A counter, see :data:`WATCHED`."""
@@ -606,7 +621,9 @@ class _Writer:
         out += [(kind, f"{use}_{kernels.short(kind)}", size) for (use, kind), size in self.scratch.items()]
         if self.events:
             out.append(("uint32_t", "count", 1))
-            out.append(("uint16_t" if self.events < 2**16 else "uint32_t", "events", self.events + 1))
+            out.append(
+                ("uint16_t" if self.events < 2**16 else "uint32_t", "events", self.events + (8 if self.eight else 1))
+            )
         if self.last_start or not out:
             out.append(("uint32_t", "step", 1))
         if self.with_phase:
@@ -629,6 +646,8 @@ class _Writer:
         event = next((kind for kind, name, _ in program.state if name == "events"), None)
         if event is not None:
             heading += f"\n/* Numbers of sources. */\ntypedef {event} event_t;\n"
+        heading += kernels.tables() if self.tables else ""
+        heading += kernels.VECTORS if self.vectors else ""
         text = heading + "\n" + self.constants() + "".join(self.helpers.values()) + steps
         program.header = self.header()
         include = f'#include "{program.name}.h"\n\n'
@@ -791,6 +810,11 @@ def output_unit(plan: Plan, cells: Cells) -> float:
     if cells.copied is not None and plan.sources[cells.copied].spikes:
         return 1.0
     return float(plan.network.message_unit(cells.population)[0])
+
+
+def clear(sums: str, size: int) -> list[str]:
+    """Lines that set sums to 0: a loop, as gcc warns of a memset of as many bytes as the array has elements."""
+    return [f"for (j = 0; j < {size}; j++)", f"    {sums}[j] = 0;"]
 
 
 def peak(kind: str, name: str, at: str) -> list[str]:
