@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from neuromorphic.c.matrices import LINE_BYTES, synapses_of
 from neuromorphic.c.plan import Plan, plan
-from neuromorphic.c.source import WATCHED, Program, write_program
+from neuromorphic.c.program import WATCHED, Program
+from neuromorphic.c.source import write_program
 from neuromorphic.compiler.network import SUM, Network
 from neuromorphic.compiler.operators import largest_of
 from neuromorphic.compiler.quantize import BIAS_FRACTION, FixedNetwork
@@ -176,7 +177,7 @@ class Library:
             self.field(states, "phase")[:] = step % 2**BIAS_FRACTION
 
     def watched(self, states: NDArray[np.uint8]) -> NDArray:
-        """Counters of states, shape (B, populations, 5), see :data:`~neuromorphic.c.source.WATCHED`."""
+        """Counters of states, shape (B, populations, 5), see :data:`~neuromorphic.c.program.WATCHED`."""
         values = self.field(states, "watch")
         return values.reshape(len(states), len(self.plan.cells), len(WATCHED))
 
