@@ -2,9 +2,9 @@
 
     python -m benchmarks.c_backend --rounds 5 --json c.json
 
-784 - 1000 - 1000 - 10 LIF neurons of benchmarks.batch, T = 100. Ours is the steps of a network that is planned and
-compiled already, as in a session; *planned anew* what a run makes of the quantised network: weights are brought into
-their forms, and a library is taken that was compiled before.
+784 - 1000 - 1000 - 10 LIF neurons and the convolutions of benchmarks.batch, T = 100. Ours is the steps of a network
+that is planned and compiled already, as in a session; *planned anew* what a run makes of the quantised network: weights
+are brought into their forms, and a library is taken that was compiled before.
 
 Seconds are CPU seconds of this process, so that what else the machine does counts less; all on one thread.
 """
@@ -14,11 +14,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from statistics import median
+from typing import TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from benchmarks.batch import DT, STEPS, graph, inputs
+from benchmarks.batch import DT, STEPS, conv_graph, graph, inputs
 from benchmarks.timing import OURS, Row, rows, run
 from neuromorphic.c import library
 from neuromorphic.c.plan import plan
@@ -27,9 +29,11 @@ from neuromorphic.compiler.network import Network
 from neuromorphic.compiler.quantize import FixedNetwork, quantize
 from neuromorphic.execution import populations
 from neuromorphic.execution.torch_simulator import simulate_torch
-from neuromorphic.graph import flatten
+from neuromorphic.graph import Graph, flatten
 
-BATCH = 64
+Inputs: TypeAlias = Mapping[str, NDArray]
+
+BATCH, IMAGES = 64, 8
 
 
 def cpu_medians(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
@@ -45,9 +49,10 @@ def cpu_medians(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[
 
 
 def steps_of(network: Network, x: np.ndarray) -> Callable[[], None]:
-    """The steps alone, of a network that is compiled: (B, T, 784) in, spikes in arrays."""
+    """The steps alone, of a network that is compiled: (B, T, ...) in, spikes in arrays."""
     fixed = isinstance(network, FixedNetwork)
     made = library.Library(plan(network, {"input": 1} if fixed else None, exact=True), watch=fixed)
+    x = x.reshape(*x.shape[:2], -1)
     messages = {"input": x.astype(made.plan.sources["input"].number)}
     sent = {c.population.name: np.zeros((*x.shape[:2], c.population.size), c.sent) for c in made.plan.cells}
 
@@ -57,24 +62,33 @@ def steps_of(network: Network, x: np.ndarray) -> Callable[[], None]:
     return call
 
 
+def integers(graph: Graph, x: Inputs) -> FixedNetwork:
+    """A graph quantised for some inputs."""
+    return quantize(lower(graph, horizon=STEPS), library.run(lower(graph), x, batched=True, watch=True).ranges)
+
+
+def compared(title: str, fixed: FixedNetwork, x: Inputs, rounds: int) -> list[Row]:
+    """Integers in C and in NumPy."""
+    calls = {
+        OURS: steps_of(fixed, x["input"]),
+        "c, planned anew": lambda: library.run(fixed, x, batched=True),
+        "numpy": lambda: populations.run(fixed, x, batched=True),
+    }
+    return rows(title, cpu_medians(calls, rounds))
+
+
 def measure(rounds: int) -> list[Row]:
-    """Both comparisons."""
+    """All comparisons."""
     torch.set_num_threads(1)
     flat = flatten(graph(), DT)
     many, one = inputs(BATCH, STEPS, False), inputs(1, STEPS, False)
-    exact = lower(flat)
-    fixed = quantize(lower(flat, horizon=STEPS), library.run(exact, many, batched=True, watch=True).ranges)
-    found = rows(
-        f"integers, {BATCH} samples",
-        cpu_medians(
-            {
-                OURS: steps_of(fixed, many["input"]),
-                "c, planned anew": lambda: library.run(fixed, many, batched=True),
-                "numpy": lambda: populations.run(fixed, many, batched=True),
-            },
-            rounds,
-        ),
+    fixed = integers(flat, many)
+    images = inputs(IMAGES, STEPS, False, image=True)
+    found = compared(f"integers, {BATCH} samples", fixed, many, rounds)
+    found += compared(
+        f"integers, convolutions, {IMAGES} samples", integers(flatten(conv_graph(), DT), images), images, rounds
     )
+    exact = lower(flat)
     return found + rows(
         "one sample",
         cpu_medians(

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from neuromorphic.backends import FoldedRun, Precision, as_record, counts
 from neuromorphic.c.matrices import size_of
 from neuromorphic.c.plan import Cells, Plan, identifiers, plan
-from neuromorphic.c.source import Program, listing, write_program
+from neuromorphic.c.program import Program, listing
+from neuromorphic.c.source import write_program
 from neuromorphic.compiler.lower import lower
 from neuromorphic.compiler.network import SUM, Network
 from neuromorphic.compiler.operators import largest_of

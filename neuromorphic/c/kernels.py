@@ -20,7 +20,7 @@ static size_t events_@M@(event_t *events, const @M@ *messages, size_t size)
 """
 
 ONES = """
-/* Places of the messages that are 1, and of those that are neither 0 nor 1. */
+/* Places of the messages that are 1. */
 static size_t ones_@M@(event_t *events, const @M@ *messages, size_t size)
 {
     size_t j, count = 0;
@@ -30,7 +30,10 @@ static size_t ones_@M@(event_t *events, const @M@ *messages, size_t size)
     }
     return count;
 }
+"""
 
+OTHERS = """
+/* Places of the messages that are neither 0 nor 1. */
 static size_t others_@M@(event_t *events, const @M@ *messages, size_t size)
 {
     size_t j, count = 0;
@@ -67,6 +70,82 @@ static size_t events_of_bits(event_t *events, const uint8_t *bits, size_t size)
 }
 """
 
+PLACES = """
+/* For each byte: where its bits are set, and how many are; eight 0s and 1s in memory as such a byte. */
+static const uint8_t places[256][8] = {
+@PLACES@
+};
+static const uint8_t many[256] = {
+@MANY@
+};
+#define BITS(eight) (((eight) * 0x0102040810204080u) >> 56)
+"""
+"""In libraries, where two kilobytes are little: eight messages at a time."""
+
+EIGHT_EVENTS = """
+/* Places of the messages that are 1, of spikes; beyond the last one up to eight others are written to. */
+static size_t events_@M@(event_t *events, const @M@ *messages, size_t size)
+{
+    size_t j, k, count = 0;
+    for (j = 0; j + 8 <= size; j += 8) {
+        uint64_t eight;
+        memcpy(&eight, messages + j, 8);
+        eight = BITS(eight);
+        for (k = 0; k < 8; k++)
+            events[count + k] = (event_t)(j + places[eight][k]);
+        count += many[eight];
+    }
+    for (; j < size; j++) {
+        events[count] = (event_t)j;
+        count += messages[j] != 0;
+    }
+    return count;
+}
+"""
+
+EIGHT_ONES = """
+/* Places of the messages that are 1; beyond the last one up to eight others are written to. */
+static size_t ones_@M@(event_t *events, const @M@ *messages, size_t size)
+{
+    size_t j, k, count = 0;
+    for (j = 0; j + 8 <= size; j += 8) {
+        uint64_t eight;
+        memcpy(&eight, messages + j, 8);
+        if (eight & 0xfefefefefefefefeu) { /* Others are among them: there are few, as a rule. */
+            for (k = j; k < j + 8; k++) {
+                events[count] = (event_t)k;
+                count += messages[k] == 1;
+            }
+            continue;
+        }
+        eight = BITS(eight);
+        for (k = 0; k < 8; k++)
+            events[count + k] = (event_t)(j + places[eight][k]);
+        count += many[eight];
+    }
+    for (; j < size; j++) {
+        events[count] = (event_t)j;
+        count += messages[j] == 1;
+    }
+    return count;
+}
+"""
+
+EIGHT_EVENTS_OF_BITS = """
+/* Places of the spikes of an earlier step, eight in a byte; beyond the last one up to eight others are written to. */
+static size_t events_of_bits(event_t *events, const uint8_t *bits, size_t size)
+{
+    size_t j, k, count = 0;
+    for (j = 0; j < size; j += 8) {
+        const uint8_t eight = bits[j >> 3];
+        for (k = 0; k < 8; k++)
+            events[count + k] = (event_t)(j + places[eight][k]);
+        count += many[eight];
+    }
+    return count;
+}
+"""
+
 PACK = """
 /* Spikes as bits, to be read in a later step. */
 static void pack(uint8_t *bits, const uint8_t *spikes, size_t size)
@@ -97,36 +176,35 @@ static void rows_@W@_@S@(@S@ *sums, const @W@ *weights, size_t width, const even
 }
 """
 
-TILE = """
-/* The same for a tile of targets, whose sums stay in registers. */
-static void tile_@W@_@S@(@S@ *sums, const @W@ *weights, const event_t *events, size_t count)
-{
-    @S@ own[@N@];
-    size_t j, k;
-    memcpy(own, sums, sizeof own);
-    for (k = 0; k < count; k++) {
-        const @W@ *row = weights + (size_t)events[k] * @N@;
-        for (j = 0; j < @N@; j++)
-            own[j] += row[j];
-    }
-    memcpy(sums, own, sizeof own);
-}
+VECTORS = """
+/* Vectors of gcc and clang, which leave such loops to chance; a function of its own has all registers to itself. */
+#if defined(__AVX2__) || defined(__ARM_NEON)
+#define WITH_VECTORS
+#endif
+#if defined(__GNUC__)
+#define NOT_INLINED __attribute__((noinline))
+#else
+#define NOT_INLINED
+#endif
 """
 
-VECTOR_TILE = """
+TILE = """
 /* The same for a tile of targets, whose sums stay in registers. */
-static void tile_@W@_@S@(@S@ *sums, const @W@ *weights, const event_t *events, size_t count)
+static NOT_INLINED void tile_@N@_@W@_@S@(@S@ *sums, const @W@ *weights, const event_t *events, size_t count)
 {
-#if defined(__AVX2__) || defined(__ARM_NEON) /* gcc and clang, which leave such loops to chance */
-    typedef @W@ vector __attribute__((vector_size(@N@ * sizeof(@W@))));
-    vector own, row;
-    size_t k;
-    memcpy(&own, sums, sizeof own);
-    for (k = 0; k < count; k++) {
-        memcpy(&row, weights + (size_t)events[k] * @N@, sizeof row);
-        own += row;
-    }
-    memcpy(sums, &own, sizeof own);
+#ifdef WITH_VECTORS
+    typedef @S@ vector __attribute__((vector_size(@L@ * sizeof(@S@))));
+    typedef @W@ narrow __attribute__((vector_size(@L@ * sizeof(@W@))));
+    vector total[@R@];
+    narrow part;
+    size_t k, q;
+    memcpy(total, sums, sizeof total);
+    for (k = 0; k < count; k++)
+        for (q = 0; q < @R@; q++) {
+            memcpy(&part, weights + (size_t)events[k] * @N@ + q * @L@, sizeof part);
+            total[q] += __builtin_convertvector(part, vector);
+        }
+    memcpy(sums, total, sizeof total);
 #else
     size_t j, k;
     for (k = 0; k < count; k++) {
@@ -140,51 +218,62 @@ static void tile_@W@_@S@(@S@ *sums, const @W@ *weights, const event_t *events, s
 
 SHORT_TILE = """
 /* The same for a tile of targets, whose sums stay in registers: in 16 bits, which hold those of `most` rows. */
-static void short_tile_@W@_@S@(@S@ *sums, const @W@ *weights, const event_t *events, size_t count, size_t most)
+static NOT_INLINED void short_tile_@N@_@W@_@S@(@S@ *sums, const @W@ *weights, const event_t *events, size_t count,
+                                               size_t most)
 {
-    size_t start, j, k;
+#ifdef WITH_VECTORS
+    typedef int16_t vector __attribute__((vector_size(@L@ * sizeof(int16_t))));
+    typedef @W@ narrow __attribute__((vector_size(@L@ * sizeof(@W@))));
+    size_t start, j, k, q;
     for (start = 0; start < count; start += most) {
         const size_t end = count - start < most ? count : start + most;
-        int16_t own[@N@] = {0};
-#if defined(__AVX2__) || defined(__ARM_NEON) /* gcc and clang, which leave such loops to chance */
-        typedef int16_t vector __attribute__((vector_size(@N@ * sizeof(int16_t))));
-        typedef @W@ narrow __attribute__((vector_size(@N@ * sizeof(@W@))));
-        vector total = {0};
-        narrow row;
-        for (k = start; k < end; k++) {
-            memcpy(&row, weights + (size_t)events[k] * @N@, sizeof row);
-            total += __builtin_convertvector(row, vector);
-        }
-        memcpy(own, &total, sizeof own);
-#else
-        for (k = start; k < end; k++) {
-            const @W@ *row = weights + (size_t)events[k] * @N@;
-            for (j = 0; j < @N@; j++)
-                own[j] = (int16_t)(own[j] + row[j]);
-        }
-#endif
+        int16_t own[@N@];
+        vector total[@R@];
+        narrow part;
+        memset(total, 0, sizeof total);
+        for (k = start; k < end; k++)
+            for (q = 0; q < @R@; q++) {
+                memcpy(&part, weights + (size_t)events[k] * @N@ + q * @L@, sizeof part);
+                total[q] += __builtin_convertvector(part, vector);
+            }
+        memcpy(own, total, sizeof own);
         for (j = 0; j < @N@; j++)
             sums[j] += own[j];
     }
+#else
+    size_t j, k;
+    (void)most;
+    for (k = 0; k < count; k++) {
+        const @W@ *row = weights + (size_t)events[k] * @N@;
+        for (j = 0; j < @N@; j++)
+            sums[j] += row[j];
+    }
+#endif
 }
 """
 
-VECTOR_WEIGHTED_TILE = """
+WEIGHTED_TILE = """
 /* A tile of targets, whose sums stay in registers, with rows of weights times messages. */
-static void tile_@W@_@S@_@M@(@S@ *sums, const @W@ *weights, const event_t *events, size_t count,
-                             const @M@ *messages)
+static NOT_INLINED void tile_@N@_@W@_@S@_@M@(@S@ *sums, const @W@ *weights, const event_t *events, size_t count,
+                                             const @M@ *messages)
 {
-#if defined(__AVX2__) || defined(__ARM_NEON) /* gcc and clang, which leave such loops to chance */
-    typedef @W@ vector __attribute__((vector_size(@N@ * sizeof(@W@))));
-    vector own, row;
-    size_t k;
-    memcpy(&own, sums, sizeof own);
+#ifdef WITH_VECTORS
+    typedef @S@ vector __attribute__((vector_size(@L@ * sizeof(@S@))));
+    typedef @W@ narrow __attribute__((vector_size(@L@ * sizeof(@W@))));
+    vector total[@R@];
+    narrow part;
+    size_t k, q;
+    if (count == 0)
+        return;
+    memcpy(total, sums, sizeof total);
     for (k = 0; k < count; k++) {
-        memcpy(&row, weights + (size_t)events[k] * @N@, sizeof row);
-        row *= (@S@)messages[events[k]];
-        own += row;
+        const @S@ message = (@S@)messages[events[k]];
+        for (q = 0; q < @R@; q++) {
+            memcpy(&part, weights + (size_t)events[k] * @N@ + q * @L@, sizeof part);
+            total[q] += __builtin_convertvector(part, vector) * message;
+        }
     }
-    memcpy(sums, &own, sizeof own);
+    memcpy(sums, total, sizeof total);
 #else
     size_t j, k;
     for (k = 0; k < count; k++) {
@@ -194,24 +283,6 @@ static void tile_@W@_@S@_@M@(@S@ *sums, const @W@ *weights, const event_t *event
             sums[j] += message * row[j];
     }
 #endif
-}
-"""
-
-WEIGHTED_TILE = """
-/* A tile of targets, whose sums stay in registers, with rows of weights times messages. */
-static void tile_@W@_@S@_@M@(@S@ *sums, const @W@ *weights, const event_t *events, size_t count,
-                             const @M@ *messages)
-{
-    @S@ own[@N@];
-    size_t j, k;
-    memcpy(own, sums, sizeof own);
-    for (k = 0; k < count; k++) {
-        const @W@ *row = weights + (size_t)events[k] * @N@;
-        const @S@ message = (@S@)messages[events[k]];
-        for (j = 0; j < @N@; j++)
-            own[j] += message * row[j];
-    }
-    memcpy(sums, own, sizeof own);
 }
 """
 
@@ -286,6 +357,18 @@ ARITHMETIC_SHIFT = """
 /* Negative sums are rounded down by shifts, which all compilers known to us do; another one stops here. */
 typedef char shifts_are_arithmetic[(-1 >> 1) == -1 ? 1 : -1];
 """
+
+
+def tables() -> str:
+    """What :data:`PLACES` holds."""
+    set_in = [[k for k in range(8) if byte >> k & 1] for byte in range(256)]
+    rows = [f"{{{', '.join(str(k) for k in [*own, *[0] * (8 - len(own))])}}}" for own in set_in]
+    many = [str(len(own)) for own in set_in]
+    lines = (
+        [", ".join(rows[k : k + 4]) for k in range(0, 256, 4)],
+        [", ".join(many[k : k + 32]) for k in range(0, 256, 32)],
+    )
+    return PLACES.replace("@PLACES@", ",\n".join(lines[0])).replace("@MANY@", ",\n".join(lines[1]))
 
 
 def short(kind: str) -> str:

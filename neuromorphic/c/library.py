@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from neuromorphic.c.matrices import TILE_BYTES
+from neuromorphic.c.matrices import LINE_BYTES, synapses_of
 from neuromorphic.c.plan import Plan, plan
-from neuromorphic.c.source import WATCHED, Program, write_program
+from neuromorphic.c.program import WATCHED, Program
+from neuromorphic.c.source import write_program
 from neuromorphic.compiler.network import SUM, Network
 from neuromorphic.compiler.operators import largest_of
 from neuromorphic.compiler.quantize import BIAS_FRACTION, FixedNetwork
@@ -33,7 +34,7 @@ C_TYPES = {f"{u}int{bits}_t": np.dtype(f"{u}int{bits}") for u in ("", "u") for b
 """Number types of a state's fields."""
 
 SMALL = 20_000
-"""Weights of a network for which compiling takes longer than what it would save."""
+"""Synapses of a network for which compiling takes longer than what it would save."""
 
 
 class Library:
@@ -54,7 +55,7 @@ class Library:
         self.plan, self.watch = plan, watch
         self.limits: dict[str, int] = {}
         self.program = write_program(plan, NAME, library=True, watch=watch)
-        work = sum(t.form.constants[""].size for c in plan.cells for group in c.taps for t in group)
+        work = sum(synapses_of(t.form) for c in plan.cells for group in c.taps for t in group)
         self._library = compiled(inlined(self.program), "-O1" if work < SMALL else "-O3")
         self._run = getattr(self._library, f"{NAME}_run")
         self._run.restype = None
@@ -176,15 +177,15 @@ class Library:
             self.field(states, "phase")[:] = step % 2**BIAS_FRACTION
 
     def watched(self, states: NDArray[np.uint8]) -> NDArray:
-        """Counters of states, shape (B, populations, 5), see :data:`~neuromorphic.c.source.WATCHED`."""
+        """Counters of states, shape (B, populations, 5), see :data:`~neuromorphic.c.program.WATCHED`."""
         values = self.field(states, "watch")
         return values.reshape(len(states), len(self.plan.cells), len(WATCHED))
 
 
 def aligned(values: NDArray) -> NDArray:
     """A copy that begins with a line of the cache."""
-    room = np.empty(values.nbytes + TILE_BYTES, np.uint8)
-    start = -room.ctypes.data % TILE_BYTES
+    room = np.empty(values.nbytes + LINE_BYTES, np.uint8)
+    start = -room.ctypes.data % LINE_BYTES
     copy: NDArray = room[start : start + values.nbytes].view(values.dtype)
     copy[:] = values
     return copy

@@ -14,10 +14,12 @@ from neuromorphic.graph import Shape
 
 STRIDES = range(1, 9)
 """Strides of a sliding window that are looked for."""
-
-
-TILE_BYTES = 64
-"""Of a tile of a dense matrix, in a row: a line of most caches."""
+ENTRIES_LOOKED_AT = 100_000
+"""Synapses, at most twice as many, by which the stride is found."""
+LINE_BYTES = 64
+"""A line of most caches."""
+TILE_LINES = 4
+"""Of a tile of a dense matrix, in a row, at most: sums of as many vectors stay in registers."""
 
 
 def smallest_signed(values: NDArray) -> NDArray:
@@ -39,30 +41,40 @@ def smallest_unsigned(values: NDArray) -> NDArray:
 
 @dataclass(frozen=True, eq=False)
 class Dense:
-    """All pairs, shape (n, M), in tiles of as many targets as a line of a cache holds weights of.
+    """All pairs, shape (n, M), in tiles of targets: as many as four lines of a cache hold weights of, a last one fewer.
 
     A tile's sums stay in registers while the rows of the sources that sent something are added; what follows it in
-    memory is the row of the next source. Targets beyond the last whole tile come last, in rows.
+    memory is the row of the next source. Targets beyond the last whole line come last, in rows.
     """
 
     weights: NDArray
 
     @property
-    def tile(self) -> int:
-        """Targets in a tile."""
-        return TILE_BYTES // self.weights.itemsize
+    def lanes(self) -> int:
+        """Targets in a line."""
+        return LINE_BYTES // max(self.weights.itemsize, 2)
 
     @property
-    def tiles(self) -> int:
-        """Whole tiles."""
-        return int(self.weights.shape[1]) // self.tile
+    def tiles(self) -> tuple[tuple[int, int, int], ...]:
+        """First target, targets in a tile, number of tiles: of tiles of four lines, and of one that is narrower."""
+        whole, rest = divmod(int(self.weights.shape[1]) // self.lanes, TILE_LINES)
+        wide = self.lanes * TILE_LINES
+        kinds = (0, wide, whole), (whole * wide, rest * self.lanes, int(rest > 0))
+        return tuple((first, width, count) for first, width, count in kinds if count)
+
+    @property
+    def tiled(self) -> int:
+        """Targets that are in a tile."""
+        return sum(width * count for _, width, count in self.tiles)
 
     @cached_property
     def constants(self) -> dict[str, NDArray]:
         """Arrays by name."""
-        sources, whole = len(self.weights), self.tiles * self.tile
-        tiled = self.weights[:, :whole].reshape(sources, self.tiles, self.tile).transpose(1, 0, 2)
-        return {"": np.concatenate([tiled.reshape(-1), self.weights[:, whole:].reshape(-1)])}
+        parts = []
+        for first, width, count in self.tiles:
+            own = self.weights[:, first : first + width * count].reshape(-1, count, width)
+            parts.append(own.transpose(1, 0, 2).reshape(-1))
+        return {"": np.concatenate([*parts, self.weights[:, self.tiled :].reshape(-1)])}
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +104,28 @@ class Diagonal:
 
 
 @dataclass(frozen=True, eq=False)
+class Runs:
+    """Taps of a window that lie side by side in the target, channels last.
+
+    Source (y, x) has the runs ``first[p]`` to ``first[p + 1]`` of its phase p = (y mod sy) sx + x mod sx. Run r leads
+    to the ``taps[r]`` places from (y // sy + down[r], x // sx + right[r]) on, with the taps ``order[start[r]]``, and so
+    on.
+    """
+
+    order: NDArray
+    first: NDArray
+    start: NDArray
+    taps: NDArray
+    down: NDArray
+    right: NDArray
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all are as long."""
+        return bool((self.taps == self.taps[0]).all())
+
+
+@dataclass(frozen=True, eq=False)
 class Stencil:
     """A window that slides over the last two axes: convolutions and pooling, the kernel held once.
 
@@ -117,9 +151,37 @@ class Stencil:
     rest: Sparse | None = None
 
     @cached_property
+    def runs(self) -> Runs:
+        """Its taps as C goes through them."""
+        (sy, sx), channels = self.stride, self.shape[0]
+        dy, dx = self.dy.astype(np.int64), self.dx.astype(np.int64)
+        phase = dy % sy * sx + dx % sx
+        down, right = -(dy // sy), -(dx // sx)
+        order = np.lexsort((right, down, phase))
+        phase, down, right = phase[order], down[order], right[order]
+        # What follows its neighbour on the right in an image whose channels are all reached follows it in memory, too.
+        joined = (np.diff(phase) == 0) & (np.diff(down) == 0) & (np.diff(right) == 1)
+        joined &= self.kernel.shape[2] == channels
+        start = np.flatnonzero(np.concatenate([[True], ~joined]))
+        taps = np.diff(np.append(start, len(order)))
+        first = np.searchsorted(phase[start], np.arange(sy * sx + 1))
+        return Runs(order, first, start, taps, down[start], right[start])
+
+    @cached_property
     def constants(self) -> dict[str, NDArray]:
         """Arrays by name."""
-        own = {"": self.kernel, "_dy": self.dy, "_dx": self.dx, "_first": self.first}
+        runs = self.runs
+        own = {
+            "": np.ascontiguousarray(self.kernel[:, runs.order]),
+            "_first": self.first,
+            "_start": smallest_unsigned(runs.start),
+            "_down": smallest_signed(runs.down),
+            "_right": smallest_signed(runs.right),
+        }
+        if not runs.uniform:
+            own["_taps"] = smallest_unsigned(runs.taps)
+        if self.stride != (1, 1):
+            own["_phase"] = smallest_unsigned(runs.first)
         rest = {} if self.rest is None else {f"_rest{key}": values for key, values in self.rest.constants.items()}
         return own | rest
 
@@ -182,28 +244,36 @@ def stencil_form(
     entries = by_source.tocoo()
     if not entries.nnz:
         return None
-    o, y_out, x_out = np.unravel_index(entries.row, shape)
-    c, y_in, x_in = np.unravel_index(entries.col, shape_in)
+    o, y_out, x_out = places(entries.row, shape)
+    c, y_in, x_in = places(entries.col, shape_in)
     (sy, dy), (sx, dx) = slide(y_in, y_out, shape_in[1], shape[1]), slide(x_in, x_out, shape_in[2], shape[2])
     width = int(np.ptp(dx)) + 1
-    taps, tap = np.unique((dy - dy.min()) * width + (dx - dx.min()), return_inverse=True)
+    tap = (dy - dy.min()) * width + (dx - dx.min())
+    taps = np.flatnonzero(np.bincount(tap))
+    number = np.zeros(int(taps[-1]) + 1, np.int32)
+    number[taps] = np.arange(len(taps))
+    tap = number[tap]
     offsets = dy.min() + taps // width, dx.min() + taps % width
-    last, first = np.zeros(shape_in[0], np.int64), np.full(shape_in[0], shape[0])
+    last, first = np.zeros(shape_in[0], np.int32), np.full(shape_in[0], shape[0], np.int32)
     np.maximum.at(last, c, o + 1)
     np.minimum.at(first, c, o)
     first = np.minimum(first, last)
     reach = int((last - first).max())
     first = np.minimum(first, shape[0] - reach)
-    places = shape_in[0] * len(taps) * reach
-    if places > 2 * entries.nnz:
+    if shape_in[0] * len(taps) * reach > 2 * entries.nnz:
         return None
+    kernel = np.zeros((shape_in[0], len(taps), reach), by_source.dtype)
+    place = (c * len(taps) + tap) * reach + (o - first[c])
+    kernel.reshape(-1)[place] = entries.data
+    down, right = (smallest_signed(own) for own in offsets)
+    window = Stencil(smallest_signed(kernel), down, right, smallest_unsigned(first), (sy, sx), shape_in, shape)
+    if synapses_of(window) == entries.nnz and np.array_equal(kernel.reshape(-1)[place], entries.data):
+        return window
     # Where values differ, those in the middle stand: at the borders of padded images rows have scales of their own.
     middle = np.abs(2 * y_out - shape[1] + 1) + np.abs(2 * x_out - shape[2] + 1)
     order = np.argsort(-middle, kind="stable")
-    kernel = np.zeros((shape_in[0], len(taps), reach), by_source.dtype)
-    kernel[c[order], tap[order], (o - first[c])[order]] = entries.data[order]
-    down, right = (smallest_signed(own) for own in offsets)
-    window = Stencil(smallest_signed(kernel), down, right, smallest_unsigned(first), (sy, sx), shape_in, shape)
+    kernel.reshape(-1)[place[order]] = entries.data[order]
+    window = replace(window, kernel=smallest_signed(kernel))
     rest = (by_source - expanded(window, by_source.dtype)).tocsc()
     rest.eliminate_zeros()
     if not rest.nnz:
@@ -217,11 +287,40 @@ def stencil_form(
     return replace(window, rest=sparse_form(moved))
 
 
+def places(index: NDArray, shape: tuple[int, int, int]) -> tuple[NDArray, NDArray, NDArray]:
+    """Channel, row and column of flat indices; numpy.unravel_index takes several times as long."""
+    index = index.astype(np.int32, copy=False)
+    channel = index // (shape[1] * shape[2])
+    inside = index - channel * (shape[1] * shape[2])
+    row = inside // shape[2]
+    return channel, row, inside - row * shape[2]
+
+
 def slide(inside: NDArray, out: NDArray, size_in: int, size_out: int) -> tuple[int, NDArray]:
-    """The stride with which positions ``inside - stride out`` are the closest together, and these."""
+    """The stride with which positions ``inside - stride out`` are the closest together, and these.
+
+    Of very many, a part is looked at.
+    """
     strides = [stride for stride in STRIDES if stride <= size_in] if size_out > 1 else [1]
-    best = min(strides, key=lambda stride: int(np.ptp(inside - stride * out)))
+    part = slice(None, None, max(1, len(inside) // ENTRIES_LOOKED_AT))
+    best = min(strides, key=lambda stride: int(np.ptp(inside[part] - stride * out[part])))
     return best, inside - best * out
+
+
+def placements(window: Stencil, tap: int) -> tuple[NDArray, NDArray]:
+    """Rows and columns of the targets that a tap leads to from within the image."""
+    (_, height, width), (_, rows, columns), (sy, sx) = window.shape_in, window.shape, window.stride
+    y, x = np.arange(rows), np.arange(columns)
+    y_in, x_in = sy * y + int(window.dy[tap]), sx * x + int(window.dx[tap])
+    return y[(y_in >= 0) & (y_in < height)], x[(x_in >= 0) & (x_in < width)]
+
+
+def synapses_of(form: Form) -> int:
+    """How many synapses there are, of a window without its rest: only those that are not 0."""
+    if not isinstance(form, Stencil):
+        return int(form.weights.size)
+    counts = [np.prod([len(axis) for axis in placements(form, k)]) for k in range(form.kernel.shape[1])]
+    return int(np.count_nonzero(form.kernel, axis=(0, 2)) @ np.array(counts))
 
 
 def expanded(window: Stencil, number: np.dtype) -> sparse.csc_matrix:
@@ -230,11 +329,10 @@ def expanded(window: Stencil, number: np.dtype) -> sparse.csc_matrix:
     (sy, sx), (_, taps, reach) = window.stride, window.kernel.shape
     data, i, j = [], [], []
     for k in range(taps):
-        y_out, x_out = np.arange(rows), np.arange(columns)
+        y_out, x_out = placements(window, k)
         y_in, x_in = sy * y_out + int(window.dy[k]), sx * x_out + int(window.dx[k])
-        y_there, x_there = (y_in >= 0) & (y_in < height), (x_in >= 0) & (x_in < width)
-        to = (y_out[y_there][:, None] * columns + x_out[x_there]).reshape(-1)
-        source = (y_in[y_there][:, None] * width + x_in[x_there]).reshape(-1)
+        to = (y_out[:, None] * columns + x_out).reshape(-1)
+        source = (y_in[:, None] * width + x_in).reshape(-1)
         shape = (channels, reach, len(to))
         output = window.first.astype(np.int64)[:, None] + np.arange(reach)
         i.append(np.broadcast_to(output[:, :, None] * rows * columns + to, shape).reshape(-1))

@@ -143,6 +143,16 @@ def test_random_graphs(seed: int, tmp_path: Path) -> None:
                 assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
+@pytest.mark.parametrize("cc", COMPILERS[:1])
+def test_a_buffer_of_as_many_numbers_as_are_cleared_bytes(cc: str, tmp_path: Path) -> None:
+    """Of which gcc warns in memset: 40 sums are there, and 5 of 8 bytes each are cleared."""
+    nir_graph, x = random_graph(7)
+    made = neuromorphic.load(nir_graph).export(tmp_path, x, "float", to="c")
+    assert "[40];" in (tmp_path / f"{made.name}.h").read_text()
+    ran = build([cc], tmp_path, made.name)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
 def test_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_nir(tmp_path / "my-model.nir", random_graph(4)[0])
     arguments = ["export", "--to", "c", "--nir", str(tmp_path / "my-model.nir"), "--out", str(tmp_path / "c")]

@@ -89,17 +89,17 @@ def test_scenarios_also_where_sums_land_on_the_threshold() -> None:
 
 
 def test_dense_layers_in_tiles() -> None:
-    """Wide layers, spikes and numbers, int8 and wider weights, more samples than one call takes."""
+    """Whole tiles, a narrower one and a rest; spikes and numbers, int8 and wider weights, many samples."""
     random = np.random.default_rng(0)
-    one = np.ones(150)
+    one = np.ones(170)
     layer = nir.LIF(tau=5e-3 * one, r=one, v_leak=0 * one, v_threshold=one, v_reset=0 * one)
     nodes = {
         "input": nir.Input(np.array([40])),
-        "a": nir.Linear(random.normal(0, 1.5, (150, 40))),
+        "a": nir.Linear(random.normal(0, 1.5, (170, 40))),
         "lif": layer,
-        "b": nir.Linear(random.choice([-1.0, 0.5, 1.0], (150, 150))),
+        "b": nir.Linear(random.choice([-1.0, 0.5, 1.0], (170, 170))),
         "last": layer,
-        "output": nir.Output(np.array([150])),
+        "output": nir.Output(np.array([170])),
     }
     graph = nir.NIRGraph(nodes, list(pairwise(nodes)), metadata={"dt": 1e-3})
     network = lower(flatten(graph))

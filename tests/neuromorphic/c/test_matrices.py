@@ -18,11 +18,12 @@ def matrix(form: Form, rows: int, sources: int) -> np.ndarray:
     out = np.zeros((rows, sources))
     if isinstance(form, Dense):
         flat, at = form.constants[""], 0
-        for tile in range(form.tiles):
-            for j in range(sources):
-                out[tile * form.tile : (tile + 1) * form.tile, j] = flat[at : at + form.tile]
-                at += form.tile
-        out[form.tiles * form.tile :] = flat[at:].reshape(sources, -1).T
+        for first, width, tiles in form.tiles:
+            for tile in range(tiles):
+                for j in range(sources):
+                    out[first + tile * width : first + (tile + 1) * width, j] = flat[at : at + width]
+                    at += width
+        out[form.tiled :] = flat[at:].reshape(sources, -1).T
     elif isinstance(form, Diagonal):
         out[range(rows), range(rows)] = form.weights
     elif isinstance(form, Sparse):
@@ -31,16 +32,21 @@ def matrix(form: Form, rows: int, sources: int) -> np.ndarray:
                 out[form.target[n], j] += form.weights[n]
     else:
         channels, height, width = form.shape
+        (sy, sx), own = form.stride, form.constants
+        taps = own.get("_taps", form.runs.taps)
+        phases = own.get("_phase", np.array([0, len(taps)])).tolist()
         for j in range(sources):
-            c, y, x = np.unravel_index(j, form.shape_in)
-            for k in range(form.kernel.shape[1]):
-                at = np.array([y - form.dy[k], x - form.dx[k]])
-                if (at % form.stride).any() or (at < 0).any() or (at // form.stride >= (height, width)).any():
-                    continue
-                place = at // form.stride
-                for o in range(form.kernel.shape[2]):
-                    row = np.ravel_multi_index((int(form.first[c]) + o, *place), form.shape)
-                    out[row, j] += form.kernel[c, k, o]
+            c, y, x = (int(k) for k in np.unravel_index(j, form.shape_in))
+            p = y % sy * sx + x % sx
+            for run in range(phases[p], phases[p + 1]):
+                row = y // sy + int(own["_down"][run])
+                for tap in range(int(taps[run])):
+                    column = x // sx + int(own["_right"][run]) + tap
+                    if not (0 <= row < height and 0 <= column < width):
+                        continue
+                    for o in range(form.kernel.shape[2]):
+                        at = np.ravel_multi_index((int(form.first[c]) + o, row, column), form.shape)
+                        out[at, j] += own[""][c, int(own["_start"][run]) + tap, o]
         if form.rest is not None:
             rest = matrix(form.rest, rows, sources)
             out += rest.reshape(height * width, channels, sources).transpose(1, 0, 2).reshape(rows, sources)

@@ -1,0 +1,132 @@
+"""A program in C in the making: its constants, its functions, its state, and what stands in its text."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuromorphic.c import kernels
+from neuromorphic.c.plan import Cells, Plan
+
+WATCHED = ("current", "potential", "accumulated", "wrapped", "saturated")
+"""What a library counts of each population: the largest |u| and |w|, and where registers were left."""
+
+
+@dataclass
+class Program:
+    """C of a network.
+
+    Attributes:
+        name: What its identifiers begin with.
+        library: Whether constants are read from a table that the state points to, and a run of many samples is there:
+            then the text is the same for all networks of the same shapes.
+        constants: Arrays, in the order of that table.
+        state: Fields of the state: type, name, elements.
+        header, source: Texts.
+    """
+
+    name: str
+    library: bool
+    constants: dict[str, NDArray] = field(default_factory=dict)
+    state: list[tuple[str, str, int]] = field(default_factory=list)
+    header: str = ""
+    source: str = ""
+
+    @property
+    def real(self) -> str:
+        """The type of float networks."""
+        return "double" if self.library else f"{self.name.upper()}_REAL"
+
+    def type_of(self, number: np.dtype) -> str:
+        """A number type in C."""
+        return self.real if number.kind == "f" else f"{number.name}_t"
+
+    def state_bytes(self, real: int = 8) -> int:
+        """Bytes of the state, as compilers lay it out; its fields come in descending size."""
+        sizes = [(size_of(kind, real), count) for kind, _, count in self.state]
+        total = sum(size * count for size, count in sizes)
+        largest = max(size for size, _ in sizes)
+        return -(-total // largest) * largest
+
+
+def size_of(kind: str, real: int) -> int:
+    """Bytes of a C type."""
+    digits = re.search(r"int(\d+)_t", kind)
+    return int(digits[1]) // 8 if digits else 8 if "void" in kind else real
+
+
+class Parts:
+    """What the parts of a program add to: helpers, constants and buffers, each once."""
+
+    def __init__(self, plan: Plan, program: Program, watch: bool) -> None:
+        self.plan, self.program, self.watch = plan, program, watch
+        self.helpers: dict[str, str] = {}
+        self.scratch: dict[tuple[str, str], int] = {}
+        self.events = 0
+        self.last_start = max((max(c.population.bias.start, default=0) for c in plan.cells), default=0)
+        self.with_phase = False
+        self.shifts = False
+        self.vectors = False
+        self.tables = False
+        self.eight = program.library and sys.byteorder == "little"
+
+    def constant(self, name: str, values: NDArray) -> str:
+        """Add an array; its name."""
+        values = np.ascontiguousarray(values.reshape(-1))
+        self.program.constants[name] = values
+        return name
+
+    def scalar_or_array(self, name: str, values: NDArray) -> tuple[str, str]:
+        """A parameter of each neuron: a declaration for before the loop, and what stands for it within."""
+        same = bool((values == values[0]).all())
+        kind = self.program.type_of(values.dtype)
+        self.constant(name, values[:1] if same else values)
+        local = name.rsplit("_", 1)[1]
+        if same:
+            return f"const {kind} {local} = {name}[0];", local
+        return f"const {kind} *const {local} = {name};", f"{local}[j]"
+
+    def helper(self, text: str, **types: str) -> str:
+        """Have a function; its name."""
+        made = kernels.instance(text, types)
+        found = re.search(r"(\w+)\(", made.split("*/")[1])
+        assert found is not None
+        self.helpers.setdefault(found[1], made)
+        return found[1]
+
+    def buffer(self, use: str, kind: str, size: int) -> str:
+        """A part of the state that holds nothing between steps."""
+        self.scratch[use, kind] = max(self.scratch.get((use, kind), 0), size)
+        return f"s->{use}_{kernels.short(kind)}"
+
+    def watched(self, cells: Cells, number: int) -> str:
+        """A counter, see :data:`WATCHED`."""
+        return f"s->watch[{self.plan.cells.index(cells) * len(WATCHED) + number}]"
+
+
+def comment(text: str) -> str:
+    """A name of a node as it can stand in a comment."""
+    return re.sub(r"[^\w .,:()-]", "_", text, flags=re.ASCII)
+
+
+def indented(lines: Sequence[str]) -> list[str]:
+    """Lines, four places further in."""
+    return ["    " + line for line in lines]
+
+
+def literal(value: float) -> str:
+    """A number in C, which every compiler reads as that one."""
+    return repr(float(value))
+
+
+def listing(values: NDArray) -> str:
+    """Values of an array, some a line."""
+    texts = list(map(repr, values.tolist()))
+    if values.dtype == np.int64:  # ISO C has no negative constants: the least one would be too large before its sign.
+        texts = [f"{text}LL" for text in texts]
+    return "".join(", ".join(texts[k : k + 16]) + ",\n" for k in range(0, len(texts), 16))
