@@ -10,6 +10,7 @@ from functools import cache
 from heapq import heapify, heappop, heappush
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,14 +163,14 @@ def _oversegmented(image: NDArray[np.uint8], scale: float) -> NDArray[np.int64]:
     # Names, which keep the arrays until C is done with them.
     parent, area, inside = np.empty(labels.size, np.int32), np.empty(labels.size, np.int32), np.empty(labels.size)
     own.join_edges(
-        *map(_address, (costs, pixels, order)),
+        *(_address(costs), _address(pixels), _address(order)),
         *(ctypes.c_int64(len(costs)), *size, ctypes.c_double(scale / 255)),
-        *map(_address, (parent, area, inside, labels)),
+        *(_address(parent), _address(area), _address(inside), _address(labels)),
     )
     return labels
 
 
-def _address(array: NDArray[np.generic]) -> ctypes.c_void_p:
+def _address(array: NDArray[Any]) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data)
 
 
@@ -268,11 +269,12 @@ def _grow(
     flat, columns = padded.ravel(), padded.shape[1]
     unlabelled = np.flatnonzero(np.pad((labels == 0) & (True if inside is None else inside), 1))
     if (own := kernels()) is not None:
-        columns_, left = ctypes.c_int64(columns), ctypes.c_int64(unlabelled.size)
-        arrays = [np.ascontiguousarray(array) for array in (flat, colours, means, unlabelled)]
-        chosen = np.empty_like(unlabelled)
-        own.grow(*map(_address, arrays[:3]), columns_, _address(arrays[3]), left, _address(chosen))
-        return arrays[0].reshape(padded.shape)[1:-1, 1:-1]
+        colours, means, chosen = np.ascontiguousarray(colours), np.ascontiguousarray(means), np.empty_like(unlabelled)
+        own.grow(
+            *(_address(padded), _address(colours), _address(means), ctypes.c_int64(columns)),
+            *(_address(unlabelled), ctypes.c_int64(unlabelled.size), _address(chosen)),
+        )
+        return padded[1:-1, 1:-1]
     flat_colours = np.pad(colours, ((1, 1), (1, 1), (0, 0))).reshape(-1, colours.shape[2])
     while True:
         candidates = flat[unlabelled + np.array([[-columns], [columns], [-1], [1]])]
