@@ -170,7 +170,7 @@ class PairStates:
         pairs, stride = self.pairs, self.weights.fusion_stride
         count, device = len(pairs.image), pairs.image.device
         start = row_offset(count)
-        rows = torch.arange(-start % stride, count, stride, device=device)
+        rows = torch.tensor(range(-start % stride, count, stride), dtype=torch.long, device=device)
         # A process with none of them takes part with a row that counts for nothing.
         counts = torch.ones_like(rows) if len(rows) else torch.zeros(1, dtype=torch.long, device=device)
         rows = rows if len(rows) else torch.zeros_like(counts)

@@ -48,7 +48,7 @@ def worker(rank: int, processes: int, each: int, chunk: int | None, folder: str)
     rows = range(rank * part, (rank + 1) * part)
     result = losses_and_gradients(objective, rows, each)
     # One process's batch is poisoned: nobody makes the step.
-    poisoned = pair_batch(objective.module.model, rows)
+    poisoned = pair_batch(objective.module.model, rows, TEXTS[rows.start : rows.stop])
     if rank == 1:
         poisoned.graphs.x[0] = torch.nan
     objective.zero_grad()

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import easy_vqa
@@ -9,6 +10,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from gshn.errors import DataError
+from gshn.segments import superpixels as module
 from gshn.segments.superpixels import REGION, SuperpixelParameters, SuperpixelSegmenter, superpixels, ward_merge
 
 
@@ -180,3 +182,27 @@ def test_a_number_of_segments_follows_things_better_than_likeness():
                 _, pixels = np.unique(truth[(found.segment_map == segment.id) & (truth > 0)], return_counts=True)
                 right[count] += pixels.max(initial=0) / (truth > 0).sum() / len(entries)
     assert right[12] > right[None] + 0.03 and right[12] > 0.65
+
+
+@pytest.mark.parametrize("size", [(60, 47), (33, 1), (1, 20), (2, 2), (1, 1)])
+def test_c_gives_the_superpixels_of_numpy_and_scikit_image(size, monkeypatch):
+    if not any(shutil.which(name) for name in ("cc", "gcc", "clang")):
+        pytest.skip("no C compiler here")
+    assert module.kernels() is not None
+    random = np.random.default_rng(0)
+    noise = random.integers(0, 256, (*size, 3), dtype=np.uint8)
+    smooth = ndimage.gaussian_filter(noise.astype(float), (2, 2, 0))
+    spread = (255 * (smooth - smooth.min()) / max(np.ptp(smooth), 1)).astype(np.uint8)
+    flat = np.where(random.random(size)[..., None] < 0.5, noise // 64 * 64, 128).astype(
+        np.uint8
+    )  # costs that are equal
+    for image in (noise, spread, flat):
+        given = [None, random.random(size) < 0.7]
+        own = [superpixels(image, SuperpixelParameters(), inside=inside) for inside in given]
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "kernels", lambda: None)
+            theirs = [superpixels(image, SuperpixelParameters(), inside=inside) for inside in given]
+            found = module._oversegmented(image, 30.0)
+        assert np.array_equal(module._oversegmented(image, 30.0), found)
+        for ours, expected in zip(own, theirs, strict=True):
+            assert np.array_equal(ours, expected)
