@@ -83,7 +83,8 @@ def network(file: str | Path | None, settings: Settings) -> Shown:
     lines = "".join(map(shown.paragraph, verification.lines()))
     first = "" if table is None else shown.scrolling(table.html(), "First difference")
     sides = f"spikes of {settings.left} on the left and {settings.right} on the right"
-    sections["Two back ends"] = shown.image(plotted, f"{sides}: {verdict(verification)}", 780) + lines + first
+    rasters = shown.scrolling(shown.image(plotted, f"{sides}: {verdict(verification)}", 780), "Spikes of both")
+    sections["Two back ends"] = rasters + lines + first
     sections["Graph"] = shown.image(drawn, f"{len(net.graph.nodes)} nodes and what each of them reads", 420)
     sections["Nodes"] = shown.scrolling(net.table().html(), "Nodes")
     converted, conversion = _conversion(net, settings)

@@ -39,6 +39,7 @@ STYLE = """
 .result th, .result td { padding: 0.15rem 0.7rem 0.15rem 0; white-space: nowrap; border-bottom-width: 1px; }
 .result pre { font-size: 0.8rem; line-height: 1.2; }
 .result .wide { overflow-x: auto; }
+.result .wide img { max-width: none; width: clamp(560px, 100%, 780px); }
 .result summary { cursor: pointer; }
 .upload-container .or { color: inherit; }
 .failed { color: #b3261e; font-weight: 600; }

@@ -41,6 +41,12 @@ def test_it_is_loaded_by_its_name_and_a_folder_of_that_name_counts_first(model, 
         checkpoint_folder("turo")
 
 
+def test_the_docs_count_its_words(model) -> None:
+    tokenizer = model.module.tokenizer
+    words = len(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens))
+    assert f"with {words} words and punctuation marks" in (ROOT / "docs/app.md").read_text()
+
+
 def test_its_files_are_few_small_and_tracked() -> None:
     files = {path.name: path.stat().st_size for path in FOLDER.iterdir()}
     assert set(NEEDED) | {"metrics.json", "README.md"} == set(files) and sum(files.values()) < 4e6

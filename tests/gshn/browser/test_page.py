@@ -316,6 +316,8 @@ def test_a_phone_scrolls_in_one_direction(open_page, scene: Path, tmp_path: Path
     page.upload(write(tmp_path / "network.nir", dt=1e-3))
     page.result(lambda: page.press("Run"))
     assert page.driver.execute_script(width) <= 360
+    (rasters,) = page.shown(".result .wide img")
+    assert rasters.size["width"] >= 500, "its text is to be read; it scrolls by itself"
     page.screenshot("phone-nir")
 
 
