@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from neuromorphic.execution.compiled import shared_library
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.sparse import coo_array
@@ -25,6 +24,7 @@ from skimage.util import img_as_float64
 
 from gshn.errors import DataError
 from gshn.segments.panoptic import Category, PanopticSegments, Segmenter, SegmenterSettings, segments_from_map
+from neuromorphic.execution.c_compiler import shared_library
 
 KINDS = {"superpixels": {"help": "regions of like colour, without training"}}
 
