@@ -80,8 +80,8 @@ def test_pretraining_goes_on_on_another_number_of_processes(
     found = [json.loads(line) for line in (rest / "metrics.jsonl").read_text().splitlines()]
     assert 0 < len(found) < len(expected) == 12
     for row, other in zip(found, expected[-len(found) :], strict=True):
-        for name in row.keys() - {"images_per_second"}:
-            assert row[name] == pytest.approx(other[name], rel=1e-4), f"{name} of step {row['step']}"
+        for name in row.keys() - {"stage", "images_per_second"}:
+            assert row[name] == pytest.approx(other[name], rel=1e-3), f"{name} of step {row['step']}"
 
 
 def test_all_tasks_in_turn_go_on_with_the_same_batches(tmp_path: Path, cache: str) -> None:
