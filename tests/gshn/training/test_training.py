@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -55,9 +56,7 @@ def test_kill_and_resume_ends_in_the_same_weights(
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="with GPUs processes find each other by NCCL")
 @pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])
-def test_pretraining_goes_on_on_another_number_of_processes(
-    tmp_path: Path, cache: str, first: int, then: int
-) -> None:
+def test_pretraining_goes_on_on_another_number_of_processes(tmp_path: Path, cache: str, first: int, then: int) -> None:
     options = [cache, *STEPS, "log_every=1", "chunk=5", "finetune.tasks=[]"]
 
     def train(out: Path, processes: int, *arguments: str) -> subprocess.Popen[str]:
@@ -69,6 +68,7 @@ def test_pretraining_goes_on_on_another_number_of_processes(
     process = train(whole, first)
     while not (whole / FILE).is_file():
         assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
     rest.mkdir()
     for name in ("config.yaml", FILE):
         (rest / name).write_bytes((whole / name).read_bytes())
