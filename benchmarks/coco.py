@@ -123,7 +123,7 @@ def train(shards: Path, out: Path, until: int | None, begun: float) -> None:
     def told(stage: str, first: int) -> Iterator[tuple[PairBatch | None, TaskBatch | None]]:
         for step, batch in enumerate(read(stage, first), start=first):
             if step == first:
-                print(f"first batch after {time.time() - begun:.1f} s", flush=True)
+                print(f"first batch after {time.time() - begun:.1f} s, {time.process_time():.1f} s of CPU", flush=True)
                 clocks = time.process_time(), time.time()
             elif step == until:
                 raise Reached

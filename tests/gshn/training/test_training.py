@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -55,8 +56,8 @@ def test_kill_and_resume_ends_in_the_same_weights(
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="with GPUs processes find each other by NCCL")
 @pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])
-def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path, cache: str, first: int, then: int) -> None:
-    options = [cache, *STEPS, "log_every=1", "model.dropout=0", "chunk=5"]
+def test_pretraining_goes_on_on_another_number_of_processes(tmp_path: Path, cache: str, first: int, then: int) -> None:
+    options = [cache, *STEPS, "log_every=1", "chunk=5", "finetune.tasks=[]"]
 
     def train(out: Path, processes: int, *arguments: str) -> subprocess.Popen[str]:
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
@@ -67,20 +68,20 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path, cache: s
     process = train(whole, first)
     while not (whole / FILE).is_file():
         assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
     rest.mkdir()
     for name in ("config.yaml", FILE):
         (rest / name).write_bytes((whole / name).read_bytes())
     begun = read_state(rest)
-    assert begun is not None and begun[0].stage == "pretrain"
+    assert begun is not None and begun[0].step < 12
     finish(process)
     finish(train(rest, then, "--resume"))
     expected = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
     found = [json.loads(line) for line in (rest / "metrics.jsonl").read_text().splitlines()]
-    assert 10 < len(found) < len(expected)
+    assert 0 < len(found) < len(expected) == 12
     for row, other in zip(found, expected[-len(found) :], strict=True):
-        assert row["step"] == other["step"] and row["stage"] == other["stage"]
-        # Sums are in another order, and Adam divides by the root of what is small.
-        assert row["loss"] == pytest.approx(other["loss"], rel=1e-4 if row["step"] == found[0]["step"] else 1e-2)
+        for name in row.keys() - {"stage", "images_per_second"}:
+            assert row[name] == pytest.approx(other[name], rel=1e-3), f"{name} of step {row['step']}"
 
 
 def test_all_tasks_in_turn_go_on_with_the_same_batches(tmp_path: Path, cache: str) -> None:
