@@ -60,9 +60,9 @@ def test_retrieval_alone_reads_no_tokens(monkeypatch: pytest.MonkeyPatch) -> Non
     asked: list[bool] = []
     encode = GSHN.encode_text
 
-    def watch(self, ids, mask, states=None, tokens=True):
+    def watch(self, ids, mask, states=None, tokens=True, chunk=None):
         asked.append(tokens)
-        return encode(self, ids, mask, states, tokens)
+        return encode(self, ids, mask, states, tokens, chunk)
 
     monkeypatch.setattr(GSHN, "encode_text", watch)
     model = tiny_model(tiny_config("model.similarity=whole", "objectives.mlm=0", "objectives.itm=0"))
