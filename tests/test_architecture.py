@@ -43,9 +43,7 @@ ORDER = [
 # What knows networks; all else of gshn takes only what both packages share.
 DEPLOYS = {"export", "profiling", "deployment", "evaluate", "api", "browser"}
 SHARED = {f"neuromorphic.{name}" for name in ("errors", "files", "cli", "figures", "requirements", "lava.lava_dl")}
-SHARED |= {
-    f"neuromorphic.execution{name}" for name in ("", ".native", ".c_compiler")
-}  # kernels of LIF neurons, and in C
+SHARED |= {f"neuromorphic.execution{name}" for name in ("", ".native", ".c_compiler")}  # kernels
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 
 

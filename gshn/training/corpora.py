@@ -259,7 +259,7 @@ class Corpora:
         if (kind == "shards" and self._are_scenes(split)) or is_drawn(data.source):
             return Pictures(label, [])  # No two scenes of different splits are the same, and none is a file.
         if kind == "shards":
-            return Pictures(label, [annotation["name"] for annotation in self._index(split).annotations])
+            return Pictures(label, self._index(split).names)
         images = self._open(data, split, limit)
         return Pictures(label, [str(path) for path in getattr(images, "paths", [])])
 

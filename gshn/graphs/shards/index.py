@@ -72,17 +72,23 @@ class Index:
         return sum((self.folder / name).stat().st_size for name in self.graphs)
 
     @cached_property
+    def _stored(self) -> list[dict[str, Any]]:
+        """What is stored beside each graph below the limit: one pass over the shards, which goes past the graphs."""
+        stored = (annotation for name in self.graphs for annotation in _annotations(self.folder / name))
+        return [annotation for annotation in stored if annotation["index"] < self.limit]
+
+    @property
     def annotations(self) -> list[dict[str, Any]]:
         """What is stored beside each graph that counts, in the order in which they are stored.
 
-        In one pass over the shards, which goes past the graphs, and kept: about 1 KB an image.
+        The shards are read once for it and for :attr:`names`, and it is kept: about 1 KB an image.
         """
-        return [
-            annotation
-            for name in self.graphs
-            for annotation in _annotations(self.folder / name)
-            if self._counts(annotation["index"])
-        ]
+        return [annotation for annotation in self._stored if self._counts(annotation["index"])]
+
+    @property
+    def names(self) -> list[str]:
+        """Name of every image below the limit, also of those that are left out: the path of its file."""
+        return [annotation["name"] for annotation in self._stored]
 
     def read(self, name: str) -> Iterator[StoredGraph]:
         """Graphs of a shard, in the order in which they are stored.
