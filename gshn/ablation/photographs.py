@@ -38,9 +38,9 @@ PHOTOGRAPHS = Grid(
     figures={
         ("retrieval", "photographs", "rsum"): "sum of six",
         ("retrieval", "photographs", "i2t_r1"): "image to text, R@1",
-        ("retrieval", "photographs", "i2t_r10"): "R@10",
+        ("retrieval", "photographs", "i2t_r10"): "image to text, R@10",
         ("retrieval", "photographs", "t2i_r1"): "text to image, R@1",
-        ("retrieval", "photographs", "t2i_r10"): "R@10 ",
+        ("retrieval", "photographs", "t2i_r10"): "text to image, R@10",
     },
     summary={
         "sum of the six recalls": ("retrieval", "photographs", "rsum"),

@@ -128,8 +128,9 @@ def picture(grid: Grid, rows: Sequence[Row]) -> bytes:
     values = tabulate(grid, rows)
     others = [v for v in grid.variants if v.name != BASE and any(name == v.name for name, _ in values)]
     tasks = [list(own) for _, own in groupby(grid.figures, key=lambda figure: figure[0])]
-    figure, axes = plt.subplots(1, len(tasks), figsize=(15, 2.2 + 0.5 * len(others)), sharey=True, layout="constrained")
-    for panel, figures in zip(axes, tasks, strict=True):
+    size = (3 + 3 * len(tasks), 2.2 + 0.5 * len(others))
+    figure, axes = plt.subplots(1, len(tasks), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    for panel, figures in zip(axes[0], tasks, strict=True):
         means: list[float] = []
         for k, own in enumerate(figures):
             leads = [difference(values, v.name, own) for v in others]
@@ -146,7 +147,7 @@ def picture(grid: Grid, rows: Sequence[Row]) -> bytes:
         panel.grid(axis="x", color="0.9")
         under = panel.transAxes + ScaledTranslation(0, -0.5, figure.dpi_scale_trans)  # half an inch: ticks and label
         panel.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=under)
-    axes[0].set_yticks(range(len(others)), [fill(v.label, 32) for v in others], fontsize=8)
-    axes[0].invert_yaxis()
+    axes[0, 0].set_yticks(range(len(others)), [fill(v.label, 32) for v in others], fontsize=8)
+    axes[0, 0].invert_yaxis()
     plt.close(figure)
     return to_png(figure, 90)

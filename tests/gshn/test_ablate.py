@@ -70,6 +70,21 @@ def test_tables_and_picture() -> None:
     assert Interval(1.0, float("nan")).is_clear_of_zero is False
 
 
+def test_a_grid_of_one_task_has_tables_and_a_picture() -> None:
+    sums = {"hybrid": (3.53, 3.55), "pooled": (3.52, 3.51)}
+    rows = [
+        row(name, seed, value, "retrieval", "val", metric)
+        for name, values in sums.items()
+        for seed, value in enumerate(values)
+        for metric in ("rsum", "i2t_r1", "v_r0.rsum")
+    ]
+    ((task, (head, hybrid, pooled)),) = tables(PHOTOGRAPHS, rows).items()
+    assert task == "retrieval" and head[:4] == ["variant", "seeds", "sum of six", "hybrid's lead"]
+    assert hybrid[2].startswith("354.0 ±") and pooled[3].startswith("2.5 ±")
+    assert "| sum of the six recalls | hybrid's lead | V' with r = 0 |" in markdown(PHOTOGRAPHS, rows)
+    assert picture(PHOTOGRAPHS, rows).startswith(b"\x89PNG")
+
+
 def test_summary_is_of_held_out_attributes() -> None:
     held_out = [row(v, s, x, split="attributes") for v, x in (("hybrid", 0.8), ("gat", 0.7)) for s in range(2)]
     lines = summary(SCENES, [*ROWS, *held_out]).splitlines()
