@@ -82,54 +82,45 @@ static const uint8_t many[256] = {
 """
 """In libraries, where two kilobytes are little: eight messages at a time."""
 
-EIGHT_EVENTS = """
-/* Places of the messages that are 1, of spikes; beyond the last one up to eight others are written to. */
-static size_t events_@M@(event_t *events, const @M@ *messages, size_t size)
+_EIGHT = """
+/* Places of the messages that are 1@KIND@; beyond the last one up to eight others are written to. */
+static size_t @NAME@_@M@(event_t *events, const @M@ *messages, size_t size)
 {
     size_t j, k, count = 0;
     for (j = 0; j + 8 <= size; j += 8) {
         uint64_t eight;
         memcpy(&eight, messages + j, 8);
-        eight = BITS(eight);
+@OTHERS@        eight = BITS(eight);
         for (k = 0; k < 8; k++)
             events[count + k] = (event_t)(j + places[eight][k]);
         count += many[eight];
     }
     for (; j < size; j++) {
         events[count] = (event_t)j;
-        count += messages[j] != 0;
+        count += messages[j] @IS_ONE@;
     }
     return count;
 }
 """
 
-EIGHT_ONES = """
-/* Places of the messages that are 1; beyond the last one up to eight others are written to. */
-static size_t ones_@M@(event_t *events, const @M@ *messages, size_t size)
-{
-    size_t j, k, count = 0;
-    for (j = 0; j + 8 <= size; j += 8) {
-        uint64_t eight;
-        memcpy(&eight, messages + j, 8);
-        if (eight & 0xfefefefefefefefeu) { /* Others are among them: there are few, as a rule. */
+_OTHERS = """        if (eight & 0xfefefefefefefefeu) { /* Others are among them: there are few, as a rule. */
             for (k = j; k < j + 8; k++) {
                 events[count] = (event_t)k;
                 count += messages[k] == 1;
             }
             continue;
         }
-        eight = BITS(eight);
-        for (k = 0; k < 8; k++)
-            events[count + k] = (event_t)(j + places[eight][k]);
-        count += many[eight];
-    }
-    for (; j < size; j++) {
-        events[count] = (event_t)j;
-        count += messages[j] == 1;
-    }
-    return count;
-}
 """
+
+EIGHT_EVENTS = (
+    _EIGHT.replace("@NAME@", "events")
+    .replace("@KIND@", ", of spikes")
+    .replace("@OTHERS@", "")
+    .replace("@IS_ONE@", "!= 0")
+)
+EIGHT_ONES = (
+    _EIGHT.replace("@NAME@", "ones").replace("@KIND@", "").replace("@OTHERS@", _OTHERS).replace("@IS_ONE@", "== 1")
+)
 
 EIGHT_EVENTS_OF_BITS = """
 /* Places of the spikes of an earlier step, eight in a byte; beyond the last one up to eight others are written to. */
