@@ -57,7 +57,8 @@ def main() -> None:
         "--rows",
         type=Path,
         metavar="FILE",
-        help="rows of an earlier report, made elsewhere: what they have is not run again, and stands in the report",
+        help="rows of an earlier report, made elsewhere with the same --set: what they have is not run again, and "
+        "stands in the report",
     )
     parser.add_argument(
         "--report",
@@ -73,12 +74,13 @@ def main() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from gshn.ablation.run import cells, collect, merged, read_rows, run_grid
+    from gshn.ablation.run import cells, check_rows, collect, merged, read_rows, run_grid
     from gshn.ablation.summary import markdown, picture, tables
 
     if arguments.rows is not None and not arguments.rows.is_file():
         raise ConfigError(f"--rows {arguments.rows}: no such file; leave the option out to run everything")
     earlier = [] if arguments.rows is None else read_rows(arguments.rows)
+    check_rows(earlier, grid, arguments.on, arguments.rows)
     out = make_folder(arguments.out)
     if not arguments.report:
         known = {(row["variant"], row["seed"]) for row in earlier}

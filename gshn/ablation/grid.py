@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 BASE = "hybrid"
@@ -22,14 +22,12 @@ class Variant:
 
     Attributes:
         name: Name in rows and folders.
-        group: The claim that it tests.
         label: Its description in tables.
         overrides: Changes to its config.
         config: The name of its config. None: the grid's.
     """
 
     name: str
-    group: str
     label: str
     overrides: tuple[str, ...] = ()
     config: str | None = None
@@ -63,7 +61,7 @@ class Grid:
     summary: Mapping[str, Figure]
     title: str
     quick: tuple[str, ...]
-    overrides: tuple[str, ...] = field(default=())
+    overrides: tuple[str, ...] = ()
     rerank: int = 0
     paths: bool = False
 

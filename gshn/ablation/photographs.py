@@ -13,18 +13,18 @@ RELU = (
 """The model with ReLU in place of LIF. The layer that reads it starts at 0, so r need not be smaller."""
 
 VARIANTS = (
-    Variant(BASE, "paths", "GSHN: GAT and spiking, STL, regions of like features"),
-    Variant("gat", "paths", "GAT only", ("model.spiking.enabled=false",)),
-    Variant("snn", "paths", "spiking only", ("model.gat.enabled=false", "model.similarity=whole")),
-    Variant("no-stl", "objectives", "without STL", NO_STL),
-    Variant("relu", "neurons", "ReLU in place of spiking neurons, T = 1", RELU),
-    Variant("clipped-relu", "neurons", "ReLU clipped to [0, 1], penalised as firing rates are, T = 1", CLIPPED),
-    Variant("whole", "nodes", "the text is compared with the whole image only", ("model.similarity=whole",)),
-    Variant("boxes", "nodes", "boxes in place of regions", ("graph.regions=boxes",)),
-    Variant("patches", "nodes", "3 x 3 patches in place of regions", ("graph.regions=patches", "graph.patches=3")),
-    Variant("superpixels", "nodes", "superpixels in place of regions", ("data.pairs.segmenter=superpixels",)),
-    Variant("pooled", "baselines", "pooled: a hidden layer on the whole image's features", config="photographs_pooled"),
-    Variant("clip", "baselines", "CLIP-style: a transformer over 4 x 4 patches", config="photographs_clip"),
+    Variant(BASE, "GSHN: GAT and spiking, STL, regions of like features"),
+    Variant("gat", "GAT only", ("model.spiking.enabled=false",)),
+    Variant("snn", "spiking only", ("model.gat.enabled=false", "model.similarity=whole")),
+    Variant("no-stl", "without STL", NO_STL),
+    Variant("relu", "ReLU in place of spiking neurons, T = 1", RELU),
+    Variant("clipped-relu", "ReLU clipped to [0, 1], penalised as firing rates are, T = 1", CLIPPED),
+    Variant("whole", "the text is compared with the whole image only", ("model.similarity=whole",)),
+    Variant("boxes", "boxes in place of regions", ("graph.regions=boxes",)),
+    Variant("patches", "3 x 3 patches in place of regions", ("graph.regions=patches", "graph.patches=3")),
+    Variant("superpixels", "superpixels in place of regions", ("data.pairs.segmenter=superpixels",)),
+    Variant("pooled", "pooled: a hidden layer on the whole image's features", config="photographs_pooled"),
+    Variant("clip", "CLIP-style: a transformer over 4 x 4 patches", config="photographs_clip"),
 )
 
 RECALLS = [f"{way}_r{k}" for way in ("i2t", "t2i") for k in (1, 5, 10)]

@@ -148,8 +148,8 @@ def run_grid(wanted: Sequence[Cell], part: str, overrides: Sequence[str], cache:
     for cell in wanted:
         if cell not in todo:
             check_configuration(cell, configuration(cell, overrides, cache, quick))
-    for grid in {cell.grid.name: cell.grid for cell in todo}.values():
-        build_graphs(grid, (configuration(cell, overrides, cache, quick) for cell in todo), part)
+    if todo:
+        build_graphs(todo[0].grid, (configuration(cell, overrides, cache, quick) for cell in todo), part)
     bar = tqdm(total=len(wanted), initial=len(wanted) - len(todo), desc="grid", unit="run")
     with quiet_children(), bar, ProcessPoolExecutor(jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
         running = [pool.submit(_run_alone, cell, part, overrides, cache, quick) for cell in todo]
@@ -188,6 +188,21 @@ def collect(grid: Grid, out: Path, part: str) -> list[Row]:
         if folder.name.isdigit()
     ]
     return [row for cell in sorted(found, key=lambda cell: cell.seed) for row in read_rows(cell.rows(part))]
+
+
+def check_rows(rows: Iterable[Row], grid: Grid, part: str, path: Path) -> None:
+    """Check that rows of a file are of a grid and of a part of it.
+
+    Raises:
+        ConfigError: one is of another; names it.
+    """
+    for row in rows:
+        if row["variant"] not in grid.by_name:
+            raise ConfigError(
+                f"{path}: the grid {grid.name} has no variant {row['variant']}; say --grid as it was said"
+            )
+        if row["split"] not in grid.splits[part].values():
+            raise ConfigError(f"{path}: split {row['split']} is not of --on {part}; name rows of that part")
 
 
 def merged(grid: Grid, earlier: Iterable[Row], later: Iterable[Row]) -> list[Row]:

@@ -24,31 +24,29 @@ NO_STL = ("objectives.stl_contrast=0", "objectives.stl_words=0")
 
 
 VARIANTS = (
-    Variant(BASE, "paths", "hybrid: GAT and spiking, STL, panoptic segments, T = 8, r learned"),
-    Variant("gat", "paths", "GAT only", ("model.spiking.enabled=false",)),
-    Variant("snn", "paths", "spiking only", ("model.gat.enabled=false",)),
-    Variant("no-stl", "objectives", "without STL", NO_STL),
-    Variant("no-spike-contrast", "objectives", "without spike contrast", ("objectives.spike_contrast=0",)),
-    Variant("no-itc", "objectives", "without image-text contrast", ("objectives.itc=0",)),
-    Variant("boxes", "nodes", "boxes in place of segments", ("graph.regions=boxes",)),
-    Variant("patches", "nodes", "6 x 6 patches in place of segments", ("graph.regions=patches",)),
-    Variant("steps-2", "time", "T = 2", ("model.spiking.steps=2",)),
-    Variant("steps-4", "time", "T = 4", ("model.spiking.steps=4",)),
-    Variant("steps-16", "time", "T = 16", ("model.spiking.steps=16",)),
-    Variant("r-fixed", "time", "r fixed at 1", ("model.learn_r=false",)),
-    Variant("rate-low", "energy", "firing-rate target 0.03", ("objectives.firing_rate_target=0.03",)),
-    Variant("rate-high", "energy", "firing-rate target 0.3", ("objectives.firing_rate_target=0.3",)),
-    Variant("relu", "energy", "ReLU in place of spiking neurons, T = 1", RELU),
-    Variant("clipped-relu", "energy", "ReLU clipped to [0, 1], penalised as firing rates are, T = 1", CLIPPED),
+    Variant(BASE, "hybrid: GAT and spiking, STL, panoptic segments, T = 8, r learned"),
+    Variant("gat", "GAT only", ("model.spiking.enabled=false",)),
+    Variant("snn", "spiking only", ("model.gat.enabled=false",)),
+    Variant("no-stl", "without STL", NO_STL),
+    Variant("no-spike-contrast", "without spike contrast", ("objectives.spike_contrast=0",)),
+    Variant("no-itc", "without image-text contrast", ("objectives.itc=0",)),
+    Variant("boxes", "boxes in place of segments", ("graph.regions=boxes",)),
+    Variant("patches", "6 x 6 patches in place of segments", ("graph.regions=patches",)),
+    Variant("steps-2", "T = 2", ("model.spiking.steps=2",)),
+    Variant("steps-4", "T = 4", ("model.spiking.steps=4",)),
+    Variant("steps-16", "T = 16", ("model.spiking.steps=16",)),
+    Variant("r-fixed", "r fixed at 1", ("model.learn_r=false",)),
+    Variant("rate-low", "firing-rate target 0.03", ("objectives.firing_rate_target=0.03",)),
+    Variant("rate-high", "firing-rate target 0.3", ("objectives.firing_rate_target=0.3",)),
+    Variant("relu", "ReLU in place of spiking neurons, T = 1", RELU),
+    Variant("clipped-relu", "ReLU clipped to [0, 1], penalised as firing rates are, T = 1", CLIPPED),
     Variant(
         "clip",
-        "peers",
         "CLIP-style: a transformer over patches, wholes compared",
         (*PATCHES, "model.encoder=transformer"),
     ),
     Variant(
         "spikeclip",
-        "peers",
         "SpikeCLIP-style: spiking transformers over patches and over text, T = 4, wholes compared",
         (
             *PATCHES,
@@ -58,8 +56,8 @@ VARIANTS = (
             "objectives.firing_rate=0",
         ),
     ),
-    Variant("texts-only", "baselines", "texts only: no image is looked at", ("data.show=texts",)),
-    Variant("images-only", "baselines", "images only: no text is read", ("data.show=images",)),
+    Variant("texts-only", "texts only: no image is looked at", ("data.show=texts",)),
+    Variant("images-only", "images only: no text is read", ("data.show=images",)),
 )
 
 FIGURES = {

@@ -1,18 +1,20 @@
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
+import official
 import pytest
 
 from gshn import ablate
 from gshn.ablation.grid import Grid, Variant
 from gshn.ablation.photographs import PHOTOGRAPHS
-from gshn.ablation.run import Row, collect, read_rows
+from gshn.ablation.run import Cell, Row, check_configuration, collect, read_rows
 from gshn.ablation.scenes import SCENES
 from gshn.ablation.summary import Interval, difference, interval, markdown, picture, summary, tables, tabulate
-from gshn.config import Config, flat, load_config
+from gshn.config import Config, flat, load_config, to_yaml
 from gshn.errors import ConfigError, DataError
-from neuromorphic.errors import UserError
+from neuromorphic.errors import ArgumentError, UserError
 from neuromorphic.files import Lock
 
 ROOT = Path(__file__).parent.parent.parent
@@ -135,9 +137,54 @@ def test_rows_of_an_earlier_report_are_not_run_again(monkeypatch, tmp_path) -> N
     assert {(cell.variant.name, cell.seed) for cell in ran} == {("gat", 0), ("hybrid", 2), ("gat", 2)}
     expected = [row("hybrid", 0, 0.4), row("hybrid", 1, 0.3), row("gat", 1, 0.2)]
     assert read_rows(out / "ablation-test.json") == expected
-    monkeypatch.setattr("sys.argv", [*command, str(tmp_path / "none.json")])
-    with pytest.raises(ConfigError, match=r"none\.json: no such file"):
+    wrong = {
+        "none.json: no such file": ("none", None),
+        "the grid scenes has no variant pooled": ("other", row("pooled", 0, 0.5)),
+        "split validation is not of --on test": ("part", row("gat", 0, 0.5, split="validation")),
+    }
+    for message, (name, own) in wrong.items():
+        path = tmp_path / f"{name}.json"
+        if own is not None:
+            path.write_text(json.dumps([own]))
+        monkeypatch.setattr("sys.argv", [*command, str(path)])
+        with pytest.raises(ConfigError, match=message):
+            ablate.main()
+    assert read_rows(out / "ablation-test.json") == expected, "nothing was written"
+    monkeypatch.setattr("sys.argv", ["gshn.ablate", "--grid", "photographs", "--variants", "steps-2"])
+    with pytest.raises(ArgumentError, match="--variants steps-2: the grid photographs has hybrid, gat"):
         ablate.main()
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "differs"),
+    [("shards:a", "shards:b", False), ("shards:a", "coco:a", True), ("coco:a", "coco:b", True)],
+)
+def test_where_shards_lie_is_no_difference(tmp_path: Path, was: str, now: str, differs: bool) -> None:
+    cell = Cell(PHOTOGRAPHS, PHOTOGRAPHS.by_name["gat"], 0, tmp_path)
+    own, asked = load_config("photographs"), load_config("photographs")
+    own.data.pairs.source, asked.data.pairs.source = was, now
+    (tmp_path / "config.yaml").write_text(to_yaml(own))
+    refused = pytest.raises(ConfigError, match=r"done with another configuration: data\.pairs\.source")
+    with refused if differs else nullcontext():
+        check_configuration(cell, asked)
+
+
+def test_photographs_are_trained_and_every_path_is_measured(monkeypatch, tmp_path) -> None:
+    root = official.flickr8k(tmp_path / "flickr8k", 12)
+    small = ["graph.backbone=efficientnet_lite0@64", "data.pairs.image_size=64"]
+    small += ["data.pairs.segmenter=superpixels", "model.text.encoder=bert", "model.text.tune=all"]
+    command = ["gshn.ablate", "--grid", "photographs", "--quick", "--seeds", "1", "--cache", str(tmp_path / "cache")]
+    command += ["--out", str(tmp_path / "out"), "--variants", "pooled"]
+    monkeypatch.setattr("sys.argv", [*command, "--set", f"data.pairs.source=flickr8k:{root}", *small])
+    ablate.main()
+    rows = read_rows(tmp_path / "out" / "photographs-validation.json")
+    found = {name: {r["metric"]: r["value"] for r in rows if r["variant"] == name} for name in ("hybrid", "pooled")}
+    assert {r["variant"] for r in rows} == {"hybrid", "pooled"} and {r["split"] for r in rows} == {"val"}
+    assert found["hybrid"].keys() >= {"rsum", "v_r0.rsum", "spikes.rsum"} and "spikes.rsum" not in found["pooled"]
+    for figures in found.values():
+        recalls = [figures[f"{way}_r{k}"] for way in ("i2t", "t2i") for k in (1, 5, 10)]
+        assert figures["rsum"] == pytest.approx(sum(recalls), abs=1e-5)
+    assert (tmp_path / "out" / "photographs-validation.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(("grid", "variant"), CELLS, ids=[f"{grid.name} {variant.name}" for grid, variant in CELLS])
