@@ -7,7 +7,7 @@ from torchmetrics.functional.retrieval import retrieval_hit_rate
 from gshn.encoders.alignment import similarity
 from gshn.encoders.text import tokenize
 from gshn.evaluation import retrieval
-from gshn.evaluation.retrieval import evaluate_retrieval, recalls, similarities
+from gshn.evaluation.retrieval import evaluate_retrieval, recall_sums, recalls, similarities
 from gshn.graphs.dataset import GraphDataset
 from gshn.inference import SpikeCount, embed_texts, join
 from gshn.training.batches import PairCorpus
@@ -179,3 +179,13 @@ def test_text_teaches_the_spikes_of_every_layer() -> None:
     assert images.spikes.parts.shape[2] == len(encoded.spikes.layers) * model.config.model.width
     model.spike_alignment(texts, images).square().sum().backward()
     assert model.encoder.spiking.linears[0].weight.grad.abs().sum() > 0
+
+
+def test_sums_are_of_the_six_recalls_of_each_ranking() -> None:
+    scores = torch.tensor([[0.1, 0.9, 0.0], [0.8, 0.2, 0.0], [0.0, 0.1, 0.7], [0.9, 0.3, 0.0]])
+    own = recalls(scores, torch.tensor([0, 1, 2, 0])) | recalls(scores, torch.tensor([0, 0, 1, 2]), "retrieval.spikes")
+    sums = recall_sums(own | {"vqa.accuracy": 1.0})
+    # Image to text 2, 3 and 3 of 3, text to image 2, 4 and 4 of 4: found by hand.
+    assert own["retrieval.i2t_r1"] != own["retrieval.t2i_r1"]
+    assert sums["retrieval.rsum"] == pytest.approx(2 / 3 + 1 + 1 + 2 / 4 + 1 + 1, abs=1e-5)
+    assert sums.keys() == {"retrieval.rsum", "retrieval.spikes.rsum"}

@@ -89,13 +89,14 @@ def test_scenarios_also_where_sums_land_on_the_threshold() -> None:
 
 
 def test_dense_layers_in_tiles() -> None:
-    """Whole tiles, a narrower one and a rest; spikes and numbers, int8 and wider weights, many samples."""
+    """Whole tiles, a narrower one and a rest; spikes, integers and other numbers, not a multiple of eight; int8 and
+    wider weights; many samples."""
     random = np.random.default_rng(0)
     one = np.ones(170)
     layer = nir.LIF(tau=5e-3 * one, r=one, v_leak=0 * one, v_threshold=one, v_reset=0 * one)
     nodes = {
-        "input": nir.Input(np.array([40])),
-        "a": nir.Linear(random.normal(0, 1.5, (170, 40))),
+        "input": nir.Input(np.array([43])),
+        "a": nir.Linear(random.normal(0, 1.5, (170, 43))),
         "lif": layer,
         "b": nir.Linear(random.choice([-1.0, 0.5, 1.0], (170, 170))),
         "last": layer,
@@ -103,7 +104,8 @@ def test_dense_layers_in_tiles() -> None:
     }
     graph = nir.NIRGraph(nodes, list(pairwise(nodes)), metadata={"dt": 1e-3})
     network = lower(flatten(graph))
-    for x in (random.random((70, 12, 40)) < 0.4, random.normal(0, 1, (2, 12, 40))):
+    whole = random.choice([-2, 0, 1, 3], (3, 12, 43))
+    for x in (random.random((70, 12, 43)) < 0.4, random.normal(0, 1, (2, 12, 43)), whole):
         exact, _ = same(network, {"input": x.astype(float)}, batched=True)
         assert exact.sent["last"].mean() > 0.05
         same(quantize(network, exact.ranges), {"input": x.astype(float)}, batched=True)
