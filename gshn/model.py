@@ -252,9 +252,10 @@ class GSHN(nn.Module):
             out = Embeddings.of_wholes(self.image_head.of_wholes(encoded.readout))
         if (stl := self.spike_embeddings) is None or encoded.spikes is None:
             return out
-        return replace(
-            out, spikes=stl.embed_images(encoded.spikes.code, encoded.batch, encoded.num_graphs, encoded.whole)
+        spikes = stl.embed_images(
+            encoded.spikes.code, encoded.batch, encoded.num_graphs, encoded.whole, self.with_parts
         )
+        return replace(out, spikes=spikes)
 
     def attended_segments(self, encoded: EncodedGraphs) -> Embeddings:
         """Embeddings for ``model.similarity=attention``: V' of the whole image, F_GAT of each segment, in one space.
@@ -279,7 +280,7 @@ class GSHN(nn.Module):
             out = Embeddings.of_wholes(self.text_head.of_wholes(texts.whole))
         if (stl := self.spike_embeddings) is None:
             return out
-        return replace(out, spikes=stl.embed_texts(*self.spiking_text(texts)))
+        return replace(out, spikes=stl.embed_texts(*self.spiking_text(texts), self.with_parts))
 
     def spiking_text(self, texts: EncodedTexts) -> tuple[Tensor, Tensor]:
         """Inputs of spiked text learning's neurons, shape (B, L, W), and their mask, shape (B, L).

@@ -24,7 +24,7 @@ VARIANTS = (
     Variant("patches", "3 x 3 patches in place of regions", ("graph.regions=patches", "graph.patches=3")),
     Variant("superpixels", "superpixels in place of regions", ("data.pairs.segmenter=superpixels",)),
     Variant("pooled", "pooled: a hidden layer on the whole image's features", config="photographs_pooled"),
-    Variant("clip", "CLIP-style: a transformer over 4 x 4 patches", config="photographs_clip"),
+    Variant("clip", "CLIP-style: a transformer over 3 x 3 patches and the whole image", config="photographs_clip"),
 )
 
 RECALLS = [f"{way}_r{k}" for way in ("i2t", "t2i") for k in (1, 5, 10)]

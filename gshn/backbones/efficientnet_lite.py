@@ -77,6 +77,7 @@ class EfficientNetLite(FrozenBackbone):
         channels += [network._blocks[last]._bn2.num_features for last in variant.last.values()]
         channels += [network._bn1.num_features]
         fold_batch_norms(network)
+        pad_within(network)
         blocks, starts = network._blocks, [0, *(last + 1 for last in variant.last.values()), len(network._blocks)]
         stages: list[nn.Module] = [nn.Sequential(network._conv_stem, network._bn0, network._swish)]
         stages += [nn.Sequential(*blocks[start:end]) for start, end in pairwise(starts)]
@@ -150,6 +151,27 @@ def fold_batch_norms(network: nn.Module) -> None:
                 following.bias,
             )
             setattr(module, norm, nn.Identity())
+
+
+def pad_within(network: nn.Module) -> None:
+    """Let convolutions of stride 1 pad by themselves: the package copies each map into a larger one beforehand.
+
+    They pad both sides alike. Those of stride 2, which the package may pad more on one side, stay as they are. A
+    photograph takes two thirds of the time so, with the same maps.
+    """
+    for parent in list(network.modules()):
+        for name, convolution in list(parent.named_children()):
+            if isinstance(convolution, nn.Conv2d) and convolution.stride == (1, 1):
+                height, width = convolution.kernel_size
+                plain = nn.Conv2d(
+                    convolution.in_channels,
+                    convolution.out_channels,
+                    convolution.kernel_size,
+                    padding=(height // 2, width // 2),
+                    groups=convolution.groups,
+                )
+                plain.weight, plain.bias = convolution.weight, convolution.bias
+                setattr(parent, name, plain)
 
 
 def make(name: str, levels: Sequence[int] | None) -> EfficientNetLite:

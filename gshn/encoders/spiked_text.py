@@ -92,23 +92,27 @@ class SpikedTextLearning(nn.Module):
 
     def text_spikes(self, words: Tensor) -> Tensor:
         """Spikes of every token, or of every whole text: inputs of shape (M, W) -> (T, M, layers C)."""
-        current = self.current(words.detach().float())
+        # Potentials are float32's under autocast, too.
+        current = self.current(words.detach().float()).float()
         return self.neuron(current.expand(self.steps, *current.shape))
 
     def scale(self) -> Tensor:
         """Inverse temperature of the contrast, at most 100."""
         return self.log_scale.clamp(max=4.6052).exp()
 
-    def embed_texts(self, words: Tensor, mask: Tensor) -> Embeddings:
+    def embed_texts(self, words: Tensor, mask: Tensor, with_parts: bool = True) -> Embeddings:
         """Embed texts by spikes.
 
         Args:
             words: Dictionary entries of the tokens, or states of the whole texts with L = 1, shape (B, L, W).
             mask: True at tokens, shape (B, L).
+            with_parts: Whether tokens have embeddings, too.
         """
-        return self._embed(self.text_spikes(words[mask]), mask)
+        return self._embed(self.text_spikes(words[mask]), mask, with_parts)
 
-    def embed_images(self, spikes: Tensor, batch: Tensor, num_graphs: int, whole: Tensor | None = None) -> Embeddings:
+    def embed_images(
+        self, spikes: Tensor, batch: Tensor, num_graphs: int, whole: Tensor | None = None, with_parts: bool = True
+    ) -> Embeddings:
         """Embed images by spikes.
 
         Args:
@@ -117,20 +121,24 @@ class SpikedTextLearning(nn.Module):
             num_graphs: B.
             whole: True at the node of the whole image, shape (N,), one of each graph. None: the image's embedding is
                 that of the spikes of all its nodes together.
+            with_parts: Whether segments have embeddings, too.
         """
-        return self._embed(spikes.float(), node_mask_of(batch, num_graphs), whole)
+        return self._embed(spikes.float(), node_mask_of(batch, num_graphs), with_parts, whole)
 
-    def _embed(self, spikes: Tensor, mask: Tensor, whole: Tensor | None = None) -> Embeddings:
+    def _embed(self, spikes: Tensor, mask: Tensor, with_parts: bool, whole: Tensor | None = None) -> Embeddings:
         """Embeddings of images or texts: :func:`traces` for the whole, :meth:`parts` for segments or tokens.
 
         Args:
             spikes: Spikes of all segments or tokens, shape (T, M, F).
             mask: True at segments or tokens, shape (B, S); M of them.
+            with_parts: Whether segments or tokens have embeddings.
             whole: True at the node of the whole image, shape (M,). None: the spikes of all parts are added up.
         """
         own = spikes[:, whole] if whole is not None else group_sum(spikes, mask.nonzero()[:, 0], len(mask))
-        of_whole = traces(own, self.neuron.p).transpose(0, 1).flatten(1)
-        return Embeddings(unit(of_whole), self.parts(spikes, mask), non_empty(mask))
+        of_whole = unit(traces(own, self.neuron.p).transpose(0, 1).flatten(1))
+        if not with_parts:
+            return Embeddings.of_wholes(of_whole)
+        return Embeddings(of_whole, self.parts(spikes, mask), non_empty(mask))
 
     @staticmethod
     def parts(spikes: Tensor, mask: Tensor) -> Tensor:

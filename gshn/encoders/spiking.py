@@ -31,7 +31,7 @@ class SpikeTrains:
     @property
     def code(self) -> Tensor:
         """Spikes of every layer side by side, shape (T, N, sum of the layers' C): what spiked text learning teaches."""
-        return torch.cat(self.layers, dim=2)
+        return torch.cat(self.layers, dim=2) if len(self.layers) > 1 else self.output
 
     @property
     def rates(self) -> Tensor:
