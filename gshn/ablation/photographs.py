@@ -17,6 +17,7 @@ VARIANTS = (
     Variant("gat", "GAT only", ("model.spiking.enabled=false",)),
     Variant("snn", "spiking only", ("model.gat.enabled=false", "model.similarity=whole")),
     Variant("no-stl", "without STL", NO_STL),
+    Variant("r-zero", "r = 0: spikes are taught by the text, and not in V'", ("model.r=0", "model.learn_r=false")),
     Variant("relu", "ReLU in place of spiking neurons, T = 1", RELU),
     Variant("clipped-relu", "ReLU clipped to [0, 1], penalised as firing rates are, T = 1", CLIPPED),
     Variant("whole", "the text is compared with the whole image only", ("model.similarity=whole",)),
@@ -49,6 +50,6 @@ PHOTOGRAPHS = Grid(
     },
     title="photographs, points",
     quick=("data.pairs.train=16", "data.pairs.test=8", "model.width=32", "pretrain.steps=2", "pretrain.batch_size=8"),
-    overrides=("model.text.tune=none",),
+    overrides=("model.text.tune=none", "pretrain.steps=240"),
     paths=True,
 )
