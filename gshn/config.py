@@ -323,6 +323,10 @@ class GraphConfig(Section):
     mirror: bool = False
     """Whether a frozen backbone computes each image and its mirror image. Features are the mean of both, which takes
     twice as long."""
+    tune: str = "none"
+    """What of the backbone is trained with the model, at the learning rate of pretrained parts. none; or last:K: the
+    last K blocks and the layers after them, of efficientnet_lite0 and efficientnet_lite2 at a size (@). The graphs keep
+    the maps that these blocks read."""
     neighbours: int = number(4, Range(0, 1000))
     """Each node has edges to this number of nearest nodes, besides the edges between touching segments."""
     max_segments: int = number(64, Range(1, 10000))
@@ -342,8 +346,15 @@ class GraphConfig(Section):
             ok = bool(self.levels) and min(self.levels) > 0 and len(set(self.levels)) == len(self.levels)
             _check(ok, "graph.levels", self.levels, "give strides, each once, such as [4, 32], or null")
         _one_of("graph.pooling", self.pooling, "cells", "bilinear")
+        mend = "choose none or last:K, e.g. last:1"
+        _check(bool(re.fullmatch(r"none|last:[1-9]", self.tune)), "graph.tune", self.tune, mend)
         _one_of("graph.precision", self.precision, "float32", "bfloat16")
         _one_of("graph.regions", self.regions, "masks", "boxes", "patches")
+
+    @property
+    def tuned_blocks(self) -> int:
+        """K of ``tune=last:K``; 0 for ``none``."""
+        return int(self.tune.partition(":")[2] or 0)
 
 
 @dataclass
@@ -818,6 +829,7 @@ LATER_SETTINGS: dict[str, Any] = {
     "graph.whole_image": False,
     "graph.precision": "float32",
     "graph.mirror": False,
+    "graph.tune": "none",
 }
 """What shards from before these keys were there do not tell, and were made with."""
 

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from gshn.backbone_names import TRAINED
+from gshn.backbones.base import FrozenBackbone
+from gshn.backbones.choose import make_backbone
 from gshn.backbones.small_conv import SmallConvNet
 from gshn.config import Config, ModelConfig, load_config, to_yaml
 from gshn.data.tasks import TASKS
@@ -31,10 +33,11 @@ from gshn.encoders.pooled import PooledEncoder
 from gshn.encoders.spiked_text import SpikedTextLearning
 from gshn.encoders.spikformer import SpikformerEncoder
 from gshn.encoders.spiking import SpikeTrains
+from gshn.encoders.tails import TunedFeatures
 from gshn.encoders.text import SPECIAL_TOKENS, Architecture, EncodedTexts, TransformersText, wrap_tokenizer
 from gshn.encoders.text_encoders import build_text_encoder
 from gshn.encoders.transformer import TransformerEncoder
-from gshn.errors import CheckpointError, ConfigError
+from gshn.errors import CheckpointError, ConfigError, DataError
 from gshn.graphs.region_features import COLOUR_DIM, region_features
 from gshn.graphs.scene_graph import CENTROID, EDGE_GEOMETRY, SceneGraph
 from gshn.hub import checkpoint_folder
@@ -126,6 +129,12 @@ class GSHN(nn.Module):
         self.config, self.vocabulary, self.tokenizer = config, vocabulary, tokenizer
         m = config.model
         self.backbone = SmallConvNet(levels=config.graph.levels) if config.graph.backbone == TRAINED else None
+        self.tuned_features: TunedFeatures | None = None
+        if blocks := config.graph.tuned_blocks:
+            g = config.graph
+            whole = make_backbone(g.backbone, g.levels, mirror=g.mirror, tuned=blocks)
+            assert isinstance(whole, FrozenBackbone)
+            self.tuned_features = TunedFeatures(whole.tails())
         features = vocabulary.feature_channels if self.backbone is None else COLOUR_DIM + self.backbone.dim
         categories = vocabulary.categories
         pre = m.residual == "pre"
@@ -181,18 +190,28 @@ class GSHN(nn.Module):
         return f"GSHN({parameters / 1e6:.2f} M parameters{held}, width {self.config.model.width})"
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
-        """Parameters with pretrained values: those of a pretrained text encoder."""
-        if self.text.architecture is None:
-            return []
-        assert isinstance(self.text, TransformersText)
-        return [p for p in self.text.bert.parameters() if p.requires_grad]
+        """Parameters with pretrained values: those of a pretrained text encoder, and of a backbone's last layers."""
+        pretrained = [] if self.tuned_features is None else [*self.tuned_features.parameters()]
+        if self.text.architecture is not None:
+            assert isinstance(self.text, TransformersText)
+            pretrained += self.text.bert.parameters()
+        return [p for p in pretrained if p.requires_grad]
 
     def node_inputs(self, graphs: SceneGraph) -> NodeInputs:
         """Embed a batch of scene graphs' nodes (see :mod:`gshn.graphs.scene_graph`)."""
         if self.backbone is not None:
             whole, bilinear = graphs.get("whole"), self.config.graph.pooling == "bilinear"
             pixels = graphs.pixels()
-            features = region_features(self.backbone, graphs.image, pixels, graphs.num_nodes, whole, bilinear)
+            features = region_features(
+                self.backbone(graphs.image), graphs.image, pixels, graphs.num_nodes, whole, bilinear
+            )
+        elif self.tuned_features is not None:
+            if "maps" not in graphs:
+                raise DataError(
+                    f"graph.tune is {self.config.graph.tune}, but these graphs have no maps to train on: make them "
+                    "again, with the same graph.tune"
+                )
+            features = torch.cat([graphs.x[:, :COLOUR_DIM], self.tuned_features(graphs)], dim=1)
         else:
             features = graphs.x
         x = self.node_embedding(features, graphs.category, graphs.geometry, graphs.batch, graphs.num_graphs)

@@ -44,6 +44,7 @@ SETTINGS = (
     "graph.whole_image",
     "graph.precision",
     "graph.mirror",
+    "graph.tune",
 )
 """Keys of the configuration that shape the graphs. Shards tell them, and a run from shards has them from there."""
 

@@ -50,6 +50,6 @@ PHOTOGRAPHS = Grid(
     },
     title="photographs, points",
     quick=("data.pairs.train=16", "data.pairs.test=8", "model.width=32", "pretrain.steps=2", "pretrain.batch_size=8"),
-    overrides=("model.text.tune=none", "pretrain.steps=240"),
+    overrides=("model.text.tune=none", "graph.tune=none", "pretrain.steps=240"),
     paths=True,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Protocol, Self
 
@@ -45,8 +46,52 @@ class Backbone(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Looked:
+    """What a backbone makes of images.
+
+    Attributes:
+        maps: Feature maps, finest first, shapes (B, C_l, H_l, W_l), float32.
+        trunk: What each tail reads (:meth:`FrozenBackbone.tails`), shapes (V, B, C_k, H_k, W_k): V views, the images
+            and, with ``graph.mirror``, their mirror images. Empty where no layers are trained.
+    """
+
+    maps: list[Tensor]
+    trunk: list[Tensor]
+
+
+class Tail(nn.Module):
+    """The last layers of a backbone, where they are trained with the model (``graph.tune``): a map in, a map out.
+
+    Attributes:
+        channels: C_k, channels that it reads.
+        dim: Channels that it gives.
+        stride: Pixels along the side of a cell.
+        side: S_k, the largest number of cells along a side of the map; 0 until a size of images is known.
+    """
+
+    channels: int
+    dim: int
+    stride: int
+    side: int = 0
+
+    @abstractmethod
+    def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
+        """Compute the map.
+
+        Args:
+            x: Shape (B, C_k, H, W).
+            inside: True at cells of the image, shape (B, H, W); None: all are. What is given outside means nothing.
+
+        Returns:
+            Shape (B, dim, H, W).
+        """
+
+
 class FrozenBackbone(nn.Module):
     """A pretrained network that stays as it is: no gradients, and evaluation mode for ever.
+
+    After :meth:`cut`, the model has a copy of its last layers that it trains; those here stay as they are.
 
     Attributes:
         name: What it is called in ``graph.backbone``.
@@ -88,8 +133,30 @@ class FrozenBackbone(nn.Module):
         """See :class:`Backbone`."""
         return next(self.parameters()).device
 
+    def cut(self, blocks: int) -> None:
+        """Set the last blocks apart, see :meth:`tails`.
+
+        Args:
+            blocks: How many; the layers after the last one go with it.
+
+        Raises:
+            ConfigError: this network cannot be cut, or not there.
+        """
+        raise ConfigError(
+            f"config key 'graph.tune' is last:{blocks}: {self.name} cannot be cut; efficientnet_lite0 and "
+            "efficientnet_lite2 can"
+        )
+
+    def tails(self) -> list[Tail]:
+        """What :meth:`cut` has set apart, of each network."""
+        return []
+
     def forward(self, images: Tensor) -> list[Tensor]:
-        """See :class:`Backbone`.
+        """See :class:`Backbone` and :meth:`look`."""
+        return self.look(images).maps
+
+    def look(self, images: Tensor) -> Looked:
+        """Feature maps of images of shape (B, 3, H, W), uint8, and what :meth:`tails` read.
 
         Raises:
             DataError: the images are smaller than the coarsest stride, or the network does not take their size.
@@ -98,11 +165,16 @@ class FrozenBackbone(nn.Module):
         if min(height, width) < (least := max(self.levels)):
             raise DataError(f"{self.name} needs images of at least {least}x{least} pixels, not {width}x{height}")
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
-            return [feature_map.float() for feature_map in self.maps(images)]
+            maps, trunk = self.maps_and_trunk(images)
+        return Looked([one.float() for one in maps], [one.float() for one in trunk])
+
+    def maps_and_trunk(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """What :meth:`look` gives, of images that are large enough, in any precision."""
+        return self.maps(images), []
 
     @abstractmethod
     def maps(self, images: Tensor) -> list[Tensor]:
-        """What :meth:`forward` gives, of images that are large enough."""
+        """What :meth:`forward` gives, of images that are large enough, in any precision."""
 
 
 def choose_levels(name: str, levels: Sequence[int] | None, strides: Sequence[int], default: Sequence[int]) -> list[int]:

@@ -15,7 +15,11 @@ from gshn.registry import BACKBONES
 
 
 def make_backbone(
-    text: str, levels: Sequence[int] | None = None, precision: str = "float32", mirror: bool = False
+    text: str,
+    levels: Sequence[int] | None = None,
+    precision: str = "float32",
+    mirror: bool = False,
+    tuned: int = 0,
 ) -> FrozenBackbone | SmallConvNet:
     """What ``graph.backbone``, ``graph.levels``, ``graph.precision`` and ``graph.mirror`` name, on the CPU.
 
@@ -24,10 +28,11 @@ def make_backbone(
         levels: Strides of the maps of each backbone; None for their defaults.
         precision: float32 or bfloat16, see :meth:`FrozenBackbone.compute_in`; a trained one has the run's.
         mirror: Whether it sees mirror images too, see :class:`MirroredBackbone`.
+        tuned: Last blocks that the model trains, see :meth:`FrozenBackbone.cut`.
 
     Raises:
-        ConfigError: no such backbone, it lacks a stride, its package is not installed, or it is trained with the model
-            and to be mirrored.
+        ConfigError: no such backbone, it lacks a stride, its package is not installed, it is trained with the model
+            and to be mirrored, or its last blocks cannot be trained.
         DataError: its weights cannot be used.
     """
     made = []
@@ -37,8 +42,19 @@ def make_backbone(
             backbone.compute_in(getattr(torch, precision))
         made.append(backbone if part.size is None else ScaledBackbone(backbone, part.size))
     only: FrozenBackbone | SmallConvNet = made[0] if len(made) == 1 else SideBySide(made)
-    if not mirror:
-        return only
-    if not isinstance(only, FrozenBackbone):
-        raise ConfigError(f"config key 'graph.mirror' is true: {text} is trained with the model; name a pretrained one")
-    return MirroredBackbone(only)
+    if mirror:
+        if not isinstance(only, FrozenBackbone):
+            raise ConfigError(
+                f"config key 'graph.mirror' is true: {text} is trained with the model; name a pretrained one"
+            )
+        only = MirroredBackbone(only)
+    if tuned:
+        if not isinstance(only, FrozenBackbone):
+            raise ConfigError(f"config key 'graph.tune' is last:{tuned}: {text} is trained as a whole; say none")
+        if sizeless := [part.name for part in parse_backbone(text) if part.size is None]:
+            raise ConfigError(
+                f"config key 'graph.tune' is last:{tuned}: it needs images of a known size; write {sizeless[0]}@224 "
+                "in graph.backbone"
+            )
+        only.cut(tuned)
+    return only

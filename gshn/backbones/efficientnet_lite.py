@@ -9,10 +9,11 @@ from itertools import pairwise
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from gshn.backbones.base import FrozenBackbone, choose_levels
+from gshn.backbones.base import FrozenBackbone, Tail, choose_levels
 from gshn.errors import ConfigError
 
 KINDS = {
@@ -88,8 +89,29 @@ class EfficientNetLite(FrozenBackbone):
         places = {2: "stem", **variant.last, HEAD: "head"}
         taken = ",".join(str(places[stride]) for stride in self.levels)
         self.key = f"efficientnet-lite{variant.number}-{variant.weights}:{taken} folded torch {torch.__version__}"
+        self.tail: LiteTail | None = None
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # on CPUs up to 1.4 times as fast
         self.freeze()
+
+    def cut(self, blocks: int) -> None:
+        """See :class:`~gshn.backbones.base.FrozenBackbone`; the head goes with the last block."""
+        if self.levels != [HEAD]:
+            raise ConfigError(f"config key 'graph.tune' is last:{blocks}: it needs graph.levels=[{HEAD}]")
+        stage = self.stages[-1]
+        assert isinstance(stage, nn.Sequential) and isinstance(stage[0], nn.Sequential)
+        found, head = list(stage[0]), nn.Sequential(*list(stage)[1:])
+        strided = [place for place, block in enumerate(found) if not _is_plain(block._depthwise_conv)]
+        most = len(found) - 1 - strided[-1]
+        if blocks > most:
+            raise ConfigError(f"config key 'graph.tune' is last:{blocks}: at most last:{most} of {self.name}")
+        self.stages[-1] = nn.Sequential(*found[:-blocks])
+        self.tail = LiteTail(found[-blocks:], head)
+        self.key += f" cut {blocks}"
+        self.freeze()
+
+    def tails(self) -> list[Tail]:
+        """See :class:`~gshn.backbones.base.FrozenBackbone`."""
+        return [] if self.tail is None else [self.tail]
 
     def _network(self, variant: Variant) -> Any:
         number = variant.number
@@ -109,13 +131,52 @@ class EfficientNetLite(FrozenBackbone):
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """See :class:`~gshn.backbones.base.FrozenBackbone`."""
+        return self.maps_and_trunk(images)[0]
+
+    def maps_and_trunk(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """See :class:`~gshn.backbones.base.FrozenBackbone`."""
         x = (images.contiguous(memory_format=torch.channels_last).float() - 127.0) / 128.0
-        maps = []
+        maps, trunk = [], []
         for stride, stage in zip(self.strides, self.stages, strict=True):
             x = stage(x)
+            if stride == HEAD and self.tail is not None:
+                trunk.append(x[None])
+                x = self.tail(x)
             if stride in self.levels:
                 maps.append(x)
-        return maps
+        return maps, trunk
+
+
+class LiteTail(Tail):
+    """The last blocks of an EfficientNet-Lite, of stride 1, and its head.
+
+    Args:
+        blocks: Of the package's network, with batch normalisations folded.
+        head: Convolution and ReLU6.
+    """
+
+    stride = HEAD
+
+    def __init__(self, blocks: Sequence[nn.Module], head: nn.Sequential) -> None:
+        super().__init__()
+        self.blocks, self.head = nn.ModuleList(blocks), head
+        first, last = blocks[0]._expand_conv, head[0]
+        assert isinstance(first, nn.Conv2d) and isinstance(last, nn.Conv2d)
+        self.channels, self.dim = first.in_channels, last.out_channels
+
+    def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
+        """See :class:`~gshn.backbones.base.Tail`."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        for module in self.blocks:
+            block: Any = module
+            wide = F.relu6(block._expand_conv(x))
+            if inside is not None:
+                # The next convolution looks past the image's border, where a network on the image alone has zeros.
+                wide = wide * inside[:, None]
+            out = block._project_conv(F.relu6(block._depthwise_conv(wide)))
+            x = x + out if x.shape == out.shape else out
+        mapped: Tensor = self.head(x)
+        return mapped
 
 
 FOLDED = {
@@ -161,17 +222,22 @@ def pad_within(network: nn.Module) -> None:
     """
     for parent in list(network.modules()):
         for name, convolution in list(parent.named_children()):
-            if isinstance(convolution, nn.Conv2d) and convolution.stride == (1, 1):
+            if isinstance(convolution, nn.Conv2d) and _is_plain(convolution):
                 height, width = convolution.kernel_size
                 plain = nn.Conv2d(
                     convolution.in_channels,
                     convolution.out_channels,
-                    convolution.kernel_size,
+                    (height, width),
                     padding=(height // 2, width // 2),
                     groups=convolution.groups,
                 )
                 plain.weight, plain.bias = convolution.weight, convolution.bias
                 setattr(parent, name, plain)
+
+
+def _is_plain(convolution: Any) -> bool:
+    """Whether its stride is 1; the package has some strides as lists."""
+    return tuple(convolution.stride) == (1, 1)
 
 
 def make(name: str, levels: Sequence[int] | None) -> EfficientNetLite:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gshn.backbones.base import FrozenBackbone, resize
+from gshn.backbones.base import FrozenBackbone, Looked, Tail, resize
 from gshn.errors import DataError
 
 
@@ -26,17 +26,29 @@ class ScaledBackbone(FrozenBackbone):
         self.key = f"{backbone.key} @{size} bicubic"
         self.freeze()
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """See :class:`~gshn.backbones.base.Backbone`."""
+    def cut(self, blocks: int) -> None:
+        """See :class:`~gshn.backbones.base.FrozenBackbone`."""
+        self.backbone.cut(blocks)
+        self.key = f"{self.backbone.key} @{self.size} bicubic"
+
+    def tails(self) -> list[Tail]:
+        """See :class:`~gshn.backbones.base.FrozenBackbone`."""
+        tails = self.backbone.tails()
+        for tail in tails:
+            tail.side = -(-self.size // tail.stride)
+        return tails
+
+    def look(self, images: Tensor) -> Looked:
+        """See :class:`~gshn.backbones.base.FrozenBackbone`."""
         sides: list[int] = list(images.shape[-2:])
         height, width = (max(1, round(side * self.size / max(sides))) for side in sides)
         try:
-            return self.backbone(resize(images, height, width))
+            return self.backbone.look(resize(images, height, width))
         except DataError as error:
             raise DataError(f"{error}, which {sides[1]}x{sides[0]} is scaled to (@{self.size})") from None
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """As :meth:`forward`, which lets the backbone check the scaled images."""
+        """As :meth:`look`, which lets the backbone check the scaled images."""
         return self(images)
 
 
@@ -58,13 +70,24 @@ class MirroredBackbone(FrozenBackbone):
         self.key = f"{backbone.key} mirrored"
         self.freeze()
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """See :class:`~gshn.backbones.base.Backbone`."""
-        both = (feature_map.chunk(2) for feature_map in self.backbone(torch.cat([images, images.flip(-1)])))
-        return [(one + other.flip(-1)) / 2 for one, other in both]
+    def cut(self, blocks: int) -> None:
+        """See :class:`~gshn.backbones.base.FrozenBackbone`."""
+        self.backbone.cut(blocks)
+        self.key = f"{self.backbone.key} mirrored"
+
+    def tails(self) -> list[Tail]:
+        """See :class:`~gshn.backbones.base.FrozenBackbone`."""
+        return self.backbone.tails()
+
+    def look(self, images: Tensor) -> Looked:
+        """See :class:`~gshn.backbones.base.FrozenBackbone`."""
+        found = self.backbone.look(torch.cat([images, images.flip(-1)]))
+        both = (feature_map.chunk(2) for feature_map in found.maps)
+        trunk = [torch.cat(read.chunk(2, dim=1)) for read in found.trunk]
+        return Looked([(one + other.flip(-1)) / 2 for one, other in both], trunk)
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """As :meth:`forward`, which lets the backbone check the images."""
+        """As :meth:`look`, which lets the backbone check the images."""
         return self(images)
 
 
@@ -73,17 +96,28 @@ class SideBySide(FrozenBackbone):
 
     def __init__(self, backbones: Sequence[FrozenBackbone]) -> None:
         super().__init__()
-        self.backbones = nn.ModuleList(backbones)
+        self.backbones, self.each = nn.ModuleList(backbones), tuple(backbones)
         self.name = "+".join(backbone.name for backbone in backbones)
         self.levels = sorted({level for backbone in backbones for level in backbone.levels})
         self.dim = sum(backbone.dim for backbone in backbones)
         self.key = " + ".join(backbone.key for backbone in backbones)
         self.freeze()
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """See :class:`~gshn.backbones.base.Backbone`."""
-        return [feature_map for backbone in self.backbones for feature_map in backbone(images)]
+    def cut(self, blocks: int) -> None:
+        """See :class:`~gshn.backbones.base.FrozenBackbone`."""
+        for backbone in self.each:
+            backbone.cut(blocks)
+        self.key = " + ".join(backbone.key for backbone in self.each)
+
+    def tails(self) -> list[Tail]:
+        """See :class:`~gshn.backbones.base.FrozenBackbone`."""
+        return [tail for backbone in self.each for tail in backbone.tails()]
+
+    def look(self, images: Tensor) -> Looked:
+        """See :class:`~gshn.backbones.base.FrozenBackbone`."""
+        found = [backbone.look(images) for backbone in self.each]
+        return Looked([one for own in found for one in own.maps], [one for own in found for one in own.trunk])
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """As :meth:`forward`, which lets each backbone check the images."""
+        """As :meth:`look`, which lets each backbone check the images."""
         return self(images)

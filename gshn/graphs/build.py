@@ -8,12 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn.functional import pad
 from torch_geometric.data import Batch
 
-from gshn.backbones.base import Backbone
+from gshn.backbones.base import Backbone, FrozenBackbone
 from gshn.data.images import ImageSample
 from gshn.errors import DataError
-from gshn.graphs.region_features import region_features
+from gshn.graphs.region_features import cell_weights, region_features
 from gshn.graphs.scene_graph import GraphParameters, SceneGraph, segments_to_graph
 from gshn.segments.panoptic import PanopticSegments, Segmenter
 
@@ -117,11 +119,29 @@ def _graph(
 
 @torch.no_grad()
 def _add_features(graphs: Sequence[SceneGraph], backbone: Backbone, parameters: GraphParameters) -> None:
-    """Give graphs of images of one size ``x`` in place of ``image`` and ``segment_map``."""
+    """Give graphs of images of one size ``x``, and what tails read, in place of ``image`` and ``segment_map``."""
+    assert isinstance(backbone, FrozenBackbone)
     batch = Batch.from_data_list(list(graphs)).to(backbone.device)
-    bilinear = parameters.pooling == "bilinear"
-    x = region_features(backbone, batch.image, batch.pixels(), batch.num_nodes, batch.get("whole"), bilinear).cpu()
-    for graph, rows in zip(graphs, x.split([graph.num_nodes for graph in graphs]), strict=True):
+    pixels, whole, bilinear = batch.pixels(), batch.get("whole"), parameters.pooling == "bilinear"
+    found, size, nodes = backbone.look(batch.image), batch.image.shape[-2:], [graph.num_nodes for graph in graphs]
+    x = region_features(found.maps, batch.image, pixels, batch.num_nodes, whole, bilinear).cpu()
+    for graph, rows in zip(graphs, x.split(nodes), strict=True):
         graph.x = rows
+    if found.trunk:
+        sides = [tail.side for tail in backbone.tails()]
+        extents = [(read.shape[-2], read.shape[-1]) for read in found.trunk]
+        weights = [cell_weights(pixels, size, own, batch.num_nodes, whole, bilinear) for own in extents]
+        cells, maps = (
+            torch.cat([_padded(one, side).flatten(start) for one, side in zip(ones, sides, strict=True)], dim=start)
+            for ones, start in ((weights, 1), (found.trunk, 2))
+        )
+        for graph, own, rows in zip(graphs, maps.half().cpu().unbind(1), cells.cpu().split(nodes), strict=True):
+            graph.maps, graph.cells, graph.extent = own[None], rows, torch.tensor([extents])
+    for graph in graphs:
         for name in ("image", "segment_map"):
             graph.pop(name, None)
+
+
+def _padded(x: Tensor, side: int) -> Tensor:
+    """Zeros to the right and below: shape (..., H, W) -> (..., side, side)."""
+    return pad(x, (0, side - x.shape[-1], 0, side - x.shape[-2]))

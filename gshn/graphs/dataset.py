@@ -14,9 +14,9 @@ from torch_geometric.data import Batch
 
 from gshn.graphs.scene_graph import SceneGraph
 
-NODE_TENSORS = ("x", "category", "geometry", "whole")
+NODE_TENSORS = ("x", "category", "geometry", "whole", "cells")
 EDGE_TENSORS = ("edge_index", "edge_attr")
-IMAGE_TENSORS = ("image", "segment_map")
+IMAGE_TENSORS = ("image", "segment_map", "maps", "extent")
 
 CHANNELS = 64
 """Whose moments are computed together."""
@@ -69,7 +69,7 @@ class GraphDataset(Dataset[SceneGraph]):
         ends = dict.fromkeys(NODE_TENSORS, self._node_ptr) | dict.fromkeys(EDGE_TENSORS, self._edge_ptr)
         images = torch.arange(len(self) + 1)
         for name in (*NODE_TENSORS, *EDGE_TENSORS, *IMAGE_TENSORS):
-            if name in self._tensors:
+            if name in self._tensors and name != "maps":  # much to read, and x is made of them
                 rows = self._tensors[name].contiguous().numpy()
                 for own, (start, end) in zip(hashes, pairwise(ends.get(name, images).tolist()), strict=True):
                     own.update(rows[start:end].data)

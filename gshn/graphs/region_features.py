@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gshn.backbones.base import Backbone
 from gshn.graphs.scene_graph import Pixels
 
 COLOUR_DIM = 6
@@ -15,17 +14,17 @@ COLOUR_DIM = 6
 
 
 def region_features(
-    backbone: Backbone,
+    feature_maps: Sequence[Tensor],
     images: Tensor,
     pixels: Pixels,
     num_nodes: int,
     whole: Tensor | None = None,
     bilinear: bool = False,
 ) -> Tensor:
-    """Visual features of the nodes: colour statistics, then the backbone's maps pooled under the nodes' pixels.
+    """Visual features of the nodes: colour statistics, then feature maps pooled under the nodes' pixels.
 
     Args:
-        backbone: Gives the maps.
+        feature_maps: Of the images, shapes (B, C_l, H_l, W_l).
         images: RGB, shape (B, 3, H, W), uint8.
         pixels: The nodes' pixels.
         num_nodes: N.
@@ -35,9 +34,8 @@ def region_features(
         bilinear: See :func:`mask_pool`.
 
     Returns:
-        Shape (N, COLOUR_DIM + backbone.dim), float32.
+        Shape (N, COLOUR_DIM + sum_l C_l), float32.
     """
-    feature_maps = backbone(images)
     pooled = mask_pool(feature_maps, pixels, images.shape[-2:], num_nodes, bilinear)
     if whole is not None:
         means = torch.cat([feature_map.mean(dim=(2, 3)) for feature_map in feature_maps], dim=1)
@@ -102,6 +100,35 @@ def mask_pool(
         values = flat.index_select(0, image_of[target] * cells + cell) * weight[:, None]
         pooled.append(flat.new_zeros(num_nodes, channels).index_add(0, target, values))
     return torch.cat(pooled, dim=1)
+
+
+def cell_weights(
+    pixels: Pixels,
+    size: Sequence[int],
+    cells: tuple[int, int],
+    num_nodes: int,
+    whole: Tensor | None = None,
+    bilinear: bool = False,
+) -> Tensor:
+    """How much each cell of a map counts for in each node's features, where :func:`region_features` pools them.
+
+    pooled[n] = sum_c weight[n, c] map[c]
+
+    Args:
+        pixels: The nodes' pixels.
+        size: H and W of the images.
+        cells: Rows and columns of the map.
+        num_nodes: N.
+        whole: Whether a node stands for its whole image, shape (N,): all cells count for it alike.
+        bilinear: See :func:`mask_pool`.
+
+    Returns:
+        Shape (N, rows, columns), float32; zero for a node without a pixel.
+    """
+    counts = _pixels_of_cells(pixels, size, *cells, num_nodes, bilinear).view(num_nodes, *cells)
+    area = torch.bincount(pixels.node, minlength=num_nodes).clamp(min=1)
+    weights = (counts / area[:, None, None]).float()
+    return weights if whole is None else torch.where(whole[:, None, None], 1 / (cells[0] * cells[1]), weights)
 
 
 def _pixels_of_cells(

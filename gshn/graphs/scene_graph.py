@@ -127,6 +127,12 @@ class SceneGraph(Data):
         image: RGB, shape (B, 3, H, W), uint8; only with a trainable backbone.
         segment_map: Node of every pixel, counted within its image, -1 for none, shape (B, H, W), int32; only with a
             trainable backbone, and where nodes stand for masks. See :meth:`pixels`.
+        maps: What tails read (:meth:`gshn.backbones.base.FrozenBackbone.tails`), shape (B, V, sum_k C_k S_k^2),
+            float16: of each of V views the map of each tail, C_k channels of S_k x S_k cells, zero outside the image;
+            only where the last layers of a backbone are trained.
+        extent: Rows and columns of cells inside the image for each of K tails, shape (B, K, 2), int64; as ``maps``.
+        cells: How much each of those cells counts for in each node (:func:`~gshn.graphs.region_features.cell_weights`),
+            shape (N, sum_k S_k^2), float32; as ``maps``.
         category: Position of each node's category in the vocabulary, shape (N,), int64.
         geometry: Columns :data:`GEOMETRY`, shape (N, 13), float32.
         whole: Whether a node stands for the whole image, shape (N,), bool: the first of each graph, and no other; only

@@ -311,6 +311,8 @@ class Corpora:
         index = read_index(self._shards / split, limit, self._leave_out if split == "train" else None)
         values = flat(self.config)
         for key, value in (LATER_SETTINGS | index.manifest.get("settings", {})).items():
+            if key == "graph.tune" and values[key] == "none":
+                continue  # the graphs have maps that nobody reads
             if (own := values.get(key)) != value:
                 raise ConfigError(
                     f"config key '{key}' is {own!r}: the graphs in {index.folder} were made with {value!r}; "
@@ -422,7 +424,7 @@ class Corpora:
     def backbone(self) -> Backbone:
         """Gives the nodes' visual features."""
         graph = self.config.graph
-        backbone = make_backbone(graph.backbone, graph.levels, graph.precision, graph.mirror)
+        backbone = make_backbone(graph.backbone, graph.levels, graph.precision, graph.mirror, graph.tuned_blocks)
         # A trained one is only asked what it is here; the model has its own.
         return backbone if backbone.trainable else backbone.to("cuda" if torch.cuda.is_available() else "cpu")
 

@@ -39,7 +39,7 @@ def test_features_are_those_of_each_image_alone(backbone):
     for graph, pixels, image in zip(graphs, kept, samples, strict=True):
         assert "image" not in graph and "segment_map" not in graph and "x" not in pixels
         assert torch.equal(pixels.image[0].movedim(0, 2), torch.from_numpy(image.image))
-        alone = region_features(backbone, pixels.image, pixels.pixels(), pixels.num_nodes)
+        alone = region_features(backbone(pixels.image), pixels.image, pixels.pixels(), pixels.num_nodes)
         torch.testing.assert_close(graph.x, alone, rtol=1e-4, atol=1e-4)
 
 

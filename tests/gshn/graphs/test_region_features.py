@@ -82,7 +82,7 @@ def test_region_features_reach_the_backbones_parameters(node_map):
     torch.manual_seed(0)
     backbone = SmallConvNet((8, 16))
     images = torch.randint(0, 256, (2, 3, 12, 17), dtype=torch.uint8)
-    features = region_features(backbone, images, Pixels.of_map(node_map), 6)
+    features = region_features(backbone(images), images, Pixels.of_map(node_map), 6)
     assert features.shape == (6, COLOUR_DIM + 24)
     features.square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in backbone.parameters())
@@ -116,15 +116,11 @@ def test_bilinear_pooling_equals_an_interpolated_map(node_map, maps):
 @pytest.mark.parametrize("bilinear", [False, True])
 def test_a_whole_image_has_the_mean_of_the_cells(bilinear):
     """However many pixels each cell holds: 17 pixels in 3 cells are 6, 6 and 5."""
-
-    class Given:
-        def __call__(self, images):
-            return [torch.arange(6.0).view(2, 1, 1, 3) ** 2]
-
+    given = [torch.arange(6.0).view(2, 1, 1, 3) ** 2]
     images = torch.randint(0, 256, (2, 3, 4, 17), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
     pixels = Pixels.of_boxes(torch.tensor([[0, 0, 17, 4], [0, 0, 17, 4]]), torch.tensor([0, 1]))
     whole = torch.tensor([True, True])
-    features = region_features(Given(), images, pixels, 2, whole, bilinear)
+    features = region_features(given, images, pixels, 2, whole, bilinear)
     torch.testing.assert_close(features[:, COLOUR_DIM], torch.tensor([5 / 3, 50 / 3]))
     torch.testing.assert_close(features[:, :3], images.float().mean(dim=(2, 3)) / 255)
-    assert not torch.allclose(region_features(Given(), images, pixels, 2)[:, COLOUR_DIM], features[:, COLOUR_DIM])
+    assert not torch.allclose(region_features(given, images, pixels, 2)[:, COLOUR_DIM], features[:, COLOUR_DIM])
