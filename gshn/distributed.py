@@ -65,13 +65,40 @@ def gather(x: Tensor) -> Tensor:
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
 
-def joined_rand(rows: int, device: torch.device) -> Tensor:
-    """Uniform numbers for this process's rows of the joined batch, shape (rows,): the first process draws for all."""
-    counts = row_counts(rows, device)
-    noise = torch.rand(sum(counts), device=device)
+def joined_rand(rows: int, device: torch.device, identity: Tensor | None = None) -> Tensor:
+    """Uniform numbers for this process's rows of the joined batch, shape (rows,): the first process draws for all.
+
+    Args:
+        rows: Number of this process's rows.
+        device: Where the numbers are.
+        identity: Of each row, shape (rows,), int64: rows that have the same get the same number, and the k-th smallest
+            identity gets the k-th number. None: each row gets a number of its own, in the batch's order.
+    """
+    if identity is None:
+        counts = row_counts(rows, device)
+        return _same_rand(sum(counts), device).split(counts)[rank()]
+    everybody_has = gather(identity).unique()
+    return _same_rand(len(everybody_has), device)[torch.searchsorted(everybody_has, identity)]
+
+
+def _same_rand(count: int, device: torch.device) -> Tensor:
+    """The same uniform numbers in every process, shape (count,)."""
+    noise = torch.rand(count, device=device)
     if world_size() > 1:
         dist.broadcast(noise, 0)
-    return noise.split(counts)[rank()]
+    return noise
+
+
+def shares(identity: Tensor) -> Tensor:
+    """Weights with which what stands several times in the joined batch counts once, shape (R,), float32.
+
+    share[r] = 1 / number of everybody's rows with the identity of r.
+
+    Args:
+        identity: Of each of this process's rows, shape (R,), int64.
+    """
+    have, counts = gather(identity).unique(return_counts=True)
+    return 1 / counts[torch.searchsorted(have, identity)].float()
 
 
 def global_sum(values: Tensor) -> Tensor:

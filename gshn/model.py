@@ -197,8 +197,8 @@ class GSHN(nn.Module):
             pretrained += self.text.bert.parameters()
         return [p for p in pretrained if p.requires_grad]
 
-    def node_inputs(self, graphs: SceneGraph) -> NodeInputs:
-        """Embed a batch of scene graphs' nodes (see :mod:`gshn.graphs.scene_graph`)."""
+    def node_inputs(self, graphs: SceneGraph, identity: Tensor | None = None) -> NodeInputs:
+        """Embed a batch of scene graphs' nodes (see :mod:`gshn.graphs.scene_graph`); ``identity``: of NodeEmbedding."""
         if self.backbone is not None:
             whole, bilinear = graphs.get("whole"), self.config.graph.pooling == "bilinear"
             pixels = graphs.pixels()
@@ -214,7 +214,7 @@ class GSHN(nn.Module):
             features = torch.cat([graphs.x[:, :COLOUR_DIM], self.tuned_features(graphs)], dim=1)
         else:
             features = graphs.x
-        x = self.node_embedding(features, graphs.category, graphs.geometry, graphs.batch, graphs.num_graphs)
+        x = self.node_embedding(features, graphs.category, graphs.geometry, graphs.batch, graphs.num_graphs, identity)
         return NodeInputs(
             x,
             graphs.edge_index,
@@ -226,7 +226,11 @@ class GSHN(nn.Module):
         )
 
     def encode_graphs(
-        self, graphs: SceneGraph, spikes: SpikeTrains | None = None, chunk: int | None = None
+        self,
+        graphs: SceneGraph,
+        spikes: SpikeTrains | None = None,
+        chunk: int | None = None,
+        identity: Tensor | None = None,
     ) -> EncodedGraphs:
         """Encode a batch of scene graphs.
 
@@ -234,8 +238,9 @@ class GSHN(nn.Module):
             graphs: B scene graphs.
             spikes: Those that another simulator computed.
             chunk: So many at a time, see :mod:`gshn.encoders.chunks`; there are no ``spikes`` then.
+            identity: Of each graph, shape (B,), where several processes may have the same ones.
         """
-        inputs = self.node_inputs(graphs)
+        inputs = self.node_inputs(graphs, identity)
         return self.encoder(inputs, spikes) if chunk is None else graphs_in_chunks(self.encoder, inputs, chunk)
 
     def encode_text(

@@ -100,14 +100,17 @@ def pair_batch(model: GSHN, rows: Sequence[int], captions: Sequence[int] | None 
     )
 
 
-def question_batch(model: GSHN, rows: range) -> TaskBatch:
-    """Rows of one fixed batch of questions, each on an image of its own."""
+def question_batch(model: GSHN, rows: range, images: Sequence[int] | None = None) -> TaskBatch:
+    """Rows of one fixed batch of questions, each on an image of its own, or on ``images[row]``."""
     ids, mask = tokenize(model.tokenizer, [CAPTIONS[i % len(CAPTIONS)] for i in rows])
+    asked = torch.tensor([i if images is None else images[i] for i in rows])
+    shown, place = asked.unique(return_inverse=True)
     return TaskBatch(
-        graphs=Batch.from_data_list([random_graph(2 + i % 3, 100 + i) for i in rows]),
+        graphs=Batch.from_data_list([random_graph(2 + i % 3, 100 + i) for i in shown.tolist()]),
         input_ids=ids,
         attention_mask=mask,
-        image=torch.arange(len(rows))[:, None],
+        image=place[:, None],
+        identity=shown,
         answer=torch.eye(2)[torch.tensor([i % 2 for i in rows])],
     )
 

@@ -79,7 +79,15 @@ class NodeEmbedding(nn.Module):
         self.outer = None if linear else nn.Sequential(nn.GELU(), nn.Linear(channels, channels))
         self.norm = None if linear else nn.LayerNorm(channels)
 
-    def forward(self, features: Tensor, category: Tensor, geometry: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
+    def forward(
+        self,
+        features: Tensor,
+        category: Tensor,
+        geometry: Tensor,
+        batch: Tensor,
+        num_graphs: int,
+        identity: Tensor | None = None,
+    ) -> Tensor:
         """Embed the nodes of B graphs.
 
         Args:
@@ -88,12 +96,14 @@ class NodeEmbedding(nn.Module):
             geometry: Shape (N, G).
             batch: Graph of each node, shape (N,).
             num_graphs: B.
+            identity: Of each graph, shape (B,), int64: the same one loses its categories in every process or in none.
+                None: every graph is another.
 
         Returns:
             Shape (N, C).
         """
         if self.training and self.dropout:
-            hidden = joined_rand(num_graphs, batch.device) < self.dropout
+            hidden = joined_rand(num_graphs, batch.device, identity) < self.dropout
             category = torch.where(hidden[batch], self.unlabelled, category)
         colour, visual = ((features - self.mean) / self.std).clamp(-10, 10).tensor_split([COLOUR_DIM], dim=1)
         if self.training and self.noise:

@@ -41,6 +41,7 @@ class TaskBatch(OnDevice):
         input_ids: Texts, shape (B, L).
         attention_mask: Shape (B, L).
         image: Indices in the batch of each text's graphs, shape (B, K), K images a text.
+        identity: Of each image, shape (I,), int64, ascending: processes whose texts are on the same image each have it.
         answer: How right each answer is, in [0, 1], shape (B, A): see :func:`gshn.data.vqa2.soft_accuracy`.
         states: As in :class:`PairBatch`, shape (B, L, W).
     """
@@ -49,6 +50,7 @@ class TaskBatch(OnDevice):
     input_ids: Tensor
     attention_mask: Tensor
     image: Tensor
+    identity: Tensor
     answer: Tensor
     states: Tensor | None = None
 
@@ -319,6 +321,7 @@ class TaskCollator:
             input_ids=input_ids,
             attention_mask=attention_mask,
             image=torch.from_numpy(position.reshape(len(examples), -1)),
+            identity=torch.from_numpy(images),
             answer=answer,
             states=None
             if self.states is None

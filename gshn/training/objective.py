@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gshn.config import ObjectiveConfig
-from gshn.distributed import global_mean
+from gshn.distributed import global_mean, shares
 from gshn.losses.base import PairBatch, PairStates
 from gshn.losses.firing_rate import firing_rate_penalty
 from gshn.model import GSHN
@@ -35,9 +35,11 @@ class Objective(nn.Module):
             losses |= self.pair_losses(pairs)
             total = total + sum(getattr(self.weights, name) * losses[name] for name in losses if name != "rate")
         if texts is not None and task is not None:
-            encoded = self.model.encode_graphs(texts.graphs, chunk=self.chunk)
+            encoded = self.model.encode_graphs(texts.graphs, chunk=self.chunk, identity=texts.identity)
             if encoded.spikes is not None and self.weights.firing_rate:
-                penalty = firing_rate_penalty(encoded.spikes, self.weights.firing_rate_target)
+                # An image that several processes have texts on counts once, as it does in one process.
+                share = shares(texts.identity)[encoded.batch]
+                penalty = firing_rate_penalty(encoded.spikes, self.weights.firing_rate_target, share)
                 losses[f"{task}_firing_rate"] = penalty
                 total = total + self.weights.firing_rate * penalty
             tokens = self.model.node_tokens(encoded)

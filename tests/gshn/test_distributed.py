@@ -12,6 +12,7 @@ from helpers import pair_batch, question_batch, tiny_config, tiny_model
 from safetensors.torch import load_file, save_file
 from torch.nn.parallel import DistributedDataParallel
 
+from gshn.distributed import joined_rand, shares
 from gshn.errors import ConfigError
 from gshn.training.guard import Guard
 from gshn.training.objective import Objective
@@ -22,6 +23,8 @@ TEXTS = [0, 1, 2, 0, 4, 6, 7, 3, 5, 1, 2, 6]
 """An image and some captions stand twice, in different parts; parts have different numbers of segments."""
 MORE = [5, 3, 7, 2, 6, 1, 0, 4, 2, 7, 5, 3]
 """A second caption of each image."""
+ASKED = [4, 0, 1, 0, 4, 0, 2, 1, 4, 3, 2, 5]
+"""Image of each question: some are asked about in several parts, and one twice in a part."""
 CONFIG = tiny_config("objectives.fusion_stride=5", "model.category_dropout=0.5")
 """Fusion looks at pairs 0, 5 and 10: of four processes one has none of them."""
 
@@ -32,7 +35,7 @@ def losses_and_gradients(objective: torch.nn.Module, rows: range, each: int) -> 
     torch.manual_seed(rows.start)
     captions = [text for row in rows for text in (TEXTS[row], MORE[row])[:each]]
     pairs = pair_batch(model, IMAGES[rows.start : rows.stop], captions)
-    losses = objective(pairs, question_batch(model, rows), "vqa")
+    losses = objective(pairs, question_batch(model, rows, ASKED), "vqa")
     losses["loss"].backward()
     out = {f"loss.{name}": loss.detach() for name, loss in losses.items()}
     return out | {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
@@ -67,6 +70,7 @@ def test_several_processes_equal_one(tmp_path: Path, processes: int, each: int, 
     whole = losses_and_gradients(Objective(model, CONFIG.objectives), range(len(IMAGES)), each)
     # All losses take part, and the captions' lengths and the graphs' sizes differ between the parts.
     assert {"loss.itc", "loss.itm", "loss.mlm", "loss.spike_contrast", "loss.stl_contrast", "loss.vqa"} <= whole.keys()
+    assert whole["loss.firing_rate"] > 0 and whole["loss.vqa_firing_rate"] > 0
     torch.multiprocessing.spawn(worker, args=(processes, each, chunk, str(tmp_path)), nprocs=processes)
     for rank in range(processes):
         part = load_file(tmp_path / f"{rank}.safetensors")
@@ -74,6 +78,19 @@ def test_several_processes_equal_one(tmp_path: Path, processes: int, each: int, 
         assert part.keys() == whole.keys()
         for name, tensor in whole.items():
             torch.testing.assert_close(part[name], tensor, rtol=1e-5, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_what_stands_several_times_counts_once_and_draws_once() -> None:
+    assert shares(torch.tensor([4, 2, 4, 4])).tolist() == [
+        pytest.approx(1 / 3),
+        1,
+        pytest.approx(1 / 3),
+        pytest.approx(1 / 3),
+    ]
+    torch.manual_seed(0)
+    first, second = torch.rand(2).tolist()
+    torch.manual_seed(0)
+    assert joined_rand(4, torch.device("cpu"), torch.tensor([4, 2, 4, 4])).tolist() == [second, first, second, second]
 
 
 JOIN = """

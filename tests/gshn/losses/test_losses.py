@@ -106,6 +106,12 @@ def test_firing_rate_penalty_by_hand() -> None:
     trains = SpikeTrains((random_spikes(10, 4, 5, rate=0.0), torch.ones(10, 4, 5)))
     # Rates 0 and 1, target 0.25: 0 + (1 / 0.25 - 1)^2
     assert float(firing_rate_penalty(trains, 0.25)) == pytest.approx(9.0)
+    # Of the first layer's nodes one fires at every step. With weights 1/2, 1/2, 1, 1 its rate is 1/6: no penalty at
+    # a target of 1/6, and (1 / (1/6) - 1)^2 = 25 of the other layer.
+    trains.layers[0][:, 0] = 1
+    share = torch.tensor([0.5, 0.5, 1, 1])
+    assert float(firing_rate_penalty(trains, 1 / 6, share)) == pytest.approx(25.0)
+    assert float(firing_rate_penalty(trains, 1 / 6)) == pytest.approx(25.0 + 0.5**2)
 
 
 def test_traces_by_hand() -> None:

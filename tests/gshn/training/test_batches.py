@@ -191,6 +191,7 @@ def test_questions_on_one_image_share_its_graph() -> None:
     batch = collate([(0, 0), (0, 1), (0, 2)])
     assert batch.graphs.num_graphs == 2
     assert batch.image.tolist() == [[1], [0], [1]]
+    assert batch.identity.tolist() == [1, 3]
     # Of four people three said no: whoever is left out, two or three others did.
     assert batch.answer.tolist() == [[0, 1], [1, 0], [pytest.approx((3 * 2 / 3 + 1) / 4), pytest.approx(3 / 4 / 3)]]
     torch.testing.assert_close(batch.graphs.x[batch.graphs.batch == 1], random_graph(5, 3).x)
