@@ -30,7 +30,7 @@ def build_graphs(
     Args:
         samples: The images.
         segmenter: Its segments become the nodes.
-        backbone: A frozen one computes the nodes' ``x``. For a trainable one, graphs keep ``image`` and ``segment_map``.
+        backbone: If frozen, it computes ``x`` of the nodes. If trainable, graphs keep ``image`` and ``segment_map``.
         parameters: See :class:`GraphParameters`.
 
     Raises:

@@ -106,7 +106,7 @@ def mask_pool(
 def _pixels_of_cells(
     pixels: Pixels, size: Sequence[int], rows: int, columns: int, num_nodes: int, bilinear: bool
 ) -> Tensor:
-    """Number of pixels of each node in each cell, shape (N rows columns,): int64, or float64 weights if ``bilinear``."""
+    """Number of pixels of each node in each cell, shape (N rows columns,): int64, or float64 if ``bilinear``."""
     node, _, y, x = pixels
     height, width = size
     # Counting (node, cell) pairs in a dense table needs no sort, and N cells numbers are few.

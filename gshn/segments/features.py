@@ -23,7 +23,7 @@ KINDS = {
 BACKBONE = "efficientnet_lite2@352"
 
 DIRECTIONS = 48
-"""Number of random directions that features are projected to. Distances, which Ward's criterion needs, change by 15 %."""
+"""Number of random directions that features are projected to. It keeps distances, for Ward's criterion, to 15 %."""
 
 
 class FeatureSegmenter(Segmenter):
