@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from gshn.ablation.grid import BASE, PARTS
 from gshn.ablation.photographs import PHOTOGRAPHS
 from gshn.ablation.scenes import SCENES
 from gshn.errors import ConfigError
-from neuromorphic.cli import CommandParser, run_command, whole_number
+from neuromorphic.cli import CommandParser, print_next, run_command, whole_number
 from neuromorphic.files import Lock, make_folder, write_atomically
 
 EXAMPLES = """
@@ -102,7 +103,23 @@ def main() -> None:
             shown = (f"[bold]{text.strip('*')}[/bold]" if text.startswith("**") else text for text in figures)
             table.add_row(short[label], *shown)
         Console().print(table)
-    print(f"{out}/{name}.json, {name}.md, {name}.png: {len(rows)} figures")
+    print(f"{out / f'{name}.json'}: {len(rows)} figures; {name}.md and {name}.png, tables and picture of them")
+    # Rows alone, of runs elsewhere, leave nothing to go on from.
+    if (trained := out / BASE / "0").is_dir():
+        print_next(next_command(arguments, trained))
+
+
+def next_command(arguments: argparse.Namespace, trained: Path) -> list[object]:
+    """What follows a report: the whole grid after a quick one, test after validation, and then what the base costs."""
+    words: list[object] = ["gshn.ablate", "--grid", arguments.grid, "--seeds", arguments.seeds]
+    words += ["--jobs", arguments.jobs, "--cache", arguments.cache]
+    words += ["--variants", *arguments.variants] if arguments.variants else []
+    words += ["--set", *arguments.set] if arguments.set else []
+    if arguments.quick:
+        return [*words, "--on", arguments.on, "--out", f"{arguments.out}-whole"]
+    if arguments.on == "validation":
+        return [*words, "--on", "test", "--out", arguments.out]
+    return ["neuromorphic.profile", "--checkpoint", trained, "--out", trained / "profile"]
 
 
 if __name__ == "__main__":

@@ -173,4 +173,5 @@ def profile(
         write_atomically(out / "report.json", json.dumps(report, indent=2) + "\n")
         write_atomically(out / "report.html", page)
     print_summary(report, str(checkpoint))
-    print(f"{out / 'report.html'}, report.json")
+    print(f"{out / 'report.html'}: tables and plots, for the browser; report.json: every count")
+    print_next(["neuromorphic.export", "--to", "lava", "--checkpoint", checkpoint, "--out", out / "lava"])

@@ -94,16 +94,21 @@ def fit(arguments: argparse.Namespace) -> None:
 
     fit_segmenter(SegmenterFit(seed=arguments.seed, steps=arguments.steps), arguments.out, arguments.resume)
     arguments.segmenter, arguments.weights = "mask2former", str(arguments.out)
-    evaluate(arguments)
+    measure(arguments)
     print(f"weights: {arguments.out}")
-    overrides = ["data.pairs.segmenter=mask2former", f"data.pairs.weights={arguments.out}"]
-    print_next(["gshn.train", "--out", "runs/found", *overrides])
+    print_next(["gshn.train", "--out", "runs/found", *_settings(arguments)])
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
-    """Print the panoptic quality of a segmenter on held-out scenes."""
+    """Measure a segmenter on held-out scenes."""
     if arguments.segmenter is None:
         raise ConfigError(f"--evaluate needs --segmenter, one of {', '.join(SEGMENTERS)}")
+    measure(arguments)
+    print_next(["gshn.train", "--out", "runs/found", *_settings(arguments)])
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    """Print the panoptic quality of a segmenter on held-out scenes, and write it to ``--json``."""
     from dataclasses import asdict
 
     from gshn.data.shapescenes import ShapeScenes
@@ -117,6 +122,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         write_atomically(
             arguments.json, json.dumps({name: asdict(part) for name, part in figures.items()}, indent=2) + "\n"
         )
+        print(f"{arguments.json}: these figures")
 
 
 def segment(arguments: argparse.Namespace) -> None:
@@ -159,8 +165,39 @@ def segment(arguments: argparse.Namespace) -> None:
             folder.add(name, digest, segments)
     there = f" ({before} of them were there before)" if before else ""
     print(f"{folder.path / 'panoptic.json'}: {folder.segments} segments in {len(folder)} images{there}")
+    print(f"{folder.path / 'panoptic'}: their PNGs, COCO's panoptic format")
+    if arguments.show:
+        print(f"{folder.path / '*.segments.png'}: each image with its segments and scene graph")
     if failed:
         raise DataError(f"{len(failed)} of {len(paths)} images could not be segmented, the first: {failed[0]}")
+    print_next(*_after(arguments))
+
+
+def _after(arguments: argparse.Namespace) -> list[list[object]]:
+    """What follows segmenting: pictures, unless they are drawn, and training, where captions lie beside the images."""
+    commands: list[list[object]] = []
+    if not arguments.show:
+        commands.append(["gshn.segment", *sys.argv[1:], "--show"])
+    places = [path if path.is_dir() else path.parent for path in arguments.images]
+    captions = next((file for place in places if (file := place / "captions.csv").is_file()), None)
+    if captions is not None and arguments.segmenter != "ground-truth":
+        source = f"data.pairs.source=captions:{captions}"
+        settings = _settings(arguments)
+        if arguments.segments is None:  # The configuration has a number of its own.
+            settings.append("data.pairs.segments=null")
+        commands.append(["gshn.train", "--config", "photographs", "--out", "runs/mine", source, *settings])
+    return commands
+
+
+def _settings(arguments: argparse.Namespace) -> list[str]:
+    """Overrides of a configuration that choose the segmenter as the arguments do."""
+    values = {
+        "segmenter": arguments.segmenter,
+        "weights": arguments.weights,
+        "segments": arguments.segments,
+        "fill": "false" if arguments.no_fill else None,
+    }
+    return [f"data.pairs.{key}={value}" for key, value in values.items() if value is not None]
 
 
 def _segmenter(arguments: argparse.Namespace, categories: Sequence[Category]) -> Segmenter:

@@ -1,4 +1,4 @@
-"""What callers pass, checked: each error is one line that names the argument, what it is, and the mend."""
+"""Checks of arguments. Each error is one line: the argument, what it is, and what to pass instead."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def check_type(what: str, value: object, kinds: type | tuple[type, ...], mend: s
     Args:
         what: The argument in words.
         value: What was passed.
-        kinds: What it may be an instance of.
+        kinds: Accepted classes.
         mend: What to pass instead.
 
     Raises:
-        ArgumentError: it is something else.
+        ArgumentError: the value is no instance of them.
     """
     if not isinstance(value, kinds):
         raise ArgumentError(f"{what} is {described(value)}; {mend}")
 
 
 def check_choice(what: str, value: object, choices: Collection[str]) -> None:
-    """Check a word that is one of a few.
+    """Check that a word is one of the choices.
 
     Raises:
         ArgumentError: it is not.
@@ -124,7 +124,7 @@ def not_finite(x: NDArray) -> str:
 
 
 def described(value: object) -> str:
-    """What something is, in words for an error."""
+    """The kind of a value in words, for an error."""
     if value is None:
         return "None"
     if isinstance(value, str):
@@ -135,7 +135,7 @@ def described(value: object) -> str:
 
 
 def printed(value: Any) -> str:
-    """A value in one short line."""
+    """A value as one short line of text."""
     try:
         plain = value.item() if isinstance(value, np.generic) else value  # numpy 2 would say np.float64(0.1)
         words = " ".join(repr(plain).split())
@@ -145,6 +145,6 @@ def printed(value: Any) -> str:
 
 
 def listed(names: Collection[str], most: int = 8) -> str:
-    """Some names, as an error lists them."""
+    """The first names, as text for an error."""
     shown = ", ".join(list(names)[:most])
     return (f"{shown}, ..." if len(names) > most else shown) or "none"

@@ -1,4 +1,4 @@
-"""One way to run a graph on every back end, and many graphs side by side."""
+"""Run a graph on any back end, or many folded networks side by side."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ BACKENDS, PRECISIONS = get_args(Backend), get_args(Precision)
 SIDE_BY_SIDE = ("numpy", "lava", "c")
 """Back ends that run networks side by side."""
 OLDER_NAMES = {"reference": "numpy"}
-"""What a back end was called before. The reference is what it computes in float."""
+"""Old names of back ends. The reference is what ``numpy`` computes in float."""
 RUN_TARGETS = ("simulator", "loihi2")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunDetails:
-    """What a run tells beside its signals.
+    """Details of a run in addition to its signals.
 
     Attributes:
-        seconds: Wall time of the phases.
-        quantization: Per population how it was quantised; empty in float.
-        overflow: Per population how often a register's range was left, in all samples; only populations where it was.
+        seconds: Wall time of each phase.
+        quantization: For each population how it was quantised; empty in float.
+        overflow: Number of values that left a register's range, over all samples, for each population with any.
     """
 
     seconds: dict[str, float]
@@ -58,7 +58,7 @@ class RunDetails:
 
 @dataclass(frozen=True, kw_only=True)
 class SideBySide(RunDetails):
-    """What a run of several networks as one gave.
+    """The result of a run of several networks as one.
 
     Attributes:
         sent: For each network the messages of each population by name, shape (T, M): spikes as bool, all else in NIR's
@@ -86,14 +86,14 @@ def run_side_by_side(
     Args:
         networks: With the same populations and connections, of any sizes; for fixed point folded with the decays of
             registers (``lower(graph, horizon=T)``).
-        inputs: Of each network, by name, shape (T, n), T the same for all.
+        inputs: For each network its inputs by name, shape (T, n). T is the same for all.
         backend: ``numpy`` computes in NumPy, ``c`` in C, ``lava`` on Lava.
         precision: ``float`` computes in float64; ``fixed`` in Loihi's integers, with scales chosen over all networks.
-        potentials: Populations whose potentials are recorded.
+        potentials: Names of the populations whose potentials are recorded.
         deadline: Seconds after which a run on Lava is stopped.
-        ranges: Of signals, which fixed-point scales are chosen for; by default those of these inputs.
-        target: Of Lava. For Loihi 2 populations are split until each has one du, dv and threshold.
-        kept: Of Lava's simulator: a network that stays up for the next run, where no potentials are recorded.
+        ranges: Ranges of signals for which fixed-point scales are chosen. By default they are measured on the inputs.
+        target: Lava's target. For Loihi 2, populations are split until each has one du, dv and threshold.
+        kept: A Lava network that stays up for the next run. It cannot record potentials.
 
     Raises:
         ArgumentError: an argument of the wrong type, or an unknown back end, precision, target or population.
@@ -113,7 +113,7 @@ def run_side_by_side(
 
 @dataclass(frozen=True, kw_only=True)
 class FoldedRun(RunDetails):
-    """What a run of a network gave.
+    """The result of a run of one network.
 
     Attributes:
         sent: Messages of each population by name, shape (T, M), of a batch (B, T, M): spikes as bool, all else in NIR's
@@ -142,8 +142,8 @@ def run_folded(
 
     Args:
         network: Float.
-        inputs: By name, shape (T, *shape), or with ``batched`` those of B samples, shape (B, T, *shape).
-        in_c: Of the back end c: what is kept of the graph.
+        inputs: By name, shape (T, *shape), or (B, T, *shape) with ``batched``.
+        in_c: For the back end c: what was kept of earlier runs of the graph.
     """
     begun = time.perf_counter()
     nodes, parts = network, parts_of(network, registers=True) if target == "loihi2" else None
@@ -159,7 +159,7 @@ def run_folded(
         simulator, rounded = in_c.run, in_c.quantize
     if precision == "fixed" or backend != "lava":
         if precision == "fixed":
-            # Lava's models do not say when a register overflows; the same arithmetic in NumPy does.
+            # Lava's models do not report overflows of registers; the same arithmetic in NumPy does.
             calibration = calibrate(
                 network, inputs, ranges, potentials, batched=batched, simulator=simulator, rounded=rounded
             )
@@ -191,7 +191,7 @@ def run_folded(
 
 
 def renamed(backend: str) -> str:
-    """A back end's name of today; what is none is given back."""
+    """The present name of a back end; any other word is returned unchanged."""
     return OLDER_NAMES.get(backend, backend)
 
 
@@ -199,7 +199,7 @@ def check_backend(backend: str, known: Collection[str] = BACKENDS) -> Any:
     """Check the name of a back end.
 
     Returns:
-        The name, of today.
+        Its present name.
 
     Raises:
         ArgumentError: there is no such back end.
@@ -211,10 +211,10 @@ def check_backend(backend: str, known: Collection[str] = BACKENDS) -> Any:
 
 
 def check_options(precision: object, deadline: object, ranges: object, target: object) -> None:
-    """Check what is said of a run beside the network.
+    """Check the options of a run.
 
     Raises:
-        ArgumentError: a precision or target is unknown, or anything else of the wrong type.
+        ArgumentError: a precision or target is unknown, or another option has the wrong type.
     """
     check_choice("precision", precision, PRECISIONS)
     check_choice("target", target, RUN_TARGETS)
@@ -229,7 +229,7 @@ def check_networks(
     """Check networks that are to run side by side, and their inputs.
 
     Raises:
-        ArgumentError: they are of the wrong type, there are none, or they do not fit each other.
+        ArgumentError: they have the wrong type, there are none, or networks and inputs do not fit each other.
     """
     for what, values, kind in (("networks", networks, Network), ("inputs", inputs, Mapping)):
         mend = f"give a list of {kind.__name__}s, one a network"
@@ -253,7 +253,7 @@ def check_networks(
 
 
 def split(packed: Mapping[str, NDArray], networks: Sequence[Network]) -> list[dict[str, NDArray]]:
-    """Take records of packed networks apart, along their last axis."""
+    """Split records of packed networks along their last axis."""
     out: list[dict[str, NDArray]] = [{} for _ in networks]
     for name, values in packed.items():
         ends = np.cumsum([network.size(name) for network in networks])
@@ -264,11 +264,11 @@ def split(packed: Mapping[str, NDArray], networks: Sequence[Network]) -> list[di
 
 @dataclass(frozen=True, kw_only=True)
 class Simulation(RunDetails):
-    """A graph's run; ``seconds`` has that of ``all`` beside the phases.
+    """The result of a run of a graph. ``seconds`` also has the key ``all``, the whole time.
 
     Attributes:
         record: Its signals.
-        counts: Of spikes, operations and updates, by neuron node and output.
+        counts: Numbers of spikes, operations and updates, by neuron node and Output node.
     """
 
     record: Record
@@ -290,16 +290,16 @@ def simulate(
     Args:
         graph: The graph.
         inputs: By Input node, shape (B, T, *shape).
-        backend: ``numpy`` is NIR's semantics in NumPy, the reference, and in fixed point Loihi's arithmetic, the
-            integer simulator; ``torch`` is the reference in PyTorch and faster, float only; ``lava`` Lava's CPU
-            simulator, the B samples side by side in one network; ``c`` the folded network in C that the machine's
-            compiler compiles, the fastest.
+        backend: ``numpy`` is the reference, NIR's semantics in NumPy, and in fixed point the integer simulator, Loihi's
+            arithmetic. ``torch`` is the reference in PyTorch, faster, in float only. ``lava`` is Lava's CPU simulator,
+            with the B samples side by side in one network. ``c`` is the folded network in C, compiled by the machine's
+            compiler, and the fastest.
         precision: float64, or Loihi's integers.
-        potentials: Neurons whose membrane potentials are recorded; those of I, LI and CubaLI are in any case, and a
-            Threshold has none.
+        potentials: Names of the neuron nodes whose membrane potentials are recorded. Those of I, LI and CubaLI always
+            are; a Threshold has none.
         deadline: Seconds after which a run on Lava is stopped.
         ranges: See :func:`run_side_by_side`.
-        target: Of Lava, or of the integer simulator.
+        target: Target of Lava, or of the integer simulator.
 
     Raises:
         ArgumentError: an argument of the wrong type, or an unknown back end, precision, target or neuron.
@@ -354,14 +354,14 @@ def open_machine(
     room: float = 1.0,
     deadline: float = 600.0,
 ) -> Machine:
-    """A graph ready to run on a back end, at its start, for :mod:`neuromorphic.session`.
+    """Prepare a graph on a back end, in the state before step 0, for :mod:`neuromorphic.session`.
 
     Args:
-        graph, backend, precision, potentials: As of :func:`simulate`.
-        batch: Samples B.
-        inputs: Fixed point: by Input node, shape (B, T, *shape), what the scales are chosen for; without them, what
-            those of ``running`` were.
-        running: A machine that the same back end made, which may become this one.
+        graph, backend, precision, potentials: As in :func:`simulate`.
+        batch: Number of samples B.
+        inputs: For fixed point: inputs by Input node, shape (B, T, *shape), for which scales are chosen. Without them,
+            the scales are chosen for the ranges of ``running``.
+        running: A machine of the same back end, whose place this one can take.
         room, deadline: See :class:`neuromorphic.lava.session.LavaMachine`.
 
     Raises:
@@ -404,7 +404,7 @@ def torch_simulator(precision: Precision) -> Any:
     """The module that runs graphs in PyTorch.
 
     Raises:
-        UnsupportedGraphError: fixed point.
+        UnsupportedGraphError: the precision is fixed.
         PackagesMissingError: PyTorch is not installed.
     """
     if precision == "fixed":
@@ -417,11 +417,11 @@ def torch_simulator(precision: Precision) -> Any:
 
 
 def as_record(graph: Graph, run: FoldedRun) -> Record:
-    """A batch's run as a record."""
+    """The record of a batched run."""
     return from_populations(graph, run.sent, run.potentials)
 
 
 def counts(network: Network, inputs: Mapping[str, NDArray], record: Record) -> dict[str, LayerCount]:
-    """What a run made neurons and synapses do."""
+    """Numbers of spikes, operations and updates in a run."""
     sent = {**inputs, **record.outputs, **record.potentials, **record.spikes}
     return count_layers(network, {name: x.reshape(*x.shape[:2], -1) for name, x in sent.items()})

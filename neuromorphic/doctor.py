@@ -1,7 +1,7 @@
-"""``python -m neuromorphic.doctor``: what is installed, what is missing for which command, and how to mend it.
+"""``python -m neuromorphic.doctor``: what is installed, what is missing for which command, and how to install it.
 
-``--install lava`` installs Lava, which pip refuses as it is. Exit status 0 where what is installed will do, whatever
-extras were left out; 1 where something is wrong.
+``--install lava`` installs Lava, whose declared requirements pip refuses. The exit status is 0 if everything that is
+installed works, with or without extras, and 1 if something is wrong.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ examples:
   python -m neuromorphic.doctor --install lava
 """
 DESCRIPTORS = 512
-"""File descriptors that a Lava network of a hundred processes takes, with room to spare."""
+"""Number of file descriptors that is more than enough for a Lava network of a hundred processes."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a command needs.
+    """A requirement of a command.
 
     Attributes:
-        what: Name, and the versions that are accepted.
-        found: What is there; empty where nothing is.
-        ok: Whether that will do.
-        mend: The line that mends it; empty where nothing is to be mended.
-        optional: Whether nothing is wrong where it is missing.
+        what: Its name, and the accepted versions.
+        found: What was found; empty if it is missing.
+        ok: Whether the requirement is met.
+        mend: A command or an advice that meets it; empty if it is met.
+        optional: Whether it may be missing.
     """
 
     what: str
@@ -64,7 +64,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
 
 
 def package(name: str, extra: str, requirements: Mapping[str, tuple[Requirement, str]]) -> Finding:
-    """Whether a package is installed in a version that is accepted; what an extra asks for may be missing."""
+    """Find whether a package is installed in an accepted version. Packages of an extra may be missing."""
     requirement = requirements[name][0] if name in requirements else Requirement(name)
     what = f"{name} {requirement.specifier}".strip()
     version = installed(name)
@@ -83,13 +83,13 @@ def python() -> Finding:
 
 
 def forking() -> Finding:
-    """Lava forks its processes."""
+    """Find whether processes can be forked, as Lava does."""
     ok = "fork" in multiprocessing.get_all_start_methods()
     return Finding("processes that fork", "yes" if ok else "", ok, "" if ok else "run Lava on Linux")
 
 
 def descriptors() -> Finding:
-    """File descriptors that a process may have."""
+    """Find how many file descriptors a process may have."""
     try:
         import resource
     except ImportError:

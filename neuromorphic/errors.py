@@ -1,18 +1,18 @@
-"""Errors that a user can mend. Commands print them as one line and end with exit status 2 (:mod:`neuromorphic.cli`)."""
+"""Errors that a user can correct. Commands print them as one line and end with status 2 (:mod:`neuromorphic.cli`)."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """Base of all errors that a user can mend; the message names the file, key or node, and the mend."""
+    """Base of all errors that a user can correct. The message names the file, key or node, and says what to change."""
 
 
 class UserNotice(UserWarning):
-    """A warning: input that was read in the only sensible way, or left out. Commands print it as one line."""
+    """A warning: unusual input was read in its only sensible meaning, or left out. Commands print it as one line."""
 
 
 class ArgumentError(UserError, ValueError):
-    """An argument of a function or a command is of the wrong type, or nothing that is known."""
+    """An argument of a function or a command has the wrong type, or an unknown value."""
 
 
 class NIRFileError(UserError, ValueError):
@@ -20,7 +20,7 @@ class NIRFileError(UserError, ValueError):
 
 
 class UnsupportedGraphError(UserError, ValueError):
-    """A NIR graph says something that cannot be computed exactly; the message names the node."""
+    """A NIR graph cannot be computed exactly; the message names the node."""
 
 
 class LavaMissingError(UserError, ImportError):
@@ -40,9 +40,9 @@ class EnergyModelError(UserError, ValueError):
 
 
 class PackagesMissingError(UserError, ImportError):
-    """Packages that are needed for this alone are not installed."""
+    """Optional packages that are needed here are not installed."""
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of another library says, in one line."""
+    """The first line of another library's error."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -9,10 +9,10 @@ import json
 from pathlib import Path
 
 from neuromorphic.backends import BACKENDS, PRECISIONS, renamed
-from neuromorphic.cli import CommandParser, run_command, whole_number
+from neuromorphic.cli import CommandParser, print_next, run_command, whole_number
 from neuromorphic.files import Lock, check_destination, make_folder, write_atomically
 from neuromorphic.plugins import checkpoint_tools, needing_packages
-from neuromorphic.run import BACKEND, INPUT, PRECISION, add_graph_arguments, load_network
+from neuromorphic.run import BACKEND, INPUT, PRECISION, add_graph_arguments, graph_options, load_network
 
 EXAMPLES = """
 examples:
@@ -96,7 +96,10 @@ def main() -> None:
         write_atomically(arguments.out / "report.json", report)
         write_atomically(arguments.out / "report.html", profile.page())
     profile.print()
-    print(f"{arguments.out / 'report.html'}, report.json")
+    print(f"{arguments.out / 'report.html'}: tables, for the browser; report.json: every count")
+    words: list[object] = ["neuromorphic.export", "--to", "c", "--nir", arguments.nir, "--input", arguments.input]
+    words += ["--precision", arguments.precision, *graph_options(arguments), "--out", arguments.out / "c"]
+    print_next(words)
 
 
 if __name__ == "__main__":

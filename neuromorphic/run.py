@@ -56,6 +56,12 @@ def add_graph_arguments(parser: argparse.ArgumentParser, required: bool = True) 
     )
 
 
+def graph_options(arguments: argparse.Namespace) -> list[object]:
+    """The options of :func:`add_graph_arguments` that were given, but for the file: of a command to type next."""
+    given = {"--dt": arguments.dt, "--reset": arguments.reset, "--from": arguments.framework}
+    return [word for option, value in given.items() if value is not None for word in (option, value)]
+
+
 def load_network(arguments: argparse.Namespace, path: Path | None = None) -> SpikingNetwork:
     """The network that the arguments name, or another one, read likewise.
 

@@ -1,4 +1,4 @@
-"""What is supported where, found out by trying every primitive."""
+"""The table of what each back end supports, made by trying every primitive."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ PROCESSES: Mapping[str, str] = {
 """Lava's process for each kind of population, see :func:`neuromorphic.lava.network.process_for`."""
 SUBTRACTION = ", reset by subtraction"
 NO, DIFFERS, MISSING = "no", "differs", "not tried: Lava is missing"
-"""Cells: it is refused; it runs and gives something else; there is nothing to run it on."""
+"""Cells of the table: refused; runs with another result; not tried, as there is nothing to run it on."""
 ROUNDING = 1e-9
-"""How far numbers on Lava in float may be from the reference's, as a share of the largest."""
+"""Largest allowed difference of numbers on Lava in float from the reference, as a share of the largest number."""
 FIXED_VALUES, FIXED_SPIKES = 0.02, 0.9
-"""How far numbers in fixed point may be from float's, as a share of the largest, and the share of the cells (neuron,
-step) of each population that must have the same spike."""
+"""Largest allowed difference of numbers in fixed point from float, as a share of the largest number; and the least
+share of cells (neuron, step) of each population with equal spikes."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Row:
 
 
 def example_neurons(kind: str, shape: tuple[int, ...], subtract: bool) -> nir.NIRNode:
-    """Neurons of a kind with parameters that all do something."""
+    """Neurons of a kind, with parameters that all have an effect."""
     values = dict.fromkeys(NEURONS[kind], 0.5) | {"r": 1.5, "w_in": 2.0, "v_reset": -0.25, "v_leak": 0.25}
     parameters = {key: np.full(shape, 4 * DT if key in TIME_CONSTANTS else values[key]) for key in NEURONS[kind]}
     metadata = {"metadata": {"reset": RESET_BY_SUBTRACTION}} if subtract else {}
@@ -79,7 +79,7 @@ EXAMPLES: dict[str, tuple[tuple[int, ...], Callable[[], nir.NIRNode]]] = {
     "Flatten": (IMAGE, lambda: nir.Flatten({"input": np.array(IMAGE)}, 0, -1)),
     "Delay": ((3,), lambda: nir.Delay(DT * np.arange(3.0))),
 }
-"""An input shape and a node of each primitive that is no neuron."""
+"""For each primitive that is no neuron, an input shape and a node."""
 
 
 def example(primitive: str) -> tuple[nir.NIRGraph, str]:
@@ -118,7 +118,7 @@ def example(primitive: str) -> tuple[nir.NIRGraph, str]:
 
 
 def shape_out(node: nir.NIRNode, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of a node's output, as the graph finds it."""
+    """The shape of a node's output, as inferred from the graph."""
     nodes = {"in": nir.Input(np.array(shape)), "node": node, "out": nir.Output(None)}
     graph = graph_of(nodes, [("in", "node"), ("node", "out")], {"dt": DT})
     return flatten(graph).nodes["node"].shape
@@ -137,10 +137,10 @@ def primitives() -> list[str]:
 
 @dataclass(frozen=True)
 class Trial:
-    """A primitive, its example, an input of shape (1, T, *shape), and what the reference makes of it.
+    """A primitive with its example, an input of shape (1, T, *shape), and the reference's result.
 
     Attributes:
-        name: Of the node in question.
+        name: Name of the primitive's node.
     """
 
     primitive: str
@@ -189,7 +189,7 @@ def rows(names: Iterable[str] | None = None) -> list[Row]:
 
 
 def torch_cell(tried: Trial) -> str:
-    """What PyTorch gives."""
+    """The cell of PyTorch."""
     from neuromorphic.execution.torch_simulator import simulate_torch
 
     try:
@@ -256,7 +256,7 @@ def compiled(tried: Trial, fixed: bool) -> Network:
 
 
 def compiled_to(tried: Trial) -> str:
-    """What the compiler makes of the node in question."""
+    """The cell of what the compiler makes of the primitive's node."""
     network = lower(tried.graph)
     found = {p.name: p.kind for p in network.populations}
     if tried.name in found:
@@ -272,7 +272,7 @@ def compiled_to(tried: Trial) -> str:
 
 
 def rule(primitive: str) -> str:
-    """What Loihi 2 makes of it."""
+    """The cell of Loihi 2."""
     kind, _, reset = primitive.partition(", ")
     return RULES[reset or kind]
 

@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -53,6 +54,19 @@ OTHERS = (
     "./main",
     "eval $(gshn --print-completion ",
     "eval $(neuromorphic --print-completion ",
+)
+
+# Beginnings of commands that take a few seconds in the folder that the test below makes. Other tests run those of
+# nir.md (below), own-images.md, extending.md, c.md and completion. All the rest are parsed only.
+QUICK = (
+    "python -m gshn.explain photos/a.jpg",
+    "python -m gshn.explain --index 7 --split test",
+    "python -m gshn.search ",
+    "python -m gshn.segment photos ",
+    "python -m gshn.ablate --report ",
+    "python -m neuromorphic.conformance --list",
+    "python -m neuromorphic.export --to nir ",
+    "python -m neuromorphic.profile --nir ",
 )
 
 KEYS = flat(load_config())
@@ -178,6 +192,43 @@ def test_every_python_block_runs(page: Path, finished: Path, tmp_path: Path, mon
     for block in blocks(page.read_text(), "python"):
         if find_spec("lava") is not None or not block.startswith("# needs Lava"):
             exec(compile(block, name, "exec"), names)
+
+
+QUICK_COMMANDS = [own for own in commands() if f"{shlex.join(own.values[0])} ".startswith(QUICK)]
+
+
+@pytest.mark.parametrize("words", QUICK_COMMANDS)
+def test_every_quick_command_runs(
+    words: list[str],
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In a folder like that of the Python blocks, with rows of an ablation and another framework's ``theirs.nir``."""
+    for folder in ("runs/ablation", "docs/results"):
+        (tmp_path / folder).mkdir(parents=True)
+        shutil.copy(DOCS / "results/ablation-test.json", tmp_path / folder)
+    for name in ("default", "mine"):
+        (tmp_path / "runs" / name).symlink_to(finished)
+    official.jpeg(tmp_path / "photos/a.jpg")
+    official.jpeg(tmp_path / "photos/b.jpg", 1)
+    monkeypatch.chdir(tmp_path)
+    make_network()
+    shutil.copy("model.nir", "theirs.nir")
+    _, _, module, *arguments = words
+    monkeypatch.setattr("sys.argv", [module, *arguments])
+    import_module(module).main()
+    for option in ("--out", "--json"):
+        if option in arguments:
+            out = Path(arguments[arguments.index(option) + 1])
+            assert out.stat().st_size > 0 if out.suffix else any(out.iterdir())
+    assert capsys.readouterr().out.strip()
+
+
+def test_no_quick_command_is_left_behind() -> None:
+    lines = [f"{shlex.join(own.values[0])} " for own in QUICK_COMMANDS]
+    assert all(any(line.startswith(start) for line in lines) for start in QUICK)
 
 
 def make_network() -> None:

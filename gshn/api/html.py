@@ -20,7 +20,7 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def picture(data: bytes, text: str, width: int) -> str:
-    """A PNG as an ``img`` element; ``text`` is what it shows, for those who do not see it."""
+    """A PNG as an ``img`` element; ``text`` describes it, for screen readers."""
     source = base64.b64encode(data).decode()
     return f'<img alt="{escape(text)}" title="{escape(text)}" width="{width}" src="data:image/png;base64,{source}">'
 

@@ -15,6 +15,9 @@ from gshn.browser.shown import Shown
 from gshn.errors import CheckpointError, DataError
 
 ENERGY = ("energy model", "µJ, low", "µJ, high")
+LONG = 16
+"""Number of words from which heat maps take the page's whole width. On a phone they then scroll, as their labels
+would be too small to read."""
 
 
 def is_question(text: str) -> bool:
@@ -131,10 +134,13 @@ def words(match: Match) -> list[tuple[str, str, str]]:
 
 
 def _words(match: Match) -> str:
-    pictures = [shown.image(match.panel("words"), "similarity of each word and each segment, by V'")]
+    panels = {"words": "similarity of each word and each segment, by V'"}
     if match.details.segment_similarity_by_spikes is not None:
-        text = "similarity of each word and each segment, by spikes"
-        pictures.append(shown.image(match.panel("words by spikes"), text))
+        panels["words by spikes"] = "similarity of each word and each segment, by spikes"
+    if len(match.details.compared) < LONG:
+        pictures = [shown.image(match.panel(panel), text) for panel, text in panels.items()]
+    else:
+        pictures = [shown.scrolling(shown.image(match.panel(panel), text, 780), text) for panel, text in panels.items()]
     best = shown.table(
         "The most similar segment of each word (similarity)", ("word", "by V'", "by spikes"), words(match)
     )

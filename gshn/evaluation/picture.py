@@ -1,4 +1,4 @@
-"""Pictures of what is measured."""
+"""Pictures of spikes, and of what drives a match."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from gshn.evaluation.explanation import Explanation
 from neuromorphic.figures import to_png, verbatim
 
 CHANNELS = 40
-"""Of each segment, the first so many neurons are drawn."""
+"""Number of neurons of each segment that are drawn, the first ones."""
 
 
 def raster(axes: Axes, spikes: NDArray[np.bool_], title: str, names: list[str] | None = None) -> None:
-    """Spikes of shape (T, S, C): a row per neuron, a shade per segment; segments are numbered, or have names."""
+    """Draw spikes of shape (T, S, C): a row for each neuron, and a band for each segment, with its name or number."""
     steps, nodes, channels = spikes.shape
     shown = min(channels, CHANNELS)
     step, neuron = np.nonzero(spikes[:, :, :shown].reshape(steps, -1))
@@ -38,14 +38,14 @@ def raster(axes: Axes, spikes: NDArray[np.bool_], title: str, names: list[str] |
 
 
 def _numbered(axes: Axes, node_map: NDArray[np.int32]) -> None:
-    """Outlines and numbers of the nodes in a map; the whole image is in none."""
+    """Draw outlines and numbers of the nodes in a map, which the node of the whole image is not in."""
     height, width = node_map.shape
     for node in range(node_map.max() + 1):
         mask = node_map == node
         if not mask.any():
             continue
         axes.contour(np.arange(-1, width + 1), np.arange(-1, height + 1), np.pad(mask, 1), [0.5], colors="white")
-        # The place deepest inside, for the mean of a sky's pixels may lie in a kite.
+        # The point farthest from the outline: the mean of a sky's pixels may lie in a kite.
         inside = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
         y, x = np.unravel_index(inside.argmax(), mask.shape)
         box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
@@ -56,12 +56,14 @@ def _numbered(axes: Axes, node_map: NDArray[np.int32]) -> None:
 def _table(
     axes: Axes, values: NDArray[np.float32], tokens: list[str], names: list[str], title: str, mark: bool
 ) -> None:
-    """Tokens down, segments across; where ``mark``, a dot at each token's best segment, if it is better than others."""
+    """Draw a heat map of tokens (rows) and segments (columns). If ``mark``, a ring is at each token's best segment."""
     drawn = axes.imshow(values, aspect="auto", cmap="magma")
     axes.figure.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02)
     lines = [name.replace(" ", "\n") for name in names]
     axes.set_xticks(range(len(names)), lines, fontsize=min(9.0, 170 / len(names)))
-    axes.set_yticks(range(len(tokens)), [verbatim(token) for token in tokens], fontsize=min(8.0, 300 / len(tokens)))
+    height = axes.figure.get_figheight() / axes.get_gridspec().nrows
+    size = min(10.0, 50 * height / len(tokens))  # so that labels of neighbouring rows do not touch
+    axes.set_yticks(range(len(tokens)), [verbatim(token) for token in tokens], fontsize=size)
     axes.set(title=title, xlabel="segment")
     if mark:
         told = np.flatnonzero(np.ptp(values, axis=1))
@@ -75,7 +77,7 @@ def _absent(axes: Axes, why: str) -> None:
 
 @dataclass(frozen=True)
 class Shown:
-    """What panels show.
+    """Data of the panels.
 
     Attributes:
         image: RGB, shape (H, W, 3), uint8.
@@ -123,7 +125,7 @@ def _spikes(axes: Axes, shown: Shown, place: int) -> None:
 def _words(axes: Axes, shown: Shown) -> None:
     e = shown.explanation
     of = "tokens" if e.compared == e.tokens else "the text"
-    title = f"similarity of {of} and segments by V', <p_a, p_s>"
+    title = f"similarity of {of} and segments, by V'"
     _table(axes, e.segment_similarity.numpy(), e.compared, e.names, title, mark=True)
 
 
@@ -131,9 +133,7 @@ def _words_by_spikes(axes: Axes, shown: Shown) -> None:
     e = shown.explanation
     if e.segment_similarity_by_spikes is None:
         return _absent(axes, "no spiked text learning")
-    return _table(
-        axes, e.segment_similarity_by_spikes.numpy(), e.compared, e.names, "the same by spikes, <c_a, c_s>", mark=True
-    )
+    return _table(axes, e.segment_similarity_by_spikes.numpy(), e.compared, e.names, "the same, by spikes", mark=True)
 
 
 def _attention(axes: Axes, shown: Shown) -> None:
@@ -173,8 +173,10 @@ PANELS: dict[str, Callable[[Axes, Shown], None]] = {
 
 
 def draw_panel(shown: Shown, panel: str) -> bytes:
-    """Draw one of :data:`PANELS` by itself, as PNG; small enough for a phone's width."""
-    figure = Figure(figsize=(6, 4.8), dpi=110, layout="constrained")
+    """Draw one of :data:`PANELS` by itself, as PNG; small enough for a phone's width, and higher for more tokens."""
+    e = shown.explanation
+    tokens = {"words": len(e.compared), "words by spikes": len(e.compared), "attention": len(e.tokens)}.get(panel, 0)
+    figure = Figure(figsize=(6, max(4.8, 0.19 * tokens)), dpi=110, layout="constrained")
     PANELS[panel](figure.subplots(), shown)
     return to_png(figure)
 

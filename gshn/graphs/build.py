@@ -20,8 +20,8 @@ from gshn.graphs.scene_graph import GraphParameters, SceneGraph, segments_to_gra
 from gshn.segments.panoptic import PanopticSegments, Segmenter
 
 PIXELS_PER_BATCH = 16 * 96 * 96
-"""Bounds the memory that feature maps and mask pooling take, whatever the images' size: little enough for the caches
-of a CPU."""
+"""Limit on pixels that are processed together. It bounds the memory of feature maps and mask pooling, so that they fit
+in a CPU's caches."""
 
 
 def build_graphs(
@@ -31,12 +31,12 @@ def build_graphs(
 
     Args:
         samples: The images.
-        segmenter: Gives the nodes.
-        backbone: Frozen: it gives the nodes' ``x``. Trainable: the graphs keep ``image`` and ``segment_map`` for it.
+        segmenter: Its segments become the nodes.
+        backbone: If frozen, it computes ``x`` of the nodes. If trainable, graphs keep ``image`` and ``segment_map``.
         parameters: See :class:`GraphParameters`.
 
     Raises:
-        DataError: an image cannot be segmented or made a graph; names it.
+        DataError: an image cannot be segmented or has no graph; the message names it.
     """
     graphs: dict[int, SceneGraph] = {}
     for some in _groups(samples):
@@ -45,10 +45,10 @@ def build_graphs(
 
 
 def segmented(samples: Sequence[ImageSample], segmenter: Segmenter) -> list[ImageSample]:
-    """Images with the segments that a segmenter finds in place of those that are annotated.
+    """Replace the annotated segments of images by those that a segmenter finds.
 
     Raises:
-        DataError: an image cannot be segmented; names it.
+        DataError: an image cannot be segmented; the message names it.
     """
     found: dict[int, PanopticSegments] = {}
     for some in _groups(samples):
@@ -57,7 +57,7 @@ def segmented(samples: Sequence[ImageSample], segmenter: Segmenter) -> list[Imag
 
 
 def _groups(samples: Sequence[ImageSample]) -> Iterator[list[int]]:
-    """Positions of images of one size, as many as are computed on together."""
+    """Groups of positions of images that have one size and are processed together."""
     by_size = defaultdict(list)
     for position, sample in enumerate(samples):
         by_size[sample.image.shape].append(position)
@@ -72,7 +72,7 @@ def _segments(samples: Sequence[ImageSample], segmenter: Segmenter) -> list[Pano
     try:
         return segmenter.batch([sample.image for sample in samples], [sample.panoptic for sample in samples])
     except DataError as error:
-        if len(samples) > 1:  # one by one, the error is the image's that it is about
+        if len(samples) > 1:  # one by one, so that the error belongs to its image
             return [segments for sample in samples for segments in _segments([sample], segmenter)]
         raise DataError(f"{samples[0].name}: {error}") from error
 
@@ -80,7 +80,7 @@ def _segments(samples: Sequence[ImageSample], segmenter: Segmenter) -> list[Pano
 def try_to_build_graphs(
     samples: Sequence[ImageSample], segmenter: Segmenter, backbone: Backbone, parameters: GraphParameters
 ) -> list[SceneGraph | DataError]:
-    """As :func:`build_graphs`, but an image that cannot be used gives its error, and the others their graphs."""
+    """Like :func:`build_graphs`, but with an error in place of the graph of each image that cannot be used."""
     try:
         return [*build_graphs(samples, segmenter, backbone, parameters)]
     except DataError as error:
@@ -119,7 +119,7 @@ def _graph(
 
 @torch.no_grad()
 def _add_features(graphs: Sequence[SceneGraph], backbone: Backbone, parameters: GraphParameters) -> None:
-    """Give graphs of images of one size ``x``, and what tails read, in place of ``image`` and ``segment_map``."""
+    """Replace ``image`` and ``segment_map`` by ``x``, and by what tails read, in graphs of images of one size."""
     assert isinstance(backbone, FrozenBackbone)
     batch = Batch.from_data_list(list(graphs)).to(backbone.device)
     pixels, whole, bilinear = batch.pixels(), batch.get("whole"), parameters.pooling == "bilinear"

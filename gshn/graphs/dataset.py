@@ -1,4 +1,4 @@
-"""Scene graphs in memory, and what a folder of shards and they have in common."""
+"""Scene graphs in memory, and the interface that they share with a folder of shards."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EDGE_TENSORS = ("edge_index", "edge_attr")
 IMAGE_TENSORS = ("image", "segment_map", "maps", "extent")
 
 CHANNELS = 64
-"""Whose moments are computed together."""
+"""Number of channels whose moments are computed together."""
 
 
 class GraphDataset(Dataset[SceneGraph]):
@@ -27,8 +27,8 @@ class GraphDataset(Dataset[SceneGraph]):
 
     Args:
         tensors: The graphs' attributes, concatenated along their first axis (``edge_index`` as (E, 2)), and ``nodes``
-            and ``edges``: the numbers of each graph's nodes and edges. Of ``x`` and of ``image`` with ``segment_map``,
-            one is there.
+            and ``edges``: the numbers of each graph's nodes and edges. There is either ``x``, or ``image`` with
+            ``segment_map``.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
@@ -44,12 +44,12 @@ class GraphDataset(Dataset[SceneGraph]):
 
     @property
     def x(self) -> Tensor | None:
-        """Visual features of all nodes of all graphs, float32; None where the backbone is trained."""
+        """Visual features of all nodes of all graphs, float32; None if the backbone is trainable."""
         return self._tensors["x"].float() if "x" in self._tensors else None
 
     @property
     def moments(self) -> tuple[Tensor, Tensor] | None:
-        """Means of the nodes' visual features and of their squares, each of shape (F,); None as of ``x``.
+        """Means of the nodes' visual features and of their squares, shape (F,) each; None if there is no ``x``.
 
         They are taken over all nodes, or over the nodes of whole images where graphs have them. Features of whole
         images vary less than those of segments; standardised by their own moments, they have the scale that noise and
@@ -64,7 +64,7 @@ class GraphDataset(Dataset[SceneGraph]):
 
     @cached_property
     def digests(self) -> Tensor:
-        """A number for each graph, shape (graphs,), int64: equal where graphs are, byte for byte."""
+        """A digest of each graph, shape (graphs,), int64. Graphs with the same bytes have the same digest."""
         hashes = [blake2b(digest_size=8) for _ in range(len(self))]
         ends = dict.fromkeys(NODE_TENSORS, self._node_ptr) | dict.fromkeys(EDGE_TENSORS, self._edge_ptr)
         images = torch.arange(len(self) + 1)
@@ -76,17 +76,17 @@ class GraphDataset(Dataset[SceneGraph]):
         return torch.tensor([int.from_bytes(own.digest(), "little", signed=True) for own in hashes], dtype=torch.long)
 
     def with_categories(self, positions: Tensor) -> GraphDataset:
-        """The same graphs with category c renumbered to ``positions[c]``: their place in a larger vocabulary."""
+        """The same graphs with category c renumbered to ``positions[c]``, its place in a larger vocabulary."""
         return GraphDataset({**self._tensors, "category": positions[self._tensors["category"]]})
 
     @classmethod
     def join(cls, parts: Sequence[GraphDataset]) -> GraphDataset:
-        """The graphs of several, one after another."""
+        """Concatenate data sets."""
         names = parts[0]._tensors
         return cls({name: torch.cat([part._tensors[name] for part in parts]) for name in names})
 
     def repeating(self, index: int, count: int) -> GraphDataset:
-        """So many graphs, every one of them graph ``index``."""
+        """A data set that repeats graph ``index``."""
         graphs = torch.full((count,), index)
         nodes, edges = self._tensors["nodes"][graphs], self._tensors["edges"][graphs]
         rows = dict.fromkeys(NODE_TENSORS, _ranges(self._node_ptr[graphs], nodes))
@@ -107,7 +107,7 @@ class GraphDataset(Dataset[SceneGraph]):
         return SceneGraph(**self._rows(nodes, edges, torch.tensor([index])), num_nodes=len(nodes))
 
     def batch(self, indices: Sequence[int]) -> SceneGraph:
-        """Graphs ``indices`` as one disconnected graph: ``Batch.from_data_list``, but with a few gathers in all.
+        """Join graphs ``indices`` to one disconnected graph, as ``Batch.from_data_list`` does, but with few gathers.
 
         Returns:
             A :class:`torch_geometric.data.Batch` of scene graphs, with ``batch`` (N,), ``ptr`` (B + 1,) and

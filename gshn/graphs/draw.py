@@ -34,10 +34,10 @@ def draw_graph(
         image: RGB, shape (H, W, 3), uint8.
         segments: The image's segments.
         graph: Their scene graph.
-        categories: Names that the nodes' ``category`` counts in.
-        title: Above the image.
-        beside: Whether the image stands beside them.
-        boxes: Whether nodes stand for boxes, which are drawn.
+        categories: Names of the categories, by the numbers in the nodes' ``category``.
+        title: Title above the picture.
+        beside: Whether the image itself is drawn beside it.
+        boxes: Whether nodes stand for boxes, which are then drawn.
     """
     height, width = image.shape[:2]
     figure = Figure(figsize=(10 if beside else 5, 5 * height / width + 0.6), dpi=120, layout="constrained")

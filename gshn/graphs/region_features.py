@@ -28,9 +28,8 @@ def region_features(
         images: RGB, shape (B, 3, H, W), uint8.
         pixels: The nodes' pixels.
         num_nodes: N.
-        whole: Whether a node stands for its whole image, shape (N,), bool, one of each image in their order: its
-            features are the mean of the map's cells, which is what an image classifier reads, whatever share of the
-            pixels each cell holds. None where there are no such nodes.
+        whole: Whether a node stands for its whole image, shape (N,), bool; one such node per image, in their order.
+            Its features are the plain mean over the map's cells, as in an image classifier. None: no such nodes.
         bilinear: See :func:`mask_pool`.
 
     Returns:
@@ -71,8 +70,8 @@ def mask_pool(
 
     over the pixels p of n, where cell_l(p) is the map's cell that holds p. A coarse cell therefore counts by its share
     of the node's pixels, and no node falls between cells. If ``bilinear``, feature_maps[l][cell_l(p)] is instead the
-    map interpolated at the pixel's centre, between the centres of the four nearest cells (``align_corners=False``): a
-    segment smaller than a cell then sees where in it it lies.
+    map interpolated at the pixel's centre, between the centres of the four nearest cells (``align_corners=False``). The
+    features of a segment smaller than a cell then depend on its place within the cell.
 
     Args:
         feature_maps: Shapes (B, C_l, H_l, W_l), floating point; cell (i, j) holds the pixels (y, x) with
@@ -134,7 +133,7 @@ def cell_weights(
 def _pixels_of_cells(
     pixels: Pixels, size: Sequence[int], rows: int, columns: int, num_nodes: int, bilinear: bool
 ) -> Tensor:
-    """How many pixels each cell counts for in each node, shape (N rows columns,): float64 if ``bilinear``, or int64."""
+    """Number of pixels of each node in each cell, shape (N rows columns,): int64, or float64 if ``bilinear``."""
     node, _, y, x = pixels
     height, width = size
     # Counting (node, cell) pairs in a dense table needs no sort, and N cells numbers are few.
@@ -151,7 +150,7 @@ def _pixels_of_cells(
 
 
 def _nearest(position: Tensor, size: int, cells: int) -> list[tuple[Tensor, Tensor]]:
-    """The two cells along an axis whose centres a pixel's centre lies between, and the weight of each."""
+    """For each pixel along an axis, the two cells with the nearest centres, and their weights."""
     at = ((position.double() + 0.5) * cells / size - 0.5).clamp(0, cells - 1)
     first = at.floor()
     second = at - first

@@ -55,13 +55,13 @@ IMAGE = Category(id=0, name="image", isthing=False)
 
 @dataclass(frozen=True)
 class GraphParameters:
-    """What shapes a scene graph.
+    """Parameters of scene graphs.
 
     Attributes:
         neighbours: Each node is joined to this many nearest nodes, whether they touch it or not.
         max_segments: Larger images keep this many segments, the largest.
-        regions: What of the image a node stands for: ``masks``, the segment's own pixels, or ``boxes``, all pixels of
-            its box, those of other segments too (what an object detector gives).
+        regions: The pixels of a node: ``masks``, those of its segment, or ``boxes``, all pixels in the segment's box,
+            as an object detector gives them.
         whole_image: Whether there is one more node, the first, that stands for the whole image: all its pixels, its
             box, the category :data:`IMAGE`, edges to and from all other nodes. It is no segment, and none of
             ``max_segments``; the others' ``neighbours`` are found without it.
@@ -77,17 +77,17 @@ class GraphParameters:
 
     @property
     def key(self) -> dict[str, Any]:
-        """All that shapes a graph, JSON-able; later fields are left out at their defaults: older caches still hold."""
+        """All parameters as JSON types. Newer ones are left out at their defaults, so that older caches stay valid."""
         first = ("neighbours", "max_segments", "regions")
         return {f.name: v for f in fields(self) if (v := getattr(self, f.name)) != f.default or f.name in first}
 
     def categories(self, of_segments: Sequence[Category]) -> tuple[Category, ...]:
-        """Vocabulary of a graph's nodes, of that of its segments."""
+        """The vocabulary of a graph's nodes, given that of its segments."""
         return (*of_segments, IMAGE) if self.whole_image else tuple(of_segments)
 
 
 class Pixels(NamedTuple):
-    """Which pixels belong to which nodes, P pairs of both; a pixel of two boxes belongs to two nodes.
+    """P pairs of a node and a pixel that belongs to it. A pixel in two boxes belongs to two nodes.
 
     Attributes:
         node: Counted over the batch, shape (P,), int64.
@@ -135,14 +135,14 @@ class SceneGraph(Data):
             shape (N, sum_k S_k^2), float32; as ``maps``.
         category: Position of each node's category in the vocabulary, shape (N,), int64.
         geometry: Columns :data:`GEOMETRY`, shape (N, 13), float32.
-        whole: Whether a node stands for the whole image, shape (N,), bool: the first of each graph, and no other; only
-            where there are such nodes.
+        whole: Whether a node stands for the whole image, shape (N,), bool. It is the first of each graph. The attribute
+            is missing if there are no such nodes.
         edge_index: Row 0 the sources, row 1 the targets, shape (2, E), int64.
         edge_attr: Columns :data:`EDGE_GEOMETRY`, shape (E, 6), float32.
     """
 
     def pixels(self) -> Pixels:
-        """Pixels of every node; of a graph with ``image``."""
+        """Pixels of every node of a graph with ``image``."""
         ptr = self.ptr if "ptr" in self else torch.tensor([0, self.num_nodes])
         if "segment_map" in self:
             local = self.segment_map.long()
@@ -170,14 +170,14 @@ def segments_to_graph(
     """Build the scene graph of one image, without its visual features.
 
     Args:
-        segments: The image's segments; node i is segment i, of those that are kept, or segment i - 1 with
+        segments: The image's segments. Node i is the i-th segment that is kept, or the one before it with
             ``parameters.whole_image``.
-        categories: Vocabulary of the segments' categories; that of the nodes is ``parameters.categories(categories)``.
+        categories: Vocabulary of the segments. That of the nodes is ``parameters.categories(categories)``.
         parameters: See :class:`GraphParameters`.
-        name: Of the image, for messages.
+        name: Name of the image, for messages.
 
     Returns:
-        Graph without ``x`` and ``image``; with ``segment_map`` where nodes stand for masks.
+        The graph without ``x`` and ``image``, and with ``segment_map`` if nodes stand for masks.
 
     Raises:
         DataError: there is no segment (and no node for the whole image), a segment has no pixel, or its category is not
@@ -228,7 +228,7 @@ def segments_to_graph(
 
 
 def _joined_to_all(pairs: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """A relation of nodes, shape (N, N), with one more node, the first, that is in it with all others."""
+    """Add a first node to a relation of nodes, shape (N, N), that is related to all others; shape (N + 1, N + 1)."""
     out = np.pad(pairs, ((1, 0), (1, 0)), constant_values=True)
     out[0, 0] = False
     return out
@@ -237,13 +237,13 @@ def _joined_to_all(pairs: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def node_map(segments: PanopticSegments, parameters: GraphParameters) -> NDArray[np.int32]:
     """Node of every pixel in the graph of an image's segments, -1 for none, shape (H, W).
 
-    Where nodes stand for boxes, too: of the segment that the box is of.
+    If nodes stand for boxes, it is the node of the pixel's segment.
     """
     return _numbered(_node_map(segments.segment_map, _largest(segments, parameters.max_segments)), parameters)
 
 
 def _numbered(positions: NDArray[np.int64], parameters: GraphParameters) -> NDArray[np.int32]:
-    """Positions among the kept segments, -1 for none -> nodes, the first of which may be the whole image."""
+    """Convert positions among the kept segments, -1 for none, to nodes, the first of which may be the whole image."""
     return np.where(positions < 0, -1, positions + parameters.whole_image).astype(np.int32)
 
 
@@ -348,7 +348,7 @@ def _boxes_touch(boxes: NDArray[np.int64]) -> NDArray[np.bool_]:
 def _near(centroids: NDArray[np.float64], k: int) -> NDArray[np.bool_]:
     """Whether one of two nodes is among the other's k nearest, shape (N, N).
 
-    Nodes exactly as far as the k-th nearest count too, so that the result does not depend on the nodes' order.
+    Nodes as far as the k-th nearest count, too, so that the result does not depend on the order of nodes.
     """
     n = len(centroids)
     k = min(k, n - 1)

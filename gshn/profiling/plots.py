@@ -1,4 +1,4 @@
-"""A profile's report as pictures."""
+"""Pictures of a profile's report."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from neuromorphic.figures import to_png, verbatim
 
@@ -25,6 +26,13 @@ LABELS = {
     "spiking_simulated": "spiking path as simulated",
 }
 """Parts, in the order of the data flow; the last two are in no total."""
+
+FIGURES = {
+    "retrieval.t2i_r1": "text to image R@1",
+    "retrieval.i2t_r1": "image to text R@1",
+    "vqa.accuracy": "VQA accuracy",
+}
+"""Names of figures in words."""
 
 
 def energy_by_part(report: Mapping[str, Any]) -> Figure:
@@ -66,7 +74,13 @@ def firing_over_time(report: Mapping[str, Any]) -> Figure:
 def accuracy_and_energy(
     compared: Sequence[Mapping[str, Any]], accuracy: str, models: Sequence[str] = ("cmos45-fp32", "loihi1")
 ) -> Figure:
-    """Accuracy against energy of the discrete path, a point with its range for each checkpoint, a panel per model."""
+    """Accuracy against energy of the spiking path, or of its ReLU twin.
+
+    Args:
+        compared: Rows of ``report["compared"]``, one for each checkpoint. Each is a point with the range of its energy.
+        accuracy: Key of a figure in their ``accuracy``; rows without it are left out.
+        models: Names of energy models, a panel for each.
+    """
     figure, axes = plt.subplots(1, len(models), figsize=(8, 3.6), sharey=True, layout="constrained", squeeze=False)
     rows = [row for row in compared if accuracy in row["accuracy"]]
     for panel, model in zip(axes[0], models, strict=True):
@@ -80,9 +94,13 @@ def accuracy_and_energy(
             middle = (low * high) ** 0.5
             panel.errorbar(middle, value, xerr=[[middle - low], [high - middle]], fmt=marker, color=f"C{k}",
                            capsize=3, label=label)  # fmt: skip
-        panel.set(xscale="log", xlabel="microjoules per image, discrete path", title=verbatim(model))
+        panel.set(xscale="log", xlabel="microjoules per image, spiking path or twin", title=verbatim(model))
+        # A panel may span less than a decade, whose default labels are powers of ten.
+        panel.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_formatter("{x:g}")
         panel.grid(color="0.9")
-    axes[0][0].set_ylabel(f"{accuracy}, %")
+    axes[0][0].set_ylabel(f"{FIGURES.get(accuracy, accuracy)}, %")
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, fontsize=8, loc="outside lower center", ncols=3, frameon=False)
     return figure

@@ -1,4 +1,4 @@
-"""The segmenters by name."""
+"""Make a segmenter by its name."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def make_segmenter(
     count: int | None = None,
     fill: bool = True,
 ) -> Segmenter:
-    """A segmenter.
+    """Make a segmenter.
 
     Args:
-        name: One of :data:`gshn.registry.SEGMENTERS`, with what follows its colon.
+        name: One of :data:`gshn.registry.SEGMENTERS`, with its argument after a colon, if it takes one.
         weights, categories, count, fill: See :class:`~gshn.segments.panoptic.SegmenterSettings`.
 
     Raises:
-        ConfigError: no such segmenter, or it lacks what it needs.
+        ConfigError: there is no such segmenter, or a setting that it needs is missing.
         DataError: its weights cannot be used.
     """
     make = SEGMENTERS.function(name)

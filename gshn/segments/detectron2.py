@@ -19,7 +19,7 @@ from neuromorphic.files import file_digest
 KINDS = {"detectron2": {"learned": True, "help": "its panoptic models"}}
 
 CONFIG = "COCO-PanopticSegmentation/panoptic_fpn_R_50_3x.yaml"
-"""Model of the zoo where nothing else is named."""
+"""The default model, of detectron2's model zoo."""
 
 
 class Detectron2Segmenter(Segmenter):
@@ -27,7 +27,7 @@ class Detectron2Segmenter(Segmenter):
 
     Args:
         weights: ``CONFIG``, or ``CONFIG:WEIGHTS``. CONFIG is a YAML file, or a name in detectron2's model zoo, whose
-            weights are then taken; WEIGHTS a file, or an address that detectron2 can read.
+            weights are then taken. WEIGHTS is a file, or an address that detectron2 can read.
 
     Raises:
         ConfigError: detectron2 is not installed.
@@ -66,9 +66,9 @@ class Detectron2Segmenter(Segmenter):
             self._predictor: Any = DefaultPredictor(config)
             metadata = MetadataCatalog.get(config.DATASETS.TRAIN[0])
             self._classes = _classes(metadata)
-            # Models that name no segments give each pixel category * divisor + instance.
+            # Models without a list of segments give each pixel category * divisor + instance.
             self._divisor = getattr(metadata, "label_divisor", None)
-        except Exception as error:  # detectron2 raises whatever suits it
+        except Exception as error:  # detectron2 raises errors of many types
             reason = first_line(error)
             raise DataError(
                 f"detectron2 model {self.weights} cannot be used ({reason}); give CONFIG or CONFIG:WEIGHTS, CONFIG a "
@@ -86,12 +86,12 @@ class Detectron2Segmenter(Segmenter):
         return " ".join(["detectron2", self.weights, *map(file_digest, self._files)])
 
     def __call__(self, image: NDArray[np.uint8], annotation: PanopticSegments | None = None) -> PanopticSegments:
-        """Segment an RGB image of shape (H, W, 3), uint8; ``annotation`` is not looked at.
+        """Segment an RGB image of shape (H, W, 3), uint8; ``annotation`` is not used.
 
         Raises:
             DataError: the model gives no panoptic segments, or some that its metadata do not name.
         """
-        found = self._predictor(image[:, :, ::-1])  # it wants BGR, and turns it as its configuration says
+        found = self._predictor(image[:, :, ::-1])  # it takes BGR, and reorders it by its configuration
         if "panoptic_seg" not in found:
             raise DataError(f"detectron2 model {self.weights} gives no panoptic segments; name a panoptic one")
         panoptic, infos = found["panoptic_seg"]
@@ -103,17 +103,17 @@ class Detectron2Segmenter(Segmenter):
             raise DataError(
                 f"detectron2 model {self.weights} does not fit its data set's metadata ({reason})"
             ) from None
-        segment_map = np.zeros(labels.shape, dtype=np.int32)  # 0: pixels of no segment, which has any label there
+        segment_map = np.zeros(labels.shape, dtype=np.int32)  # 0: pixels without a segment, whose label is arbitrary
         for number, label in enumerate(category_of, start=1):
             segment_map[labels == label] = number
         return segments_from_map(segment_map, dict(enumerate(category_of.values(), start=1)))
 
     def _named_by_infos(self, infos: Sequence[Mapping[str, Any]]) -> dict[int, int]:
-        """Category id of each label of the map, as the model says."""
+        """Category id of each label of the map, from the model's list of segments."""
         return {info["id"]: self._classes.category(info["category_id"], info["isthing"]).id for info in infos}
 
     def _named_by_labels(self, labels: NDArray[np.integer]) -> dict[int, int]:
-        """Category id of each label of a map that tells them itself; -1 is void."""
+        """Category id of each label of a map whose labels contain it; -1 is void."""
         if self._divisor is None:
             raise TypeError("its segments are not named, and there is no label_divisor")
         found = [label for label in np.unique(labels).tolist() if label >= 0]
@@ -129,9 +129,9 @@ class _Classes:
     """The classes of a model, as its data set's metadata list them.
 
     Attributes:
-        things: Class of each number that the model gives a thing.
-        stuff: The same of stuff.
-        thing_numbers: Those of things.
+        things: Class of each number that the model uses for things.
+        stuff: Class of each number that the model uses for stuff.
+        thing_numbers: The numbers of things.
     """
 
     things: tuple[Category, ...]
@@ -139,7 +139,7 @@ class _Classes:
     thing_numbers: frozenset[int]
 
     def category(self, number: int, isthing: bool) -> Category:
-        """What a model's number stands for."""
+        """The category of a model's number."""
         classes = self.things if isthing else self.stuff
         if not 0 <= number < len(classes):
             raise IndexError(f"class {number} of {len(classes)} of {'things' if isthing else 'stuff'}")

@@ -23,23 +23,23 @@ KINDS = {
 BACKBONE = "efficientnet_lite2@352"
 
 DIRECTIONS = 48
-"""Features are projected to so many: Ward's criterion needs distances, and these keep them to some 15 %."""
+"""Number of random directions that features are projected to. It keeps distances, for Ward's criterion, to 15 %."""
 
 
 class FeatureSegmenter(Segmenter):
-    """Cells of a network's last feature map, merged by what the network sees in them.
+    """Regions of like features: cells of a network's last feature map, merged.
 
-    1. The map's cells, of which each pixel belongs to one, are the first regions.
+    1. Every cell of the map starts as a region. Each pixel belongs to one cell.
     2. :func:`~gshn.segments.superpixels.ward_merge` joins touching regions of like features until ``count`` are left.
        Features are projected to :data:`DIRECTIONS` random ones first (Johnson and Lindenstrauss, 1984).
 
-    A network that was trained on things tells a dog from grass of the same colour, which superpixels do not; outlines
-    are as coarse as its cells are. Every segment is connected by sides and of category :data:`REGION`; every pixel
+    A network that was trained on things tells a dog from grass of the same colour. Superpixels cannot. Outlines are as
+    coarse as the map's cells. Every segment is connected by sides and of category :data:`REGION`; every pixel
     belongs to one.
 
     Args:
-        backbone: The network; the last of its maps is taken.
-        count: Number of segments, > 0; fewer where the map has fewer cells.
+        backbone: The network, whose last map is used.
+        count: Number of segments, > 0. There are fewer if the map has fewer cells.
     """
 
     categories: Sequence[Category] = (REGION,)
@@ -60,7 +60,7 @@ class FeatureSegmenter(Segmenter):
 
         Args:
             image: Shape (H, W, 3), uint8.
-            annotation: Not looked at.
+            annotation: Not used.
 
         Raises:
             DataError: the image is too small for the network.
@@ -79,7 +79,7 @@ class FeatureSegmenter(Segmenter):
         return [self._segments(m.movedim(0, 2).cpu().numpy() @ directions, pixels.shape[2:]) for m in maps]
 
     def _segments(self, cells: NDArray[np.float64], size: Sequence[int]) -> PanopticSegments:
-        """Segments of an image of H x W pixels, of its cells' projected features, shape (rows, columns, C)."""
+        """Segments of an image of H x W pixels, from its cells' projected features, shape (rows, columns, C)."""
         rows, columns = cells.shape[:2]
         regions = ward_merge(np.arange(1, rows * columns + 1).reshape(rows, columns), cells, self.count)
         row, column = (np.arange(pixels) * cells // pixels for pixels, cells in zip(size, (rows, columns), strict=True))
@@ -91,7 +91,7 @@ def make(name: str, settings: SegmenterSettings) -> FeatureSegmenter:
     """See :mod:`gshn.segments`.
 
     Raises:
-        ConfigError: the number of segments is not told, the backbone is unknown, trained, or not installed.
+        ConfigError: the number of segments is missing, or the backbone is unknown, trainable or not installed.
     """
     if settings.count is None:
         raise ConfigError(f"segmenter {name} needs a number of segments, such as data.pairs.segments=6")

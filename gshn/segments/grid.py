@@ -12,10 +12,10 @@ from gshn.segments.superpixels import REGION
 
 
 class GridSegmenter(Segmenter):
-    """Cuts an image into ``side`` x ``side`` patches as equal as whole pixels allow, of category :data:`REGION`.
+    """Cut an image into ``side`` x ``side`` patches of nearly equal size, of category :data:`REGION`.
 
     Args:
-        side: Patches along each axis; an image with fewer pixels along an axis gets a patch for each of them.
+        side: Patches along each axis. An axis with fewer pixels gets one patch for each pixel.
     """
 
     categories: Sequence[Category] = (REGION,)
@@ -32,7 +32,7 @@ class GridSegmenter(Segmenter):
         return repr(self)
 
     def __call__(self, image: NDArray[np.uint8], annotation: PanopticSegments | None = None) -> PanopticSegments:
-        """Cut an image of shape (H, W, 3) into patches; neither its content nor ``annotation`` is looked at."""
+        """Cut an image of shape (H, W, 3) into patches. Neither its content nor ``annotation`` matters."""
         row, column = (np.arange(size) * min(self.side, size) // size for size in image.shape[:2])
         patches = 1 + row[:, None] * self.side + column
         return segments_from_map(patches, dict.fromkeys(np.unique(patches).tolist(), REGION.id))

@@ -1,4 +1,4 @@
-"""Segments as annotated: panoptic annotation stands in for a panoptic segmentation network."""
+"""Segments as annotated: the panoptic annotation takes the place of a segmentation network."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def make(name: str, settings: SegmenterSettings) -> GroundTruthSegmenter:
     """See :mod:`gshn.segments`.
 
     Raises:
-        ConfigError: nothing is annotated.
+        ConfigError: the data set has no annotated segments.
     """
     if not settings.categories:
         others = ", ".join(other for other in SEGMENTERS if other != name)

@@ -1,4 +1,4 @@
-"""Which labels of a segmentation network are things, and which are no segment: transformers has no place for either."""
+"""Tell which labels of a segmentation network are things, and which are background. transformers does not record it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from gshn.errors import tell
 
 BACKGROUND = ("background", "void", "unlabeled", "unlabelled")
-"""Names of the label of pixels that are nothing in particular, upper or lower case."""
+"""Names of the background label, in upper or lower case."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,16 @@ LABEL_SETS = {
 
 
 def things_of(weights: str, config: Any, others: Iterable[int] | None = None) -> set[int]:
-    """Labels of a network that are things.
+    """The labels of a network that are things.
 
-    The first that is there decides: ``thing_labels`` in config.json (a list of labels, which a user may add), what else
-    the network says, a label set of :data:`LABEL_SETS`. Else all but :data:`BACKGROUND` are things; a warning says so.
+    The first of these that exists decides: ``thing_labels`` in config.json (a list of labels, which a user may add),
+    ``others``, a label set of :data:`LABEL_SETS`. Otherwise all labels but :data:`BACKGROUND` are things, with a
+    warning.
 
     Args:
-        weights: Where the network is from, for messages.
+        weights: Folder or name of the network, for messages.
         config: Its configuration, with ``id2label``.
-        others: What else the network says.
+        others: Labels of things from the network's other files, if there are any.
     """
     if (own := getattr(config, "thing_labels", None)) is not None:
         return {int(label) for label in own}

@@ -18,7 +18,7 @@ from scipy import ndimage
 from gshn.errors import ConfigError, DataError
 
 LARGEST_ID = 2**24 - 1
-"""Of a segment, in a panoptic PNG."""
+"""Largest segment id that a panoptic PNG can hold."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -29,7 +29,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""How EXIF orientations turn what is stored, as in :func:`PIL.ImageOps.exif_transpose`."""
+"""The transposition for each EXIF orientation, as in :func:`PIL.ImageOps.exif_transpose`."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class PanopticSegments:
         return f"PanopticSegments({len(self.segments)} segments, {width}x{height})"
 
     def validate(self) -> None:
-        """Check what the attributes' descriptions promise.
+        """Check that the attributes are consistent.
 
         Raises:
             DataError: the map is no (H, W) int32 array, ids are not ascending and positive, ids of map and segments
@@ -101,13 +101,13 @@ class PanopticSegments:
 
 @dataclass(frozen=True)
 class SegmenterSettings:
-    """What the configuration says of a segmenter, beside its name.
+    """Settings of a segmenter in the configuration.
 
     Attributes:
-        weights: Of a learned one: a folder, or a name on the hub.
-        categories: Vocabulary of the annotated segments; none where nothing is annotated.
-        count: Number of superpixels; None: as many as are unlike.
-        fill: Whether superpixels fill what a semantic segmenter calls background.
+        weights: Weights of a learned segmenter: a folder, or a name on the hub.
+        categories: Vocabulary of the annotated segments; empty if the data set has none.
+        count: Number of superpixels or feature regions. None: superpixels merge by likeness alone.
+        fill: Whether superpixels fill the background of a semantic segmenter.
     """
 
     weights: str | None = None
@@ -143,7 +143,7 @@ class Segmenter(Protocol):
         Args:
             image: Shape (H, W, 3), uint8.
             annotation: The image's annotated segments, where the collection has them; only the ground-truth segmenter
-                looks at it.
+                uses them.
 
         Returns:
             The segments; there may be none.
@@ -161,11 +161,11 @@ class Segmenter(Protocol):
 
 
 def segments_from_map(segment_map: NDArray[np.integer], category_of: Mapping[int, int]) -> PanopticSegments:
-    """Segments of a segment map, with area and box counted from its pixels.
+    """Make segments of a segment map. Areas and boxes are computed from its pixels.
 
     Args:
         segment_map: Segment id of every pixel, shape (H, W); 0 is void.
-        category_of: Category id of each segment id. Ids without a pixel (of a hidden thing) are left out.
+        category_of: Category id of each segment id. Ids without a pixel (hidden things) are left out.
 
     Raises:
         DataError: an id is negative or has no category.
@@ -204,7 +204,7 @@ def encode_panoptic_png(segment_map: NDArray[np.integer]) -> NDArray[np.uint8]:
 
 
 def resize(segments: PanopticSegments, height: int, width: int) -> PanopticSegments:
-    """The segments of an image scaled to another size, each pixel that of the nearest one.
+    """Scale segments to another size of the image, by nearest neighbours.
 
     Segments that lose all their pixels are left out.
     """
@@ -217,7 +217,7 @@ def resize(segments: PanopticSegments, height: int, width: int) -> PanopticSegme
 
 
 def turn(segments: PanopticSegments, orientation: int) -> PanopticSegments:
-    """The segments of an image that is turned as an EXIF orientation (1 to 8) says."""
+    """Turn segments as an EXIF orientation (1 to 8) turns the image."""
     if orientation not in _TURNS:
         return segments
     turned = Image.fromarray(segments.segment_map).transpose(_TURNS[orientation])
@@ -225,7 +225,7 @@ def turn(segments: PanopticSegments, orientation: int) -> PanopticSegments:
 
 
 def _moved(segments: PanopticSegments, segment_map: NDArray[np.int32]) -> PanopticSegments:
-    """The segments that are left in a map whose pixels are some of theirs."""
+    """The segments that still have pixels in a map made from theirs."""
     found = segments_from_map(segment_map, {s.id: s.category_id for s in segments.segments})
     crowds = {s.id for s in segments.segments if s.iscrowd}
     return replace(found, segments=tuple(replace(s, iscrowd=s.id in crowds) for s in found.segments))

@@ -1,4 +1,4 @@
-"""Segmentation networks in the format of transformers: reading them, and telling them apart."""
+"""Read segmentation networks in the format of transformers, and identify them for the graph cache."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ KINDS: dict[str, tuple[Any, Any]] = {
     "semantic": (AutoModelForSemanticSegmentation, MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING),
     "mask2former": (AutoModelForUniversalSegmentation, MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING),
 }
-"""What the segmenters of these names take: its class, and its families by configuration."""
+"""For each of these segmenters the class that loads its network, and the families of networks, by configuration."""
 
 
 def load_network(segmenter: str, weights: str) -> tuple[Any, Any]:
-    """The image processor and the network of a segmenter, ready to be evaluated.
+    """Load the image processor and the network of a segmenter, in evaluation mode.
 
     Args:
         segmenter: One of :data:`KINDS`.
@@ -50,7 +50,7 @@ def load_network(segmenter: str, weights: str) -> tuple[Any, Any]:
             model, told = network.from_pretrained(weights, use_safetensors=True, output_loading_info=True)
     except DataError:
         raise
-    except Exception as error:  # transformers and the hub raise whatever suits them
+    except Exception as error:  # transformers and the hub raise errors of many types
         raise DataError(f"segmenter weights {weights} cannot be used ({first_line(error)}); {mend}") from None
     # Auxiliary heads are of use in training only; any other part that is not there would be random.
     if segmenter == "semantic" and (missing := sorted(key for key in told["missing_keys"] if "auxiliary" not in key)):
@@ -77,7 +77,7 @@ def _architecture(config: Any) -> str:
 
 
 def version_of(weights: str, model: Any) -> str:
-    """What tells a network from all others: a digest of the files in its folder, or its commit on the hub."""
+    """A string that identifies a network: a digest of the files in its folder, or its commit on the hub."""
     folder = Path(weights)
     if not folder.is_dir():
         return f"{weights}@{getattr(model.config, '_commit_hash', None)}"

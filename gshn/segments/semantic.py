@@ -1,4 +1,4 @@
-"""Segments by a network that gives every pixel a class: the semantic segmentation models of transformers."""
+"""Segments by a semantic segmentation network of transformers, which gives every pixel a class."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ KINDS = {"semantic": {"learned": True, "help": "semantic segmentation of transfo
 
 MIN_AREA = 0.005
 """Smallest segment, as a share of the image: 16 x 16 pixels at 224 x 224. A network of stride 16 has five positions
-there at an input of 513 x 513, and one or two at 257 x 257: less is noise of its outlines."""
+there at an input of 513 x 513, and one or two at 257 x 257. Smaller segments are noise of outlines."""
 
 TOGETHER = 8
-"""Most images that the network takes at a time: 64 of 513 x 513 pixels would need gigabytes."""
+"""Largest number of images in one pass of the network: 64 of 513 x 513 pixels would need gigabytes."""
 
 
 class SemanticSegmenter(Segmenter):
     """SegFormer, BEiT, DPT, UperNet, DeepLabv3 (MobileNet, MobileViT), in the format of transformers.
 
-    1. The network gives every pixel its most likely label. Its own image processor prepares the image, but neither cuts
-       off what is at the border nor changes the image's shape.
+    1. The network gives every pixel its most likely label. Its own image processor prepares the image, except that the
+       image is not cropped and keeps its aspect ratio.
     2. Each connected component (by sides or corners) of a thing's label is a segment, and so is all of a stuff's
        label. What is smaller than :data:`MIN_AREA` joins the nearest segments, or the background, pixel by pixel.
     3. Where the network has a background label, its pixels are divided into superpixels of category ``region``, or left
@@ -78,13 +78,13 @@ class SemanticSegmenter(Segmenter):
         return f"{own} {SuperpixelSegmenter(count=self.count).key if self.fill else 'void'}"
 
     def __call__(self, image: NDArray[np.uint8], annotation: PanopticSegments | None = None) -> PanopticSegments:
-        """Segment an RGB image of shape (H, W, 3), uint8; ``annotation`` is not looked at."""
+        """Segment an RGB image of shape (H, W, 3), uint8; ``annotation`` is not used."""
         return self.batch([image], [None])[0]
 
     def batch(
         self, images: Sequence[NDArray[np.uint8]], annotations: Sequence[PanopticSegments | None]
     ) -> list[PanopticSegments]:
-        """Segment several images; one in which nothing is found and nothing filled gets no segment."""
+        """Segment several images. An image has no segments if nothing is found and nothing is filled."""
         labels = self._labels(images)
         return [self._segments(image, own) for image, own in zip(images, labels, strict=True)]
 
@@ -112,7 +112,7 @@ class SemanticSegmenter(Segmenter):
 
         Args:
             image: Shape (H, W, 3), uint8.
-            padding: Colour of what is padded; the mean that the processor subtracts where None.
+            padding: Colour of the padding. None: the mean that the processor subtracts.
             how: Options of the image processor that differ from its defaults.
         """
         own, (height, width) = self.processor, image.shape[:2]
@@ -135,7 +135,7 @@ class SemanticSegmenter(Segmenter):
 
     @cache  # noqa: B019 (a segmenter lives as long as the run)
     def _extent(self, height: int, width: int) -> tuple[slice, slice]:
-        """Rows and columns that an image of this size has in the network's input: the rest is padding."""
+        """Rows and columns of an image of this size in the network's input; the rest is padding."""
         white, black = np.full((height, width, 3), 255, dtype=np.uint8), np.zeros(3, dtype=np.uint8)
         brightness = self._prepare(white, black, do_normalize=False, do_rescale=False)[0]
         seen = brightness > brightness.max() / 2
@@ -170,7 +170,7 @@ class SemanticSegmenter(Segmenter):
         return segments_from_map(segment_map, category_of)
 
     def _left(self, found: int, outside: NDArray[np.bool_]) -> int | None:
-        """Number of superpixels for the background of an image in which so many segments were found."""
+        """Number of superpixels for the background of an image, given the number of its other segments."""
         if self.count is None:
             return None
         return max(1, min(self.count - found, round(self.count * outside.mean())))

@@ -54,18 +54,18 @@ class SuperpixelSegmenter(Segmenter):
     """Graph-based superpixels, with blurred outlines resolved, merged by colour.
 
     1. Superpixels (Felzenszwalb and Huttenlocher, Efficient graph-based image segmentation, IJCV 2004). Unlike SLIC's,
-       their size adapts to the image, so that a thing of 30 pixels still is one.
+       their size adapts to the image, so that a thing of 30 pixels is still a superpixel.
     2. Superpixels that are tiny or nowhere three pixels thick are outlines (anti-aliasing, blur), not regions: each of
        their pixels goes to the neighbouring region of nearest mean colour, from the regions outwards.
-    3. Touching regions of like mean colour merge; or, where a number of segments is given, :func:`ward_merge` joins
-       regions until so many are left.
+    3. Touching regions of like mean colour merge. If a number of segments is given, :func:`ward_merge` joins regions
+       until that number is left.
 
     Every segment is connected (by sides or corners) and of category :data:`REGION`; every pixel belongs to one.
 
     Args:
         parameters: See :class:`SuperpixelParameters`.
-        count: Number of segments of an image, > 0; it gets fewer only where step 2 leaves fewer. None: as many as
-            step 3 leaves.
+        count: Number of segments of an image, > 0. There are fewer only if step 2 leaves fewer. None: as many as step 3
+            leaves.
     """
 
     categories: Sequence[Category] = (REGION,)
@@ -86,7 +86,7 @@ class SuperpixelSegmenter(Segmenter):
 
         Args:
             image: Shape (H, W, 3), uint8.
-            annotation: Not looked at.
+            annotation: Not used.
 
         Raises:
             DataError: the image is not RGB uint8, or has no pixel.
@@ -107,7 +107,7 @@ def superpixels(
         image: Shape (H, W, 3), uint8.
         parameters: See :class:`SuperpixelParameters`.
         count: As for :class:`SuperpixelSegmenter`; parts of ``inside`` that do not touch by sides never merge.
-        inside: Pixels to divide, shape (H, W); the others get 0. All where None.
+        inside: Pixels to divide, shape (H, W); all others get 0. None: all pixels.
 
     Raises:
         DataError: the image is not RGB uint8, or has no pixel.
@@ -138,10 +138,10 @@ def superpixels(
 
 @cache
 def kernels() -> ctypes.CDLL | None:
-    """The loops in C; None where there is no C compiler, or what it makes cannot be loaded."""
+    """The loops in C; None if there is no C compiler, or the library cannot be loaded."""
     try:
         return shared_library("superpixels", SOURCE.read_text())
-    except (OSError, RuntimeError, subprocess.CalledProcessError):  # no home, say, or nothing can be written there
+    except (OSError, RuntimeError, subprocess.CalledProcessError):  # no home folder, for example
         return None
 
 
@@ -177,16 +177,16 @@ def _address(array: NDArray[Any]) -> ctypes.c_void_p:
 def ward_merge(labels: NDArray[np.int64], colours: NDArray[np.float64], count: int) -> NDArray[np.int64]:
     """Merge touching regions, two at a time, until ``count`` are left or none touch.
 
-    Always the two that cost least, in the squared distance of pixels to their region's mean colour that is gained:
-    cost(a, b) = |a| |b| / (|a| + |b|) ||mean_a - mean_b||^2, where |a| is the area of a. Large regions stay apart at
-    smaller differences than small ones, so that specks do not use up the number.
+    The two regions with the least cost are merged. The cost is the increase of the squared distances of pixels to their
+    region's mean colour: cost(a, b) = |a| |b| / (|a| + |b|) ||mean_a - mean_b||^2, where |a| is the area of a. Large
+    regions stay apart at smaller differences than small ones, so small specks do not use up the ``count`` regions.
     Source: Ward, Hierarchical grouping to optimize an objective function, J. Am. Stat. Assoc. 58 (1963), here among
     touching regions only.
 
     Args:
         labels: Regions 1, 2, ..., each with a pixel, shape (H, W); 0 is none, and stays none.
         colours: Shape (H, W, C).
-        count: Number of regions to be left, > 0.
+        count: Number of regions that are left, > 0.
 
     Returns:
         Regions 1, 2, ..., shape (H, W).

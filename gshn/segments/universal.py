@@ -1,4 +1,4 @@
-"""Segments by a trained network: the universal segmentation models of transformers."""
+"""Segments by a panoptic segmentation network: the universal models of transformers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ THRESHOLD = 0.5
 """Queries below this class probability, and mask pixels below this probability, are dropped."""
 
 OVERLAP = 0.8
-"""Segments of which other segments cover more than 1 - OVERLAP are dropped (Cheng et al., arXiv:2112.01527)."""
+"""Segments are dropped if others cover more than 1 - OVERLAP of them (Cheng et al., arXiv:2112.01527)."""
 
 
 class UniversalSegmenter(Segmenter):
@@ -57,20 +57,20 @@ class UniversalSegmenter(Segmenter):
         return f"universal {version_of(self.weights, self.model)} {THRESHOLD} {OVERLAP}"
 
     def __call__(self, image: NDArray[np.uint8], annotation: PanopticSegments | None = None) -> PanopticSegments:
-        """Segment an RGB image of shape (H, W, 3), uint8; ``annotation`` is not looked at."""
+        """Segment an RGB image of shape (H, W, 3), uint8; ``annotation`` is not used."""
         return self.batch([image], [None])[0]
 
     @torch.inference_mode()
     def batch(
         self, images: Sequence[NDArray[np.uint8]], annotations: Sequence[PanopticSegments | None]
     ) -> list[PanopticSegments]:
-        """Segment several images; one in which nothing is found gets no segment."""
+        """Segment several images. An image has no segments if nothing is found."""
         tasks = {"task_inputs": ["panoptic"] * len(images)} if self.is_oneformer else {}
         inputs = self.processor(images=list(images), return_tensors="pt", **tasks).to(self.model.device)
         sizes = [image.shape[:2] for image in images]
         inputs.pop("patch_offsets", None)
         outputs = self.model(**inputs)
-        # Nothing is fused there: where stuff is, later segments get numbers that others have already.
+        # transformers must not fuse stuff: segments after it would get numbers that others have already.
         found = self._post_processor.post_process_panoptic_segmentation(
             outputs,
             threshold=THRESHOLD,

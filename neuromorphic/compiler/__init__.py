@@ -1,1 +1,1 @@
-"""NIR graphs as folded, packed and quantised layers, in numbers only."""
+"""Compile NIR graphs: fold, pack and quantise them, in numbers only."""

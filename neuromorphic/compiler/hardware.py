@@ -1,4 +1,4 @@
-"""Networks as chips take them: every population has one du, one dv and one threshold."""
+"""Split a network for a chip, whose populations each have one du, one dv and one threshold."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from neuromorphic.errors import UnsupportedGraphError
 Indices = NDArray[np.intp]
 
 SPREAD = 4.0
-"""Thresholds of one part differ by at most this factor: the weights of a part share the steps that they are rounded to,
-so a neuron whose gain is small keeps so much less of their precision."""
+"""Largest ratio of two thresholds in one part. The weights of a part are rounded in the same steps, so a neuron with a
+small gain loses precision in proportion."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Neurons of a node that share their decays, and by their gains their threshold.
+    """Neurons of a node with the same decays, and with the same threshold once their gains are applied.
 
     Attributes:
-        name: ``node[k]``; just ``node`` where all of its neurons are one part.
-        neurons: Which of the node's, ascending, shape (m,).
-        gain: The part's potential is gain times the node's, shape (m,).
-        du, dv, threshold: Of all neurons of the part.
+        name: ``node[k]``; ``node`` if all of its neurons are one part.
+        neurons: Their numbers in the node, ascending, shape (m,).
+        gain: Potential in the part over potential in the node, shape (m,).
+        du, dv, threshold: The same for all neurons of the part.
     """
 
     name: str
@@ -45,23 +45,22 @@ Parts: TypeAlias = Mapping[str, tuple[Part, ...]]
 
 
 def for_hardware(network: Network, registers: bool = False) -> Network:
-    """A network with the same spikes whose populations each have one du, dv and threshold.
+    """Split populations so that each has one du, one dv and one threshold. The spikes stay the same.
 
-    Neurons of a node are grouped by their decays, and thresholds of one size. Within a group thresholds are folded:
-    with gain_i = threshold / threshold_i, u, v, weights and biases of neuron i are multiplied by gain_i, and the group
-    has one threshold, that of most of its neurons, whose gain is 1. A threshold of 0, which no gain can move, is a
-    group of its own.
+    Neurons of a node are grouped by their decays and by the size of their thresholds. A group gets one threshold, the
+    most frequent one. For neuron i, gain_i = threshold / threshold_i, and its u, v, weights and bias are multiplied by
+    gain_i. Neurons with a threshold of 0 are a group of their own, as no gain can change it.
 
-    A gain that is no power of two rounds: the potential of its neuron moves by a few 1e-16 of its size, and only a
-    spike of a neuron that is as close to its threshold can differ.
+    A gain that is not a power of two causes rounding: potentials change by a few 1e-16 of their size. Only a spike
+    whose potential is that close to the threshold can differ.
 
     Args:
         network: Float.
-        registers: First round decays to the 12 bits of Loihi's registers, as :func:`~.quantize.quantize` would:
-            decays that differ by less are then one. The spikes are those of the network with rounded decays.
+        registers: First round decays to the 12 bits of Loihi's registers, as :func:`~.quantize.quantize` does. Decays
+            that are then equal share a group. The spikes are those of the network with rounded decays.
 
     Returns:
-        The network; :func:`parts_of` says which neurons its populations are, :func:`join` puts records together.
+        The split network. :func:`parts_of` tells which neurons its populations have; :func:`join` merges their records.
 
     Raises:
         UnsupportedGraphError: a part's name is that of another node, or the network is in integers already.
@@ -81,7 +80,7 @@ def parts_of(network: Network, registers: bool = False) -> Parts:
     """How :func:`for_hardware` splits a network."""
     parts = {p.name: tuple(split(p, registers)) for p in network.populations}
     for projection in network.projections:
-        # An output that is just what one population sends remains that, part by part.
+        # An output that copies one population is split like it.
         if network.is_direct(projection) and projection.source in parts:
             name = projection.target
             source = parts[projection.source]
@@ -111,7 +110,7 @@ def split(population: Population, registers: bool) -> Iterable[Part]:
     for k, number in enumerate(order):
         neurons = np.flatnonzero(group.reshape(-1) == number)
         values, at, counts = np.unique(threshold[neurons], return_index=True, return_counts=True)
-        # Of the most frequent thresholds the first; an exact choice keeps most neurons' numbers as they are.
+        # The most frequent threshold, of several the first: most neurons then have a gain of 1 and keep their numbers.
         common = float(values[min(range(len(values)), key=lambda i: (-counts[i], at[i]))])
         gain = np.divide(common, threshold[neurons], out=np.ones(len(neurons)), where=threshold[neurons] > 0)
         name = population.name if len(order) == 1 else f"{population.name}[{k}]"
@@ -119,7 +118,7 @@ def split(population: Population, registers: bool) -> Iterable[Part]:
 
 
 def sizes_of(threshold: Floats) -> Indices:
-    """A number for each threshold, the same for those that one part can have: 0 of a threshold of 0."""
+    """A group number for each threshold, shape (M,). Thresholds of a group fit in one part; group 0 is that of 0."""
     out = np.zeros(len(threshold), np.intp)
     least, number = 0.0, 0
     for value in np.unique(threshold[threshold > 0]):
@@ -153,7 +152,7 @@ def part_of(population: Population, part: Part) -> Population:
 
 
 def split_projection(projection: Projection, parts: Parts, direct: bool) -> list[Projection]:
-    """A projection between the parts of its ends; synapses that there are none of are left out."""
+    """Split a projection into those between the parts of its source and target. Empty ones are left out."""
     sources, targets = parts[projection.source], parts[projection.target]
     if direct:
         return [
@@ -176,18 +175,18 @@ def split_projection(projection: Projection, parts: Parts, direct: bool) -> list
 
 
 def rows_of(operator: Operator, target: Part, count: int) -> Operator:
-    """Synapses into one of ``count`` parts."""
+    """The synapses into one part, of ``count`` parts of the target."""
     own = operator if count == 1 else expanded(operator, 0)[target.neurons]
     return own if (target.gain == 1).all() else scale_rows(own, target.gain)
 
 
 def join(parts: Parts, records: Mapping[str, NDArray], potentials: bool = False) -> dict[str, NDArray]:
-    """Records of a split network as records of the network, the neurons of each node in their order.
+    """Merge records of a split network into records of the network, with each node's neurons in their order.
 
     Args:
         parts: From :func:`parts_of`.
-        records: By part, shape (..., m): messages, or with ``potentials`` potentials. Nodes of which no part is there
-            are left out.
+        records: Messages by part, shape (..., m). A node without the records of all its parts is left out.
+        potentials: Whether the records are potentials, not messages.
 
     Returns:
         By node, shape (..., M); potentials in NIR's units.
@@ -201,6 +200,6 @@ def join(parts: Parts, records: Mapping[str, NDArray], potentials: bool = False)
 
 
 def in_order(parts: Sequence[Part], rows: Sequence[NDArray]) -> NDArray:
-    """Rows of parts as those of the node, along the last axis."""
+    """Put the rows of a node's parts, shape (..., m) each, into the order of its neurons, shape (..., M)."""
     neurons = np.concatenate([part.neurons for part in parts])
     return np.concatenate(rows, axis=-1)[..., np.argsort(neurons)]

@@ -30,7 +30,7 @@ def matrix_of(node: Node) -> Operator | None:
 
 
 def bias_of(node: Node) -> Floats | None:
-    """What a linear node adds, shape (size,); None where it adds nothing."""
+    """The bias of a linear node, shape (size,); None if it is zero or there is none."""
     if "bias" not in node.parameters:
         return None
     bias = node.parameters["bias"]
@@ -41,7 +41,7 @@ def bias_of(node: Node) -> Floats | None:
 
 
 def kron_of(node: Node) -> Kron | None:
-    """The factors of a weight that is a Kronecker product, where the metadata have them and they are true."""
+    """The factors of a weight that is a Kronecker product. None if the metadata lack them or they do not match."""
     metadata = node.metadata or {}
     if KRON_LEFT not in metadata or KRON_RIGHT not in metadata:
         return None
@@ -52,7 +52,15 @@ def kron_of(node: Node) -> Kron | None:
 
 
 def unroll(node: Node, weight: Floats) -> sparse.csr_matrix:
-    """A convolution as a matrix; ``weight`` has shape (C_out, C_in / groups, ky, kx), pooling one group per channel."""
+    """The matrix of a convolution or pooling, from flat input to flat output.
+
+    Args:
+        node: A Conv1d, Conv2d, SumPool2d or AvgPool2d node.
+        weight: Shape (C_out, C_in / groups, ky, kx); for pooling there is a group for each channel.
+
+    Returns:
+        Shape (size, size of the input), without explicit zeros.
+    """
     p = node.parameters
     height, width = (1, *node.shape_in[1:])[-2:]
     rows, columns = (1, *node.shape[1:])[-2:]

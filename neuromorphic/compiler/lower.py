@@ -1,4 +1,4 @@
-"""NIR graphs as networks of populations, with all parameters folded into what neuromorphic chips have."""
+"""Fold NIR graphs into networks of populations, whose parameters are those that neuromorphic chips have."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from neuromorphic.graph.model import TIME_CONSTANTS
 
 @dataclass(frozen=True)
 class Signal:
-    """What reaches a node over linear nodes and delays: sum over (source, d) of operator source[t - d], plus biases.
+    """The input of a node in step t: the sum over (source, d) of operator source[t - d], plus biases.
 
     Attributes:
-        terms: By source (a neuron or an input) and delay in steps; None is the identity.
-        bias: What is added from step d on, by d, shape (size,).
+        terms: Operators by source (a neuron node or an input) and delay d in steps; None is the identity.
+        bias: By d, the bias that is added from step d on, shape (size,).
     """
 
     terms: Mapping[tuple[str, int], Operator | None]
@@ -32,17 +32,21 @@ class Signal:
 
 
 def lower(graph: Graph, check: bool = True, horizon: int | None = None) -> Network:
-    """Fold a graph: linear nodes and delays between neurons into synapses, neurons' parameters into weights and biases.
+    """Fold a graph: linear nodes and delays into synapses, parameters of neurons into weights and biases.
 
     Args:
         graph: The graph.
-        check: Refuse what populations cannot say exactly. Unchecked, the network is good for its connections only.
-        horizon: For fixed point: fold with decays as Loihi's registers have them, in 12 bits, and with weights and
-            biases that lead a constant input to exactly what it should lead to after so many steps.
+        check: Refuse nodes that populations cannot represent exactly. Without the check, only the connections of the
+            network are meaningful.
+        horizon: For fixed point, a number of steps T. Decays are rounded to the 12 bits of Loihi's registers. Weights
+            and biases are scaled so that a constant input leads to the exact potential after T steps.
+
+    Returns:
+        The network, in float64.
 
     Raises:
-        ArgumentError: it is no flat graph.
-        UnsupportedGraphError: what a node says cannot be said exactly by populations; the message names it.
+        ArgumentError: the argument is not a flat graph.
+        UnsupportedGraphError: populations cannot represent a node exactly; the message names it.
     """
     check_type("the graph", graph, Graph, "give a neuromorphic.graph.Graph: flatten(nir_graph)")
     signals: dict[str, Signal] = {name: Signal({(name, 0): None}, {}) for name in (*graph.inputs, *graph.neurons)}
@@ -75,7 +79,7 @@ def lower(graph: Graph, check: bool = True, horizon: int | None = None) -> Netwo
 
 
 def gather(graph: Graph, name: str, signals: Mapping[str, Signal]) -> Signal:
-    """The sum of a node's sources."""
+    """The sum over the signals of a node's sources."""
     size = int(np.prod(graph.nodes[name].shape_in, dtype=np.int64))
     terms: dict[tuple[str, int], Operator | None] = {}
     bias: dict[int, Floats] = {}
@@ -102,7 +106,7 @@ def propagate(node: Node, signal: Signal) -> Signal:
 
 
 def delayed(node: Node, signal: Signal) -> Signal:
-    """A signal whose elements are each delayed by a number of steps of their own."""
+    """A signal after a Delay node, which delays each element by its own number of steps."""
     delays = node.parameters["delay"].reshape(-1).astype(int)
     terms: dict[tuple[str, int], Operator | None] = {}
     bias: dict[int, Floats] = {}
@@ -136,11 +140,11 @@ def project(target: str, terms: Mapping[tuple[str, int], Operator | None], gain:
 
 
 def check_neurons(name: str, node: Node, dt: float) -> None:
-    """Check that populations can be a node's neurons.
+    """Check that a population can represent a node's neurons.
 
     Raises:
-        UnsupportedGraphError: a time constant below dt, or a threshold below the rest: such neurons would fire while
-            they wait for their first step.
+        UnsupportedGraphError: a time constant is below dt, or a threshold is below the rest. Such neurons would fire
+            while they wait for their first step.
     """
     p = node.parameters
     for key in TIME_CONSTANTS:
@@ -157,20 +161,21 @@ def check_neurons(name: str, node: Node, dt: float) -> None:
 def fold(
     name: str, node: Node, bias: Mapping[int, Floats], dt: float, horizon: int | None = None
 ) -> tuple[Population, Floats]:
-    """A neuron node as a population, and the gain of the weights and biases that lead to it.
+    """Make a population of a neuron node; also return the gain of the weights and biases into it, shape (M,).
 
     With offset v_0 = v_reset (reset to v_reset), 0 (by subtraction, graded) or min(threshold, 0) (Threshold):
 
     dv = dt / tau, 0 for I and IF, 1 for Threshold;  du = dt / tau_syn, 1 where there is no synaptic current
     gain = dv r, r for I and IF, du w_in dv r for CubaLI and CubaLIF, 1 for Threshold;  threshold = v_threshold - v_0
 
-    The membrane gets dv (v_leak - v_0) in every step, and -(1 - dv) v_0 in step 0: NIR starts at v_nir = 0, populations
-    have to start at v = 0, where they can wait without leaking. Both go in by the bias of a, so that they pass u: what
-    is to reach the membrane once, x, enters as x and in the step after as -(1 - du) x.
+    The membrane gets dv (v_leak - v_0) in every step, and -(1 - dv) v_0 in step 0. The second term is needed because
+    NIR starts at v_nir = 0, while populations start at v = 0, where they can wait without leaking. Both terms are part
+    of the bias of a, and so pass through u: a value x that is to reach the membrane once is added as x, and as
+    -(1 - du) x in the next step.
 
-    With a ``horizon`` of T steps, du and dv are rounded to 12 bits (:func:`~.quantize.decay_registers`); where they
-    are gains, they are first multiplied by S(d) / S(rounded d), S(d) = (1 - (1 - d)^T) / d being what a constant 1 has
-    led to after T steps.
+    With a ``horizon`` of T steps, du and dv are rounded to 12 bits (:func:`~.quantize.decay_registers`). As factors of
+    the gain, the exact du and dv are kept, times S(d) / S(rounded d). S(d) = (1 - (1 - d)^T) / d is the response to a
+    constant input of 1 after T steps.
     """
     p = {key: values.reshape(-1) for key, values in node.parameters.items()}
     one, zero = np.ones(node.size), np.zeros(node.size)
@@ -200,7 +205,7 @@ def fold(
 
 
 def gain_for(decay: Floats, register: Floats, horizon: int) -> Floats:
-    """The gain of a leaky sum whose decay is rounded, see :func:`fold`."""
+    """The gain of a leaky sum whose decay was rounded to ``register``, see :func:`fold`; shape (M,)."""
 
     def constant(d: Floats) -> Floats:
         """S(d)."""
@@ -210,7 +215,13 @@ def gain_for(decay: Floats, register: Floats, horizon: int) -> Floats:
 
 
 def bias_levels(bias: Mapping[int, Floats], gain: Floats, own: Sequence[Floats]) -> Levels:
-    """A population's bias: gain times what reaches it, and ``own`` in steps 0, 1, ..., of which the last stays."""
+    """The bias of a population.
+
+    Args:
+        bias: Biases of its input, as in :class:`Signal`.
+        gain: Their factor, shape (M,).
+        own: The population's own bias in steps 0, 1, ...; the last one holds for all later steps.
+    """
     starts = sorted({*range(len(own)), *bias})
     values: list[Floats] = []
     kept: list[int] = []
@@ -250,7 +261,7 @@ def pack(networks: Sequence[Network]) -> Network:
 
 
 def unite(networks: Mapping[str, Network]) -> Network:
-    """Any networks as one, in which nothing of one is connected with another's; names become ``KEY/NAME``."""
+    """Put any networks side by side as one, without connections between them. Names become ``KEY/NAME``."""
     first = next(iter(networks.values()))
     return Network(
         {f"{key}/{name}": shape for key, network in networks.items() for name, shape in network.inputs.items()},
@@ -265,12 +276,12 @@ def unite(networks: Mapping[str, Network]) -> Network:
 
 
 def connection(projection: Projection) -> tuple[str, str, tuple[int, ...], bool]:
-    """What makes two projections the same but for their weights."""
+    """Everything about a projection but its weights: source, target, delays, and whether it is the identity."""
     return projection.source, projection.target, tuple(projection.taps), projection.identity
 
 
 def side_by_side(parts: Sequence[Population]) -> Population:
-    """Populations as one, their neurons one after the other."""
+    """Join populations into one, with their neurons one after the other."""
     starts = sorted({t for part in parts for t in part.bias.start})
     levels = Levels(
         tuple(starts),

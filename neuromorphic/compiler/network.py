@@ -1,4 +1,4 @@
-"""What a NIR graph becomes: populations of neurons that chips have, and the synapses between them."""
+"""Networks, which NIR graphs are folded into: populations of neurons as chips have them, and synapses between them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIF, SUBTRACT, GRADED, SUM = "lif", "subtract", "graded", "sum"
 
 @dataclass(frozen=True)
 class Levels:
-    """A bias that is constant but for a few steps: from step ``start[k]`` on it is ``values[k]``, before that 0.
+    """A bias that changes in a few steps only: from step ``start[k]`` on it is ``values[k]``; before ``start[0]``, 0.
 
     Attributes:
         start: Ascending steps, from 0.
@@ -43,22 +43,22 @@ class Population:
 
     u' = (1 - du) u + a + bias;  w = (1 - dv) v + u'
 
-    with a the sum of what the synapses bring, from u = v = 0, and by ``kind``
+    where a is the sum over the synapses, and u = v = 0 at the start. Then, by ``kind``,
 
     lif:       s = 1 if w > threshold else 0;  v' = 0 if s else w            (``lava.proc.lif.LIF``)
     subtract:  s = 1 if w > threshold else 0;  v' = w - threshold s          (the same with a reset of ours)
     graded:    v' = w, and the output is v
     sum:       no dynamics: the output is a + bias; an Output node of the NIR graph
 
-    Neurons at rest stay at rest for as long as nothing comes: so a population may wait for its first step.
+    Neurons at rest stay at rest until they get an input, so a population may wait for its first step.
 
     Attributes:
         name: Name of the NIR node.
         kind: One of lif, subtract, graded and sum.
         shape: Shape of the NIR node; neurons are in C order.
         du, dv: In [0, 1], shape (M,).
-        threshold: At least 0, shape (M,); of graded and sum populations without meaning.
-        bias: What is added to a.
+        threshold: At least 0, shape (M,). Graded and sum populations do not use it.
+        bias: Added to a in every step, shape (M,).
         offset: NIR's potential at v = 0, shape (M,).
     """
 
@@ -93,7 +93,7 @@ class Projection:
     target: str
     taps: Mapping[int, Operator]
     identity: bool = False
-    """Whether the target gets just what the source sends, in the same step."""
+    """Whether the target gets the source's messages unchanged, in the same step."""
 
 
 @dataclass(frozen=True)
@@ -121,13 +121,17 @@ class Network:
         return [projection for projection in self.projections if projection.target == name]
 
     def is_direct(self, projection: Projection) -> bool:
-        """Whether a projection is no synapses but an output that is just what one population or input sends."""
+        """Whether a projection has no synapses: its target is an output that copies one population or input."""
         target = self.population(projection.target)
         alone = len(self.into(target.name)) == 1 and not target.bias.start
         return projection.identity and target.kind == SUM and alone
 
     def components(self, strong: bool = False) -> dict[str, int]:
-        """Number of each population's and input's connected component, strongly connected if asked."""
+        """The number of the connected component of each population and input.
+
+        Args:
+            strong: Number the strongly connected components, which loops are.
+        """
         names = [*self.inputs, *(population.name for population in self.populations)]
         if not strong:
             group = {name: k for k, name in enumerate(names)}
@@ -145,7 +149,7 @@ class Network:
         return {name: int(labels[k]) for name, k in index.items()}
 
     def size(self, name: str) -> int:
-        """How many values a population or input sends."""
+        """Number of values that a population or input sends in a step."""
         if name in self.inputs:
             return int(np.prod(self.inputs[name], dtype=np.int64))
         return self.population(name).size
@@ -155,7 +159,7 @@ AnyNetwork = TypeVar("AnyNetwork", bound=Network)
 
 
 def repeat(network: AnyNetwork, times: int) -> AnyNetwork:
-    """The same network for each of B samples, as one: their neurons follow each other, their synapses are there once.
+    """Put a network B times side by side, once for each sample. The weights are in memory once.
 
     Args:
         network: Float or fixed.
@@ -186,12 +190,11 @@ def repeat(network: AnyNetwork, times: int) -> AnyNetwork:
 
 
 def grow(network: AnyNetwork, sizes: Mapping[str, int]) -> AnyNetwork:
-    """The same network with room: each population and input has so many neurons, of which those beyond its own get
-    nothing, send nothing, and reach nothing.
+    """Enlarge the populations and inputs of a network with neurons that are not connected.
 
     Args:
         network: Float or fixed, of one sample.
-        sizes: By population and input; no less than they have.
+        sizes: Number of neurons by population and input, at least the present one.
     """
 
     def grown(value: Any, extra: int) -> Any:

@@ -20,15 +20,16 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
 
 EXACT_IN_FLOAT32, EXACT_IN_FLOAT64 = 2**24, 2**53
-"""Sums of integers below are exact, in any order. NumPy multiplies matrices of floats far faster than of integers."""
+"""Sums of integers below these limits are exact in floats, in any order. NumPy multiplies matrices of floats far faster
+than matrices of integers."""
 LARGE = 100_000
-"""Products of a step from which on it is worth the trouble to prepare a matrix."""
+"""Least number of products in a step for which preparing a matrix pays."""
 FULL = 0.25
-"""Share of entries other than 0 from which on a matrix is multiplied as a dense one."""
+"""Least share of nonzero entries at which a matrix is multiplied as a dense one."""
 FEW = 0.2
-"""Share of messages other than 0 up to which taking only those is faster than multiplying by all of the matrix."""
+"""Largest share of nonzero messages at which taking only those is faster than multiplying by the whole matrix."""
 MAX_CLASSES = 64
-"""Distinct values of A up to which a quantised kron(A, W) is kept apart."""
+"""Largest number of distinct values of A for which a quantised kron(A, W) stays a product."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +39,8 @@ class Kron:
     Element n K + k of a vector is channel k of node n.
 
     Attributes:
-        left: Which node hears which, and how much, shape (N', N), each pair at most once.
-        right: How channels are mixed, float64, shape (M, K).
+        left: Weights between nodes, shape (N', N), each pair at most once.
+        right: Weights between channels, float64, shape (M, K).
     """
 
     left: sparse.csr_matrix
@@ -63,7 +64,7 @@ class Kron:
 
     @cached_property
     def is_identity(self) -> bool:
-        """Whether each node hears itself alone, as it is."""
+        """Whether ``left`` is the identity."""
         targets, sources = self.left.shape
         return (
             targets == sources == self.left.nnz
@@ -73,10 +74,10 @@ class Kron:
         )
 
     def dot(self, x: NDArray) -> Floats:
-        """The product with a vector of any number type, shape (N K,) -> (N' M,), or each of B, (B, N K) -> (B, N' M).
+        """The product with a vector of any number type, shape (N K,) -> (N' M,) or (B, N K) -> (B, N' M).
 
-        A vector's product does not depend on those beside it: BLAS, which adds in another order for another number of
-        rows, is called for each by itself.
+        A vector's product does not depend on the others of a batch. BLAS, whose order of additions depends on the
+        number of rows, is therefore called for each vector by itself.
         """
         x, right = np.asarray(x, np.float64), self.right.T
         messages = x.reshape(samples_of(x), self.left.shape[1], len(right))
@@ -124,9 +125,8 @@ class Kron:
 class FixedKron:
     """An integer matrix of blocks: block (n', n) is one of C integer matrices, that of the pair's class, or 0.
 
-    What a kron(left, right) becomes when each of its entries is rounded: sum over the distinct values a_c of left of
-    kron(left == a_c, rounded a_c right). It equals the rounded matrix entry by entry, which (rounded left) x
-    (rounded right) would not.
+    It is kron(left, right) with every entry rounded: the sum over the distinct values a_c of left of
+    kron(left == a_c, rounded(a_c right)). kron(rounded(left), rounded(right)) would have other entries.
 
     Attributes:
         classes: The class of each pair of nodes, shape (N', N); class 0 is stored too, as an explicit zero.
@@ -184,7 +184,7 @@ class FixedKron:
 
 @dataclass(frozen=True, eq=False)
 class Repeated:
-    """kron(I, W): the same synapses for each of B samples, whose messages follow each other in one vector.
+    """kron(I, W): the same synapses for each of B samples. A vector holds the samples' messages one after the other.
 
     Attributes:
         operator: W, shape (M, n), which is in memory once.
@@ -205,7 +205,7 @@ class Repeated:
         return self.times * int(self.operator.nnz)
 
     def dot(self, x: NDArray) -> NDArray:
-        """The product with a vector, shape (B n,) -> (B M,); each sample's is what it is alone, bit for bit."""
+        """The product with a vector, shape (B n,) -> (B M,). Samples do not change each other's result, bit for bit."""
         x = np.asarray(x).reshape(self.times, -1)
         y = self.operator.dot(x) if isinstance(self.operator, Kron | FixedKron) else self.operator.dot(x.T).T
         return y.reshape(-1)
@@ -264,8 +264,8 @@ def _pass(left: sparse.csr_matrix, messages: NDArray) -> NDArray:
 class _Plan:
     """How a :class:`FixedKron` is computed: gather rows, one stack for each class; transform each stack; scatter.
 
-    A class whose pairs have fewer targets than sources sums over the sources first, which is then its gather, otherwise
-    after its transform, in its scatter: the weights are applied to as few rows as possible.
+    A class with fewer targets than sources sums over the sources while gathering; any other class sums while
+    scattering. So the weights are applied to as few rows as possible.
     """
 
     gather: sparse.csr_matrix
@@ -327,11 +327,11 @@ def _scaled(matrix: sparse.csr_matrix, gain: NDArray) -> sparse.csr_matrix:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A matrix in the forms that multiply messages fastest, made when they are first needed.
+    """A matrix in the forms that multiply messages fastest, each made when it is first needed.
 
-    Floats: the terms of a sum are added one by one in the order of the sources, as SciPy does in all of these forms;
-    what a form leaves out is zeros. So a sample's product is the same bit for bit in every form, and in every batch.
-    BLAS, whose order depends on the number of rows, is left to integers: their sums are exact in any order.
+    Floats are multiplied by SciPy, which adds terms in the order of the sources in all of these forms, and leaves out
+    only zeros. So a sample's product is the same in every form and batch, bit for bit. BLAS is used for integers only:
+    its order of additions depends on the number of rows, and sums of integers are exact in any order.
 
     Attributes:
         matrix: Of one sample, shape (M, n), float64 or int32, sorted, as products of matrices are not.
@@ -342,7 +342,7 @@ class Prepared:
     times: int = 1
 
     def dot(self, x: NDArray) -> NDArray:
-        """The product with a vector, shape (B n,) -> (B M,); of integers in the type that :func:`sums_of` says."""
+        """The product with a vector, shape (B n,) -> (B M,): float64, or for integers the type of :func:`sums_of`."""
         integers = self.matrix.dtype.kind != "f"
         if self.times == 1 and self.matrix.nnz < LARGE:
             y = self._form(np.int64 if integers else np.float64).dot(x)
@@ -387,11 +387,11 @@ class Prepared:
 
 
 def _sparse(x: NDArray, number: type) -> sparse.csr_matrix:
-    """The entries other than 0 of messages of shape (B, n): what SciPy's constructor finds in four times as long."""
+    """Messages of shape (B, n) as a sparse matrix, four times as fast as by SciPy's constructor."""
     samples, sources = x.shape
     there = np.flatnonzero(x if x.dtype == bool else x != 0)
     starts = np.searchsorted(there, np.arange(samples + 1) * sources)
-    index = np.int32 if x.size < 2**31 else np.int64  # What SciPy would otherwise look for.
+    index = np.int32 if x.size < 2**31 else np.int64  # Given, so that SciPy does not search for it.
     columns = (there % max(sources, 1)).astype(index)
     return sparse.csr_matrix((x.reshape(-1)[there].astype(number), columns, starts.astype(index)), shape=x.shape)
 
@@ -412,7 +412,7 @@ def expanded(operator: Operator | None, size: int) -> sparse.csr_matrix:
 
 
 def within(operator: Operator, shape: tuple[int, int]) -> Operator:
-    """The operator in the upper left corner of a larger one, all else of which is 0."""
+    """A larger operator of the given shape with this one in its upper left corner, and zeros elsewhere."""
     if operator.shape == shape:
         return operator
     if isinstance(operator, Kron | FixedKron):
@@ -453,9 +453,9 @@ def scale_rows(operator: Operator | None, gain: Floats) -> Operator:
 
 
 def block_diagonal(blocks: Sequence[Operator]) -> Operator:
-    """``scipy.sparse.block_diag`` without its detour over the several times larger COO format.
+    """The block-diagonal operator, as by ``scipy.sparse.block_diag``, but without the larger COO format in between.
 
-    Kronecker products with the same right factor stay one: their left factors become block-diagonal.
+    Kronecker products with the same right factor become one product, whose left factor is block-diagonal.
     """
     first = blocks[0]
     if isinstance(first, Kron):

@@ -1,4 +1,4 @@
-"""Folded networks in Loihi's fixed-point numbers."""
+"""Quantise folded networks to Loihi's fixed-point numbers."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ WEIGHT_EXPONENTS = range(-8, 8)
 """Exponents that weights can have: 3 bits and sign."""
 HOST_WEIGHT_LIMIT = 2**15 - 1
 HOST_EXPONENTS = range(-16, 16)
-"""Weights into populations that no chip has, those that send their potential, and outputs: 16 bits, by a process of
-ours, whose synaptic sums are in the units of the state."""
+"""Weights into populations that the host computes: those that send their potential, and outputs. They have 16 bits, and
+their synaptic sums are in the units of the state."""
 MESSAGE_LIMIT = 2**15 - 1
 """Largest graded message, 16 bits and sign included."""
 LEAST_MESSAGE = 2**9
@@ -42,32 +42,32 @@ LEAST_MESSAGE = 2**9
 ALIGNMENT = 6
 """Synaptic sums and thresholds are shifted left by so many bits to meet the 24-bit current and potential."""
 STATE_LIMIT = 2**23
-"""Current and potential are below it: the current wraps around there, the potential stays."""
+"""Limit of current and potential. The current wraps around there, the potential is clipped."""
 ACTIVATION_LIMIT = 2**17 - 1
-"""Largest synaptic sum, and threshold: what the alignment leaves of the state's range."""
+"""Largest synaptic sum and threshold: the state's range without the bits of the alignment."""
 DECAY_UNITY = 2**12
-"""Decay constants are 12-bit fractions; the current's register is taken plus one, the potential's as it is."""
+"""Decay constants are 12-bit fractions of it. Loihi adds one to the register of the current's decay only."""
 ACCUMULATOR_LIMIT = 2**31 - 1
 """Largest synaptic sum before the weight exponent is applied (32 bits in Lava's model)."""
 MESSAGE_SHIFTS = range(8, 15)
-"""Lowest bits that graded populations leave out of the potential that they send: 16 to 10 of 24 remain."""
+"""Numbers of lowest bits that a graded population leaves out of the potential it sends: 16 to 10 of 24 remain."""
 BIAS_FRACTION = 6
 """Bits of a bias below the unit of the synaptic sum; see :func:`bias_sent`."""
 EXACT = -1
-"""Weights are even, so down to this exponent no sum is rounded."""
+"""Least exponent at which no sum is rounded, as weights are even."""
 
 MAX_GROUPS = 8
-"""Exponents that the synapses of one projection have at most."""
+"""Largest number of exponents in the synapses of one projection."""
 MAX_AXONS = 4096
-"""Axons of a core: a source takes one for each exponent that its synapses with a neuron have."""
+"""Axons of a core. A source takes one for each exponent of its synapses."""
 COARSE_WEIGHT = 32
-"""A largest weight of fewer units than this is kept as a fraction of the unit, and sums are rounded."""
+"""If the largest weight has fewer units than this, weights get finer exponents, and sums are rounded."""
 HEADROOM = 1.15
-"""Where the worst case does not fit, registers are filled to 1 / 1.15 by what was observed."""
+"""If the worst case does not fit in the registers, the observed values fill 1 / 1.15 of them."""
 FINE_THRESHOLD = 2**9
-"""A threshold of so many units is fine enough: room beyond that is left for what was not observed."""
+"""Number of units at which a threshold is fine enough. Room beyond that is left for inputs that were not observed."""
 LEAST_THRESHOLD = 2**6
-"""A threshold has at least so many units, even if the potential leaves its register then."""
+"""Least number of units of a threshold, even if the potential then leaves its register."""
 
 
 @dataclass(frozen=True)
@@ -166,14 +166,14 @@ class FixedNetwork(Network):
 
 @dataclass(frozen=True)
 class Ranges:
-    """What was observed in runs of the float network, by population or input.
+    """Values that were observed in runs of the float network, by population or input.
 
     Attributes:
         messages: Largest absolute value sent.
         current: Largest |u|.
         potential: Largest |w|.
-        unsigned: Of which no message was below 0.
-        whole: Of which all messages were whole numbers.
+        unsigned: Names of those that sent no message below 0.
+        whole: Names of those whose messages were all whole numbers.
         steps: Length of the longest run.
     """
 
@@ -186,16 +186,15 @@ class Ranges:
 
 
 def quantize(network: Network, ranges: Ranges, groups: int = MAX_GROUPS) -> FixedNetwork:
-    """Choose each population's scale so that its currents, potentials and threshold fit, and round all numbers to it.
+    """Choose a scale for each population with which currents, potentials and thresholds fit, and round all numbers.
 
-    See :func:`largest_scale` for the room that is left, :func:`quantize_projection` for weights, :func:`bias_sent` for
-    biases. Decays are rounded as they are; ``lower(graph, horizon=T)`` folds with rounded ones, so that a constant
-    input leads to what it should.
+    :func:`largest_scale` tells how much room is left, :func:`quantize_projection` how weights are rounded,
+    :func:`bias_sent` how biases are. Decays are rounded to registers. ``lower(graph, horizon=T)`` corrects for that.
 
     Args:
         network: Float.
-        ranges: What was observed in it.
-        groups: Exponents that the synapses of a projection have at most.
+        ranges: Values that were observed in its runs.
+        groups: Largest number of exponents in the synapses of a projection.
     """
     limits = reaches(network, ranges)
     scales: dict[str, Floats] = {}
@@ -237,7 +236,7 @@ def quantize(network: Network, ranges: Ranges, groups: int = MAX_GROUPS) -> Fixe
 def host_message(
     network: Network, projection: Projection, message_scale: Mapping[str, float], ranges: Ranges
 ) -> float | None:
-    """The largest message of a projection into a population that the host computes; None into any other."""
+    """The largest message of a projection whose target the host computes; None for any other projection."""
     if network.population(projection.target).spikes:
         return None
     if source_spikes(network, projection.source):
@@ -254,7 +253,7 @@ def direct_scale(
     message_scale: Mapping[str, float],
     shifts: Mapping[str, int],
 ) -> Floats:
-    """Scale of an output that is just what a population or input sends."""
+    """Scale of an output that copies a population or input, shape (M,)."""
     size = network.size(source)
     if source in network.inputs:
         return np.full(size, message_scale[source])
@@ -285,8 +284,10 @@ def is_kron(projection: Projection) -> bool:
 
 
 def least_row(projection: Projection) -> float:
-    """The largest |weight| of the neuron whose largest is the least, of those that have any; of a Kronecker product,
-    which has one exponent, of all."""
+    """The least of the neurons' largest |weight|, over neurons with weights.
+
+    The weights of a Kronecker product share one exponent, so for these it is the largest |weight| of all.
+    """
     if is_kron(projection):
         return largest_weight(projection)
     rows = largest_by_row([expanded(weight, 0) for weight in projection.taps.values()])
@@ -300,7 +301,7 @@ def largest_by_row(matrices: Iterable[sparse.csr_matrix]) -> Floats:
 
 @dataclass(frozen=True)
 class Reach:
-    """What a population can reach for ever, whatever comes within the ranges of the inputs; infinite without a bound.
+    """Bounds of a population's state for all steps and all inputs within their ranges; infinite if there is no bound.
 
     Attributes:
         current: Largest |u|.
@@ -320,14 +321,14 @@ class Reach:
 def reaches(network: Network, ranges: Ranges) -> dict[str, Reach]:
     """Bounds of u and w by population.
 
-    With a+ and a- the largest and least drive that messages within their ranges give: a- / du <= u <= a+ / du, and
+    Let a+ and a- be the largest and least a + bias for messages within their ranges. Then a- / du <= u <= a+ / du, and
 
     graded:    u- / dv <= w <= u+ / dv
     lif:       the same, and w <= (1 - dv) threshold + u+, as v <= threshold
     subtract:  the same as graded, and w <= (1 - dv) max(threshold, (u+ - threshold) / dv) + u+
 
-    Spikes are 0 or 1; a graded source that has no bound, or hears the population itself, sends up to twice what was
-    observed.
+    Spikes are 0 or 1. A graded source without a bound, or in a loop with the population, is taken to send up to twice
+    the observed value.
     """
     observed: dict[str, tuple[float, float]] = {}
     for name in (*network.inputs, *(p.name for p in network.populations)):
@@ -359,7 +360,7 @@ def reaches(network: Network, ranges: Ranges) -> dict[str, Reach]:
 
 
 def topological_order(network: Network, loops: Mapping[str, int]) -> list[Population]:
-    """Populations, each after all that it hears, but for those of its loop; delays make no difference."""
+    """Order populations so that each follows its sources, except those in a loop with it. Delays do not count."""
     hears: dict[int, set[int]] = {number: set() for number in loops.values()}
     for q in network.projections:
         if loops[q.source] != loops[q.target]:
@@ -372,7 +373,7 @@ def reach_of(p: Population, low: Floats, high: Floats) -> Reach:
     """Bounds of a population whose current u stays between ``low`` <= 0 and ``high`` >= 0, shape (M,)."""
 
     def level(u: Floats) -> Floats:
-        """Where a constant u takes a leaky potential."""
+        """The limit of a leaky potential under a constant u."""
         without = np.where(u > 0, np.inf, np.where(u < 0, -np.inf, 0.0))
         return np.divide(u, p.dv, out=without, where=p.dv > 0)
 
@@ -385,16 +386,17 @@ def reach_of(p: Population, low: Floats, high: Floats) -> Reach:
 
 
 def largest_scale(p: Population, reach: Reach, ranges: Ranges) -> float:
-    """The largest scale that leaves enough room in a population's registers, in units of a per unit of potential.
+    """The largest scale with enough room in a population's registers, in units of a per unit of potential.
 
-    What can be reached for ever fits, where thresholds still have :data:`FINE_THRESHOLD` units then (graded populations
-    that range 2^15 units); of thresholds that differ, the median. Otherwise what was observed fits, with
-    :data:`HEADROOM` or as much more as leaves thresholds that fine. A potential that would leave thresholds with fewer
-    than :data:`LEAST_THRESHOLD` units is let saturate. Saturation is counted in each run.
+    - If thresholds keep :data:`FINE_THRESHOLD` units, the bounds of :func:`reaches` fit, so nothing ever overflows. If
+      thresholds differ, the median counts. A graded population needs a range of 2^15 units instead.
+    - Otherwise the observed values fit, with the factor :data:`HEADROOM`, or with more room as long as thresholds stay
+      that fine.
+    - Thresholds keep :data:`LEAST_THRESHOLD` units in any case. Potentials may then saturate, which each run counts.
     """
     seen = HEADROOM * max(ranges.current[p.name], ranges.potential[p.name])
     positive = p.threshold[p.threshold > 0]
-    # A graded population has no threshold: a 64th of what it ranges is taken for one.
+    # A graded population has no threshold; a 64th of its range is used instead.
     threshold = float(np.median(positive)) if p.spikes and len(positive) else seen / 2.0**ALIGNMENT
     if p.spikes:
         seen = max(seen, float(p.threshold.max(initial=0.0)))
@@ -411,13 +413,14 @@ def largest_scale(p: Population, reach: Reach, ranges: Ranges) -> float:
 
 
 def population_scale(network: Network, p: Population, reach: Reach, ranges: Ranges, groups: int) -> float:
-    """Units of a per unit of potential: with which thresholds and weights are exact if one can be found, else large.
+    """Choose a population's scale, in units of a per unit of potential.
 
-    Where messages are whole numbers, tried are powers of two, thresholds that are a power of two, and largest weights
-    of 254 units. Otherwise the largest of weights that share one exponent has all of its bits, or a threshold that all
-    neurons have is a whole number of units.
+    If there are messages of whole numbers, scales are tried with which thresholds and weights are exact: powers of two,
+    and scales that make the least threshold a power of two, or the largest weight of a projection 254 units times one.
+    If none is exact, the largest of the weights that share one exponent gets all of its bits. Failing that, a threshold
+    that all neurons share becomes a whole number of units.
     """
-    # Messages of 0, 1, ... leave weights no other unit than the scale.
+    # Whole messages have the unit 1, so their weights have the unit of the scale.
     whole = [
         q
         for q in network.into(p.name)
@@ -442,7 +445,7 @@ def population_scale(network: Network, p: Population, reach: Reach, ranges: Rang
 
 
 def is_exact(scale: float, thresholds: Floats, projections: Iterable[Projection]) -> bool:
-    """Whether thresholds and weights of messages that are whole numbers lose nothing with a scale."""
+    """Whether a scale represents thresholds, and weights of projections with whole messages, exactly."""
 
     def exact(values: Floats, rounded: Floats) -> bool:
         return bool((np.abs(values - rounded) <= 1e-9 * np.abs(values)).all())
@@ -455,7 +458,7 @@ def is_exact(scale: float, thresholds: Floats, projections: Iterable[Projection]
                 data = np.unique(np.multiply.outer(np.unique(weight.left.data), np.unique(weight.right)))
             else:
                 data = expanded(weight, 0).data
-            # A look at a few spares one at all.
+            # Most scales fail for the first few weights, before all are looked at.
             for part in (data[:64], data):
                 units = scale * part
                 if not exact(units, round_weights(units, np.maximum(exponents_of(units), EXACT))):
@@ -464,8 +467,11 @@ def is_exact(scale: float, thresholds: Floats, projections: Iterable[Projection]
 
 
 def input_scale(network: Network, name: str, scales: Mapping[str, Floats], ranges: Ranges) -> float:
-    """Scale of an input's messages: 1 of whole numbers; else 16 bits, or so many less, down to 10, as leave weights all
-    of theirs, since no exponent is below -8."""
+    """Scale of an input's messages.
+
+    Whole numbers have a scale of 1. Other messages have 16 bits, or fewer, down to 10, if weights would otherwise need
+    an exponent below -8 and lose bits.
+    """
     largest = ranges.messages[name]
     if name in ranges.whole and largest <= MESSAGE_LIMIT:
         return 1.0
@@ -486,16 +492,17 @@ def input_scale(network: Network, name: str, scales: Mapping[str, Floats], range
 
 
 def message_shift(network: Network, p: Population, scales: Mapping[str, Floats]) -> int:
-    """Bits that a graded population leaves out of what it sends: as few as leave weights all of theirs.
+    """Number of lowest bits that a graded population leaves out of its messages.
 
-    The weights' units are those of the target over those of messages, and no exponent is below -8.
+    It is the smallest number with which weights keep all of their bits. Their unit is the target's unit over that of
+    the messages, and no exponent is below -8.
     """
     shift = MESSAGE_SHIFTS.start
     for projection in network.projections:
         if projection.source != p.name or p.kind != GRADED or network.is_direct(projection):
             continue
         if not network.population(projection.target).spikes:
-            continue  # The host has exponents enough.
+            continue  # The exponents of the host suffice.
         own = scales[projection.target].max(initial=0.0) / scales[p.name].min(initial=np.inf)
         units = least_row(projection) * own * 2.0**-WEIGHT_EXPONENTS.start
         if units > 0:
@@ -511,7 +518,7 @@ def row_sums(weight: Operator) -> Floats:
 
 
 def decay_registers(du: Floats, dv: Floats) -> tuple[Floats, Floats]:
-    """du and dv in units of 1 / 4096, rounded and clipped to what registers hold; a leak never becomes none."""
+    """du and dv in units of 1 / 4096, rounded and clipped to the registers' range; a leak is never rounded to 0."""
     least = np.where(dv > 0, 1, 0)
     return np.clip(np.round(DECAY_UNITY * du), 1, DECAY_UNITY), np.clip(
         np.round(DECAY_UNITY * dv), least, DECAY_UNITY - 1
@@ -519,10 +526,10 @@ def decay_registers(du: Floats, dv: Floats) -> tuple[Floats, Floats]:
 
 
 def bias_sent(level: NDArray, t: int) -> NDArray[np.int64]:
-    """What a bias of ``level`` 64ths of a unit adds to a in step t: floor((t + 1) level / 64) - floor(t level / 64).
+    """The whole units that a bias of ``level`` 64ths of a unit adds to a in step t.
 
-    A chip adds whole units. Those of any steps together are within a unit of what the bias says, where a bias rounded
-    to a unit would be off by more with each step.
+    It is floor((t + 1) level / 64) - floor(t level / 64), because a chip adds whole units. The sum over any steps is
+    within one unit of the exact sum. A bias rounded to a unit would deviate more with each step.
     """
     wide = level.astype(np.int64)
     return ((t + 1) * wide >> BIAS_FRACTION) - (t * wide >> BIAS_FRACTION)
@@ -561,13 +568,13 @@ def quantize_population(p: Population, scale: Floats, shift: int = MESSAGE_SHIFT
 
 
 def exponents_of(units: Floats, limit: int = WEIGHT_LIMIT) -> NDArray[np.int64]:
-    """The least exponent e of each weight with which |weight| <= limit 2^e; that of a weight of 0 is far below any."""
+    """For each weight the least exponent e with |weight| <= limit 2^e. For a weight of 0 it is far below all others."""
     size = np.maximum(np.abs(units), 1e-300) / limit
     return np.ceil(np.log2(size * (1 - 1e-12))).astype(np.int64)
 
 
 def round_weights(units: Floats, exponents: NDArray, limit: int = WEIGHT_LIMIT) -> Floats:
-    """Weights rounded to integers times 2^exponent, within +-limit of them; even ones of 8 bits."""
+    """Weights rounded to integers times 2^exponent, within +-limit; the integers are even for weights of 8 bits."""
     even = limit == WEIGHT_LIMIT
     step = 2.0 ** (exponents + even)
     largest = limit // 2 if even else limit
@@ -582,16 +589,25 @@ def quantize_projection(
     groups: int = MAX_GROUPS,
     host: float | None = None,
 ) -> tuple[FixedProjection, float]:
-    """Weights in integers, for a target of ``scale`` and messages of ``unit`` (NIR's units per message unit).
+    """Quantise the weights of a projection.
 
-    All weights of 8 bits with one exponent would err by 1 / 254 of the largest. Synapses of a chip can have several:
+    With 8 bits and one exponent, weights would have errors of 1 / 254 of the largest. A chip's synapses can have
+    several exponents:
 
-    - *whole* messages (spikes): each weight has the exponent of its own size, from that of the largest down to -1, at
-      most ``groups`` of them. They are the fewest with which the errors together are within 10 % of what all of them
-      give, and whose axons fit a core.
-    - graded messages: each neuron's weights have the exponent of its largest, since sums are rounded down once.
+    - Whole messages (spikes): each weight has the exponent of its own size, from that of the largest down to -1. The
+      number of exponents is the smallest with which the sum of errors is within 10 % of the best, at most ``groups``,
+      and the axons fit in a core.
+    - Graded messages: each neuron's weights have the exponent of its largest, since sums are rounded down once.
     - kron(A, W): one exponent.
-    - into populations that the *host* computes, from messages up to that: 16 bits, or what 32 bits of sums leave.
+    - Into populations that the host computes: 16 bits, or fewer if sums would exceed 32 bits.
+
+    Args:
+        projection: Of the float network.
+        scale: Of the target, in units of a per unit of potential, shape (M,).
+        unit: NIR's units per unit of the messages, shape () or (n,).
+        whole: Whether messages are whole numbers.
+        groups: Largest number of exponents.
+        host: The largest message, if the host computes the target; else None.
 
     Returns:
         The projection, and the largest error of a weight as a fraction of the largest weight.
@@ -640,11 +656,11 @@ def quantize_projection(
 
 
 def fewest_groups(matrices: Iterable[sparse.csr_matrix], top: int, most: int) -> int:
-    """How many exponents, from ``top`` down, weights of whole messages need; see :func:`quantize_projection`."""
+    """Number of exponents, from ``top`` down, that weights of whole messages need; see :func:`quantize_projection`."""
     most = max(1, min(most, top - EXACT + 1))
     errors = np.zeros(most)
     for m in matrices:
-        if m.shape[0] > 256:  # A sample of the neurons tells.
+        if m.shape[0] > 256:  # A sample of the neurons is enough.
             m = m[:: -(-m.shape[0] // 256)]
         own = exponents_of(m.data)
         for k in range(most):
@@ -655,7 +671,7 @@ def fewest_groups(matrices: Iterable[sparse.csr_matrix], top: int, most: int) ->
 
 
 def to_units(weight: Operator, scale: Floats, unit: Floats) -> Operator:
-    """Weights that give units of a for messages: scale weight unit; a Kronecker product stays one if it can."""
+    """Weights in units of a per unit of the messages: scale weight unit. A Kronecker product stays one if it can."""
     if isinstance(weight, Kron) and unit.size == 1:
         return weight.scale_rows(scale * unit.reshape(-1))
     matrix = expanded(weight, 0)
@@ -665,7 +681,7 @@ def to_units(weight: Operator, scale: Floats, unit: Floats) -> Operator:
 
 
 def one_exponent(weight: Operator, exponent: int) -> Operator:
-    """Weights as even integers that share an exponent; a Kronecker product stays one of few different factors."""
+    """Weights as even integers with one exponent. A Kronecker product with few distinct factors stays one."""
     if isinstance(weight, Kron) and (fixed := quantize_kron(weight, 2.0**-exponent)) is not None:
         return fixed
     matrix = expanded(weight, 0)
@@ -689,7 +705,7 @@ def group_of(weights: NDArray, weight_exp: NDArray | int) -> NDArray[np.int64]:
 def synapse_exponents(projection: FixedProjection) -> list[int]:
     """The exponents of a projection's synapses, ascending: the keys of :func:`synapse_groups`.
 
-    A Kronecker product is not expanded, which takes 12 bytes a synapse: 17 GB for the graphs of 100 photographs.
+    A Kronecker product is not expanded. That would take 12 bytes a synapse: 17 GB for the graphs of 100 photographs.
     """
     found: set[int] = set()
     for operator in projection.taps.values():
@@ -707,7 +723,7 @@ def synapse_exponents(projection: FixedProjection) -> list[int]:
 
 
 def synapse_groups(projection: FixedProjection) -> dict[int, dict[int, sparse.csr_matrix]]:
-    """A projection as chips hold it: by exponent and delay even weights in +-254, int32, shape (M, sources)."""
+    """A projection as chips hold it: even weights in +-254 by exponent and delay, int32, shape (M, sources)."""
     out: dict[int, dict[int, sparse.csr_matrix]] = {}
     for delay, operator in projection.taps.items():
         matrix = expanded(operator, 0).tocsr()

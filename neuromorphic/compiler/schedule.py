@@ -1,4 +1,4 @@
-"""When populations do their steps on hardware whose synapses take a step each."""
+"""The steps in which populations are updated on hardware, where every synapse takes one step."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from neuromorphic.compiler.network import Network, Projection
 
 @dataclass(frozen=True)
 class Schedule:
-    """Lags that make outputs line up with the graph's own steps.
+    """Lags of populations, with which messages arrive in the steps that the graph means.
 
     Attributes:
         lags: A population or input does its step t in the hardware's step t + lag, both counted from 0.
-        waits: Per projection (source, target) and tap, the steps that a message waits beside its synapse's latency.
-        instant: Projections whose synapses may take no step: in a loop whose Delay nodes have fewer steps than it has
-            synapses there is no time for one. No chip has such synapses; simulators do. Loops without a Delay need
-            none, their populations read each other as they were in the step before.
-        direct: Projections that are no synapses: an output that is just what one population sends.
+        waits: For each projection (source, target) and delay, the steps that a message waits in addition to the one
+            step of its synapse.
+        instant: Projections whose synapses must not take a step, because their loop has fewer steps of delay than
+            synapses. Simulators have such synapses, chips do not. A loop without a Delay node needs none, as its
+            populations read each other's messages of the step before.
+        direct: Projections without synapses, to an output that copies one population or input.
     """
 
     lags: Mapping[str, int]
@@ -28,15 +29,15 @@ class Schedule:
 
     @property
     def longest(self) -> int:
-        """The largest lag: a run is that much longer than the input."""
+        """The largest lag: the number of steps by which a run is longer than its input."""
         return max(self.lags.values())
 
 
 def schedule(network: Network) -> Schedule:
-    """The smallest lags with which every message can arrive in time.
+    """Find the smallest lags with which every message arrives in time.
 
-    A message with delay d from a population of lag L to one of lag L' waits L' - L + d - 1 steps, which must not be
-    negative: L' >= L + 1 - d, the longest paths of a graph.
+    A message with delay d from a population of lag L to one of lag L' waits L' - L + d - 1 steps. This must not be
+    negative, so L' >= L + 1 - d: the lags are longest paths in a graph.
     """
     direct = frozenset(key(p) for p in network.projections if network.is_direct(p))
     names = [*network.inputs, *(population.name for population in network.populations)]
@@ -76,7 +77,7 @@ def settles(network: Network, names: list[str], group: Mapping[str, int], number
 
 
 def relax(lags: dict[str, int], edges: list[tuple[str, str, int]]) -> bool:
-    """Raise lags until each edge (source, target, least difference) is met; False where that never ends."""
+    """Raise lags in place until each edge (source, target, least difference) holds; False if that never ends."""
     for _ in range(len(lags) + 1):
         raised = False
         for source, target, difference in edges:

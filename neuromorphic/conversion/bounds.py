@@ -1,4 +1,4 @@
-"""What neurons can reach and whether they can fire, whatever comes within bounds of the inputs."""
+"""Bounds of neurons' potentials, and whether they can fire, for all inputs within given bounds."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ Interval: TypeAlias = tuple[NDArray, NDArray]
 Flags: TypeAlias = NDArray[np.bool_]
 
 STEPS = 2048
-"""Steps of a float population that are followed one by one; of all later ones a bound is said."""
+"""Number of steps of a float population that are followed one by one. One bound covers all later steps."""
 FIXED_STEPS = 2**14
-"""Steps of an integer population that are followed until nothing changes any more."""
+"""Largest number of steps of an integer population that are followed until its state no longer changes."""
 PASSES = 6
-"""How often the bounds of loops are tightened; those of every pass are true."""
+"""Number of passes that tighten the bounds of loops. The bounds of every pass hold."""
 ROUNDING = 1e-9
-"""A float potential that is nearer to its threshold, beside all that was added up to it, may be on either side."""
+"""A float potential this close to its threshold, relative to the terms of its sum, may be on either side of it."""
 UNBOUNDED = 1e200
-"""Stands for infinity, of which 0 times makes no number. What comes out above its square root has no bound."""
+"""Stands for infinity, because 0 times infinity is not a number. Results above its square root count as unbounded."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a population can do, shape (M,) each; in fixed point in the registers' units, 2^-6 units of a on the chip.
+    """Bounds of a population, shape (M,) each; in fixed point in the registers' units, which are 2^-6 units of a.
 
     Attributes:
-        messages: What it sends.
-        drive: What reaches it in a step, a and its bias; in fixed point in units of a.
+        messages: Its messages.
+        drive: Its input in a step, a + bias; in fixed point in units of a.
         current: Largest |u|.
-        potential: Largest |w|, in fixed point of what the register v would have to hold.
+        potential: Largest |w|; in fixed point before it is clipped to its register.
         accumulated: Largest |sum| before the weight exponent is applied; fixed point only.
         never: Neurons that never fire.
         always: Neurons that fire in every step.
@@ -61,18 +61,22 @@ class Bounds:
 
 
 def bounds(network: Network, inputs: Mapping[str, Interval]) -> dict[str, Bounds]:
-    """Bounds of every population, for ever, from rest.
+    """Bounds of every population, from rest, for all later steps.
 
-    Messages' bounds give the least and the largest drive a of each step, in which biases and delays have their steps.
-    u and, up to the first spike, v grow with a: so a neuron that does not fire when it always gets the largest drive
-    never fires. With any other drive a neuron is, step by step, at least where it is with the least: one that fires in
-    every step with that always does. Both hold in integers too, as long as u cannot wrap around.
+    Bounds of messages give the least and the largest drive a in each step, with the steps of biases and delays taken
+    into account. u grows with a, and v does up to the first spike. So a neuron that stays silent under the largest
+    drive never fires. Under any drive, u and v are at least those under the least drive, step by step. So a neuron that
+    fires in every step under the least drive always fires. Both hold in integers, too, if u cannot wrap around.
 
-    What a loop brings back is first taken to be anything, then what the pass before found.
+    In a loop, the first pass takes messages to be anything that the population's kind allows; later passes take the
+    bounds of the pass before.
 
     Args:
         network: Float or fixed.
-        inputs: Bounds of the inputs' values, shape (n,) each; in fixed point before they become messages.
+        inputs: Bounds of the inputs' values, shape (n,) each. For a fixed network, too, these are not yet messages.
+
+    Returns:
+        Bounds by population.
     """
     messages: dict[str, Interval] = {p.name: anything(p) for p in network.populations}
     for name, (low, high) in inputs.items():
@@ -92,10 +96,10 @@ def bounds(network: Network, inputs: Mapping[str, Interval]) -> dict[str, Bounds
 
 
 def anything(p: Population) -> Interval:
-    """What a population can send as far as its kind says."""
+    """The range of messages of a population's kind."""
     if p.spikes:
         return np.zeros(p.size, np.int64), np.ones(p.size, np.int64)
-    if isinstance(p, FixedPopulation):  # A sum can send more, but nothing listens to it.
+    if isinstance(p, FixedPopulation):  # A sum can send more, but no population reads it.
         largest = np.full(p.size, (STATE_LIMIT - 1) >> p.message_shift, np.int64)
         return -largest - 1, largest
     return np.full(p.size, -np.inf), np.full(p.size, np.inf)
@@ -126,23 +130,23 @@ def bounds_of(p: Population, projections: list[Projection], messages: Mapping[st
 
 
 def graded_messages(p: Population, current: Floats, values: Interval) -> Interval:
-    """Bounds of what a graded population sends, from those of u and w."""
+    """Bounds of a graded population's messages, given those of u and w."""
     if not isinstance(p, FixedPopulation):
         return values
     least, largest = anything(p)
     ends = (np.clip(end, 1 - STATE_LIMIT, STATE_LIMIT - 1) / 2.0**p.message_shift for end in values)
     low, high = (np.floor(end).astype(np.int64) for end in ends)
     wraps = current >= STATE_LIMIT
-    # A unit for the rounding of these bounds, which are floats.
+    # One unit more on each side, as these bounds are floats and rounded.
     return np.where(wraps, least, np.maximum(low - 1, least)), np.where(wraps, largest, np.minimum(high + 1, largest))
 
 
 def drive(
     p: Population, projections: list[Projection], messages: Mapping[str, Interval]
 ) -> tuple[dict[int, Interval], Floats]:
-    """Bounds of a + bias by the step from which on they hold, and the largest |sum| before the weight exponent.
+    """Bounds of a + bias, by the step from which they hold; and the largest |sum| before the weight exponent.
 
-    Before step d nothing has come over a delay of d.
+    Messages with a delay of d arrive from step d on.
     """
     fixed = isinstance(p, FixedPopulation)
     parts: list[tuple[int, Interval]] = []
@@ -157,7 +161,7 @@ def drive(
     out = {}
     for t in sorted({0, *(delay for delay, _ in parts), *p.bias.start}):
         low = high = p.bias.at(t) if p.bias.start else np.zeros(p.size, np.int64 if fixed else np.float64)
-        if fixed:  # Whole units, that add up to the bias.
+        if fixed:  # Whole units, whose sum over steps is that of the bias.
             low, high = low.astype(np.int64) >> BIAS_FRACTION, -(-high.astype(np.int64) >> BIAS_FRACTION)
         for delay, pair in parts:
             if t >= delay:
@@ -169,8 +173,8 @@ def drive(
 def product(operator: Operator, low: NDArray, high: NDArray) -> Interval:
     """Bounds of operator m for messages m between ``low`` and ``high``.
 
-    high_i = sum_j max(w_ij, 0) high_j + min(w_ij, 0) low_j, and the other way round for the least. Of a Kronecker
-    product, which is not written out, each message is taken to be between the least and the largest of all.
+    high_i = sum_j max(w_ij, 0) high_j + min(w_ij, 0) low_j, and low_i likewise with high and low swapped. A Kronecker
+    product is not expanded; there, every message is taken to be between the least and the largest of all.
     """
     if isinstance(operator, Kron | FixedKron):
         positive, negative = signed_sums(operator)
@@ -205,7 +209,7 @@ def signed_sums(operator: Kron | FixedKron) -> Interval:
 
 
 def strength(p: Population, projections: list[Projection], messages: Mapping[str, Interval]) -> Floats:
-    """Largest sum of the absolute values of all that is added up to a: its rounding is in proportion."""
+    """Largest sum of the absolute values of the terms of a, to which its rounding error is proportional; shape (M,)."""
     total = np.abs(p.bias.values).max(axis=0, initial=0.0)
     for projection in projections:
         low, high = messages[projection.source]
@@ -222,7 +226,7 @@ def strength(p: Population, projections: list[Projection], messages: Mapping[str
 
 
 def phases(drives: Mapping[int, Interval], k: int, limit: int) -> tuple[list[NDArray], NDArray]:
-    """The drive (0: the least, 1: the largest) of each of the first steps, and the one of all steps after them."""
+    """The drive (k = 0: the least, 1: the largest) in each of the first steps, and that of all later steps."""
     starts = sorted(drives)
     steps = [drives[max(s for s in starts if s <= t)][k] for t in range(min(starts[-1], limit))]
     later = np.array([drives[s][k] for s in starts if s >= len(steps)])
@@ -230,12 +234,12 @@ def phases(drives: Mapping[int, Interval], k: int, limit: int) -> tuple[list[NDA
 
 
 def reach(p: Population, drives: Mapping[int, Interval]) -> tuple[Floats, Floats, Interval]:
-    """Largest |u|, largest |w|, and the least and largest w, shape (M,), infinite where there is no bound.
+    """Largest |u|, largest |w|, and the least and largest w, shape (M,) each; infinite if there is no bound.
 
-    u <- (1 - du) u + a,  w <- (1 - dv) v + u  from the largest a, and their mirror image from the least. A reset leaves
-    v at 0, or takes the threshold off what is above it: so v stays below the threshold, or below w less the threshold,
-    and never falls below 0 by it. In integers truncation takes u and v towards 0: bounds on the other side of 0 are
-    taken to be 0.
+    u <- (1 - du) u + a,  w <- (1 - dv) v + u  with the largest a give the upper bounds; the mirror image with the least
+    a gives the lower ones. A reset sets v to 0, or subtracts the threshold from a w above it. So v stays at most at the
+    threshold, or at w - threshold, and no reset brings it below 0. In integers, truncation moves u and v towards 0;
+    bounds beyond 0 are taken to be 0.
     """
     fixed = isinstance(p, FixedPopulation)
     unit = 2.0**p.alignment if isinstance(p, FixedPopulation) else 1.0
@@ -247,7 +251,7 @@ def reach(p: Population, drives: Mapping[int, Interval]) -> tuple[Floats, Floats
         resets = p.spikes and k == 1
 
         def after(w: Floats, resets: bool = resets) -> Floats:
-            """v after w."""
+            """v after a step with potential w."""
             if not resets:
                 return np.maximum(w, 0.0)
             return np.maximum(np.minimum(w, threshold), 0.0 if p.kind == LIF else w - threshold)
@@ -270,12 +274,12 @@ def reach(p: Population, drives: Mapping[int, Interval]) -> tuple[Floats, Floats
             if resets and p.kind == LIF:
                 late_v = np.maximum(np.minimum(late_v, threshold), 0.0)
             elif resets:
-                # Above the threshold, and above (u - threshold) / dv, a spike takes off more than u brings.
+                # Above the threshold and (u - threshold) / dv, a spike subtracts more than u adds.
                 over = late_u - threshold
                 level = np.divide(over, dv, out=np.where(over > 0, np.inf, 0.0), where=dv > 0)
                 late_v = np.minimum(late_v, np.maximum.reduce([v, threshold, level]))
             top_u = np.maximum(top_u, late_u)
-            # v <= late_v goes on for ever: (1 - dv) late_v + u stays below it where it is the level.
+            # v <= late_v holds for all later steps: (1 - dv) late_v + u is at most late_v where that is the level.
             top_w = np.maximum(top_w, np.maximum(late_v, np.minimum(late_v, UNBOUNDED) * (1 - dv) + late_u))
         currents.append(top_u)
         ends.append(np.where(top_w >= UNBOUNDED**0.5, np.inf, top_w))
@@ -284,11 +288,11 @@ def reach(p: Population, drives: Mapping[int, Interval]) -> tuple[Floats, Floats
 
 
 def fires_float(p: Population, drives: Mapping[int, Interval], total: Floats) -> tuple[Flags, Flags]:
-    """Which neurons of a float population never and always fire.
+    """The neurons of a float population that never fire, and those that always fire.
 
-    After the steps that are followed: with the largest drive u stays below max(u, a / du) and v below max(v, u / dv).
-    With the least, where all fire, u stays above min(u, a / du), and v is 0, or by subtraction stays above
-    min(v, (u - threshold) / dv).
+    The first steps are followed one by one. After them, with the largest drive, u stays below max(u, a / du) and v
+    below max(v, u / dv). With the least drive, and a spike in every step, u stays above min(u, a / du), and v is 0, or
+    with reset by subtraction stays above min(v, (u - threshold) / dv).
 
     Args:
         p: The population.
@@ -327,10 +331,10 @@ def fires_float(p: Population, drives: Mapping[int, Interval], total: Floats) ->
 
 
 def fires_fixed(p: FixedPopulation, drives: Mapping[int, Interval]) -> tuple[Flags, Flags]:
-    """Which neurons of an integer population never and always fire.
+    """The neurons of an integer population that never fire, and those that always fire.
 
-    It is run with the largest and with the least drive until nothing changes; of neurons of which something still
-    changes after :data:`FIXED_STEPS` nothing is said.
+    The population is run with the largest and with the least drive until its state no longer changes. Neurons whose
+    state still changes after :data:`FIXED_STEPS` are in neither set.
     """
     out = []
     for k in (1, 0):

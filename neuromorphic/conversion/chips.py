@@ -1,4 +1,4 @@
-"""What chips hold, as data with its sources, and how many cores a network would take."""
+"""Limits of chips, each with its source, and an estimate of the cores that a network takes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from neuromorphic.compiler.schedule import Schedule
 
 @dataclass(frozen=True)
 class Limit:
-    """A figure and where it is from."""
+    """A figure and its source."""
 
     value: int
     source: str
@@ -25,17 +25,17 @@ class Limit:
 
 @dataclass(frozen=True)
 class Chip:
-    """What a chip holds.
+    """The limits of a chip.
 
     Attributes:
         title: The chip's name.
-        neurons: Neurons a core.
-        axons: Input axons a core: sources whose spikes its neurons get.
-        memory: Bytes of synapses a core.
-        cores: Neuro cores a chip.
-        weight_bits: Largest weight.
-        delay: Steps that a spike can wait beside the step that every synapse takes.
-        payload: Bits of a graded spike; 0 where spikes carry none.
+        neurons: Neurons per core.
+        axons: Input axons per core: sources whose spikes its neurons get.
+        memory: Bytes of synapses per core.
+        cores: Neuro cores per chip.
+        weight_bits: Bits of a weight.
+        delay: Largest number of steps that a spike can wait, in addition to the step that every synapse takes.
+        payload: Bits of a graded spike; 0 if spikes are binary.
     """
 
     title: str
@@ -48,7 +48,7 @@ class Chip:
     payload: Limit
 
     def limits(self) -> dict[str, Limit]:
-        """The figures by name."""
+        """The limits by name."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "title"}
 
 
@@ -86,7 +86,7 @@ WITHOUT = {
     GRADED: "Lava has no process for the chip that does",
     SUBTRACT: "Lava has no process for the chip that does: its ATRLIF adds up spikes without end",
 }
-"""What is wrong with kinds of populations that a chip may not have."""
+"""Why a chip cannot run populations of these kinds."""
 
 RULES: Mapping[str, str] = {
     "Affine": "8-bit weights; the bias from the host, so that it starts in time",
@@ -111,29 +111,30 @@ RULES: Mapping[str, str] = {
     "NIRGraph": "its nodes",
     "loops": "a step a synapse; not where Delay nodes in a loop have fewer steps than it has synapses",
 }
-"""What becomes of each primitive on Loihi 2."""
+"""How each primitive is represented on Loihi 2, for the support table."""
 
 DELAY_BITS = 6
-"""Bits of a synapse for its delay, where its projection has delays."""
+"""Bits of a synapse for its delay, if its projection has delays."""
 INDEX_BITS = range(6, 13)
-"""Bits of a synapse for its neuron; none where every axon has a synapse with every neuron."""
+"""Bits of a synapse for the number of its neuron; 0 if every axon has a synapse with every neuron."""
 BLOCK_SYNAPSES, BLOCK_BITS, WORD_BITS = 64, 10, 64
-"""Synapses of an axon are stored in blocks of 64 with a head of 10 bits, in words of 64 bits: nengo-loihi,
-``SynapseConfig.bits_per_axon``. Loihi 2's formats are not public; the same is taken."""
+"""Synapses of an axon are stored in blocks of 64 with a head of 10 bits, in words of 64 bits (nengo-loihi,
+``SynapseConfig.bits_per_axon``). Loihi 2's formats are not public, so those of Loihi 1 are used."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """What a population takes.
+    """The resources of a chip that a population takes.
 
     Attributes:
-        neurons, axons, synapses: Of all of it; axons are sources that reach any of its neurons, once for each exponent
-            that their weights have.
+        neurons: Number of its neurons.
+        axons: Number of its axons: sources that reach any of its neurons, counted once for each exponent of weights.
+        synapses: Number of its synapses.
         memory: Bytes of its synapses on all cores.
-        cores: Cores that it takes, filled one after the other in the order of its neurons.
-        largest_fan_in: Most axons of one neuron.
-        largest_neuron: Most bytes of the synapses of one neuron.
-        because: What fills its cores: neurons, axons or memory; empty where one is enough.
+        cores: Number of its cores, which are filled one after the other in the order of its neurons.
+        largest_fan_in: Largest number of axons of one neuron.
+        largest_neuron: Largest number of bytes of the synapses of one neuron.
+        because: What fills its cores: neurons, axons or memory; empty if one core is enough.
     """
 
     neurons: int
@@ -147,10 +148,15 @@ class Placement:
 
 
 def place(network: Network, plan: Schedule, chip: Chip) -> dict[str, Placement]:
-    """Estimate what the populations of a network take, each on cores of its own; outputs are the host's.
+    """Estimate the resources of each population, on cores of its own. Outputs are computed by the host.
 
-    A compiler can do better (populations may share a core, convolutions their weights) and worse (what a core needs
-    beside): an estimate, not a promise.
+    A compiler can do better (populations can share a core, and convolutions their weights) or worse (a core needs
+    memory for other things, too).
+
+    Args:
+        network: Float or fixed.
+        plan: Its schedule.
+        chip: The chip.
     """
     return {
         p.name: place_population(p.size, synapses_into(network, plan, p.name, chip), chip)
@@ -161,7 +167,7 @@ def place(network: Network, plan: Schedule, chip: Chip) -> dict[str, Placement]:
 
 @dataclass(frozen=True)
 class Synapses:
-    """Synapses into a population: of each its neuron, its axon, and its bits; sorted by neuron."""
+    """The synapses into a population, sorted by neuron: numbers of neuron and axon, and bits of memory."""
 
     neuron: NDArray[np.int64]
     axon: NDArray[np.int64]
@@ -171,7 +177,7 @@ class Synapses:
 def synapses_into(network: Network, plan: Schedule, name: str, chip: Chip) -> Synapses:
     """Synapses into a population.
 
-    An axon is one neuron of one source and one exponent of its synapses' weights, whatever their delays.
+    Each neuron of a source has one axon for each exponent of its weights. Delays do not matter.
     """
     parts: list[tuple[NDArray, NDArray, NDArray]] = []
     offset = 0
@@ -195,7 +201,7 @@ def synapses_into(network: Network, plan: Schedule, name: str, chip: Chip) -> Sy
 def coordinates(
     weights: csr_matrix, delayed: bool, chip: Chip, offset: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Neurons, axons and bits of synapses; those whose weight is 0 are none."""
+    """Neurons, axons and bits of the synapses with nonzero weights."""
     matrix = weights.tocoo()
     rows, columns = matrix.shape
     there = matrix.data != 0
@@ -208,7 +214,7 @@ def coordinates(
 
 
 def axon_bits(count: NDArray, bits: NDArray) -> NDArray[np.int64]:
-    """Memory of axons with ``count`` synapses of so many bits each, in whole words."""
+    """Bits of memory of axons with ``count`` synapses of ``bits`` each, in whole words."""
     blocks, rest = np.divmod(count, BLOCK_SYNAPSES)
 
     def words(n: NDArray | int) -> NDArray:

@@ -1,4 +1,4 @@
-"""How far fixed point can be from float, derived."""
+"""A bound of the difference between fixed point and float."""
 
 from __future__ import annotations
 
@@ -21,32 +21,33 @@ from neuromorphic.graph import Floats
 
 
 def spike_margins(network: Network, fixed: FixedNetwork, ranges: Ranges, steps: int) -> dict[str, Floats]:
-    """How close to its threshold a neuron must have been where fixed point gives another spike first.
+    """How close to the threshold a float potential must be where the spikes of fixed point first differ.
 
-    As long as a population and all that it gets spikes as in float, and no register overflows, the potentials w of the
-    two differ by at most e_w, and thresholds by e_th. So in the step in which a neuron first spikes otherwise, float
-    has |w - threshold| <= e_w + e_th. With s the scale, q = 1 / (64 s) the state's unit (1 / s on the host), hats for
-    what fixed point has, U and V the largest |u| and |w| of the float run:
+    As long as a population and its sources spike as in float, and no register overflows, the two potentials w differ by
+    at most e_w, and the thresholds by e_th. So in the step in which a neuron's spike first differs, the float run has
+    |w - threshold| <= e_w + e_th. Let s be the scale, q = 1 / (64 s) the state's unit (1 / s on the host), and U and V
+    the largest |u| and |w| of the float run. Hats mark values of fixed point. Then
 
     e_a = sum_j (|w^_ij - w_ij| M_j + |w^_ij| e_m) + |bias^ - bias| + n / s
     e_u <- (1 - du^) e_u + |du^ - du| U + e_a + q
     e_w <- (1 - dv^) e_w + |dv^ - dv| V + e_u + q
 
-    from 0, for as many steps as there are. M_j bounds what source j sends, e_m its error: 0 of spikes, half a unit of
-    an input that is not whole, of a graded population its e_w and a unit; n counts taps whose sums are rounded down,
-    those of exponents below -1, of 16-bit weights below 0. A bias that is no whole number of units is
-    sent as units that add up to it within one: e_w gets 2 / (du^ s) more at the end, twice the peak of what a unit in a
-    leads to in w. After a reset the errors are smaller, so the bound holds on. Loops of graded populations are not
-    bounded.
+    from 0, for all steps of the run. M_j bounds the messages of source j, and e_m their error: 0 for spikes, half a
+    unit for an input that is not whole, e_w plus one unit for a graded population. n is the number of taps whose sums
+    are rounded down: those with exponents below -1, or below 0 for 16-bit weights. A bias that is not a whole number of
+    units is sent as whole units, whose sum is within one unit of the exact sum. So e_w grows by 2 / (du^ s) at the end,
+    twice the peak of w after one unit in a. After a reset the errors are smaller, so the bound still holds. Loops of
+    graded populations have no bound.
 
     Args:
         network: The float network.
-        fixed: What it was quantised to.
+        fixed: The quantised network.
         ranges: Of the float run.
-        steps: Its length.
+        steps: Length of the run.
 
     Returns:
-        e_w + e_th by population that spikes, e_w by graded one, shape (M,), in units of the float network's potential.
+        e_w + e_th for each spiking population and e_w for each graded one, shape (M,), in units of the float network's
+        potential.
     """
     errors: dict[str, Floats] = {}
     for population in network.populations:
@@ -76,7 +77,7 @@ def spike_margins(network: Network, fixed: FixedNetwork, ranges: Ranges, steps: 
 
 
 def decayed(decay: Floats, error: Floats) -> Floats:
-    """(1 - decay) error; nothing is kept of an infinite error where the decay is 1."""
+    """(1 - decay) error; 0 where the decay is 1, also for an infinite error."""
     return (1 - decay) * np.where(decay < 1, error, 0.0)
 
 

@@ -1,4 +1,4 @@
-"""The conversion report: what becomes of a graph on a chip, number by number."""
+"""The conversion report: every parameter of a graph before and after its conversion for a chip."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ from neuromorphic.graph import Graph, Node
 from neuromorphic.graph.units import signatures
 
 LOW_AGREEMENT, FAIR_AGREEMENT = 0.9, 0.99
-"""Shares of a node's cells (sample, step, neuron) with the spikes of float: below the first it breaks, below the second
-there is a note."""
+"""Shares of a node's cells (sample, step, neuron) that equal those of float. Below the first, the report says that the
+conversion breaks; below the second, there is a note."""
 LARGEST_GRADED_ERROR = 0.02
-"""Of a potential that is sent, as a share of its range."""
+"""Largest error of a potential that is sent, as a share of its range. Above it, the report says that it breaks."""
 LARGEST_DECAY_ERROR = 0.1
-"""Of a time constant, relative."""
+"""Largest relative error of a time constant. Above it, the report says that it breaks."""
 UNIT_STEPS = 64
-"""Steps of the unit input."""
+"""Number of steps of :func:`unit_input`."""
 FOLDED = {
     "r": "r into weights",
     "w_in": "w_in into weights",
@@ -58,16 +58,16 @@ class Converted:
     """A graph as ``--target`` compiles it.
 
     Attributes:
-        network: Float, a population a node.
-        parts: How it is split.
-        hardware: Float, split.
-        fixed: In integers, split.
-        plan: When its populations do their steps.
-        exact: What the float network sent, by node, shape (B, T, M).
-        ours: Likewise the integers, in NIR's units.
-        observed: Of the integers over all samples.
-        overflow: By node.
-        steps: Of the inputs.
+        network: The float network, with one population for each node.
+        parts: The parts of its populations.
+        hardware: The float network, split into these parts.
+        fixed: The split network in integers.
+        plan: The lags of its populations.
+        exact: Messages of the float network by node, shape (B, T, M).
+        ours: Messages of the integer network by node, shape (B, T, M), in NIR's units.
+        observed: Ranges of the integer run over all samples.
+        overflow: Overflows by node and kind.
+        steps: Number of steps T of the inputs.
     """
 
     network: Network
@@ -88,9 +88,12 @@ def unit_input(graph: Graph) -> dict[str, NDArray]:
 
 
 def convert(graph: Graph, inputs: Mapping[str, NDArray], signed: bool = False) -> Converted:
-    """Lower, split and quantise a graph for some inputs, shape (B, T, *shape), and run them both ways.
+    """Lower, split and quantise a graph for given inputs, and run these in float and in fixed point.
 
-    With ``signed``, inputs may have either sign, see :func:`~neuromorphic.execution.calibration.calibrate`.
+    Args:
+        graph: The graph.
+        inputs: By Input node, shape (B, T, *shape).
+        signed: Leave room for negative inputs even if the given ones have none.
 
     Raises:
         ArgumentError, UnsupportedGraphError: the inputs do not fit, see
@@ -114,25 +117,26 @@ def convert(graph: Graph, inputs: Mapping[str, NDArray], signed: bool = False) -
 
 
 def conversion_report(graph: Graph, target: str, inputs: Mapping[str, NDArray] | None = None) -> dict[str, Any]:
-    """All that the conversion of a graph does to it; numbers, lists and text only, as JSON has them.
+    """The conversion report of a graph, as plain JSON types.
 
     Keys of the report; a range is [least, largest]:
 
     - ``target``, ``chip`` (each limit with ``value`` and ``source``), ``dt``;
-    - ``nodes``: of every node what it gets and sends, see :class:`~neuromorphic.graph.units.Signature`;
-    - ``input``: ``given`` (else the unit input), ``samples``, ``steps``, ``range`` by Input node: what is said to hold
-      whatever comes holds for inputs within it, [-1, 1] of the unit input;
+    - ``nodes``: input and output of every node, see :class:`~neuromorphic.graph.units.Signature`;
+    - ``input``: ``given`` (false for the unit input), ``samples``, ``steps``, ``range`` by Input node: worst cases are
+      those of inputs within this range, which is [-1, 1] for the unit input;
     - ``layers``, by neuron node: ``kind``, ``reset``, ``neurons``, ``parts`` (``name``, ``neurons``, ``du``, ``dv``,
       ``threshold``, ``scale``, ``offset``), ``folded``, ``decays_clipped``, and
       - ``parameters``, by name: ``before`` and ``after`` in NIR's units, ``integers``, ``largest_error``,
         ``mean_error``, ``largest_relative_error``; of weights also ``weight_exp``, ``synapses`` and ``zeroed``, those
         that became 0;
-      - ``worst_case`` and ``observed``: shares of the registers' ranges that ``current``, ``potential`` and, at worst,
-        ``accumulator`` take, None without bound; ``overflow`` in neurons x steps that did happen;
+      - ``worst_case`` and ``observed``: shares of the registers' ranges that ``current`` and ``potential`` take, and in
+        the worst case ``accumulator``; None if there is no bound. ``observed`` also has ``overflow``, which
+        counts neurons and steps;
       - ``spikes``: ``float``, ``fixed``, ``agreement`` (share of cells that are equal), of spiking nodes;
       - ``values``: ``range`` of the float run and ``largest_error``, of nodes that send their potential;
       - ``never_fire``, ``always_fire``: neurons in C order, ``float`` and ``fixed``;
-    - ``cores``: by node what :class:`~neuromorphic.conversion.chips.Placement` says, of all its parts; ``total_cores``;
+    - ``cores``: by node a :class:`~neuromorphic.conversion.chips.Placement` for all its parts; ``total_cores``;
     - ``breaks``, ``notes``: ``node``, ``what``, ``mend``; ``fits``: whether nothing breaks.
 
     Args:
@@ -183,7 +187,7 @@ def conversion_report(graph: Graph, target: str, inputs: Mapping[str, NDArray] |
 def layer_report(
     name: str, node: Node, dt: float, compiled: Converted, exact: Bounds, integers: Mapping[str, Bounds]
 ) -> dict[str, Any]:
-    """What becomes of one neuron node."""
+    """The part of the report about one neuron node."""
     parts = compiled.parts[name]
     fixed = {part.name: fixed_population(compiled.fixed, part) for part in parts}
     p = compiled.network.population(name)
@@ -235,14 +239,14 @@ def layer_report(
 
 
 def fixed_population(fixed: FixedNetwork, part: Part) -> FixedPopulation:
-    """A part in integers."""
+    """The population of a part in the integer network."""
     population = fixed.population(part.name)
     assert isinstance(population, FixedPopulation)
     return population
 
 
 def folded(node: Node, p: Population) -> list[str]:
-    """Parameters that are no longer there by themselves, and where they went."""
+    """Parameters that were folded into others, and into which."""
     out = []
     for key, what in FOLDED.items():
         neutral = 1.0 if key in ("r", "w_in") else 0.0
@@ -262,12 +266,12 @@ def folded(node: Node, p: Population) -> list[str]:
 def parameters(
     name: str, node: Node, dt: float, compiled: Converted, fixed: Mapping[str, FixedPopulation]
 ) -> dict[str, dict[str, Any]]:
-    """Parameters of a node before and after.
+    """Parameters of a node before and after the conversion.
 
-    With scale and gain of a neuron, integers mean in NIR's units: tau = 4096 dt / dv, tau_syn = 4096 dt / du; a
-    threshold (threshold / scale + offset) / gain; a bias, what v gets in a step, bias / (scale gain); a weight
-    weight 2^weight_exp / (scale unit gain fold), with the message's unit and what :func:`~.lower.fold` folded. A weight
-    is told as the chip has it, in +-254, with the exponents that there are.
+    Integers are converted back to NIR's units, with a neuron's scale and gain: tau = 4096 dt / dv, tau_syn =
+    4096 dt / du; threshold: (threshold / scale + offset) / gain; bias per step: bias / (scale gain); weight:
+    weight 2^weight_exp / (scale unit gain fold), with the unit of messages and the factor that :func:`~.lower.fold`
+    folded. Integer weights are given as the chip holds them, in +-254, together with their exponents.
     """
     parts = compiled.parts[name]
     p = compiled.network.population(name)
@@ -306,7 +310,7 @@ def parameters(
 
 
 def compared(before: NDArray, integers: NDArray, after: NDArray) -> dict[str, Any]:
-    """Ranges of a parameter before and after, and its errors."""
+    """Ranges of a parameter before and after the conversion, and its errors."""
     error = np.abs(after - before)
     there = before != 0
     return {
@@ -320,17 +324,17 @@ def compared(before: NDArray, integers: NDArray, after: NDArray) -> dict[str, An
 
 
 def span_of(values: NDArray) -> list[float]:
-    """Least and largest."""
+    """Least and largest value; zeros if there are none."""
     return [float(values.min()), float(values.max())] if values.size else [0.0, 0.0]
 
 
 def weights(source: str, target: str, gains: tuple[Floats, Floats], compiled: Converted) -> dict[str, Any]:
-    """Weights of all synapses from one node to another, before and after, as a linear node would have them.
+    """Weights of all synapses from one node to another before and after the conversion, in units of the NIR graph.
 
     Args:
         source, target: The nodes.
-        gains: What the target's weights were multiplied by, in float and for integers, shape (M,) each.
-        compiled: All of it.
+        gains: Factors that were folded into the target's weights, in float and in integers, shape (M,) each.
+        compiled: The converted graph.
     """
     exact = next(q for q in compiled.network.projections if (q.source, q.target) == (source, target))
     size = compiled.network.size(source)
@@ -377,7 +381,7 @@ def message_unit(fixed: FixedNetwork, source: str) -> Floats:
 
 
 def worst_case(found: list[Bounds]) -> dict[str, Any]:
-    """Largest shares of the registers that anything within the inputs' range can make a node take."""
+    """Largest shares of the registers' ranges that a node can take, for all inputs within their range."""
 
     def share(key: str, limit: float) -> float | None:
         value = max((float(getattr(own, key).max(initial=0.0)) for own in found), default=0.0) / limit
@@ -391,7 +395,7 @@ def worst_case(found: list[Bounds]) -> dict[str, Any]:
 
 
 def observed(compiled: Converted, name: str) -> dict[str, Any]:
-    """Shares of the registers' ranges that u and v of the integers took, and what overflowed."""
+    """Shares of the registers' ranges that u and v took in the integer run, and its overflows."""
     own = compiled.observed
     names = [part.name for part in compiled.parts[name]]
     return {
@@ -402,7 +406,7 @@ def observed(compiled: Converted, name: str) -> dict[str, Any]:
 
 
 def placements(compiled: Converted, chip: Chip) -> dict[str, dict[str, Any]]:
-    """What each neuron node takes of the chip, its parts together."""
+    """Cores, memory and so on of each neuron node, summed over its parts."""
     found = place(compiled.fixed, compiled.plan, chip)
     out: dict[str, dict[str, Any]] = {}
     for p in compiled.network.populations:
@@ -423,7 +427,7 @@ def findings(
     layers: Mapping[str, Mapping[str, Any]],
     cores: Mapping[str, Mapping[str, Any]],
 ) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """What breaks a limit of the chip, and what else to know, by node."""
+    """Find what breaks a limit of the chip, and other notes: ``node``, ``what`` and ``mend`` of each."""
     breaks: list[dict[str, str]] = []
     notes: list[dict[str, str]] = []
 
@@ -537,7 +541,7 @@ def findings(
 
 
 def adjacency(kron: Kron, source: str, chip: Chip) -> tuple[str, str]:
-    """What a chip could do of kron(A, W) with another A, the graph's adjacency, and what that takes."""
+    """For weights kron(A, W): what another graph, so another A, takes on a chip; ``what`` and ``mend`` of a note."""
     targets, sources = kron.left.shape
     every = targets * sources * int(np.count_nonzero(kron.right))
     cores = -(-every * chip.weight_bits.value // (8 * chip.memory.value))
@@ -550,7 +554,7 @@ def adjacency(kron: Kron, source: str, chip: Chip) -> tuple[str, str]:
 
 
 def inaccuracies(layer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What makes a node's integers something else than its floats, and the mend."""
+    """Reasons why a node in fixed point differs too much from float: ``what`` and ``mend`` of each."""
     overflow, worst = layer["observed"]["overflow"], layer["worst_case"]
     registers = (("current", "wrapped"), ("potential", "saturated"), ("accumulator", "accumulated"))
     less = "smaller inputs or weights, a faster leak, or neurons whose thresholds are of one size"
@@ -581,12 +585,12 @@ def inaccuracies(layer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def binary(compiled: Converted, name: str) -> bool:
-    """Whether an input's messages were those of spikes, 0 or 1."""
+    """Whether all messages of an input were 0 or 1, as spikes are."""
     return compiled.observed.messages[name] in (0.0, 1.0) and name in compiled.observed.unsigned
 
 
 def needs_source(compiled: Converted, part: str) -> bool:
-    """Whether a bias cannot be a neuron's own, which is there from the chip's first step on and goes into v."""
+    """Whether the host must send a bias. A neuron's own bias acts from the chip's first step on, and directly on v."""
     p = compiled.fixed.population(part)
     if not p.bias.start:
         return False

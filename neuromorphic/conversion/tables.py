@@ -1,4 +1,4 @@
-"""The conversion report for people, at 100 columns and fewer."""
+"""Print the conversion report as tables of at most 100 columns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.table import Table
 from neuromorphic.conversion.chips import CHIPS
 
 SHOWN = 8
-"""Neurons that are listed one by one."""
+"""Largest number of neurons that are listed one by one."""
 
 
 def print_conversion(report: Mapping[str, Any], model: str, console: Console | None = None) -> None:
@@ -61,7 +61,7 @@ def show(title: str, shown: Table, console: Console) -> None:
 
 
 def print_nodes(nodes: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """What each node gets and sends."""
+    """Print input and output of each node."""
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("node", "gets", "sends", "units of parameters"):
         shown.add_column(column, overflow="fold")
@@ -76,7 +76,7 @@ def print_nodes(nodes: Sequence[Mapping[str, Any]], console: Console) -> None:
 
 
 def print_layers(layers: Mapping[str, Mapping[str, Any]], console: Console) -> None:
-    """What became of each node in words."""
+    """Print in words how each node was converted."""
     for name, layer in layers.items():
         parts, neurons = len(layer["parts"]), layer["neurons"]
         words = [f"{layer['kind']}, {neurons:,} neuron{'s' * (neurons != 1)} in {parts} population{'s' * (parts != 1)}"]
@@ -89,7 +89,7 @@ def print_layers(layers: Mapping[str, Mapping[str, Any]], console: Console) -> N
 
 
 def print_parameters(layers: Mapping[str, Mapping[str, Any]], console: Console) -> None:
-    """Parameters before and after, in NIR's units."""
+    """Print parameters before and after the conversion, in NIR's units."""
     shown = table("node", ("before", "integers", "after", "error", "mean"))
     for name, layer in layers.items():
         shown.add_row(f"[bold]{escape(name)}[/bold]")
@@ -108,7 +108,7 @@ def print_parameters(layers: Mapping[str, Mapping[str, Any]], console: Console) 
 
 
 def print_registers(layers: Mapping[str, Mapping[str, Any]], console: Console) -> None:
-    """What the registers hold at worst, what they held, and what overflowed."""
+    """Print the worst case and the observed range of the registers, and overflows."""
     shown = table("node", ("worst u", "worst v", "worst sum", "seen u", "seen v", "wrapped", "clipped"))
     for name, layer in layers.items():
         worst, seen = layer["worst_case"], layer["observed"]
@@ -123,7 +123,7 @@ def print_registers(layers: Mapping[str, Mapping[str, Any]], console: Console) -
 
 
 def print_firing(layers: Mapping[str, Mapping[str, Any]], console: Console) -> None:
-    """Spikes before and after, and neurons that can never fire or always do, whatever comes."""
+    """Print spikes before and after the conversion, and neurons that never or always fire for all inputs in range."""
     shown = table("node", ("float", "fixed", "equal", "never", "always"))
     shown.add_column("which (fixed)", overflow="fold")
     for name, layer in layers.items():
@@ -148,7 +148,7 @@ def print_firing(layers: Mapping[str, Mapping[str, Any]], console: Console) -> N
 
 
 def print_cores(report: Mapping[str, Any], console: Console) -> None:
-    """What the nodes take of the chip."""
+    """Print the resources of the chip that nodes take."""
     chip = CHIPS[report["target"]]
     shown = table("node", ("neurons", "synapses", "input axons", "fan-in", "memory, KB", "cores"))
     for name, own in report["cores"].items():
@@ -171,26 +171,26 @@ def print_cores(report: Mapping[str, Any], console: Console) -> None:
 
 
 def span(values: Sequence[float]) -> str:
-    """A range, or the one value that it is."""
+    """A range as text, or its one value."""
     low, high = values
     return number(low) if low == high else f"{number(low)}..{number(high)}"
 
 
 def number(value: float) -> str:
-    """A number of three digits; of integers all."""
+    """A number as text: three digits, or all digits of an integer."""
     if isinstance(value, int) or (value == round(value) and abs(value) < 1e6):
         return str(int(value))
     return f"{value:.3g}"
 
 
 def percent(share: float | None) -> str:
-    """A share of a register."""
+    """A share of a register as text."""
     if share is None:
         return "no bound"
     return f"{100 * share:,.1f} %" if share < 100 else f"{share:,.0f} x"
 
 
 def numbers(found: Sequence[int]) -> str:
-    """Neurons, the first of them by number."""
+    """Numbers of the first neurons as text."""
     more = f" and {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
     return ", ".join(map(str, found[:SHOWN])) + more

@@ -1,4 +1,4 @@
-"""C compiled by the machine's compiler when it is first needed, and kept between runs."""
+"""Compile C with the machine's compiler when it is first needed, and keep the result between runs."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def compiler() -> str | None:
 
 
 def folder() -> Path:
-    """Where what was compiled is kept."""
+    """Folder of the compiled libraries: ``neuromorphic`` in ``$XDG_CACHE_HOME``, or else in ``~/.cache``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "neuromorphic"
 
 
 @cache
 def _machine() -> str:
-    """What ``-march=native`` depends on."""
+    """The processor's features, on which ``-march=native`` depends."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line for line in lines if line.startswith(("flags", "Features")))
@@ -39,16 +39,16 @@ def _machine() -> str:
 
 
 def shared_library(name: str, source: str, flags: Sequence[str] = (), libraries: Sequence[str] = ()) -> ctypes.CDLL:
-    """Compile a C source, or take what was compiled of it before, and load it.
+    """Compile a C source and load the library. If it was compiled before, load that one.
 
     Args:
-        name: What its file is called, before a digest of source, compiler's flags and machine.
-        source: The text.
-        flags: Beside :data:`FLAGS`.
-        libraries: Files that it is linked with, beside the mathematical library.
+        name: Start of the file's name. A digest of source, flags and processor follows.
+        source: The C text.
+        flags: Flags of the compiler in addition to :data:`FLAGS`.
+        libraries: Files to link with, in addition to the mathematical library.
 
     Raises:
-        OSError, RuntimeError: there is no compiler or no folder to write to, or what it makes cannot be loaded.
+        OSError, RuntimeError: there is no compiler, the folder cannot be written to, or the library cannot be loaded.
         subprocess.CalledProcessError: the compiler refused the source.
     """
     settings = " ".join([*FLAGS, *flags, *libraries, platform.machine(), _machine()])

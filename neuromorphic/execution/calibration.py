@@ -1,4 +1,4 @@
-"""Scales for fixed point from inputs, checked on the integers."""
+"""Choose fixed-point scales for given inputs, and check them in a run of the integers."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from neuromorphic.execution import populations
 from neuromorphic.execution.populations import Overflow, PopulationRun
 
 ATTEMPTS = 6
-"""How often more room is left where a register overflows: 1.5 times as much each time, 7.6 times in the end."""
+"""Largest number of runs. After each but the last, registers that overflow get more room: 7.6 times in the end."""
 MORE_ROOM = 1.5
+"""Factor by which the room of an overflowing register grows."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A network in integers.
+    """A quantised network, and its run.
 
     Attributes:
-        network: The integers.
-        ranges: What its scales were chosen for.
-        run: What it did with the inputs; what still overflows is counted there.
+        network: The network in integers.
+        ranges: The ranges that its scales were chosen for.
+        run: Its run on the inputs, which counts the overflows that are left.
     """
 
     network: FixedNetwork
@@ -43,22 +44,25 @@ def calibrate(
     simulator: Callable[..., PopulationRun] = populations.run,
     rounded: Callable[[Network, Ranges], FixedNetwork] = quantize,
 ) -> Calibration:
-    """Quantise a network for some inputs, and run them in integers.
+    """Quantise a network for given inputs, and run it on them in integers.
 
-    Integers take a slightly other way than the float run that scales are chosen from, and after a first spike that
-    differs another one altogether. Where a register overflows, scales are chosen anew with more room, unless a
-    threshold would become too coarse (:func:`~neuromorphic.compiler.quantize.largest_scale`).
+    Scales are chosen from a float run. The integer run deviates from it a little, and after the first spike that
+    differs perhaps a lot. If a register then overflows, new scales leave more room, unless a threshold would become too
+    coarse (:func:`~neuromorphic.compiler.quantize.largest_scale`).
 
     Args:
         network: Float.
-        inputs: By name, shape (T, *shape).
-        ranges: Choose the scales for these, once; by default for what the inputs reach.
-        potentials: Populations whose potentials are recorded.
-        signed: Inputs may have either sign, even if these have one.
-        batched: Whether inputs are those of B samples, shape (B, T, *shape).
-        simulator: What runs networks: :func:`neuromorphic.execution.populations.run`, or
-            :func:`neuromorphic.c.library.run`, which gives the same.
-        rounded: What quantises: :func:`neuromorphic.compiler.quantize.quantize`, or what keeps what that gave.
+        inputs: By name, shape (T, *shape), or (B, T, *shape) with ``batched``.
+        ranges: Choose the scales for these ranges, and only once. By default they are measured on the inputs.
+        potentials: Names of the populations whose potentials are recorded.
+        signed: Leave room for negative inputs even if the given ones have none.
+        batched: Whether the inputs have an axis of samples.
+        simulator: The function that runs a network: :func:`neuromorphic.execution.populations.run`, or
+            :func:`neuromorphic.c.library.run`, which gives the same results.
+        rounded: The function that quantises: :func:`neuromorphic.compiler.quantize.quantize`, or a cached one.
+
+    Returns:
+        The network in integers, its ranges, and its run.
     """
     chosen = ranges or simulator(network, inputs, batched=batched, watch=True).ranges
     if signed:
@@ -80,7 +84,7 @@ def calibrate(
 
 
 def with_room(ranges: Ranges, full: Mapping[str, Overflow]) -> Ranges:
-    """Ranges with more room for what overflowed."""
+    """Ranges with more room for the populations that overflowed."""
 
     def wider(values: Mapping[str, float]) -> dict[str, float]:
         return {name: value * (MORE_ROOM if name in full and full[name].any else 1) for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""Machines of folded networks: populations and projections, in float64 or in Loihi's integers."""
+"""Sessions on folded networks (populations and projections), in float64 or in Loihi's integers."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from neuromorphic.graph import Graph
 
 
 class FoldedMachine(Machine):
-    """What machines of folded networks share.
+    """Base class of the machines that run a folded network.
 
     Args:
-        graph: What was folded.
-        network: Float, or fixed.
-        batch: Samples B.
-        potentials: Populations that spike whose potentials are recorded.
-        ranges: Fixed point: what the scales were chosen for.
+        graph: The graph that was folded.
+        network: The folded network, float or fixed.
+        batch: Number of samples B.
+        potentials: Names of the spiking populations whose potentials are recorded.
+        ranges: For a fixed network: the ranges that its scales were chosen for.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class FoldedMachine(Machine):
         """See :class:`~neuromorphic.execution.machine.Machine`.
 
         Raises:
-            UnsupportedGraphError: fixed point: an input is larger than any that the scales were chosen for.
+            UnsupportedGraphError: an input of a fixed network is larger than its scales allow for.
         """
         for name, x in inputs.items():
             limit = self.ranges.messages[name] if self.ranges is not None else np.inf
@@ -61,7 +61,14 @@ class FoldedMachine(Machine):
 
     @abstractmethod
     def advance(self, flat: Mapping[str, NDArray[np.float64]]) -> tuple[Arrays, Arrays]:
-        """Do the next T steps; inputs of shape (B, T, n). Messages and potentials by population, shape (B, T, M)."""
+        """Do the next T steps.
+
+        Args:
+            flat: Inputs by name, shape (B, T, n).
+
+        Returns:
+            Messages and potentials by population, shape (B, T, M).
+        """
 
 
 class PopulationsMachine(FoldedMachine):

@@ -1,4 +1,4 @@
-"""What a back end offers to sessions: a network that stays, with a state that can be read and set."""
+"""The interface of a back end for sessions: a network whose state is kept, read and set."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ Arrays = dict[str, NDArray]
 
 
 class Machine(ABC):
-    """A network of B samples that is ready to run, and stands somewhere between two steps.
+    """A network with B samples and a current state, between two steps.
 
-    A back end that implements this has sessions (:mod:`neuromorphic.session`, which checks what users give; made by
-    :func:`neuromorphic.backends.open_machine`). The state is arrays by name: ``step``, the steps done, and what else
-    the back end keeps, as ``WHAT/NODE``, with the axis B first. Back ends of the same arithmetic that keep the same
-    under the same names can go on where another stood.
+    A back end that implements this class has sessions. :func:`neuromorphic.backends.open_machine` makes the machine;
+    :mod:`neuromorphic.session` checks the user's arguments. The state is a dictionary of arrays: ``step``, the number
+    of steps done, and the back end's own arrays ``WHAT/NODE``, whose first axis is B. Back ends that keep the same
+    arrays under the same names, in the same arithmetic, can continue each other's runs.
 
     Attributes:
-        start: The state before step 0. Arrays in it of :attr:`constants` say what a state belongs to.
-        constants: Names of arrays that are the same in every state.
+        start: The state before step 0.
+        constants: Names of the arrays that are the same in every state. They tell whether a state fits the network.
     """
 
     start: Arrays
@@ -35,28 +35,33 @@ class Machine(ABC):
 
     @abstractmethod
     def run(self, inputs: Mapping[str, NDArray]) -> Record:
-        """Do the next T steps; inputs by Input node, shape (B, T, *shape), checked before."""
+        """Do the next T steps.
+
+        Args:
+            inputs: By Input node, shape (B, T, *shape). The session has checked them.
+        """
 
     @abstractmethod
     def state(self) -> Arrays:
-        """Where the network stands: arrays as in :attr:`start`, which nothing changes later."""
+        """The current state: arrays as in :attr:`start`. Later steps do not change them."""
 
     @abstractmethod
     def restore(self, state: Mapping[str, NDArray]) -> None:
-        """Stand there; the state was checked by :func:`check_state`."""
+        """Set the state, which :func:`check_state` has checked."""
 
     def close(self) -> None:  # noqa: B027
-        """Free what is held, if anything is; called once or more."""
+        """Free memory and processes, if there are any. May be called more than once."""
 
 
 def check_state(state: Mapping[str, NDArray], machine: Machine) -> Arrays:
-    """Check that a state is one of a machine's.
+    """Check that a state fits a machine.
 
     Returns:
-        It, in the types of :attr:`Machine.start`.
+        The state, in the types of :attr:`Machine.start`.
 
     Raises:
-        ArgumentError: it is not; the message names the array.
+        ArgumentError: an array is missing, unknown, of another shape or type, or of another network; the message names
+            it.
     """
     mend = "give one of a session of this network, with the same back end, precision and batch"
     if missing := machine.start.keys() - state.keys():

@@ -19,9 +19,9 @@ from neuromorphic.execution.c_compiler import shared_library
 
 SOURCE = Path(__file__).parent / "multistep.c"
 MAX_STEPS = 32
-"""T up to which there are kernels: a block's potentials of all steps are kept in the cache."""
+"""Largest T of the kernels, which keep the potentials of all steps of a block in the cache."""
 SHARED = 1 << 16
-"""Size of the input from which threads share the work."""
+"""Number of input elements from which the work is shared among threads."""
 SURROGATES = {"atan": 0, "fast_sigmoid": 1, "sigmoid": 2}
 NAMES = {torch.float32: ("f32", ctypes.c_float), torch.float64: ("f64", ctypes.c_double)}
 
@@ -44,7 +44,7 @@ class Dynamics(Protocol):
 
 
 class UniformLIF(NamedTuple):
-    """A :class:`Dynamics` of numbers."""
+    """:class:`Dynamics` as a tuple of numbers."""
 
     tau: float
     r: float
@@ -77,7 +77,7 @@ def by_operators() -> Iterator[None]:
 
 
 def only_operators() -> bool:
-    """Whether this is such a context."""
+    """Whether the code runs in a context of :func:`by_operators`."""
     return _by_operators.get()
 
 
@@ -134,7 +134,7 @@ def forward(x: Tensor, p: Dynamics) -> Tensor:
 
 
 def backward(x: Tensor, gradient: Tensor, p: Dynamics, spike: Surrogate) -> Tensor:
-    """Gradient of the inputs, from that of the spikes, which is contiguous; both of shape (T, M)."""
+    """Gradient with respect to the inputs, given that of the spikes (contiguous); both of shape (T, M)."""
     out = torch.empty(x.shape, dtype=x.dtype)
     surrogate = (SURROGATES[spike.name], spike.slope)
     _call("backward", x, [gradient.data_ptr(), out.data_ptr()], _settings(p), surrogate)

@@ -1,4 +1,7 @@
-"""Folded networks in NumPy: what Lava's processes compute, in float64 or in Loihi's integers, without their latency."""
+"""Run folded networks in NumPy, in float64 or in Loihi's integers.
+
+Results are those of Lava's processes. The latency of synapses on hardware is left out.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +31,12 @@ from neuromorphic.execution.machine import Arrays, of_kind
 
 @dataclass
 class Overflow:
-    """How often a register's range was left, in neurons and steps.
+    """Number of values that left the range of their register, over neurons and steps.
 
     Attributes:
-        accumulated: Synaptic sums beyond 32 bits; a simulator that has only these gives something else.
+        accumulated: Synaptic sums beyond 32 bits. A simulator with 32-bit sums gives other results there.
         wrapped: Currents that wrapped around.
-        saturated: Potentials that stayed at their limit.
+        saturated: Potentials that were clipped to their limit.
     """
 
     accumulated: int = 0
@@ -42,21 +45,23 @@ class Overflow:
 
     @property
     def any(self) -> bool:
-        """Whether there was any."""
+        """Whether any value left its range."""
         return bool(self.accumulated or self.wrapped or self.saturated)
 
 
 @dataclass(frozen=True)
 class PopulationRun:
-    """What a run of a network gave; of a batch every array has a leading axis of samples, (B, T, M).
+    """The result of a run. In a batched run every array has a leading axis of samples, (B, T, M).
 
     Attributes:
-        sent: Messages of every population, shape (T, M): spikes as bool, graded values, outputs; integers in fixed
-            point.
-        potentials: Of the populations asked for, after each step, shape (T, M), in NIR's units.
-        peaks: Likewise before the reset, in the units of the network's potential; of integers in those of the register.
-        ranges: What was observed in all samples, of integers in the units of messages and registers.
-        overflow: By population, in fixed point, summed over the samples.
+        sent: Messages of every population, shape (T, M): spikes as bool, graded values and outputs as float64, or as
+            int64 in fixed point.
+        potentials: Membrane potentials after each step, of the populations that were asked for, shape (T, M), in NIR's
+            units.
+        peaks: Potentials of the same populations before the reset, shape (T, M), in units of the network's potential,
+            or of the register in fixed point.
+        ranges: Largest values over all samples, in fixed point in units of messages and registers.
+        overflow: By population, summed over the samples. Empty for a float network.
     """
 
     sent: dict[str, NDArray]
@@ -73,7 +78,15 @@ def run(
     batched: bool = False,
     watch: bool = True,
 ) -> PopulationRun:
-    """Run a network from rest; see :func:`run_from`."""
+    """Run a network from rest; :func:`run_from` has the equations.
+
+    Args:
+        network: Float or fixed.
+        inputs: By name, shape (T, *shape), or (B, T, *shape) with ``batched``.
+        potentials: Names of the populations whose potentials are recorded.
+        batched: Whether the inputs have an axis of samples.
+        watch: Not used, as ranges and overflows are always watched here. :func:`neuromorphic.c.library.run` has it.
+    """
     batch, x = flat_inputs(inputs, batched)
     return run_from(start(network, batch or 1), Synapses(network, batch or 1), x, potentials, batch)[0]
 
@@ -86,14 +99,14 @@ def ranges_of(
     potential: dict[str, float],
     steps: int,
 ) -> Ranges:
-    """What the signals of a run reached, which fixed-point scales are chosen for.
+    """The largest values of a run, from which fixed-point scales are chosen.
 
     Args:
         network: Float or fixed.
-        x: Inputs by name, before they become messages.
-        sent: Messages of the populations by name.
+        x: Inputs by name, any shape, before they become messages.
+        sent: Messages of the populations by name, any shape.
         current: Largest magnitude of each population's current.
-        potential: Likewise of its potential.
+        potential: Largest magnitude of each population's potential before the reset.
         steps: T.
     """
     signals = {**x, **sent}
@@ -111,18 +124,18 @@ def ranges_of(
 
 
 class Synapses:
-    """What leads to each population of a network, for B samples side by side, ready to be multiplied by.
+    """Synapses into each population, for B samples side by side, in the form that multiplies fastest.
 
     Attributes:
-        network: Of the B samples.
-        into: By population the projections, and their operators by delay.
+        network: The network, B times side by side.
+        into: For each population its projections, each with its operators by delay.
     """
 
     def __init__(self, network: Network, batch: int) -> None:
         self.network = repeat(network, batch)
         self.into = {
             p.name: [
-                # The longest delay first: in the order in which Lava's synapses add up what waits.
+                # The longest delay first, which is the order in which Lava's synapses add up delayed messages.
                 (q, {delay: prepared(operator) for delay, operator in sorted(q.taps.items(), reverse=True)})
                 for q in self.network.into(p.name)
             ]
@@ -137,18 +150,19 @@ def run_from(
     potentials: Collection[str] = (),
     batch: int | None = None,
 ) -> tuple[PopulationRun, Arrays]:
-    """Run a network on from a state.
+    """Continue a run from a state.
 
-    Float networks by the equations of :class:`~neuromorphic.compiler.network.Population`, fixed-point ones by
-    :func:`fixed_step`, bit for bit as Lava's models. A sample's records do not depend on the batch that it is in. Sums
-    are made in one order: the bias, then what each projection brings, of which the longest delay comes first.
+    A float network follows the equations of :class:`~neuromorphic.compiler.network.Population`. A fixed-point network
+    follows :func:`fixed_step`, bit for bit as Lava's models do. A sample's results do not depend on the batch that it
+    is in. Terms of a sum are added in a fixed order: the bias, then each projection; within a projection, the longest
+    delay comes first.
 
     Args:
-        state: See :func:`start`; it is not changed.
-        synapses: The network, float or fixed.
-        x: Inputs by name, shape (T, n) or (B, T, n); in fixed point the values before they become messages.
-        potentials: Populations whose potentials are recorded.
-        batch: B, where inputs and what comes back have that axis.
+        state: The state to start from, as :func:`start` describes it. It is not changed.
+        synapses: Of the network, float or fixed.
+        x: Inputs by name, shape (T, n) or (B, T, n). For a fixed network, too, these are values, not yet messages.
+        potentials: Names of the populations whose potentials are recorded.
+        batch: B, if inputs and results have an axis of samples; else None.
 
     Returns:
         The run of these T steps, and the state after them.
@@ -161,7 +175,7 @@ def run_from(
     cells: dict[str, Any] = {p.name: () for p in network.populations}
     for name in of_kind(state, "v"):
         cells[name] = tuple(state[f"{key}/{name}"].reshape(-1) for key in "uv")
-    # What was sent before, as rows (D, B n): row -k is that of k steps before.
+    # Earlier messages as rows, shape (D, B n): row -k was sent k steps before this run.
     past = {name: rows.swapaxes(0, 1).reshape(rows.shape[1], -1) for name, rows in of_kind(state, "past").items()}
     overflow = {p.name: Overflow() for p in network.populations if fixed}
     traces = {p.name: np.zeros((steps, p.size)) for p in network.populations if p.name in potentials}
@@ -228,7 +242,15 @@ def run_from(
 
 
 def flat_inputs(inputs: Mapping[str, NDArray], batched: bool) -> tuple[int | None, dict[str, NDArray[np.float64]]]:
-    """Inputs of shape (T, *shape) as (T, n), or of B samples, shape (B, T, *shape), as (B, T, n); B, or None."""
+    """Flatten inputs.
+
+    Args:
+        inputs: By name, shape (T, *shape), or (B, T, *shape) with ``batched``.
+        batched: Whether they have an axis of samples.
+
+    Returns:
+        B, or None; and the inputs, float64, shape (T, n) or (B, T, n).
+    """
     leading = 2 if batched else 1
     arrays = {name: np.asarray(x, np.float64) for name, x in inputs.items()}
     sizes = {name: int(np.prod(x.shape[leading:], dtype=np.int64)) for name, x in arrays.items()}
@@ -237,7 +259,7 @@ def flat_inputs(inputs: Mapping[str, NDArray], batched: bool) -> tuple[int | Non
 
 
 def by_sample(rows: NDArray, batch: int | None) -> NDArray:
-    """Rows of a run of B samples, shape (T, B M), sample by sample, (B, T, M); None leaves them as they are."""
+    """Split rows of B samples, shape (T, B M), into (B, T, M). With a batch of None they stay as they are."""
     return rows if batch is None else rows.reshape(len(rows), batch, -1).swapaxes(0, 1)
 
 
@@ -247,22 +269,28 @@ def is_whole(x: NDArray) -> bool:
 
 
 def bias_at(p: Population, t: int) -> NDArray:
-    """What a population's bias adds to a in step t, shape (M,)."""
+    """The bias that is added to a in step t, shape (M,)."""
     if isinstance(p, FixedPopulation):
         return bias_sent(p.bias.at(t), t) if p.bias.start else np.zeros(p.size, np.int64)
     return p.bias.at(t) if p.bias.start else np.zeros(p.size)
 
 
 def rest(p: Population) -> tuple[NDArray, ...]:
-    """u and v of a population that nothing has reached yet."""
+    """u and v of a population at rest, shape (M,) each."""
     zero = np.zeros(p.size, np.int64 if isinstance(p, FixedPopulation) else np.float64)
     return zero, zero
 
 
 def start(network: Network, batch: int) -> Arrays:
-    """The state before step 0 as arrays: ``step``; ``u/NODE`` and ``v/NODE`` of each population, shape (B, M);
-    ``past/NODE`` what a population or input whose messages are delayed sent in the last D steps, the newest last, shape
-    (B, D, M), in integers the messages."""
+    """The state before step 0, as arrays by name.
+
+    step: number of steps that are done
+    u/NODE, v/NODE: current and potential of each population with dynamics, shape (B, M)
+    past/NODE: messages of the last D steps, the newest last, shape (B, D, M), of each population or input whose
+        messages are delayed
+
+    Arrays are int64 for a fixed network, float64 otherwise.
+    """
     dtype = np.int64 if isinstance(network, FixedNetwork) else np.float64
     depth: dict[str, int] = {}
     for q in network.projections:
@@ -280,14 +308,23 @@ def start(network: Network, batch: int) -> Arrays:
 
 
 def potential_of(p: Population, cell: tuple[NDArray, ...]) -> NDArray[np.float64]:
-    """Membrane potential in NIR's units."""
+    """Membrane potential in NIR's units, shape (M,)."""
     if not isinstance(p, FixedPopulation):
         return cell[1] + p.offset
     return cell[1] / 2.0**p.alignment / p.scale + p.offset
 
 
 def float_step(p: Population, a: NDArray, cell: tuple[NDArray, ...]) -> tuple[NDArray, tuple[NDArray, ...], NDArray]:
-    """One step by the equations of ``Population``: the message, the cell after it, and w."""
+    """One step by the equations of :class:`~neuromorphic.compiler.network.Population`.
+
+    Args:
+        p: The population.
+        a: Sum of bias and synapses, shape (M,).
+        cell: u and v before the step, shape (M,) each.
+
+    Returns:
+        The message, shape (M,); u and v after the step; and w, the potential before the reset.
+    """
     if p.kind == SUM:
         return a, (a, a), a
     u = cell[0] * (1 - p.du) + a
@@ -301,9 +338,9 @@ def float_step(p: Population, a: NDArray, cell: tuple[NDArray, ...]) -> tuple[ND
 def fixed_step(
     p: FixedPopulation, a: NDArray[np.int64], cell: tuple[NDArray, ...], overflow: Overflow
 ) -> tuple[NDArray, tuple[NDArray, ...], NDArray]:
-    """One step in Loihi's integers: the message, the cell after it, and w.
+    """One step in Loihi's integers; arguments and results as of :func:`float_step`, in int64.
 
-    u' and w are those of :func:`integrate`, given a 2^6 (a itself where the host computes), and by kind
+    :func:`integrate` gives u' and w from a 2^6, or from a itself for populations that the host computes. Then, by kind,
 
     lif:       s = w > threshold 2^6;  v' = 0 if s else w
     subtract:  s = w > threshold 2^6;  v' = w - threshold 2^6 s
@@ -323,18 +360,18 @@ def fixed_step(
 def integrate(
     a: NDArray, u: NDArray, v: NDArray, du: NDArray, dv: NDArray, overflow: Overflow
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """u' and w from a sum a in the units of the state, as Loihi's registers hold them.
+    """u' and w as Loihi's registers hold them, from a sum a in the units of the state.
 
     u' = u (4096 - du) / 4096 + a, wrapping at +-2^23;  w = v (4096 - dv) / 4096 + u', clipped to +-(2^23 - 1)
 
-    with products rounded towards 0. What wrapped or was clipped is added to ``overflow``.
+    Products are rounded towards 0. ``overflow`` counts the values that wrapped or were clipped. All shapes are (M,).
     """
     wrapped = wrap(decay(u, du) + a, overflow)
     return wrapped, clip(decay(v, dv) + wrapped, overflow)
 
 
 def wrap(u: NDArray[np.int64], overflow: Overflow) -> NDArray[np.int64]:
-    """Currents in their registers, in which they wrap around."""
+    """Wrap currents around at the limits of their registers, and count those that do."""
     if largest_of(u) < STATE_LIMIT:
         return u
     wrapped = np.where(u > STATE_LIMIT, u - 2 * STATE_LIMIT, u)
@@ -344,7 +381,7 @@ def wrap(u: NDArray[np.int64], overflow: Overflow) -> NDArray[np.int64]:
 
 
 def clip(w: NDArray[np.int64], overflow: Overflow) -> NDArray[np.int64]:
-    """Potentials in their registers, at whose limits they stay."""
+    """Clip potentials to the limits of their registers, and count those that are clipped."""
     if largest_of(w) < STATE_LIMIT:
         return w
     clipped = np.clip(w, 1 - STATE_LIMIT, STATE_LIMIT - 1)
@@ -355,9 +392,9 @@ def clip(w: NDArray[np.int64], overflow: Overflow) -> NDArray[np.int64]:
 def decay(x: NDArray[np.int64], rate: NDArray) -> NDArray[np.int64]:
     """x (4096 - rate) / 4096, rounded towards 0."""
     kept = DECAY_UNITY - rate.astype(np.int64)
-    if not kept.any():  # Currents that do not outlive their step.
+    if not kept.any():  # No current lasts longer than its step.
         return np.zeros_like(x)
     product = x * kept
-    product += (product >> 63) & (DECAY_UNITY - 1)  # A shift rounds down: of what is negative, up to the next whole.
+    product += (product >> 63) & (DECAY_UNITY - 1)  # A shift rounds down, so negative products are raised first.
     product >>= DECAY_UNITY.bit_length() - 1
     return product

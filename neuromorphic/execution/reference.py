@@ -1,4 +1,4 @@
-"""NIR semantics in NumPy: slow, obvious, and what every back end is held to."""
+"""NIR's semantics in NumPy, slow and obvious: the reference that every back end is compared with."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Map = Callable[[Floats], Floats]
 
 @dataclass(frozen=True)
 class State:
-    """Where a run stands after its last step; what a run starts from is all zero where it is not said.
+    """The state of a run after its last step. A node that a field leaves out starts at zero.
 
     Attributes:
-        step: Steps done.
-        v: Membrane potential of each neuron that has one, shape (B, *shape).
-        i: Synaptic current of CubaLI and CubaLIF.
-        sent: Last output of each neuron.
-        past: What Delay nodes got, as many steps back as they reach, by node and step.
+        step: Number of steps done.
+        v: Membrane potential by node, for neurons that have one, shape (B, *shape).
+        i: Synaptic current by node, for CubaLI and CubaLIF, shape (B, *shape).
+        sent: Last output by neuron node, shape (B, *shape).
+        past: Inputs of Delay nodes in earlier steps, as far back as delays reach, by node and step, shape (B, *shape).
     """
 
     step: int = 0
@@ -52,18 +52,18 @@ def simulate_from(
     potentials: Collection[str] = (),
     maps: Mapping[str, Map] | None = None,
 ) -> tuple[Record, State]:
-    """Run a graph on from a state, node by node and step by step, in float64.
+    """Continue a run of a graph from a state, node by node and step by step, in float64.
 
-    What a loop means is said by :class:`~neuromorphic.graph.Graph`; the equations of neurons by :func:`advance`, those
-    of linear nodes by :func:`linear_map`, sums over sources by :func:`add`. Sums have one order, so the record does not
-    depend on the batch, on threads or on a BLAS.
+    :class:`~neuromorphic.graph.Graph` defines loops, :func:`advance` has the equations of neurons, :func:`linear_map`
+    those of linear nodes, and :func:`add` the sum over sources. Sums have a fixed order, so the record does not depend
+    on the batch, on threads or on a BLAS.
 
     Args:
-        state: ``State()`` for the start; it is not changed.
+        state: The state to start from; ``State()`` is rest. It is not changed.
         graph: The graph.
         inputs: By Input node, shape (B, T, *shape).
-        potentials: Spiking neurons whose membrane potentials are recorded too.
-        maps: What :func:`linear_maps` made of the graph, where it is at hand.
+        potentials: Names of the spiking nodes whose membrane potentials are recorded too.
+        maps: The result of :func:`linear_maps` for this graph, if it was computed before.
 
     Returns:
         The record of these T steps, and the state after them.
@@ -92,7 +92,7 @@ def simulate_from(
     last = graph.within_a_step((*graph.outputs, *delays))
 
     def evaluate(name: str, known: Mapping[str, Floats], t: int) -> Floats:
-        """Output of a linear node in step t, from its sources'."""
+        """Output of a linear node in step t, given the outputs of its sources."""
         if name in maps:
             return maps[name](total(name, known))
         out = zeros(name)
@@ -105,7 +105,7 @@ def simulate_from(
         return add([known[source] for source in graph.sources[name]])
 
     for t in tqdm(range(state.step, state.step + steps), "reference", unit="step", leave=False, delay=2):
-        # Outputs of this step; before: those of a component that is to be updated, and what follows from them.
+        # now: outputs of this step; before: older outputs of the component that is updated next, and what follows.
         now = {name: np.asarray(inputs[name][:, t - state.step], np.float64) for name in graph.inputs}
         for component, way, late in ways:
             before = {name: sent[name] for name in component}
@@ -142,8 +142,12 @@ def simulate_from(
 
 
 def rest(graph: Graph, batch: int) -> Arrays:
-    """The state before step 0 as arrays: ``step``; ``v/NODE``, ``i/NODE`` and ``sent/NODE`` as of :class:`State`, shape
-    (B, *shape); ``past/NODE`` what a Delay got in the last D steps, the newest last, shape (B, D, *shape)."""
+    """The state before step 0, as arrays by name.
+
+    step: number of steps that are done
+    v/NODE, i/NODE, sent/NODE: as in :class:`State`, shape (B, *shape)
+    past/NODE: inputs of a Delay node in the last D steps, the newest last, shape (B, D, *shape)
+    """
 
     def zeros(name: str, *lead: int) -> Floats:
         return np.zeros((batch, *lead, *graph.nodes[name].shape))
@@ -159,7 +163,7 @@ def rest(graph: Graph, batch: int) -> Arrays:
 
 
 def as_state(arrays: Mapping[str, NDArray]) -> State:
-    """A state from arrays as of :func:`rest`."""
+    """Make a :class:`State` of arrays that are named as in :func:`rest`."""
     step = int(arrays["step"])
     past = {
         name: {step - rows.shape[1] + k: row for k, row in enumerate(rows.swapaxes(0, 1))}
@@ -169,7 +173,7 @@ def as_state(arrays: Mapping[str, NDArray]) -> State:
 
 
 def as_arrays(state: State, start: Mapping[str, NDArray]) -> Arrays:
-    """A state as arrays, those of ``start``."""
+    """Make arrays of a state, with the names and shapes of ``start``."""
     out = {"step": np.array(state.step)}
     for key, zeros in start.items():
         kind, _, name = key.partition("/")
@@ -183,12 +187,12 @@ def as_arrays(state: State, start: Mapping[str, NDArray]) -> Arrays:
 
 
 class ReferenceMachine(Machine):
-    """NIR's semantics, in float64.
+    """A session's machine with NIR's semantics, in float64.
 
     Args:
         graph: The graph.
-        batch: Samples B.
-        potentials: Spiking neurons whose membrane potentials are recorded too.
+        batch: Number of samples B.
+        potentials: Names of the spiking nodes whose membrane potentials are recorded too.
     """
 
     def __init__(self, graph: Graph, batch: int, potentials: Collection[str] = ()) -> None:
@@ -198,7 +202,7 @@ class ReferenceMachine(Machine):
 
     def run(self, inputs: Mapping[str, NDArray]) -> Record:
         """See :class:`~neuromorphic.execution.machine.Machine`."""
-        with np.errstate(over="ignore", invalid="ignore"):  # The session says it of a node.
+        with np.errstate(over="ignore", invalid="ignore"):  # The session reports it, with the node's name.
             record, self._state = simulate_from(self._state, self.graph, inputs, self.potentials, self.maps)
         return record
 
@@ -212,10 +216,10 @@ class ReferenceMachine(Machine):
 
 
 def check_state(state: State, graph: Graph, batch: int) -> None:
-    """Check that a state is one of this graph, for so many samples.
+    """Check that a state fits a graph and a batch.
 
     Raises:
-        ArgumentError: it is not.
+        ArgumentError: a node of the state is unknown, or its array has another shape.
     """
     for name, values in (*state.v.items(), *state.i.items(), *state.sent.items()):
         expected = (batch, *graph.nodes[name].shape) if name in graph.nodes else None
@@ -227,9 +231,9 @@ def check_state(state: State, graph: Graph, batch: int) -> None:
 
 
 def add(terms: Sequence[Floats]) -> Floats:
-    """The sum over a node's sources: of each element the terms in ascending order, one after the other.
+    """The sum over a node's sources. For each element the terms are added in ascending order.
 
-    Ordered by value, the sum depends neither on the order of edges nor on names, to the last bit.
+    So the result does not depend on the order of edges or on names, to the last bit.
     """
     if len(terms) > 2:
         terms = list(np.sort(np.stack(terms), axis=0))
@@ -248,13 +252,13 @@ def advance(node: Node, current: Floats, v: Floats, i: Floats, dt: float) -> tup
 
     Args:
         node: The neurons.
-        current: What they get, shape (B, *shape).
-        v: Membrane potential.
-        i: Synaptic current.
+        current: Their input, shape (B, *shape).
+        v: Membrane potential, shape (B, *shape).
+        i: Synaptic current, shape (B, *shape).
         dt: Seconds.
 
     Returns:
-        Output, v' and i'.
+        Output, v' and i', shape (B, *shape) each. Spikes are 0.0 or 1.0.
     """
     w, i = charge(node, current, v, i, dt)
     if not node.is_spiking:
@@ -268,7 +272,7 @@ def advance(node: Node, current: Floats, v: Floats, i: Floats, dt: float) -> tup
 
 
 def charge(node: Node, current: Floats, v: Floats, i: Floats, dt: float) -> tuple[Floats, Floats]:
-    """The first half of :func:`advance`: w, the potential before the reset, and i'; of a Threshold w is its input."""
+    """The first half of :func:`advance`: w, the potential before the reset, and i'. For a Threshold, w is its input."""
     p = node.parameters
     if node.kind == "Threshold":
         return current, i
@@ -291,13 +295,13 @@ def linear_map(node: Node) -> Map:
     Affine: y = W x + b;  Linear: y = W x;  Scale: y = s x;  Flatten, Input, Output: y = x
     Conv1d, Conv2d: cross-correlation + b;  SumPool2d: sum over the window;  AvgPool2d: that / (kh kw)
 
-    Sums start from 0 and add the terms one after the other in ascending index of the flattened input; the bias is added
-    last, and a mean divided last. The oracle of the tests says the same with ``numpy.einsum``, in whatever order.
+    Sums start from 0 and add terms by ascending index of the flattened input. The bias is added last, and a mean is
+    divided last. The tests compare the maps with ``numpy.einsum``, whose order of additions is not fixed.
     """
     p = node.parameters
     if node.kind in ("Affine", "Linear"):
         *lead, rows, columns = p["weight"].shape
-        # SciPy's product by columns does just that, for each sample of a batch alike.
+        # SciPy's product by columns adds in this order, for each sample of a batch.
         blocks = [sparse.csc_matrix(block) for block in p["weight"].reshape(int(np.prod(lead)), rows, columns)]
         matrix = blocks[0] if len(blocks) == 1 else sparse.block_diag(blocks, format="csc")
         bias = p.get("bias")
@@ -322,9 +326,15 @@ def linear_map(node: Node) -> Map:
 def slide(node: Node, x: Floats, weight: Floats | None = None) -> Floats:
     """Sums over a window that slides over the last two axes (Conv1d: over the last), all positions at once.
 
-    Without ``weight`` of shape (C_out, C_in / groups, ky, kx) the window is pooling's: a group per channel, of ones.
-    The window's elements are added one after the other: by channel, row and column, the order of the flat input. What
-    padding adds is 0.
+    A window's elements are added by channel, row and column, which is the order of the flat input. Padding is 0.
+
+    Args:
+        node: A convolution or pooling node.
+        x: Shape (B, *shape_in).
+        weight: Shape (C_out, C_in / groups, ky, kx). None, for pooling: ones, with a group for each channel.
+
+    Returns:
+        Shape (B, *shape).
     """
     p = node.parameters
     x = np.pad(x if x.ndim == 4 else x[:, :, None], ((0, 0), (0, 0), *p["padding"]))

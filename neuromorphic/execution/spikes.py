@@ -1,4 +1,4 @@
-"""Spike records on disk, and how two of them agree."""
+"""Write spike records to disk, and compare two of them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,15 @@ Spikes = NDArray[np.bool_]
 
 
 def save_arrays(path: Path, named: Mapping[str, NDArray], compress: bool = True) -> None:
-    """Write arrays to an ``.npz``, under a temporary name first; a name may be any text that is no longer than a zip
-    file takes: slashes, ``file`` and what else ``numpy.savez`` does not take. No date goes into it, so the same arrays
+    """Write arrays to an ``.npz`` file, under a temporary name first.
+
+    Names may hold slashes, and may be ``file``, which ``numpy.savez`` refuses. No date is written, so the same arrays
     give the same bytes.
+
+    Args:
+        path: The file.
+        named: Arrays by name. A name has less than 65,532 bytes in UTF-8, the limit of zip files.
+        compress: Whether arrays are compressed.
 
     Raises:
         ArgumentError: an argument of the wrong type, or a name that no zip file can hold.
@@ -49,7 +55,7 @@ def save_arrays(path: Path, named: Mapping[str, NDArray], compress: bool = True)
 
 
 def encoded_size(name: str) -> int:
-    """Bytes of a text in UTF-8, -1 where it cannot be said in it."""
+    """Number of bytes of a text in UTF-8; -1 if UTF-8 cannot encode it."""
     try:
         return len(name.encode())
     except UnicodeEncodeError:
@@ -58,7 +64,7 @@ def encoded_size(name: str) -> int:
 
 @dataclass(frozen=True)
 class Difference:
-    """Where two spike records differ first: in time, then in the order of records and of neurons."""
+    """The first place where two spike records differ: the earliest step, then the first record, then neuron."""
 
     step: int
     record: int
@@ -67,11 +73,11 @@ class Difference:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How two sets of spike records agree.
+    """The agreement of two sets of spike records.
 
     Attributes:
-        equal: Cells (neuron, step) that are equal.
-        cells: All cells.
+        equal: Number of cells (neuron, step) that are equal.
+        cells: Number of all cells.
         first_difference: None where all cells are equal.
     """
 
@@ -81,7 +87,7 @@ class Agreement:
 
     @property
     def fraction(self) -> float:
-        """Equal cells of all cells; 1 where there are none."""
+        """Share of equal cells; 1 if there are no cells."""
         return self.equal / self.cells if self.cells else 1.0
 
 
@@ -107,7 +113,7 @@ def compare(ours: Sequence[Spikes], theirs: Sequence[Spikes]) -> Agreement:
 
 
 def by_node(ours: Mapping[str, NDArray], theirs: Mapping[str, NDArray]) -> dict[str, float]:
-    """Share of each node's cells (sample, step, neuron) that are equal, shape (B, T, *shape) each; 1 of no cells."""
+    """Share of equal cells (sample, step, neuron) by node, for spikes of shape (B, T, *shape); 1 if there are none."""
     return {name: float((a == theirs[name]).mean()) if a.size else 1.0 for name, a in ours.items()}
 
 
@@ -115,7 +121,7 @@ def compare_nodes(ours: Mapping[str, Spikes], theirs: Mapping[str, Spikes]) -> t
     """Compare spikes by node, shape (B, T, *shape) each.
 
     Returns:
-        The agreement, and node, sample, step and neuron of the first difference; None where there is none.
+        The agreement; and node, sample, step and neuron of the first difference, or None if there is none.
     """
     places = [(name, sample) for name, spikes in ours.items() for sample in range(len(spikes))]
     rows = [[own[name][b].reshape(own[name].shape[1], -1) for name, b in places] for own in (ours, theirs)]

@@ -1,4 +1,4 @@
-"""Causes of differing spikes of two back ends: a tie (a potential within rounding of its threshold), or another one."""
+"""Why spikes of two back ends differ: a tie (the potential is within rounding of the threshold), or another cause."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def flat(values: NDArray) -> NDArray:
 
 
 def signals(graph: Graph, inputs: Mapping[str, NDArray], record: Record) -> dict[str, Floats]:
-    """What inputs and neurons send."""
+    """Outputs of Input nodes and neurons, shape (B, T, *shape), float64."""
     sent = {name: np.asarray(inputs[name], np.float64) for name in graph.inputs}
     for name in graph.neurons:
         values = record.spikes[name] if graph.nodes[name].is_spiking else record.potentials[name]
@@ -102,13 +102,15 @@ def signals(graph: Graph, inputs: Mapping[str, NDArray], record: Record) -> dict
 
 
 def every_signal(graph: Graph, inputs: Mapping[str, NDArray], record: Record) -> dict[str, Floats]:
-    """What every node but an Output sends in every step, shape (B, T, *shape): of linear nodes what they make, in
-    float64, of what inputs and neurons sent in the record."""
+    """Outputs of every node but Output nodes, shape (B, T, *shape).
+
+    Those of inputs and neurons are the record's. Those of linear nodes are computed from them in float64.
+    """
     return linear_signals(graph, signals(graph, inputs, record))
 
 
 def linear_signals(graph: Graph, sent: Mapping[str, Floats]) -> dict[str, Floats]:
-    """What every node sends, linear ones from what all inputs and neurons send in the same step."""
+    """Outputs of all nodes, given those of inputs and neurons. Linear nodes read the outputs of the same step."""
     maps = linear_maps(graph)
     now: dict[str, Floats] = dict(sent)
     for name in graph.linear:
@@ -117,19 +119,27 @@ def linear_signals(graph: Graph, sent: Mapping[str, Floats]) -> dict[str, Floats
 
 
 def linear_maps(graph: Graph) -> dict[str, Map]:
-    """Maps of linear nodes, but Delays, by name."""
+    """Maps of all linear nodes but Delay, by name."""
     return {name: linear_map(graph.nodes[name]) for name in graph.linear if graph.nodes[name].kind != "Delay"}
 
 
 def total(graph: Graph, name: str, known: Mapping[str, Floats]) -> Floats:
-    """The sum of what a node's sources send."""
+    """The sum over the outputs of a node's sources."""
     return add([known[source] for source in graph.sources[name]])
 
 
 def evaluate(
     graph: Graph, maps: Mapping[str, Map], name: str, known: Mapping[str, Floats], now: Mapping[str, Floats]
 ) -> Floats:
-    """What a linear node sends, given what its sources do; ``now`` is what a Delay kept of earlier steps."""
+    """Output of a linear node, shape (B, T, *shape).
+
+    Args:
+        graph: The graph.
+        maps: From :func:`linear_maps`.
+        name: The node.
+        known: Outputs of the sources, as this node reads them.
+        now: Outputs of the sources in their own steps, which a Delay of at least one step reads.
+    """
     node = graph.nodes[name]
     if name in maps:
         x = total(graph, name, known)
@@ -142,7 +152,7 @@ def evaluate(
 
 
 def received(graph: Graph, sent: Mapping[str, Floats]) -> dict[str, Floats]:
-    """What every neuron gets in every step, shape (B, T, *shape), given what all inputs and neurons send."""
+    """Inputs of every neuron node, shape (B, T, *shape), given the outputs of inputs and neurons."""
     maps, now = linear_maps(graph), linear_signals(graph, sent)
     got: dict[str, Floats] = {}
     for component in graph.components:
@@ -157,14 +167,14 @@ def received(graph: Graph, sent: Mapping[str, Floats]) -> dict[str, Floats]:
 
 
 def shifted(values: Floats, steps: int) -> Floats:
-    """Values some steps later, 0 before."""
+    """Values, shape (B, T, ...), moved to later steps; the first steps become 0."""
     out = np.zeros_like(values)
     out[:, steps:] = values[:, : max(values.shape[1] - steps, 0)]
     return out
 
 
 def absolute(graph: Graph) -> Graph:
-    """The graph with all weights, biases and scales positive: what it receives is the sum of absolute values."""
+    """The graph with all weights, biases and scales positive, so that nodes receive sums of absolute values."""
 
     def positive(node: Node) -> Node:
         own = {key: np.abs(node.parameters[key]) for key in ("weight", "bias", "scale") if key in node.parameters}
@@ -174,10 +184,17 @@ def absolute(graph: Graph) -> Graph:
 
 
 def before_reset(graph: Graph, name: str, got: Floats, record: Record) -> Floats:
-    """w of each step: the record's potential after the step where no reset went over it, or gives it back.
+    """w, the potential before the reset, in each step, shape (B, T, *shape).
 
-    Where a reset to v_reset did, and of a Threshold, w is computed by the reference's arithmetic, from the record's
-    potential after the step before and from what the neuron gets.
+    Without a spike it is the record's potential after the step. After a reset by subtraction, the threshold is added
+    back. After a reset to v_reset, w is computed as the reference does, from the record's potential after the step
+    before and the neuron's input. For a Threshold, w is the input.
+
+    Args:
+        graph: The graph.
+        name: A spiking node.
+        got: Its inputs, shape (B, T, *shape).
+        record: With the potentials of the node.
     """
     node = graph.nodes[name]
     if not node.has_membrane:
@@ -195,7 +212,7 @@ def before_reset(graph: Graph, name: str, got: Floats, record: Record) -> Floats
 def added(graph: Graph, name: str, sizes: Floats, spikes: NDArray[np.bool_]) -> Floats:
     """Sum of the absolute values that were added to w since step 0, and of threshold and v_reset, shape (B, T, *shape).
 
-    A Threshold has no memory: what it gets in this step. Of reset by subtraction also what was subtracted.
+    Resets by subtraction count, too. A Threshold has no memory, so only its input of the same step counts.
     """
     node, p, dt = graph.nodes[name], graph.nodes[name].parameters, graph.dt
     ends = np.abs(node.threshold) + np.abs(p.get("v_reset", 0.0))

@@ -1,4 +1,4 @@
-"""NIR semantics in PyTorch: what the reference gives, with every loop-free part evaluated over all steps at once."""
+"""NIR's semantics in PyTorch, with the results of the reference. Parts without loops take all steps at once."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def simulate_torch(
     Args:
         graph: The graph.
         inputs: By Input node, shape (B, T, *shape).
-        potentials: Spiking neurons whose membrane potentials are recorded too.
-        dtype: float64 gives the reference's spikes but for ties (:mod:`neuromorphic.execution.ties`), as the BLAS adds
-            in an order of its own; float32 is faster and may move a spike that is a near tie.
+        potentials: Names of the spiking nodes whose membrane potentials are recorded too.
+        dtype: With float64, spikes are the reference's except in ties (:mod:`neuromorphic.execution.ties`), because the
+            BLAS adds in another order. float32 is faster, and may move a spike whose potential is near the threshold.
         device: Where to compute; by default the CPU.
 
     Returns:
@@ -59,12 +59,12 @@ def simulate_torch(
 
 
 class TorchMachine(Machine):
-    """The reference's semantics and state in PyTorch, in float64 on the CPU.
+    """A session's machine with the reference's semantics and state, in PyTorch's float64 on the CPU.
 
     Args:
         graph: The graph.
-        batch: Samples B.
-        potentials: Spiking neurons whose membrane potentials are recorded too.
+        batch: Number of samples B.
+        potentials: Names of the spiking nodes whose membrane potentials are recorded too.
     """
 
     def __init__(self, graph: Graph, batch: int, potentials: Collection[str] = ()) -> None:
@@ -99,8 +99,8 @@ class TorchMachine(Machine):
 class _Run:
     """Signals of one run, time first: ``out`` and ``v`` by node, shape (T, B, *shape).
 
-    ``state`` is what :func:`~neuromorphic.execution.reference.rest` describes, but for ``past`` time first; with None
-    each run starts from rest and leaves none.
+    ``state`` has the arrays of :func:`~neuromorphic.execution.reference.rest`, with time first in ``past``. If it is
+    None, every run starts from rest and keeps no state.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class _Run:
         )
 
     def before(self, key: str, *shape: int) -> Tensor:
-        """What the state has, or zeros."""
+        """An array of the state; zeros if there is no state."""
         return self.zeros(*shape) if self.state is None else self.state[key].clone()
 
     def zeros(self, *shape: int) -> Tensor:
@@ -164,7 +164,7 @@ class _Run:
         return torch.tensor(np.ascontiguousarray(value), dtype=self.dtype, device=self.device)
 
     def component(self, names: tuple[str, ...]) -> None:
-        """Evaluate a component, of which all that it reads is known."""
+        """Evaluate a component, after all nodes that it reads."""
         name = names[0]
         if len(names) > 1 or name in self.graph.sources[name]:
             self.loop(set(names))
@@ -204,7 +204,7 @@ class _Run:
         self.finish(name)
 
     def uniform(self, name: str) -> UniformLIF | None:
-        """Parameters of LIF neurons that are all alike and are reset to a value, of which no potential is asked for."""
+        """The parameters of LIF neurons, if all are equal, the reset is to v_reset and no potential is recorded."""
         node, q = self.graph.nodes[name], self.graph.nodes[name].parameters
         if node.kind != "LIF" or name in self.wanted or node.reset == RESET_BY_SUBTRACTION:
             return None
@@ -226,7 +226,7 @@ class _Run:
         maps = {n: self.map_of(n) for n in linear if n not in delays}
         masks = {n: [(int(d), self.tensor(delays[n] == d)) for d in np.unique(delays[n])] for n in delays}
         depth = {n: int(delay.max(initial=0)) for n, delay in delays.items()}
-        past = {}  # What Delay nodes got: of as many steps before this run as they reach, then of this run.
+        past = {}  # Inputs of Delay nodes: of as many steps before this run as their delays reach, then of this run.
         for n in delays:
             before = self.before(f"past/{n}", depth[n], self.batch, *graph.nodes[n].shape)
             past[n] = torch.cat([before, self.zeros(self.steps, self.batch, *graph.nodes[n].shape)])
@@ -256,7 +256,7 @@ class _Run:
 
             for component, way in zip(inner, ways, strict=True):
                 evaluate(way)
-                got = {n: total(n) for n in component}  # of all, before any of them has its new output
+                got = {n: total(n) for n in component}  # for all nodes, before any of them has its new output
                 for n, x in got.items():
                     steppers[n](x, t)
                     newest[n] = self.sent[n][t].to(self.dtype)
@@ -265,13 +265,14 @@ class _Run:
                 past[n][depth[n] + t] = total(n)
         for n in neurons:
             self.finish(n)
-        for n in linear:  # on the final outputs: what stands outside the loop reads those
+        for n in linear:  # from the final outputs, which nodes outside the loop read
             self.linear(n)
 
     def stepper(self, name: str) -> Step:
-        """A neuron's step: takes its input, shape (B, *shape), and the step's number; in reference.advance's order.
+        """A function that does one step of a node, given its input, shape (B, *shape), and the number t of the step.
 
-        What it sends is row t of ``sent[name]``: spikes as bool, or potentials.
+        Operations have the order of :func:`neuromorphic.execution.reference.advance`. The output, spikes as bool or
+        potentials, becomes row t of ``sent[name]``.
         """
         node, dt, q = self.graph.nodes[name], self.graph.dt, self.graph.nodes[name].parameters
         shape = (self.batch, *node.shape)
@@ -331,7 +332,7 @@ class _Run:
         return step
 
     def parameter(self, name: str, key: str, values: NDArray) -> Tensor:
-        """A node's parameter, of no dimension where all neurons have the same."""
+        """A node's parameter, as a scalar if all neurons have the same value."""
         if (name, key) not in self.parameters:
             flat = np.asarray(values).reshape(-1)
             same = flat.size > 0 and bool((flat == flat[0]).all())
@@ -340,17 +341,17 @@ class _Run:
         return self.parameters[name, key]
 
     def finish(self, name: str) -> None:
-        """Once all steps are done: what a neuron sent, as numbers."""
+        """After the last step: the outputs of a neuron node as numbers."""
         self.out[name] = self.sent[name].to(self.dtype)
 
     def map_of(self, name: str) -> Callable[[Tensor], Tensor]:
-        """A linear node's map, made once."""
+        """The map of a linear node, made once."""
         if name not in self.maps:
             self.maps[name] = self.map(self.graph.nodes[name])
         return self.maps[name]
 
     def map(self, node: Node) -> Callable[[Tensor], Tensor]:
-        """A linear node's map, shape (n, *shape_in) -> (n, *shape); the equations are reference.linear_map's."""
+        """A linear node's map, shape (n, *shape_in) -> (n, *shape), by the equations of reference.linear_map."""
         q = node.parameters
         if node.kind in ("Affine", "Linear"):
             weight = self.tensor(q["weight"])
@@ -380,7 +381,7 @@ class _Run:
 
 
 def add(terms: Iterable[Tensor]) -> Tensor:
-    """Sum, one after the other, in the order of reference.add."""
+    """The sum of the terms, in the order of :func:`neuromorphic.execution.reference.add`."""
     first, *others = terms
     if len(others) > 1:
         first, *others = torch.stack([first, *others]).sort(dim=0).values.unbind(0)

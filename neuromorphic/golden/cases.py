@@ -1,6 +1,6 @@
-"""Golden graphs and their inputs: small networks, each about one thing that simulators do differently.
+"""Golden graphs and their inputs: small networks, each for one thing that simulators do differently.
 
-Numbers are short in binary, the same in float32 and float64; most time constants are powers of two times dt.
+Numbers are short in binary, so they are the same in float32 and float64. Most time constants are dt times a power of 2.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from neuromorphic.golden.exact import ExactRun, simulate_exactly
 from neuromorphic.nir_file import build, graph_of
 
 DT = 1e-4
-"""Seconds a step; snnTorch's importer has no other."""
+"""Seconds per step. snnTorch's importer knows no other."""
 STEPS = 24
 SIZE = 3
 """Neurons of most populations."""
 IMAGE = (2, 5, 4)
 MARGIN = 1 / 2048
-"""No potential is nearer to its threshold than this, unless it is on it: no float32 simulator errs by rounding."""
+"""Least distance of a potential from its threshold, unless they are equal. So rounding in float32 changes no spike."""
 OFF = 2.0**-10
-"""Of thresholds from where short numbers add up to."""
+"""Distance of thresholds from the sums of short numbers."""
 SEEDS = 64
-"""Inputs that are tried until one keeps the margin and makes neurons fire."""
+"""Number of inputs that are tried until one keeps the margin and makes neurons fire."""
 
 FAMILIES = {
     "primitives": "each primitive alone",
@@ -56,12 +56,12 @@ class Case:
         family: One of :data:`FAMILIES`.
         name: Unique.
         about: What it shows, in a few words.
-        graph: Whose one or two Input nodes come first.
+        graph: The graph. Its one or two Input nodes come first.
         steps: T.
         batch: B.
-        values: The input where it is to be just this, by Input node, shape (B, T, *shape).
-        ties: Whether potentials are to meet their thresholds.
-        dt: Seconds a step; stands in the graph's metadata, or in a node's.
+        values: A fixed input by Input node, shape (B, T, *shape). None: an input is searched.
+        ties: Whether some potentials must equal their thresholds.
+        dt: Seconds per step, as in the metadata of the graph or of a node.
     """
 
     family: str
@@ -76,10 +76,10 @@ class Case:
 
     @cached_property
     def solved(self) -> tuple[dict[str, NDArray[np.float64]], ExactRun]:
-        """The input by Input node, shape (B, T, *shape), and what the graph gives exactly.
+        """The input by Input node, shape (B, T, *shape), and the exact run on it.
 
         Raises:
-            AssertionError: no input that was tried keeps the margin and makes every neuron that spikes fire and rest.
+            AssertionError: no input that was tried keeps the margin and makes every spiking node fire and rest.
         """
         shapes = {
             n: tuple(int(k) for k in node.input_type["input"])
@@ -98,7 +98,7 @@ class Case:
 
 
 def drive(shape: tuple[int, ...], seed: int) -> NDArray[np.float64]:
-    """Numbers from -0.5 to 1.5 that look random, in whole eighths; of no random generator, whose streams may change."""
+    """Numbers from -0.5 to 1.5, in whole eighths, that look random. A random generator's stream could change."""
     k = np.arange(int(np.prod(shape)), dtype=np.int64) + 1009 * (seed + 1)
     mixed = (k * k % 8191 * 17 + k * 31) % 257
     return (mixed % 17 - 4).reshape(shape) / 8.0
@@ -114,9 +114,9 @@ def full(value: float, shape: tuple[int, ...]) -> NDArray[np.float64]:
 
 
 def neuron(kind: str, *shape: int, reset: str | None = None, ease: float = 1.0, **own: Any) -> nir.NIRNode:
-    """Neurons of a kind; parameters that are not given do nothing where they can, and make neurons fire.
+    """Neurons of a kind. Parameters that are not given have no effect where that is possible, and let neurons fire.
 
-    ``ease`` divides the threshold: how strong the drive is, said without r, which some simulators leave out.
+    ``ease`` divides the threshold. It sets how easily neurons fire without r, which some simulators ignore.
     """
     shape = shape or (SIZE,)
     spiking = 0.53125 / ease + OFF
@@ -587,7 +587,7 @@ def loops() -> Iterator[Case]:
 
 
 def pairs() -> Iterator[Case]:
-    """The weights between neurons make up for sizes of spikes and potentials."""
+    """All pairs of neuron kinds. The weights between them balance the sizes of spikes and potentials."""
     known = [kind for kind in NEURONS if kind != "CubaLI" or hasattr(nir, "CubaLI")]
     for first, second in product(known, known):
         middle = nir.Linear(np.array([[1.0, 0.5, -0.25], [0.75, 1.25, 0.5], [-0.5, 0.25, 1.5]]))

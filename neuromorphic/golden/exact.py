@@ -1,8 +1,8 @@
-"""NIR graphs in exact rational arithmetic: slow, obvious, and of no code that a simulator here runs.
+"""NIR graphs in exact rational arithmetic: slow, obvious, and without any code of the simulators.
 
-Every number is a :class:`fractions.Fraction` of the number in the graph, so no sum depends on its order, no potential
-is rounded, and a tie at a threshold is one. What a graph means is said by :class:`neuromorphic.graph.Graph`, the
-equations by :func:`neuromorphic.execution.reference.advance`; both are written down here anew, from the
+Every number is a :class:`fractions.Fraction`. So no sum depends on its order, no potential is rounded, and a tie at a
+threshold is exact. :class:`neuromorphic.graph.Graph` defines what a graph means, and
+:func:`neuromorphic.execution.reference.advance` has the equations. Both are implemented again here, from the
 ``nir.NIRGraph`` itself.
 """
 
@@ -24,14 +24,14 @@ Exact = NDArray[np.object_]
 
 @dataclass
 class ExactRun:
-    """What a graph gives, exact numbers rounded to float64 at the very end; shapes are (B, T, *shape of the node).
+    """The result of an exact run. Only the results are rounded to float64. Shapes are (B, T, *shape of the node).
 
     Attributes:
-        outputs: What each Output node gets.
-        spikes: Of neurons that spike, bool.
-        potentials: After each step, of neurons that spike and have a membrane, and of I, LI and CubaLI.
-        ties: How many potentials (of a Threshold, inputs) were the threshold exactly: no spike.
-        margin: The least distance of any other from its threshold; infinite where nothing spikes.
+        outputs: Values of each Output node.
+        spikes: Spikes of each spiking node, bool.
+        potentials: Membrane potentials after each step, of every neuron node but Threshold.
+        ties: Number of potentials (for a Threshold, of inputs) that equal the threshold, and so cause no spike.
+        margin: Least distance of any other potential from its threshold; infinite if no node spikes.
     """
 
     outputs: dict[str, NDArray[np.float64]] = field(default_factory=dict)
@@ -42,20 +42,20 @@ class ExactRun:
 
 
 def exact(values: Any) -> Exact:
-    """Numbers as fractions, each exactly what its float is."""
+    """Convert floats to fractions of exactly the same value."""
     return np.asarray(np.frompyfunc(lambda x: Fraction(float(x)), 1, 1)(np.asarray(values)), object)
 
 
 def rounded(values: Exact) -> NDArray[np.float64]:
-    """Fractions as the floats that are nearest."""
+    """Convert fractions to the nearest float64."""
     return np.asarray(values).astype(np.float64)
 
 
 def simulate_exactly(graph: nir.NIRGraph, inputs: Mapping[str, NDArray], dt: float) -> ExactRun:
     """Run a graph from rest.
 
-    A neuron reads in this step what others send in it; of its own component, neurons that reach each other without a
-    Delay of a step or more, and of itself, what they sent in the step before.
+    A neuron reads the messages that others send in the same step. An exception is its component: itself and the neurons
+    that it reaches, and that reach it, without a Delay of a step or more. Of these it reads the step before.
 
     Args:
         graph: Any of NIR's primitives. ``reset`` in metadata is ``zero`` (also where it is missing) or ``subtract``.
@@ -75,7 +75,7 @@ def simulate_exactly(graph: nir.NIRGraph, inputs: Mapping[str, NDArray], dt: flo
     }
 
     def upstream(name: str) -> set[str]:
-        """All that reaches a node within a step."""
+        """Nodes whose messages reach a node within a step."""
         seen: set[str] = set()
         waiting = [name]
         while waiting:
@@ -101,7 +101,7 @@ def simulate_exactly(graph: nir.NIRGraph, inputs: Mapping[str, NDArray], dt: flo
         return states[name, t]
 
     def sent(name: str, t: int, now: int, readers: set[str]) -> Any:
-        """Output of any node in step t, as a component of ``readers`` that is updated in step ``now`` reads it."""
+        """Output of any node in step t, as the component ``readers``, which does its step ``now``, reads it."""
         if t < 0:
             return Fraction(0)
         if name in x:
@@ -115,7 +115,7 @@ def simulate_exactly(graph: nir.NIRGraph, inputs: Mapping[str, NDArray], dt: flo
         return linear(nodes[name], weights[name], received(name, t, now, readers))
 
     def received(name: str, t: int, now: int, readers: set[str]) -> Any:
-        """Sum of what a node's sources send."""
+        """Sum over the outputs of a node's sources."""
         return sum((sent(source, t, now, readers) for source in sources[name]), Fraction(0)) if t >= 0 else Fraction(0)
 
     def advance(name: str, current: Exact, v: Exact, i: Exact) -> tuple[Exact, Exact, Exact]:
@@ -157,7 +157,7 @@ def simulate_exactly(graph: nir.NIRGraph, inputs: Mapping[str, NDArray], dt: flo
 def flat(
     graph: nir.NIRGraph, prefix: str = "", reset: str = "zero"
 ) -> tuple[dict, dict[str, str], dict[str, list[str]]]:
-    """Nodes by flat name, their reset rules, and what each reads. A nested graph stands for its one Input or Output."""
+    """Nodes by flat name, their reset rules, and their sources. Edges of a nested graph are its Input's or Output's."""
     nodes: dict[str, nir.NIRNode] = {}
     resets: dict[str, str] = {}
     sources: dict[str, list[str]] = {}
@@ -186,7 +186,7 @@ def flat(
 
 
 def parameters_of(node: nir.NIRNode) -> dict[str, Any]:
-    """A neuron's parameters, and its shape; v_reset, which old versions of nir have not, is 0 where it is missing."""
+    """A neuron's parameters and its shape. Without v_reset, which old versions of nir lack, it is 0."""
     names = ("tau", "tau_syn", "tau_mem", "r", "v_leak", "v_threshold", "v_reset", "w_in", "threshold")
     p: dict[str, Any] = {"v_reset": exact(0.0)} | {
         key: exact(getattr(node, key)) for key in names if hasattr(node, key)

@@ -1,11 +1,11 @@
 """The golden set as files, for simulators in any language.
 
-    DIR/manifest.json           what there is, of the schema beside it, with the digest of every file
+    DIR/manifest.json           a list of all cases, with the digest of every file; its schema is beside it
     DIR/manifest.schema.json
     DIR/CASE/graph.nir          the graph, dt and the reset rule in its metadata
     DIR/CASE/input.npz          an array for each Input node, as ``neuromorphic.run --input`` reads it
-    DIR/CASE/expected.npz       an array for each Output node; NODE, what neurons send; NODE.potential, potentials after
-                                each step of those that spike: as ``neuromorphic.run --out --trace`` writes them
+    DIR/CASE/expected.npz       an array for each Output node; NODE, outputs of neurons; NODE.potential, potentials of
+                                spiking neurons after each step: as ``neuromorphic.run --out --trace`` writes them
 
 All arrays have the shape (B, T, *shape of the node). The bytes of ``.npz`` and JSON files are the same wherever they
 are written, those of ``.nir`` files with the same nir, h5py and HDF5.
@@ -35,8 +35,8 @@ from neuromorphic.nir_file import write_nir
 SCHEMA = 1
 """Raised whenever a key of the manifest changes its meaning or goes."""
 TOLERANCE = 1e-5
-"""How far numbers may be from the exact ones, of the largest in their array or of 1, whichever is more: room for
-float32."""
+"""Largest allowed error, relative to the largest number of the array, or absolute if that is below 1. This
+allows for float32."""
 MEANING = (
     "All states are 0 before the first step. A step is forward Euler with dt: of LIF and LI "
     "w = v + dt / tau (v_leak - v + r x), of IF and I w = v + r x, of CubaLIF and CubaLI "
@@ -45,11 +45,11 @@ MEANING = (
     "What a node sends is read in the same step, but neurons that reach each other without a Delay of a step or more, "
     "and a neuron that so reaches itself, read each other as they were in the step before."
 )
-"""What the expected values are, in words; :class:`neuromorphic.graph.Graph` says more."""
+"""The semantics of the expected values, for the manifest; :class:`neuromorphic.graph.Graph` has the details."""
 
 
 def expected_arrays(case: Case) -> dict[str, NDArray]:
-    """What a graph gives, exactly: what Output nodes get and neurons send, and potentials."""
+    """Exact values of a golden graph by name, as in ``expected.npz``, shape (B, T, *shape)."""
     run = case.solved[1]
     return named(run.outputs, run.spikes, run.potentials)
 
@@ -57,13 +57,13 @@ def expected_arrays(case: Case) -> dict[str, NDArray]:
 def named(
     outputs: Mapping[str, NDArray], spikes: Mapping[str, NDArray], potentials: Mapping[str, NDArray]
 ) -> dict[str, NDArray]:
-    """Signals of a run under one name each: potentials of neurons that spike are NODE.potential."""
+    """Signals of a run in one dictionary. Potentials of spiking nodes are called ``NODE.potential``."""
     own = {f"{name}.potential" if name in spikes else name: values for name, values in potentials.items()}
     return {**outputs, **spikes, **own}
 
 
 def digest_of(cases: Iterable[Case]) -> str:
-    """SHA-256 of all inputs and expected values, with names and shapes: two results with one digest are of one set."""
+    """SHA-256 of all inputs and expected values, with names and shapes. Sets with the same digest are equal."""
     digest = hashlib.sha256()
     for case in cases:
         digest.update(case.name.encode())
@@ -75,7 +75,7 @@ def digest_of(cases: Iterable[Case]) -> str:
 
 
 def write_set(folder: Path, cases: Iterable[Case]) -> Path:
-    """Write golden graphs, their inputs and what they give.
+    """Write golden graphs, their inputs and their expected values.
 
     Returns:
         The manifest.
@@ -145,7 +145,7 @@ def sha256(path: Path) -> str:
 
 
 def read_outputs(folder: Path, case: Case) -> Mapping[str, NDArray]:
-    """What a simulator in another language wrote for a case: ``CASE.npz`` or ``CASE/output.npz``.
+    """Read the results that another simulator wrote for a case, in ``CASE.npz`` or ``CASE/output.npz``.
 
     Raises:
         FileNotFoundError: neither is there.

@@ -1,7 +1,7 @@
-"""Other frameworks' own importers, as simulators of NIR files; each needs its framework, and all need PyTorch.
+"""Other frameworks' own importers, as simulators of NIR files. Each needs its framework, and all need PyTorch.
 
-Nothing is mended: a file is read and run as the framework does it. tests/peers runs them, each in an environment of its
-own, for they want versions of nir that exclude each other.
+A file is read and run as the framework does it, without corrections. tests/peers runs each framework in an environment
+of its own, because they need versions of nir that exclude each other.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 Read = Callable[[Path, torch.Tensor, float], torch.Tensor]
-"""Runs a file on an input of shape (B, T, *shape) with a time step in seconds; gives what comes out, (B, T, ...)."""
+"""``read(path, x, dt)``: runs a file on an input of shape (B, T, *shape), dt in seconds; returns shape (B, T, ...)."""
 
 
 def simulator(name: str) -> Callable[[Path, Mapping[str, NDArray], float], NDArray]:
@@ -33,7 +33,7 @@ def simulator(name: str) -> Callable[[Path, Mapping[str, NDArray], float], NDArr
     def simulate(path: Path, inputs: Mapping[str, NDArray], dt: float) -> NDArray:
         if len(inputs) != 1:
             raise NotImplementedError(f"{name} takes one input, the graph has {len(inputs)}")
-        with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):  # snnTorch tells what it does.
+        with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):  # snnTorch prints while it imports.
             out = read(path, torch.from_numpy(np.asarray(next(iter(inputs.values())))), dt)
         if not isinstance(out, torch.Tensor):
             raise TypeError(f"{name} gives {type(out).__name__}, no tensor")
@@ -43,13 +43,13 @@ def simulator(name: str) -> Callable[[Path, Mapping[str, NDArray], float], NDArr
 
 
 def graph_of(path: Path) -> nir.NIRGraph:
-    """A graph as nir reads it, its types not checked: where the check of some versions errs, the framework does not."""
+    """Read a graph without nir's type check, which in some versions refuses graphs that the framework can run."""
     unchecked = {"type_check": False} if "type_check" in inspect.signature(nir.read).parameters else {}
     return nir.read(str(path), **unchecked)
 
 
 def step_by_step(net: Callable[..., Any], x: torch.Tensor) -> torch.Tensor:
-    """Run a network that hands its state on, over the axis of steps."""
+    """Run a network step by step, and pass its state on. Shape (B, T, *shape) -> (B, T, ...)."""
     state, out = None, []
     for t in range(x.shape[1]):
         now, state = net(x[:, t], state)
@@ -58,7 +58,7 @@ def step_by_step(net: Callable[..., Any], x: torch.Tensor) -> torch.Tensor:
 
 
 def snntorch() -> Read:
-    """snnTorch: no dt, 1e-4 stands in its source; weights become float32, or float64 by the default type."""
+    """snnTorch: it does not take dt, as 1e-4 is fixed in its source. Weights have PyTorch's default type."""
     from snntorch.import_nir import import_from_nir
 
     def read(path: Path, x: torch.Tensor, dt: float) -> torch.Tensor:
@@ -78,7 +78,7 @@ def norse() -> Read:
 
 
 def sinabs(mend: Callable[[torch.nn.Module], None] | None = None) -> Read:
-    """Sinabs: time constants are numbers of steps, and there is no dt; ``mend`` changes what was imported."""
+    """Sinabs: it does not take dt, as time constants are numbers of steps. ``mend`` changes the imported network."""
     from sinabs.nir import from_nir
 
     def read(path: Path, x: torch.Tensor, dt: float) -> torch.Tensor:

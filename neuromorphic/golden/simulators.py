@@ -1,4 +1,4 @@
-"""Simulators that are asked what golden graphs give: our back ends, other frameworks, anybody's function."""
+"""Simulators that can run the golden graphs: our back ends, other frameworks, and any function of the user."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from neuromorphic.golden.files import named
 
 Simulator = Callable[[Path, Mapping[str, NDArray], float], Any]
 """``function(path, inputs, dt)``: runs the NIR file ``path`` from rest on ``inputs``, arrays of shape (B, T, *shape) by
-Input node, with time steps of ``dt`` seconds. It returns what Output nodes get, (B, T, *shape), by name; the array
-alone where there is one. It may add what neurons send and their potentials, NODE and NODE.potential: compared, too."""
+Input node, with time steps of ``dt`` seconds. It returns the values of Output nodes by name, (B, T, *shape), or the
+array alone if there is one Output. It may add outputs and potentials of neurons as NODE and NODE.potential, which are
+compared, too."""
 
 PEERS = {"snntorch": "snntorch", "norse": "norse", "sinabs": "sinabs", "spikingjelly": "spikingjelly"}
-"""Frameworks whose own importers are asked, with the packages to install."""
+"""Frameworks whose own importers can run, with the packages to install."""
 NAMES = (*BACKENDS, *PEERS)
 
 
 def find_simulator(name: str, precision: Precision = "float") -> Simulator:
-    """A simulator by name: one of :data:`NAMES`, or ``PATH:FUNCTION``, a Python file and a function of it.
+    """Find a simulator: one of :data:`NAMES`, or ``PATH:FUNCTION``, a Python file and a function in it.
 
     Raises:
         ArgumentError: there is no such name, file or function, or the file cannot be run.
@@ -49,8 +50,8 @@ def find_simulator(name: str, precision: Precision = "float") -> Simulator:
 
 
 def own(backend: Backend, precision: Precision) -> Simulator:
-    """A back end of this package, with the spikes and potentials of all neurons."""
-    from neuromorphic.nir_file import read_checked  # Written a moment ago: no copy of the process has to try it first.
+    """A back end of this package, which also returns spikes and potentials of all neurons."""
+    from neuromorphic.nir_file import read_checked  # We wrote the file, so no other process needs to try it first.
     from neuromorphic.spiking_network import load
 
     def simulate(path: Path, inputs: Mapping[str, NDArray], dt: float) -> dict[str, NDArray]:
@@ -61,7 +62,7 @@ def own(backend: Backend, precision: Precision) -> Simulator:
 
 
 def from_file(path: Path, function: str) -> Simulator:
-    """A function of a Python file, which is run.
+    """A function of a Python file. The file is executed.
 
     Raises:
         ArgumentError: there is no such file or function, or the file cannot be run.

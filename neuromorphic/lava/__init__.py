@@ -1,4 +1,4 @@
-"""Networks on Intel's Lava: runs in a child process, and graphs as processes for networks of your own.
+"""Run networks on Intel's Lava in a child process, and make Lava processes of graphs.
 
 ``neuromorphic.lava.compile`` is :func:`neuromorphic.lava.compiled.process.compile`, imported when it is used: this
 package imports without Lava.

@@ -2,9 +2,9 @@
 
 Lava's channels have a thread at either end: a message wakes the receiver's thread, which waits for the interpreter's
 lock, fills a queue and wakes the thread that asked for the message, and the acknowledgement goes back in the same way.
-In networks like ours that takes longer than what neurons and synapses compute. The channels here are two semaphores
-and a ring in shared memory, no threads; processes, models and the protocol between them are Lava's. The memory has no
-name, so that nothing of it can be left behind.
+In networks like ours that takes longer than the computation of neurons and synapses. The channels here are two
+semaphores and a ring in shared memory, without threads. Processes, models and the protocol between them are Lava's. The
+memory has no name, so it cannot be left behind.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ HEAP = 4 * 2**20
 
 
 def ring(memory: Memory, shape: tuple[int, ...], dtype: Any, nbytes: int, size: int) -> list[NDArray]:
-    """Arrays that share a channel's memory, one a slot."""
+    """Arrays that share a channel's memory, one for each slot."""
     memory.populate()
     return [np.ndarray(shape, dtype, memory.buf[nbytes * i : nbytes * (i + 1)]) for i in range(size)]
 
 
 class SendPort(CspSendPort):
-    """Where messages enter a channel. ``_ack`` counts free slots, ``_req`` messages."""
+    """The sending end of a channel. ``_ack`` counts free slots, ``_req`` messages."""
 
     _idx: int
     _shm: Memory
@@ -68,10 +68,10 @@ class SendPort(CspSendPort):
 
 
 class ReceivePort(CspRecvPort):
-    """Where messages leave a channel.
+    """The receiving end of a channel.
 
-    A large message stays in shared memory and is valid until the next is asked for: Lava's input ports add messages up,
-    which makes the one copy that is needed. Small ones are copied; among them are commands, which Lava keeps.
+    A large message stays in shared memory and is valid until the next one is received. Lava's input ports add messages
+    up, which makes the only copy that is needed. Small messages are copied; Lava keeps some, its commands.
     """
 
     _idx: int
@@ -89,14 +89,14 @@ class ReceivePort(CspRecvPort):
         return available(self._req)
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait for a message, for so long at most; whether there is one."""
+        """Wait for a message for a limited time, and return whether there is one."""
         if not self._req.acquire(timeout=seconds):
             return False
         self._req.release()
         return True
 
     def peek(self) -> NDArray:
-        """The next message, which stays the next."""
+        """The next message, without removing it."""
         self.wait()
         return self._array[self._idx]
 
@@ -118,7 +118,7 @@ class ReceivePort(CspRecvPort):
 
     @property
     def observer(self) -> None:
-        """Whom to tell of a message. Lava's selectors set it before they sleep, and need not sleep after it.
+        """The callback for a new message. Lava's selectors set it before they sleep; after it they need not sleep.
 
         So a selector must not wait for several ports at once, as Lava's do for processes with RefPorts or VarPorts.
         """
@@ -130,7 +130,7 @@ class ReceivePort(CspRecvPort):
 
 
 def available(semaphore: Any) -> bool:
-    """Whether a semaphore could be acquired now; only its one user may ask."""
+    """Whether a semaphore can be acquired now. Only its one user may call this."""
     if semaphore.acquire(block=False):
         semaphore.release()
         return True
@@ -160,35 +160,35 @@ class LeanChannel(PyPyChannel):
 
 
 class Memory:
-    """Memory that processes share from the moment on at which they part, as Lava's do: it starts them by forking."""
+    """Memory that processes share once they are forked, as Lava starts them."""
 
     def __init__(self, size: int) -> None:
         self._map = mmap.mmap(-1, max(size, 1))
         self.buf = memoryview(self._map)
 
     def populate(self) -> None:
-        """Have all of it at hand in this process, where the system can: a page fault in the run costs microseconds."""
+        """Map all of the memory in this process, if the system can: a page fault during the run costs microseconds."""
         if len(self.buf) > SMALL:
             with suppress(OSError, ValueError):  # Linux before 5.14, or another system.
                 self._map.madvise(MADV_POPULATE_WRITE)
 
 
 class Memories:
-    """In place of Lava's manager of shared memory, which is a process of its own and names what it hands out."""
+    """Replaces Lava's manager of shared memory, which is a separate process and gives memory names."""
 
     def create_shared_memory(self, size: int) -> Memory:
-        """New memory, all zeros."""
+        """Create shared memory, filled with zeros."""
         return Memory(size)
 
     def shutdown(self) -> None:
-        """Memory without a name is freed with the last process that has it."""
+        """Nothing to do: memory without a name is freed with the last process that has it."""
 
 
 def keep_memory() -> None:
-    """Let this process's allocator keep what is freed, and give it enough to begin with.
+    """Let this process's allocator keep freed memory, and give it enough to begin with.
 
     Models allocate arrays of the same sizes in every step. glibc would return them to the system at first, and each
-    page that comes back costs a page fault. Elsewhere this does nothing useful, and no harm.
+    page that is taken again costs a page fault. With another C library this has no effect.
     """
     with suppress(OSError, AttributeError, TypeError):
         libc = ctypes.CDLL(None)

@@ -1,6 +1,6 @@
 """The child process that runs Lava; see :mod:`neuromorphic.lava.run`, which starts it.
 
-It stops, with all that it started, when its standard input ends or its parent is no more.
+It stops, with all processes that it started, when its standard input ends or its parent process ends.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from neuromorphic.lava.folder import load
 from neuromorphic.lava.netx import RUN_FILE, build_netx
 
 LOOK_SECONDS = 1.0
-"""How often the child looks whether its parent lives: another process may hold the pipe that is its standard input."""
+"""Seconds between checks that the parent lives. Another process may hold the pipe of standard input open."""
 
 
 class Run:
     """A run of the program in a folder.
 
     Args:
-        folder: See :func:`neuromorphic.lava.run.run_network`; ``timings.json`` or ``error.txt`` is left there.
+        folder: See :func:`neuromorphic.lava.run.run_network`. ``timings.json`` or ``error.txt`` is written there.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,8 +37,8 @@ class Run:
         self.alone = threading.Event()
 
     def run(self, commands: int | None = None, answers: int | None = None) -> None:
-        """Do it; or, given file descriptors, stay up and run so many steps as each line of commands says, and answer
-        with a line when it is up, and after each."""
+        """Run all steps. Given file descriptors, stay up instead: run as many steps as each line of commands says, and
+        answer with a line once the network is up and after each command."""
         started = time.perf_counter()
         mend_lava()
         from lava.magma.compiler.compiler import Compiler
@@ -73,24 +73,24 @@ class Run:
         (self.folder / "timings.json").write_text(json.dumps(timings))
 
     def stop(self) -> None:
-        """End Lava's processes. Killing is as good as a stop: what they recorded is in files that they have mapped."""
+        """Kill Lava's processes. Nothing is lost: their records are in files that they have mapped."""
         if self.runtime is not None:
             self.runtime.kill()
 
     def stop_when_alone(self, parent: int) -> None:
-        """Stop all of it as soon as standard input ends or the parent does, whatever the main thread is about."""
+        """Stop everything as soon as standard input or the parent ends, whatever the main thread does."""
         while os.getppid() == parent:
             readable, _, _ = select.select([0], [], [], LOOK_SECONDS)
             if readable and not os.read(0, 1):
                 break
-        self.alone.set()  # Before its processes are killed, which the main thread would take for a failure and report.
+        self.alone.set()  # Before its processes are killed, which the main thread would report as a failure.
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
         os._exit(1)
 
 
 def prepare(folder: Path) -> tuple[Any, Any, int]:
-    """Build what is in a folder, a program or a network of netx: a process of it, its run configuration, its steps."""
+    """Build the program or netx network in the folder. Returns a process of it, its run configuration, its steps."""
     if (folder / RUN_FILE).exists():
         return build_netx(folder)
     from neuromorphic.lava.network import build, feed, run_config, tie

@@ -60,6 +60,6 @@ def mend_lava() -> None:
 
 
 def import_netx() -> ModuleType:
-    """``lava.lib.dl.netx.hdf5``, with the mend that lava-dl needs, see :mod:`neuromorphic.lava.lava_dl`."""
+    """Import ``lava.lib.dl.netx.hdf5``, with what lava-dl needs for it, see :mod:`neuromorphic.lava.lava_dl`."""
     require_lava_dl()
     return import_lava_dl("lava.lib.dl.netx.hdf5")

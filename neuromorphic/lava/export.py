@@ -1,4 +1,4 @@
-"""A network on Lava as a folder: the graph, its input, what it was compiled to, and what Lava made of it."""
+"""Export a run on Lava to a folder: the graph, its input, the compiled network, and Lava's results."""
 
 from __future__ import annotations
 
@@ -27,10 +27,13 @@ FILES = ("model.nir", "input.npz", "spikes.npz", "report.json")
 
 
 def export(network: SpikingNetwork, out: Path, signals: Signals, precision: Precision) -> Run:
-    """Run a network on Lava, and write ``model.nir``, ``input.npz``, ``spikes.npz`` (every spiking node's, and the
-    outputs), ``report.json`` (with the share of spikes that are the float reference's) and ``program/``, the compiled
-    network: ``program.json`` names populations, projections and their arrays, ``program.N.npy``, integers in fixed
-    point.
+    """Run a network on Lava, and write all files of the run.
+
+    - ``model.nir`` and ``input.npz``;
+    - ``program/``: the compiled network. ``program.json`` names populations, projections and their arrays, which are
+      ``program.N.npy``, integers in fixed point;
+    - ``spikes.npz``: spikes of every spiking node, and the outputs;
+    - ``report.json``: counts and times, and the share of spikes that equal those of the float reference.
 
     Args:
         network: The network.

@@ -1,4 +1,4 @@
-"""Installs Lava with pip, which refuses it as it is: ``python -m neuromorphic.doctor --install lava``.
+"""Install Lava, whose declared requirements pip refuses: ``python -m neuromorphic.doctor --install lava``.
 
 lava-nc 0.10.0 and lava-dl 0.6.0 are the last releases of an archived project. They declare Python < 3.11, numpy < 2
 and, lava-dl, torch < 2.4, and need none of it (docs/lava.md). So they are installed without what they declare, after
@@ -19,7 +19,7 @@ from neuromorphic.requirements import ARCHIVED, asked_by
 
 
 def pip() -> list[str]:
-    """The command that is pip for this interpreter: its own, or uv's where its environment has none.
+    """The command that runs pip for this interpreter: its own pip, or uv's if its environment has none.
 
     Raises:
         LavaMissingError: there is neither; the message says what to do.
@@ -32,7 +32,7 @@ def pip() -> list[str]:
 
 
 def install_lava() -> None:
-    """Install what Lava needs, then Lava, into the environment of this interpreter; pip's words go to the terminal.
+    """Install what Lava needs, then Lava, into the environment of this interpreter. Pip prints to the terminal.
 
     Raises:
         LavaMissingError: there is no pip, or it failed; the message has its command and its status.

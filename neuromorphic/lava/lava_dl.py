@@ -1,4 +1,4 @@
-"""lava-dl's packages without what they import and do not use; for quantised training and for ``neuromorphic``."""
+"""Import lava-dl without packages that it imports but does not use; for ``neuromorphic`` and for quantised training."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from importlib.util import find_spec
 from types import ModuleType
 
 UNUSED = "lava.lib.dl.slayer.object_detection"
-"""Imported by ``lava.lib.dl.slayer`` for its own users; needs OpenCV and torchvision."""
+"""A module that ``lava.lib.dl.slayer`` imports but does not use, and that needs OpenCV and torchvision."""
 
 
 def has_lava_dl() -> bool:
-    """Whether lava-dl is installed, found out without importing it."""
+    """Whether lava-dl is installed. It is not imported."""
     with suppress(ModuleNotFoundError):
         return find_spec("lava.lib.dl.slayer") is not None
     return False

@@ -26,9 +26,9 @@ from neuromorphic.lava.processes.models import FIXED, FLOAT, MODELS
 from neuromorphic.lava.processes.process import Bias, Graded, Recorder, Source, Subtract, Sum, Synapses, Tie
 
 GRADED_BITS = 24
-"""Bits of a graded message. ``Sparse`` takes messages as 0 or 1 where it is told 0; otherwise the number is not used.
-Spikes too are sent so: the product with all of the weights is faster than that with the columns of those that spiked,
-which ``Sparse`` would copy from a row-major matrix in every step."""
+"""Bits of a graded message. To ``Sparse`` 0 means spikes; all other values have the same effect. Spikes are sent as
+graded messages, too: multiplying by all weights is faster than by the columns of those that spiked, which ``Sparse``
+would copy from a row-major matrix in every step."""
 
 
 @dataclass
@@ -37,9 +37,9 @@ class Parts:
 
     Attributes:
         processes: All of them.
-        inputs: Per input of the network, the ports that want its messages.
-        outputs: Per output, the port that sends it.
-        sent: Per population and fed input, the port that sends its messages.
+        inputs: For each input of the network, the ports that receive its messages.
+        outputs: For each output, the port that sends it.
+        sent: For each population and each input with a source, the port that sends its messages.
     """
 
     processes: list[AbstractProcess] = field(default_factory=list)
@@ -60,10 +60,9 @@ def build(
     Args:
         network: Float or fixed.
         plan: Its schedule.
-        keep: Files by what they are for, by name: those that a population's ``messages`` and ``potentials`` are written
-            to; where the network stays up also the ``cell`` (u and v), and the ``past`` of what has delays.
-        stock: Synapses as Lava's own ``Sparse`` and ``DelaySparse``, and recording by processes of its own: what
-            hardware has, instead of ours.
+        keep: Files to write, by purpose and name of the population: ``messages`` and ``potentials``; for a network that
+            stays up also ``cell`` (u and v), and ``past`` if there are delays.
+        stock: Use Lava's own processes for synapses (``Sparse``, ``DelaySparse``) and for recording, as hardware has.
         stays: Folder of a network that stays up, see :mod:`neuromorphic.lava.window`.
     """
     keep = keep or {}
@@ -72,7 +71,7 @@ def build(
     s_out = parts.sent
 
     def part_of(number: int, kind: str, *processes: AbstractProcess) -> None:
-        """Tell processes what part of a network they are, where another can take its place."""
+        """Tell processes which population or projection they are, so that another network can take its place."""
         for process in processes if stays is not None else ():
             process.proc_params.overwrite("part", f"{kind}.{number}")
 
@@ -84,7 +83,7 @@ def build(
             if key == "past":
                 continue
             if stock and key == "messages":
-                # Neurons on a chip keep nothing: a process on the host takes what they send.
+                # Neurons on a chip record nothing: a process on the host records their messages.
                 recorder = Recorder(rows=path, size=p.size, lag=plan.lags[p.name], name=f"record of {p.name}")
                 process.s_out.connect(recorder.s_in)
                 parts.processes.append(recorder)
@@ -103,7 +102,7 @@ def build(
         if ends in plan.direct:
             link_output(network, plan, parts, projection, s_out, keep)
             continue
-        # What the host computes has weights of its own, which no stock synapses hold.
+        # Populations on the host have 16-bit weights, which stock synapses cannot hold.
         chip = network.population(projection.target).spikes
         for process in synapses(projection, plan, stock and chip):
             part_of(number, "projection", process)
@@ -132,7 +131,7 @@ def link_output(
     s_out: Mapping[str, OutPort],
     keep: Mapping[str, Mapping[str, Path]],
 ) -> None:
-    """Connect an output that is just what one population or input sends."""
+    """Connect an output that copies one population or input."""
     size = network.size(projection.target)
     if (path := keep.get(projection.target, {}).get("messages")) is None:
         if projection.source not in network.inputs:
@@ -185,7 +184,7 @@ def synapses(projection: Projection, plan: Schedule, stock: bool) -> list[Abstra
         scaled = projection.scaled if isinstance(projection, FixedProjection) else None
         return [Synapses(taps=projection.taps, lags=lags, latency=0 if instant else 1, scaled=scaled, name=name)]
     groups: list[tuple[int, Mapping[int, Operator]]] = [(0, projection.taps)]
-    # If all weights are 0, somebody has to send that.
+    # If all weights are 0, some process must send zeros.
     if isinstance(projection, FixedProjection) and (by_exponent := synapse_groups(projection)):
         groups = list(by_exponent.items())
     out: list[AbstractProcess] = []
@@ -194,7 +193,7 @@ def synapses(projection: Projection, plan: Schedule, stock: bool) -> list[Abstra
             "weight_exp": exponent, "sign_mode": SignMode.MIXED, "num_message_bits": GRADED_BITS, "name": name
         }  # fmt: skip
         for delay, operator in own.items():
-            # Lava sorts what is not sorted in place, which arrays that are mapped from a file do not allow.
+            # Lava sorts unsorted matrices in place, which fails for arrays that are mapped from a file.
             weights = expanded(operator, 0).sorted_indices()
             if (wait := waits[delay]) == 0:
                 out.append(Sparse(weights=weights, **common))
@@ -207,8 +206,8 @@ def synapses(projection: Projection, plan: Schedule, stock: bool) -> list[Abstra
 
 
 def feed(parts: Parts, messages: Mapping[str, np.ndarray], files: Mapping[str, Path] | None = None) -> None:
-    """Connect sources that send the inputs, shape (T, n), one a step and then nothing; or what is in files, a window
-    after the other, in the folder of a network that stays up."""
+    """Connect sources that send the inputs, shape (T, n), one row in each step and then zeros. A network that stays up
+    reads its inputs from files in its folder, window by window."""
     for name, ports in parts.inputs.items():
         source = Source(rows=messages[name], name=f"input {name}")
         if files is not None:
@@ -221,7 +220,7 @@ def feed(parts: Parts, messages: Mapping[str, np.ndarray], files: Mapping[str, P
 
 
 def tie(parts: Parts, network: Network) -> None:
-    """Tie together what the network does not connect: Lava runs only what it finds along connections."""
+    """Connect the separate parts of a network, as Lava runs only the processes that it finds along connections."""
     first: dict[int, OutPort] = {}
     groups = network.components()
     for name, port in parts.sent.items():

@@ -17,14 +17,14 @@ from neuromorphic.lava.netx_file import NetxNetwork, netx_file
 from neuromorphic.lava.run import MEND, run_child
 
 RUN_FILE, NET_FILE, SPIKES_FILE = "netx.json", "encoder.net", "output.spikes.npy"
-"""What a child's folder holds."""
+"""Files in the folder of the child process."""
 
 
 def run_netx(network: NetxNetwork, messages: Ints, deadline: float = 600.0) -> tuple[Spikes, dict[str, float]]:
-    """Have netx load the network's file and run it, bit-accurate (``fixed_pt``).
+    """Load a network's file with netx, and run it bit-accurately (``fixed_pt``).
 
     Args:
-        network: What the file holds.
+        network: The content of the file.
         messages: The input, shape (T, n).
         deadline: Seconds after which the run is stopped.
 

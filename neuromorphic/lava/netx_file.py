@@ -1,7 +1,7 @@
 """Quantised layers as lava-dl's HDF5 network (``.net``), the format of ``lava.lib.dl.netx``.
 
-It is a compiler's output like the program for Lava, and is written without PyTorch and without lava-dl; running it is
-:mod:`neuromorphic.lava.netx`.
+Like the program for Lava, the file is a compiler's output. Neither PyTorch nor lava-dl is needed to write it;
+:mod:`neuromorphic.lava.netx` runs it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from neuromorphic.errors import UnsupportedGraphError
 BIAS_LIMIT = 2**12 - 1
 """Largest bias: a mantissa of 13 bits with sign, which netx shifts by 6 bits, as Lava does synaptic sums."""
 MESSAGE_BITS = 16
-"""What ``Network`` is to be told of the input. Any number above 0 would do: with 0, messages are taken for spikes."""
+"""Bits of the input, an argument of ``Network``. Any number above 0 has the same effect; 0 would mean spikes."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class NetxLayer:
 
     u = u (4096 - du) / 4096 + 2^6 weight m;  v = v (4096 - dv) / 4096 + u + 2^6 bias;  s = v > 2^6 vth;  v = 0 if s
 
-    Both divisions round towards 0, u and v have 24 bits. The file has no place for a weight exponent: netx finds one
-    itself, from the weights, and it takes back the shift with which netx has them fill their 8 bits.
+    Both divisions round towards 0; u and v have 24 bits. The file cannot hold a weight exponent. netx shifts weights so
+    that they fill their 8 bits, and chooses the exponent that reverses this shift.
 
     Attributes:
         name: Name of the LIF node.
@@ -50,8 +50,8 @@ class NetxLayer:
         dv: 1 to 4095, shape (M,).
         vth: 0 to 2^17 - 1, shape (M,).
         scale: Units per unit of potential.
-        weight_error: Largest error of a weight that the missing exponent adds, as a fraction of the largest that 8
-            bits can hold.
+        weight_error: Largest error of a weight that is due to the missing exponent, as a fraction of the largest weight
+            of 8 bits.
     """
 
     name: str
@@ -66,14 +66,14 @@ class NetxLayer:
 
 @dataclass(frozen=True)
 class NetxNetwork:
-    """Layers, and ``message_scale``: input messages are round(message_scale x). T is ``steps``."""
+    """Layers of a ``.net`` file. Input messages are round(message_scale x); T is ``steps``."""
 
     layers: tuple[NetxLayer, ...]
     message_scale: float
     steps: int
 
     def loading(self) -> dict[str, int]:
-        """Arguments of ``lava.lib.dl.netx.hdf5.Network`` with which the file computes what it is meant to.
+        """Arguments of ``lava.lib.dl.netx.hdf5.Network`` with which netx computes this network.
 
         A bias acts from Lava's step 1 on, but step 0 of layer k takes place in Lava's step k + 2 (see
         docs/lava.md). netx can reset layer by layer: with these arguments layer k is set
@@ -112,18 +112,18 @@ def chain_of(network: FixedNetwork) -> list[tuple[FixedPopulation, FixedProjecti
 
 
 def netx_network(network: FixedNetwork, steps: int) -> NetxNetwork:
-    """A quantised chain in what a ``.net`` file can say.
+    """Convert a quantised chain of populations to the layers of a ``.net`` file.
 
-    A layer's sums are (weight m) 2^e in the chain and weight m in the file. Dividing them by 2^s, s chosen so that no
-    bias is too large, takes the biases and thresholds along, and k = s - e bits have to go: from the input's messages
-    in the first layer, and from the weights in the others, where it is 0 unless their exponent is below s.
+    A layer's sums are (weight m) 2^e in the chain, and weight m in the file. All sums of a layer, its biases and its
+    thresholds are divided by 2^s, where s makes the largest bias fit. Then k = s - e bits must be dropped: from the
+    messages of the input in the first layer, from the weights in all others, where k is 0 unless e is below s.
 
     Args:
         network: Quantised with one exponent for each projection (``quantize(..., groups=1)``).
         steps: T.
 
     Raises:
-        UnsupportedGraphError: netx cannot say a layer exactly; the message names its node.
+        UnsupportedGraphError: a ``.net`` file cannot represent a layer exactly; the message names its node.
     """
     layers = []
     (message_scale,) = network.message_scale.values()
@@ -186,7 +186,7 @@ def netx_layer(population: FixedPopulation, projection: FixedProjection, shift: 
 
 
 def fixed_network(netx: NetxNetwork, network: FixedNetwork) -> FixedNetwork:
-    """What the file computes, for :func:`neuromorphic.execution.populations.run`; made from ``network``."""
+    """The network that the file computes, for :func:`neuromorphic.execution.populations.run`; made from ``network``."""
     layers = {layer.name: layer for layer in netx.layers}
     populations, projections = [], []
     for population in network.populations:
@@ -244,5 +244,5 @@ def write_type(group: h5py.Group, name: str) -> None:
 
 
 def scalar_if_uniform(values: Ints) -> Ints | int:
-    """One value for all, where it is one: Loihi's back ends take a population's decay and threshold as scalars."""
+    """A scalar if all values are equal: Loihi's back ends take a population's decay and threshold as scalars."""
     return int(values[0]) if len(values) and (values == values[0]).all() else values

@@ -1,5 +1,7 @@
-"""What every process of a Lava run is doing, in a file that they write and the parent process reads: whatever hangs,
-there is someone left to say what."""
+"""The progress of every process of a Lava run, in a file that the processes write and the parent reads.
+
+So the parent can name the process that hangs.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +16,21 @@ from typing import Any
 import numpy as np
 
 STARTING, WAITING, COMPUTING, RECEIVING = range(4)
-"""A process that is being built, waits for its next step, computes it, waits for a message in it."""
+"""States of a process: it is being built, waits for its next step, computes it, or waits for a message within it."""
 PID, STATE, STEP = range(3)
 """Columns of the file."""
 HANG_SECONDS = 10.0
-"""Processes of which none gets on for so long, beyond a deadline, are taken for ones that hang."""
+"""Seconds without progress of any process, after the deadline, that count as hanging."""
 LOOK_SECONDS = 0.05
-"""How often it is looked at meanwhile."""
+"""Seconds between looks at the progress."""
 
 
 class Progress:
-    """The file of a run: a row per process.
+    """The file of a run, with a row for each process.
 
     Args:
-        folder: Of the program.
-        names: Of the processes; given where the file is to be made.
+        folder: The program's folder.
+        names: Names of the processes, to create the file. None: the file exists.
     """
 
     def __init__(self, folder: Path, names: Sequence[str] | None = None) -> None:
@@ -68,14 +70,14 @@ class Progress:
 
 
 def state_of(pid: int) -> str:
-    """The letter that Linux has for a process's state: R, S, T (stopped), ...; empty where there is none."""
+    """Linux's letter for a process's state: R, S, T (stopped), ...; empty if there is none."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     return ""
 
 
 def describe(folder: Path, child: int, steps: int) -> str:
-    """What a run of ``steps`` steps is about, or which of its processes keep it; for an error message.
+    """Describe what a run is doing, or which of its processes hold it up; for an error message.
 
     Args:
         folder: The program's.
@@ -109,6 +111,6 @@ def describe(folder: Path, child: int, steps: int) -> str:
 
 
 def quoted(names: Sequence[str]) -> str:
-    """A few names."""
+    """The first few names, quoted."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(f"'{name}'" for name in names[:3]) + more

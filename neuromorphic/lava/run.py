@@ -1,4 +1,4 @@
-"""Running folded networks on the Lava simulator, in a child process with a deadline."""
+"""Run folded networks on the Lava simulator, in a child process with a deadline."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ sys.path[:] = json.loads(sys.argv.pop(1))
 from neuromorphic.lava.child import main
 main()
 """
-"""With the parent's path, so that it is the parent's modules that the child imports, wherever it is started."""
+"""The child gets the parent's path, so that it imports the same modules wherever it is started."""
 MEND = "make room, or let TMPDIR name another place"
 """What to do about a run's folder, a temporary one, that cannot be written."""
 GRACE_SECONDS = 2.0
-"""Time in which the child may end what it started by itself, before all of it is killed: then whoever adopts its
-processes has to reap them."""
+"""Seconds in which the child can end its own processes. After that all are killed, and the system's init process has to
+reap them."""
 
 
 @dataclass(frozen=True)
 class LavaRun:
-    """What a run on Lava gave; of a batch every array has a leading axis of samples, (B, T, M).
+    """The result of a run on Lava. In a batched run every array has a leading axis of samples, (B, T, M).
 
     Attributes:
-        sent: Messages of every population, shape (T, M): spikes as bool, graded values, outputs; integers in fixed
-            point.
-        potentials: Of the populations asked for, after each step, shape (T, M), in NIR's units.
-        seconds: Wall time of the phases: hand over (the start of Python included), import, build, start, run, stop,
-            read.
+        sent: Messages of every population, shape (T, M): spikes as bool, graded values and outputs as numbers, which
+            are integers in fixed point.
+        potentials: Membrane potentials after each step, of the populations that were asked for, shape (T, M), in NIR's
+            units.
+        seconds: Wall time of each phase: hand over (with the start of Python), import, build, start, run, stop, read.
     """
 
     sent: dict[str, NDArray]
@@ -72,17 +72,17 @@ def run_network(
     """Run a network from rest, like :func:`neuromorphic.execution.populations.run`.
 
     Args:
-        network: Float, computed in float64, or fixed, in Loihi's integers.
-        inputs: By name, shape (T, *shape); in fixed point the values before they become messages.
-        potentials: Populations whose potentials are recorded.
-        stock: Synapses as Lava's own processes, see :func:`neuromorphic.lava.network.build`.
-        deadline: Seconds after which it is stopped, Lava's start included.
+        network: Float, computed in float64, or fixed, computed in Loihi's integers.
+        inputs: By name, shape (T, *shape). For a fixed network, too, these are values, not yet messages.
+        potentials: Names of the populations whose potentials are recorded.
+        stock: Use Lava's own processes for synapses, see :func:`neuromorphic.lava.network.build`.
+        deadline: Seconds after which the run is stopped, with Lava's start included.
         target: See :func:`neuromorphic.lava.target.choose_target`. On Loihi 2 synapses are stock and the network fixed.
-        batched: Whether inputs are those of B samples, shape (B, T, *shape), and so is what comes back. The samples
-            run side by side; our synapses are there once, stock ones B times.
+        batched: Whether inputs and results have an axis of samples, shape (B, T, ...). The samples run side by side.
+            Our synapses are in memory once, stock synapses B times.
 
     Raises:
-        ArgumentError: no network, or an unknown target, population or deadline.
+        ArgumentError: the network, target, a population or the deadline is not valid.
         LavaMissingError: Lava is not installed.
         LavaRunError: the run failed or did not end in time, with the name of the process that is to blame; nothing of
             it is left behind.
@@ -149,7 +149,7 @@ def potentials_of(p: Population, rows: NDArray) -> NDArray[np.float64]:
 
 
 def run_child(folder: Path, deadline: float, steps: int) -> None:
-    """Run :mod:`neuromorphic.lava.child`, in a session of its own: Ctrl-C is ours alone, and all of it can be killed.
+    """Run :mod:`neuromorphic.lava.child` in a session of its own. So only we get Ctrl-C, and can kill all processes.
 
     Args:
         folder: The program.
@@ -174,7 +174,7 @@ def run_child(folder: Path, deadline: float, steps: int) -> None:
 
 
 def start_child(folder: Path, *descriptors: int) -> subprocess.Popen[bytes]:
-    """Start the child, see :func:`run_child`; file descriptors are handed on to it."""
+    """Start the child, see :func:`run_child`; it inherits the file descriptors."""
     with (folder / "stderr.txt").open("wb") as stderr:
         return subprocess.Popen(
             [
@@ -192,7 +192,7 @@ def start_child(folder: Path, *descriptors: int) -> subprocess.Popen[bytes]:
 
 
 def stop_child(child: subprocess.Popen[bytes]) -> None:
-    """End the child and all that it started, if anything of it is left."""
+    """End the child and all of its processes that are left."""
     assert child.stdin is not None
     try:
         child.stdin.close()
@@ -205,7 +205,7 @@ def stop_child(child: subprocess.Popen[bytes]) -> None:
 
 
 def failure(folder: Path, status: int) -> LavaRunError:
-    """The error that a failed child left: one line, with all that it said as a note."""
+    """The error of a failed child: one line, with all of its output as a note."""
     reports = [folder / name for name in ("error.txt", "stderr.txt")]
     text = "\n".join(path.read_text(errors="replace").strip() for path in reports if path.exists()).strip()
     if status < 0:

@@ -1,9 +1,9 @@
-"""Lava's runtime made fit to be killed. Import :mod:`neuromorphic.lava.compat` and call ``mend_lava`` first.
+"""Lava's runtime, made safe to kill. Import :mod:`neuromorphic.lava.compat` and call ``mend_lava`` first.
 
 Lava hangs when a process model raises or dies, in the run or in the stop after it; its shared memory has names, in
-/dev/shm, which outlive it when it is killed. Here processes are watched and killed, each ends when its parent does, and
-shared memory is anonymous: the kernel frees it with the last process, however that ends. This is also quicker: Lava has
-a process that manages the memory, which is asked over a socket for every channel, and two threads for each channel.
+/dev/shm, which remain when it is killed. Here processes are watched and killed, each ends when its parent does, and
+shared memory has no name, so the kernel frees it with the last process. This is also faster: Lava has a process that
+manages the memory, which is asked over a socket for every channel, and two threads for each channel.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from neuromorphic.lava.progress import PID, STATE, WAITING, Progress
 
 SERVICE = "Lava's runtime service"
 PR_SET_PDEATHSIG = 1
-"""Of Linux' prctl: the signal that a process gets when its parent ends."""
+"""Option of Linux's prctl that sets the signal a process gets when its parent ends."""
 LOOK_SECONDS = 0.05
-"""How often processes are looked after while steps are run."""
+"""Seconds between checks of the processes while steps are run."""
 LAST_WORDS_SECONDS = 60.0
-"""How long an exception that Lava announces may take to arrive."""
+"""Seconds to wait for the text of an exception that a process announced."""
 
 
 def end_with_parent(parent: int) -> None:
-    """Have this process killed when its parent ends, where the system can."""
+    """Let the system kill this process when its parent ends, if it can."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
@@ -85,8 +85,8 @@ class WatchedRuntime(Runtime):
     """Lava's runtime for one run, see the module.
 
     Args:
-        executable: What Lava's compiler makes.
-        folder: Where progress is noted.
+        executable: The result of Lava's compiler.
+        folder: The program's folder, in which progress is recorded.
     """
 
     def __init__(self, executable: Executable, folder: Path) -> None:
@@ -109,7 +109,7 @@ class WatchedRuntime(Runtime):
         super()._build_channels()
 
     def _build_processes(self) -> None:
-        """Lava's waits for each process in turn with a queue of its own; here :meth:`watch` hears of what fails."""
+        """Start the processes. Lava waits for each with a queue of its own; here :meth:`watch` finds failures."""
         models, services = self._executable.proc_builders, self._executable.runtime_service_builders
         # The service first: it is the last that Lava's would start, and no process gets on without it.
         jobs = [(SERVICE, builder) for builder in services.values()]
@@ -147,7 +147,7 @@ class WatchedRuntime(Runtime):
                 raise RuntimeError(f"{SERVICE} answered {answer}")
 
     def check(self) -> None:
-        """See whether all processes are well.
+        """Check that all processes run.
 
         Raises:
             RuntimeError: one is not.

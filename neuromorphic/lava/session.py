@@ -33,9 +33,9 @@ from neuromorphic.lava.run import MEND, LavaRun, failure, potentials_of, start_c
 from neuromorphic.lava.window import BASE, BEGIN, NETWORK, STATE, STEPS, control_file
 
 WINDOW = 128
-"""Steps of a window at most. Every window takes as many of Lava's steps more as the network's longest lag."""
+"""Largest number of steps of a window. A window also takes as many extra steps as the network's longest lag."""
 LOOK_SECONDS = 0.5
-"""How often it is seen whether the child lives, while it is waited for."""
+"""Seconds between checks that the child lives, while waiting for it."""
 
 
 class LavaNetwork:
@@ -43,14 +43,14 @@ class LavaNetwork:
 
     Args:
         network: Float or fixed.
-        batch: Samples B.
-        potentials: Populations that spike whose potentials are recorded.
-        room: There may be so many times as many neurons in a network that takes this one's place.
-        deadline: Seconds in which it has to start, and to do a window.
+        batch: Number of samples B.
+        potentials: Names of the spiking populations whose potentials are recorded.
+        room: A network that replaces this one can have this many times its neurons.
+        deadline: Seconds for the start, and for each window.
 
     Raises:
         LavaMissingError: Lava is not installed.
-        LavaRunError: the network did not start; nothing of it is left behind.
+        LavaRunError: the network did not start; no process or file is left behind.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class LavaNetwork:
         self._wait()
 
     def _prepare(self, folder: Path) -> None:
-        """Write the program, and map the files that it shares with us."""
+        """Write the program, and map the files that are shared with its processes."""
         full = repeat(grow(self.network, self.sizes), self.batch)
         fixed = isinstance(full, FixedNetwork)
         number = np.dtype(np.int32 if fixed else np.float64)
@@ -132,7 +132,7 @@ class LavaNetwork:
         """Wait for an answer.
 
         Raises:
-            LavaRunError: it died, or did not answer in time; all of it is stopped.
+            LavaRunError: the child died, or did not answer in time; all processes are then stopped.
         """
         folder, until = Path(self._folder.name), time.monotonic() + self.deadline
         try:
@@ -177,7 +177,7 @@ class LavaNetwork:
             self._put(name, "rows", x)
         control[BASE], control[STEPS] = self._lava_steps, steps
         self._lava_steps += steps + self.plan.longest
-        with suppress(BrokenPipeError):  # It is waited for below, and found dead.
+        with suppress(BrokenPipeError):  # The wait below finds it dead.
             os.write(self._commands, f"{steps + self.plan.longest}\n".encode())
         self._wait()
         control[BEGIN] += steps
@@ -203,7 +203,7 @@ class LavaNetwork:
         return rows[..., : self.network.size(name)].copy()
 
     def state(self) -> Arrays:
-        """Where it stands, see :func:`~neuromorphic.execution.populations.start`."""
+        """The current state, as :func:`~neuromorphic.execution.populations.start` describes it."""
         self._check_up()
         out: Arrays = {"step": np.array(self._control[BEGIN])}
         for p in self.network.populations:
@@ -213,7 +213,7 @@ class LavaNetwork:
         return out | {f"past/{name}": rows for name, rows in self._past.items()}
 
     def restore(self, state: Mapping[str, NDArray]) -> None:
-        """Stand there."""
+        """Set the state."""
         self._check_up()
         for p in self.network.populations:
             if p.kind != SUM:
@@ -226,7 +226,7 @@ class LavaNetwork:
 
     @property
     def is_up(self) -> bool:
-        """Whether it runs still."""
+        """Whether the network still runs."""
         return self._end.alive
 
     def _check_up(self) -> None:
@@ -239,7 +239,7 @@ class LavaNetwork:
             raise LavaRunError(f"the session has ended ({self._died or 'it was closed'}); open another")
 
     def why_not(self, network: Network) -> str:
-        """What is in the way of a network that is to take this one's place; empty where nothing is."""
+        """Why another network cannot replace this one; empty if it can."""
         if layout(network) != self._layout:
             return "the network's nodes, connections or delays are others than those that the session was opened with"
         for name, size in self.sizes.items():
@@ -248,14 +248,14 @@ class LavaNetwork:
         return ""
 
     def load(self, network: Network) -> None:
-        """Become another network of the same make, at its start: the numbers are handed over, no process is started.
+        """Replace the network by another of the same layout, at rest. Only numbers are passed on; no process starts.
 
         Args:
-            network: With the same populations and connections, at most as large as there is room for; float or fixed as
-                the one before.
+            network: With the same populations and connections, and not larger than the room. Float or fixed like the
+                one before.
 
         Raises:
-            ArgumentError: it is of another make, or too large.
+            ArgumentError: it has another layout, or is too large.
         """
         self._check_up()
         if reason := self.why_not(network):
@@ -275,14 +275,14 @@ class LavaNetwork:
         self.restore(start(network, self.batch))
 
     def close(self) -> None:
-        """End all of its processes, and remove its folder."""
+        """End all processes of the network, and delete its folder."""
         self._end()
 
 
 def release(
     child: subprocess.Popen[bytes], pipes: Iterable[int], folder: tempfile.TemporaryDirectory[str], owner: int
 ) -> None:
-    """Leave nothing of a network behind, but for a copy of the process that owns it."""
+    """Stop a network's processes and delete its folder, unless this is a forked copy of the owner."""
     if os.getpid() != owner:
         return
     stop_child(child)
@@ -292,7 +292,7 @@ def release(
 
 
 class LavaMachine(FoldedMachine):
-    """A folded network on Lava's CPU simulator; its state is that of the same network in NumPy.
+    """A session's machine on Lava's CPU simulator. Its state is that of the same network in NumPy.
 
     Args:
         graph, network, batch, potentials, ranges: See :class:`~neuromorphic.execution.folded.FoldedMachine`.
@@ -324,7 +324,7 @@ class LavaMachine(FoldedMachine):
         self.up.restore(state)
 
     def load(self, graph: Graph, network: Network, ranges: Ranges | None = None) -> None:
-        """Become another network, see :meth:`LavaNetwork.load`."""
+        """Replace the network, see :meth:`LavaNetwork.load`."""
         self.up.load(network)
         super().__init__(graph, network, self.batch, self.potentials, ranges)
 
@@ -334,8 +334,9 @@ class LavaMachine(FoldedMachine):
 
 
 class KeptUp:
-    """Runs networks, each from rest, as :func:`neuromorphic.lava.run.run_network` does, but on one network that stays
-    up for as long as the next one can take its place; else another is started, with some room.
+    """Run networks from rest, as :func:`neuromorphic.lava.run.run_network` does, but without a new start for each.
+
+    A network stays up, and the next one takes its place if it fits. If not, the next one is started, with some room.
 
     Args:
         room: See :class:`LavaNetwork`.
@@ -372,7 +373,7 @@ class KeptUp:
 
 
 def layout(network: Network) -> object:
-    """What networks that take each other's place have in common: all but sizes and numbers."""
+    """Everything about a network but sizes and numbers. Networks with the same layout can replace each other."""
     return (
         type(network),
         tuple(network.inputs),

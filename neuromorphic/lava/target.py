@@ -1,4 +1,4 @@
-"""Where a network runs: Lava's CPU simulator, or Loihi 2 where there is one."""
+"""The target of a run: Lava's CPU simulator, or Loihi 2 if there is one."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ COMPILER = "lava.magma.compiler.subcompilers.nc"
 """Module of Lava's compiler for neuro cores: part of Lava-Loihi, which Intel gives to members of its research
 community; lava-nc itself looks for the profiler beside it."""
 BOARD_VARIABLES = ("NXSDKHOST", "BOARD", "PARTITION", "SLURM")
-"""What Lava is told of a board by: its address, or a partition of a SLURM cluster."""
+"""Environment variables that tell Lava about a board: its address, or a partition of a SLURM cluster."""
 
 
 def missing_for_loihi2() -> str | None:
-    """What Loihi 2 needs and is not here, in one line; None where all is."""
+    """What is missing for Loihi 2, in one line; None if nothing is."""
     for module in ("lava", "lava.utils.loihi2_profiler", COMPILER):
         found = False
         with suppress(ModuleNotFoundError):
@@ -33,7 +33,7 @@ def missing_for_loihi2() -> str | None:
 
 
 def choose_target(target: Target) -> Literal["simulator", "loihi2"]:
-    """The target that is meant: ``auto`` is Loihi 2 where hardware and compiler are present.
+    """Resolve a target: ``auto`` is Loihi 2 if hardware and compiler are present, else the simulator.
 
     Raises:
         LavaMissingError: ``loihi2`` is asked for and something is missing; the message says what.

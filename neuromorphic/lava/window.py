@@ -1,5 +1,7 @@
-"""When the processes of a network that stays up do their steps: the parent opens windows, in each of which every
-process does the same steps of the graph, each after its lag; between them all of them wait.
+"""The steps of the processes of a network that stays up.
+
+The parent opens windows. In a window every process does the same steps of the graph, each after its lag. Between
+windows all processes wait.
 
 The parent writes ``control.bin`` while the network is idle, and the processes read it.
 """
@@ -10,8 +12,8 @@ import mmap
 from pathlib import Path
 
 BASE, BEGIN, STEPS, STATE, NETWORK = range(5)
-"""Of the window: Lava's step in which it opens, counted from 0; the graph's first step in it; how many steps it has;
-how often the parent has set a state so far; how often it has put another network in the place of the first."""
+"""Numbers in the file: Lava's step in which the window opens, counted from 0; the graph's first step in it; its number
+of steps; how often the parent has set a state; how often it has replaced the network."""
 FIELDS = 5
 
 
@@ -28,8 +30,8 @@ class Window:
     """The steps of one process.
 
     Args:
-        folder: That of a network that stays up; without one there is one window that never closes.
-        lag: Lava's steps from the opening of a window to the process's first step in it.
+        folder: Folder of a network that stays up. None: there is one window, which never closes.
+        lag: Number of Lava's steps from the opening of a window to the process's first step in it.
     """
 
     def __init__(self, folder: str | None, lag: int) -> None:
@@ -38,7 +40,7 @@ class Window:
         self.seen = (0, 0)
 
     def row(self, time_step: int) -> int | None:
-        """The process's step in Lava's step ``time_step``, counted from 1: from 0 in each window; None outside."""
+        """The process's step within the window, from 0, in Lava's step ``time_step``, counted from 1; None outside."""
         control = self.control
         row = time_step - 1 - self.lag
         if control is None:
@@ -47,7 +49,7 @@ class Window:
         return row if 0 <= row < control[STEPS] else None
 
     def step(self, time_step: int) -> int | None:
-        """The same as a step of the graph."""
+        """The graph's step in Lava's step ``time_step``; None outside of a window."""
         row = self.row(time_step)
         return row if row is None or self.control is None else row + self.control[BEGIN]
 
@@ -56,7 +58,7 @@ class Window:
         return self.control is not None and row == self.control[STEPS] - 1
 
     def changed(self) -> tuple[int | None, int | None]:
-        """The number of the network, and the step at which a state was set, where they were since the last call."""
+        """The network's number and the step of a new state, if the parent has changed them since the last call."""
         if self.control is None or self.seen == (now := (self.control[NETWORK], self.control[STATE])):
             return None, None
         before, self.seen = self.seen, now

@@ -1,4 +1,4 @@
-"""What simulators make of golden graphs."""
+"""The results of simulators on the golden graphs."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from neuromorphic.results.tables import Table, versions
 SCHEMA = 1
 """Raised whenever a key of the report changes its meaning or goes."""
 AGREES, DIFFERS, FAILS = "agrees", "differs", "fails"
-"""Verdicts; a simulator fails that raises an error or gives something else than arrays of the right shape."""
+"""Verdicts. A simulator fails if it raises an error, or returns anything but arrays of the right shape."""
 FIXED_TOLERANCE = 0.02
-"""Of numbers in Loihi's integers."""
+"""Tolerance of numbers in Loihi's integers."""
 DEADLINE = 30.0
 """Seconds of CPU time that a graph may take."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The first value that is another, in time, then in the order of Output nodes, spikes and potentials.
+    """The first value that differs: the earliest step, then in the order of Output nodes, spikes and potentials.
 
     Attributes:
-        node: An Output node; a neuron node, or NODE.potential, where the simulator gives them.
-        sample, step, neuron: Where; ``neuron`` counts in C order over the node's shape.
-        expected, got: The values.
-        cells: How many values are another, of all that were compared.
+        node: An Output node; or a neuron node or NODE.potential, if the simulator returns them.
+        sample, step, neuron: The place; ``neuron`` is an index in C order over the node's shape.
+        expected, got: The two values.
+        cells: Number of values that differ, of all that were compared.
     """
 
     node: str
@@ -59,13 +59,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a simulator makes of a case.
+    """The result of a simulator on one golden graph.
 
     Attributes:
-        case: The case.
+        case: The golden graph.
         verdict: :data:`AGREES`, :data:`DIFFERS` or :data:`FAILS`.
-        difference: The first one.
-        message: What a simulator says that fails.
+        difference: The first difference, if there is one.
+        message: The error of a simulator that fails.
     """
 
     case: Case
@@ -78,7 +78,7 @@ class Verdict:
 
 
 def judged(case: Case, given: Any, tolerance: float) -> Verdict:
-    """Compare what a simulator gave with what a case gives."""
+    """Compare the results of a simulator with the expected values."""
     expected = expected_arrays(case)
     outputs = case.solved[1].outputs
     if not isinstance(given, Mapping):
@@ -120,7 +120,7 @@ def as_floats(values: Any) -> NDArray[np.float64]:
 
 
 def place(name: str, different: NDArray[np.bool_], wanted: NDArray, got: NDArray) -> Difference:
-    """The first difference in an array, shape (B, T, *shape)."""
+    """The place of the first difference in an array, shape (B, T, *shape)."""
     flat, numbers, own = (x.reshape(*x.shape[:2], -1) for x in (different, wanted, got))
     step = int(flat.any(axis=(0, 2)).argmax())
     sample, neuron = (int(k) for k in np.argwhere(flat[:, step])[0])
@@ -130,12 +130,12 @@ def place(name: str, different: NDArray[np.bool_], wanted: NDArray, got: NDArray
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Conformance:
-    """What a simulator makes of golden graphs.
+    """The results of a simulator on golden graphs. True if it agrees in all of them.
 
     Attributes:
-        simulator: Its name.
+        simulator: Name of the simulator.
         verdicts: In the order of the cases.
-        tolerance: Of numbers, see :data:`neuromorphic.golden.files.TOLERANCE`.
+        tolerance: Tolerance of numbers, see :data:`neuromorphic.golden.files.TOLERANCE`.
     """
 
     simulator: str
@@ -157,7 +157,7 @@ class Conformance:
                 yield family, own
 
     def report(self) -> dict[str, Any]:
-        """All of it, as JSON has it."""
+        """Everything, as plain JSON types."""
         return {
             "schema": SCHEMA,
             "simulator": self.simulator,
@@ -200,7 +200,7 @@ class Conformance:
         return out
 
     def failures(self) -> dict[str, list[str]]:
-        """Graphs by what the simulator says as it fails, the most frequent first."""
+        """Graphs by the simulator's error, the most frequent first."""
         found: dict[str, list[str]] = {}
         for verdict in self.verdicts:
             if verdict.verdict == FAILS:
@@ -222,22 +222,22 @@ class Conformance:
 
 
 def count(verdicts: Iterable[Verdict], word: str) -> int:
-    """How many there are of a verdict."""
+    """Number of graphs with a verdict."""
     return sum(verdict.verdict == word for verdict in verdicts)
 
 
 class StillRunning(Exception):
-    """A simulator computes on and on."""
+    """A simulator took too long."""
 
 
 @contextmanager
 def at_most(seconds: float) -> Iterator[None]:
-    """Stop what computes for longer, in CPU time, which does not depend on what else the machine does.
+    """Stop a computation after some seconds of CPU time, which other work on the machine does not change.
 
-    Only where Python calls handlers of signals: in the main thread.
+    This works in the main thread only, where Python calls signal handlers.
 
     Raises:
-        StillRunning: it did.
+        StillRunning: the time is over.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -258,7 +258,7 @@ def at_most(seconds: float) -> Iterator[None]:
 def ask(
     name: str, simulate: Simulator, cases: Iterable[Case], tolerance: float = TOLERANCE, deadline: float = DEADLINE
 ) -> Conformance:
-    """Ask a simulator what golden graphs give. Whatever it raises is a verdict on it, and so is a graph without end."""
+    """Run golden graphs on a simulator. An error that it raises, or a graph that takes too long, is a verdict, too."""
     verdicts = []
     with TemporaryDirectory() as folder:
         path = Path(folder) / "graph.nir"

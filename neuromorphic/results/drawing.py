@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 1.7, 0.85
-"""Inches that a node takes."""
+"""Width and height of a node, in inches."""
 TALLEST = 150.0
-"""Inches; the boxes of a taller graph are drawn closer to each other."""
+"""Largest height of a picture, in inches. The boxes of a taller graph are drawn closer to each other."""
 FILLS = {"input": "#cfe8cf", "output": "#cfe8cf", "neuron": "#ffd9a8", "other": "#e4e8f2"}
 NAMED = 20
-"""Characters of a node's name that are drawn."""
+"""Largest number of characters of a node's name that are drawn."""
 
 
 def depths(graph: Graph) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""A run as a picture: what neurons and outputs sent in each step."""
+"""Pictures of runs: spikes, potentials and outputs in each step."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from neuromorphic.results.verification import Verification
 
 LINES = 8
-"""Curves of a panel; the potentials of further neurons are not drawn."""
+"""Largest number of curves in a panel. Potentials of further neurons are not drawn."""
 DOTS = 200_000
-"""Neurons times steps up to which a raster is drawn as dots; a larger one is an image."""
+"""Largest number of neurons times steps that a raster draws as dots. A larger raster is an image."""
 
 
 def figures() -> type[Figure]:
@@ -89,7 +89,7 @@ def plot(run: Run, nodes: Collection[str] | None = None, sample: int = 0) -> Fig
 
 
 def plot_difference(verification: Verification) -> Figure:
-    """Draw what two back ends gave side by side, a row for each node, with the first difference circled.
+    """Draw the results of two back ends side by side, a row for each node, with the first difference circled.
 
     Rows are the spiking nodes; of a network without any, its Output nodes. The sample is that of the first difference,
     or the first one.

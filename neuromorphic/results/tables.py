@@ -17,8 +17,8 @@ class Table:
 
     Attributes:
         title: One line above it.
-        columns: Heads.
-        rows: Of texts, as many as there are heads.
+        columns: Heads of the columns.
+        rows: Texts of each row, one for each column.
         notes: Lines below it.
     """
 
@@ -43,7 +43,7 @@ class Table:
             console.print(note, highlight=False, soft_wrap=True)
 
     def html(self) -> str:
-        """It as HTML."""
+        """The table as HTML."""
         head = "".join(f"<th>{escape(column)}</th>" for column in self.columns)
         body = "".join(
             "<tr>" + "".join(f'<td style="text-align:{"right" if k else "left"}">{escape(cell)}</td>'

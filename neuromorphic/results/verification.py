@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TOLERANCE = 1e-9
-"""Graded values of float back ends may differ by so much, relative to the largest: sums are done in another order."""
+"""Largest allowed relative difference of graded values between float back ends, which add in different orders."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class SpikeDifference:
 
 
 def first_spike_difference(ours: Record, theirs: Record) -> SpikeDifference | None:
-    """Where two records' spikes differ first."""
+    """The first place where the spikes of two records differ."""
     _, first = compare_nodes(ours.spikes, theirs.spikes)
     if first is None:
         return None
@@ -80,7 +80,7 @@ def random_inputs(graph: Graph, batch: int, steps: int, seed: int) -> dict[str, 
 
 
 def cause_of(first: FirstDifference, labels: tuple[str, str], is_float: tuple[bool, bool]) -> str:
-    """A first difference's cause as a line."""
+    """The cause of a first difference, as one line of text."""
     shown = [
         f"{abs(w - first.threshold):.2g} in {label}"
         for w, label, floats in zip(first.potentials, labels, is_float, strict=True)
@@ -97,7 +97,7 @@ def cause_of(first: FirstDifference, labels: tuple[str, str], is_float: tuple[bo
 
 
 def count_causes(differences: list[FirstDifference]) -> dict[str, int]:
-    """How many neurons' first differences have which cause; a neuron of each sample counts."""
+    """The number of neurons whose first difference has each cause. A neuron counts once in each sample."""
     return {cause: sum(d.cause == cause for d in differences) for cause in (TIE, FOLLOWS, OTHER)}
 
 

@@ -116,6 +116,7 @@ def test_a_report_of_rows_alone(monkeypatch, tmp_path, capsys) -> None:
     (tmp_path / "ablation-test.json").write_text(json.dumps(ROWS))
     ablate.main()
     assert (tmp_path / "ablation-test.md").read_text() == markdown(SCENES, ROWS)
+    assert "next:" not in capsys.readouterr().out, "there is no run to go on from"
     (tmp_path / "ablation-test.json").write_text('[{"variant": "hybrid"}]')
     with pytest.raises(DataError, match=r"ablation-test\.json holds no rows of the grid \(a row has other keys\)"):
         ablate.main()
@@ -124,7 +125,7 @@ def test_a_report_of_rows_alone(monkeypatch, tmp_path, capsys) -> None:
 CELLS = [(grid, variant) for grid in (SCENES, PHOTOGRAPHS) for variant in grid.variants]
 
 
-def test_rows_of_an_earlier_report_are_not_run_again(monkeypatch, tmp_path) -> None:
+def test_rows_of_an_earlier_report_are_not_run_again(monkeypatch, tmp_path, capsys) -> None:
     earlier, out = tmp_path / "earlier.json", tmp_path / "out"
     earlier.write_text(json.dumps([row("gat", 1, 0.2), row("hybrid", 1, 0.3), row("hybrid", 0, 0.9)]))
     (out / "hybrid" / "0").mkdir(parents=True)
@@ -134,6 +135,11 @@ def test_rows_of_an_earlier_report_are_not_run_again(monkeypatch, tmp_path) -> N
     command = ["gshn.ablate", "--out", str(out), "--on", "test", "--seeds", "3", "--variants", "gat", "--rows"]
     monkeypatch.setattr("sys.argv", [*command, str(earlier)])
     ablate.main()
+    trained = out / "hybrid" / "0"
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        f"{out / 'ablation-test.json'}: 3 figures; ablation-test.md and ablation-test.png, tables and picture of them",
+        f"next:       python -m neuromorphic.profile --checkpoint {trained} --out {trained / 'profile'}",
+    ]
     assert {(cell.variant.name, cell.seed) for cell in ran} == {("gat", 0), ("hybrid", 2), ("gat", 2)}
     expected = [row("hybrid", 0, 0.4), row("hybrid", 1, 0.3), row("gat", 1, 0.2)]
     assert read_rows(out / "ablation-test.json") == expected
@@ -153,6 +159,38 @@ def test_rows_of_an_earlier_report_are_not_run_again(monkeypatch, tmp_path) -> N
     monkeypatch.setattr("sys.argv", ["gshn.ablate", "--grid", "photographs", "--variants", "steps-2"])
     with pytest.raises(ArgumentError, match="--variants steps-2: the grid photographs has hybrid, gat"):
         ablate.main()
+
+
+@pytest.mark.parametrize(
+    ("given", "following"),
+    [
+        (["--quick"], "--seeds 5 --jobs 1 --cache cache --on validation --out OUT-whole"),
+        (
+            ["--seeds", "2", "--jobs", "3", "--cache", "elsewhere", "--variants", "gat", "--set", "model.width=16"],
+            "--seeds 2 --jobs 3 --cache elsewhere --variants gat --set model.width=16 --on test --out OUT",
+        ),
+    ],
+)
+def test_what_to_type_next_is_what_the_grid_is_run_for(monkeypatch, tmp_path, capsys, given, following) -> None:
+    out = tmp_path / "out"
+    (out / "hybrid" / "0").mkdir(parents=True)
+    (out / "hybrid" / "0" / "validation.json").write_text(json.dumps([row("hybrid", 0, 0.4, split="validation")]))
+    monkeypatch.setattr("gshn.ablation.run.run_grid", lambda *_: None)
+    monkeypatch.setattr("sys.argv", ["gshn.ablate", "--out", str(out), *given])
+    ablate.main()
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"next:       python -m gshn.ablate --grid scenes {following.replace('OUT', str(out))}"
+    ran = []
+    monkeypatch.setattr("gshn.ablation.run.run_grid", lambda wanted, part, *_: ran.extend([part, len(wanted)]))
+    monkeypatch.setattr("sys.argv", ["gshn.ablate", *last.split()[4:]])
+    if "--quick" in given:
+        with pytest.raises(ConfigError, match="has no run that is done on validation"):  # as nothing ran
+            ablate.main()
+        assert ran == ["validation", 5 * len(SCENES.variants)]
+    else:
+        with pytest.raises(ConfigError, match="has no run that is done on test"):
+            ablate.main()
+        assert ran == ["test", 2 * 2]
 
 
 @pytest.mark.parametrize(

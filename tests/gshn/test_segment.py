@@ -11,6 +11,7 @@ from disk import full_disk
 from PIL import Image
 
 from gshn import segment
+from gshn.config import load_config
 from gshn.data.panoptic_annotations import read_coco_panoptic
 from gshn.data.panoptic_folder import PanopticFolder
 from gshn.data.shapescenes import ShapeScenes
@@ -46,8 +47,21 @@ def size_of(path):
 
 def test_superpixels(run, pictures, tmp_path, capsys):
     (pictures / "scene1.png").rename(pictures / "scene1 of $x{$.png")
-    run(pictures, "--segmenter", "superpixels", "--out", tmp_path / "out", "--show")
+    (pictures / "captions.csv").write_text("image,caption\nscene0.png,a star\n")
     out = tmp_path / "out"
+    with pytest.warns(UserNotice, match=r"1 \.csv"):
+        run(pictures, "--segmenter", "superpixels", "--out", out)
+    told = capsys.readouterr().out.splitlines()
+    train = f"--config photographs --out runs/mine data.pairs.source=captions:{pictures / 'captions.csv'} "
+    train += "data.pairs.segmenter=superpixels data.pairs.segments=null"
+    assert told[-3:] == [
+        f"{out / 'panoptic'}: their PNGs, COCO's panoptic format",
+        f"next:       python -m gshn.segment {pictures} --segmenter superpixels --out {out} --show",
+        f"{'':12}python -m gshn.train {train}",
+    ]
+    assert load_config("photographs", train.split()[4:]).data.pairs.segments is None
+    (pictures / "captions.csv").unlink()
+    run(*told[-2].split()[4:])
     content = json.loads((out / "panoptic.json").read_text())
     assert [image["file_name"] for image in content["images"]] == ["scene0.png", "scene1 of $x{$.png", "scene2.png"]
     for entry in content["annotations"]:
@@ -57,7 +71,8 @@ def test_superpixels(run, pictures, tmp_path, capsys):
     for name in ("scene0", "scene1 of $x{$", "scene2"):
         width, height = size_of(out / f"{name}.segments.png")
         assert width > 900 and height > 400
-    assert "segments in 3 images" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "segments in 3 images" in told and "*.segments.png: each image" in told and "next:" not in told
     with pytest.raises(DataError, match="segments that differ in segmenter"):
         run(pictures, "--segmenter", "superpixels", "--segments", 3, "--out", out)
     run(pictures, "--segmenter", "superpixels", "--segments", 3, "--out", tmp_path / "three")
@@ -279,8 +294,13 @@ def test_fit_segment_and_measure(run, pictures, tmp_path, capsys):
     figures = json.loads((tmp_path / "pq.json").read_text())
     assert set(figures) == {"all", "things", "stuff", "any category"}
     assert all(0 <= part["pq"] <= 1 for part in figures.values())
-    assert "4 held-out scenes" in capsys.readouterr().out
+    settings = f"data.pairs.segmenter=mask2former data.pairs.weights={weights}"
+    command = f"next:       python -m gshn.train --out runs/found {settings}"
+    told = capsys.readouterr().out
+    assert "4 held-out scenes" in told
+    assert told.splitlines()[-3:] == [f"{tmp_path / 'pq.json'}: these figures", f"weights: {weights}", command]
     run("--evaluate", "shapescenes", "--segmenter", "mask2former", "--weights", weights, "--limit", 4)
+    assert capsys.readouterr().out.splitlines()[-1] == command
     # Of an untrained network nothing may be found, which is said of each image.
     with pytest.raises(
         DataError, match=r"3 of 3 images could not be segmented, the first: .*scene0.png: the image has no"

@@ -38,7 +38,7 @@ class StoredGraph:
 
 
 def stored_tensors(graph: SceneGraph) -> dict[str, Tensor]:
-    """What is kept of a graph: its attributes, visual features as float16."""
+    """The attributes of a graph as they are stored: visual features as float16."""
     tensors = {name: graph[name] for name in (*NODE_TENSORS, *EDGE_TENSORS, *IMAGE_TENSORS) if name in graph}
     if "x" in tensors:
         # Features are of magnitude < 100: float16 keeps three digits, and the shards half as large.
@@ -75,18 +75,18 @@ def to_dataset(samples: Sequence[StoredGraph]) -> GraphDataset:
 
 
 Update = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
-"""What is stored beside a graph -> what would be stored today; None where the graph would be another."""
+"""Maps the annotation stored with a graph to the present one; None if the graph itself has changed."""
 
 
 class Appender:
-    """A tar that goes on after its last whole sample that is still as it would be written today.
+    """A tar that is continued after its last complete sample that is still up to date.
 
     Args:
         path: The tar; made if missing. One process at a time may write it.
-        update: Samples are kept up to the first of which it says that the graph would be another.
+        update: Samples are kept up to the first one for which it returns None.
 
     Attributes:
-        written: Indices of the images that the tar holds.
+        written: Indices of the images in the tar.
     """
 
     def __init__(self, path: Path, update: Update) -> None:
@@ -162,7 +162,7 @@ class Appender:
 
 @dataclass
 class _Sink:
-    """What the tar writer writes to; nowhere once ``file`` is None."""
+    """The file that the tar writer writes to. Once ``file`` is None, nothing is written."""
 
     file: IO[bytes] | None
 
@@ -173,7 +173,7 @@ class _Sink:
 
 
 def whole_samples(file: IO[bytes]) -> tuple[set[int], int]:
-    """Indices of the images that a tar, perhaps cut short, holds whole, and where the last of them ends."""
+    """Indices of the complete images in a tar that may be cut short, and the position where the last one ends."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     written, end = set(), 0

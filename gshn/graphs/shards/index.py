@@ -33,8 +33,8 @@ class Index:
     Attributes:
         folder: The folder.
         manifest: What shaped the graphs.
-        limit: Number of images that count, the first.
-        left_out: Those of them that do not count all the same.
+        limit: Only the first ``limit`` images count.
+        left_out: Images below the limit that do not count, either.
         graphs: Number of graphs of each shard, by file name.
         nodes: Number of nodes in all.
         broken: Images that could not be used: ``index``, ``name`` and ``reason``.
@@ -107,7 +107,7 @@ class Index:
 
 
 def missing_shards(folder: Path) -> list[str]:
-    """Shards that other processes, or a killed run, have yet to write."""
+    """Names of the shards that are not written yet."""
     manifest = read_json_file(folder / "manifest.json")
     return [n for n in shard_ranges(manifest["images"], manifest["shard_size"]) if not is_complete(folder / n)]
 
@@ -151,7 +151,7 @@ def read_index(folder: Path, limit: int | None = None, leave_out: ImageNames | N
 
     Args:
         folder: The folder of shards.
-        limit: Number of images that count, the first; all where None.
+        limit: Only the first ``limit`` images count. None: all.
         leave_out: Images that do not count.
 
     Raises:
@@ -209,7 +209,7 @@ def cached(
         cache_dir: Folder of all caches; made if missing.
         label: Names the collection in the progress bar (stderr).
         strict: Whether an image that cannot be used is an error; if not, it is left out with a warning.
-        leave_out: Images whose graphs are not given. They are in the cache, where others may need them.
+        leave_out: Images whose graphs are not returned. They are in the cache for other runs.
 
     Raises:
         DataError: an image cannot be used (it is named), images differ in size and the backbone is trainable, or the
@@ -236,7 +236,7 @@ def cached(
 
 
 def _is_ready(recipe: Recipe, folder: Path) -> bool:
-    """Whether a cache is whole and as it would be built today."""
+    """Whether a cache is complete and up to date."""
     shards = {folder / name: images for name, images in shard_ranges(len(recipe.collection), SHARD).items()}
     return (folder / "index.json").is_file() and all(
         is_complete(path) and _is_intact(path) and not change(recipe, path, images) for path, images in shards.items()

@@ -40,11 +40,11 @@ VERSION = 4
 
 @dataclass(frozen=True)
 class Recipe:
-    """Images -> scene graphs: all that shapes what is in the shards.
+    """Everything that determines the content of shards: images, and how they become scene graphs.
 
     Attributes:
         collection: The images.
-        segmenter: Gives the nodes.
+        segmenter: Its segments become the nodes.
         backbone: See :func:`~gshn.graphs.build.build_graphs`.
         parameters: See :class:`GraphParameters`.
     """
@@ -76,11 +76,11 @@ class Recipe:
 
 
 Annotate = Callable[[int], Mapping[str, Any]]
-"""Index of an image -> what is stored of its texts, JSON-able."""
+"""Maps the index of an image to its texts as they are stored, in JSON types."""
 
 
 def no_texts(_: int) -> Mapping[str, Any]:
-    """Texts of an image of which none are stored."""
+    """An image without stored texts."""
     return {}
 
 
@@ -95,17 +95,17 @@ def write_shards(
     annotate: Annotate = no_texts,
     extra: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the shards that are this process's and not there yet, or hold what has changed since.
+    """Write this process's shards that are missing or out of date.
 
     Where only texts have changed, the graphs are kept.
 
     Args:
         recipe: What to write.
-        folder: Where to; made if missing.
+        folder: The folder; created if missing.
         label: Names the collection in the progress bar (stderr).
         shard_size: Images per shard.
-        rank: This process among those that write.
-        world_size: Their number.
+        rank: Number of this process.
+        world_size: Number of processes that write.
         strict: Stop at an image that cannot be used, instead of listing it and going on.
         annotate: Texts to store with each image.
         extra: Added to ``manifest.json`` for its readers.
@@ -162,7 +162,7 @@ def is_complete(path: Path) -> bool:
 
 
 def change(recipe: Recipe, path: Path, images: range, annotate: Annotate = no_texts) -> str:
-    """What has changed since a complete shard was written, in words; nothing where it is as it would be today."""
+    """What has changed since a complete shard was written, in words; empty if it is up to date."""
     list_file = path.with_suffix(".json")
     listed = read_json_file(list_file)
     files = [recipe.collection.files(index) for index in images]
@@ -187,7 +187,7 @@ def _digest_of_texts(images: range, annotate: Annotate) -> str:
 
 
 def _write_shard(recipe: Recipe, path: Path, images: range, strict: bool, annotate: Annotate, bar: tqdm) -> None:
-    """Write the images of a shard that it, or its ``.partial``, does not hold yet, then give it its name."""
+    """Write the missing images of a shard to its ``.partial`` file, then rename it."""
     partial, list_file = path.with_suffix(".tar.partial"), path.with_suffix(".json")
     if is_complete(path):
         list_file.unlink()
@@ -260,7 +260,7 @@ def summary(graphs: Iterable[StoredGraph]) -> dict[str, Any]:
 
 
 def _build(recipe: Recipe, indices: Sequence[int]) -> Iterator[tuple[int, str, SceneGraph | DataError]]:
-    """Graph, or the reason why there is none, of some images."""
+    """The graph of each image, or the reason why it has none."""
     samples: dict[int, ImageSample] = {}
     errors: dict[int, DataError] = {}
     for index in indices:

@@ -61,9 +61,9 @@ def compile(
         graph: A NIR graph, one that is flat already, or a file.
         precision: float64, or Loihi's integers.
         dt, reset: See :func:`neuromorphic.graph.flatten`.
-        calibration: Fixed point: inputs that are typical and as large as they get, by Input node, shape
-            (B, T, *shape); the scales are chosen for them.
-        stock: Synapses as Lava's own ``Sparse`` and ``DelaySparse``, which hardware has, instead of ours.
+        calibration: For fixed point: typical inputs, as large as they get, by Input node, shape (B, T, *shape). Scales
+            are chosen for them.
+        stock: Use Lava's own processes for synapses (``Sparse``, ``DelaySparse``), which hardware has.
 
     Raises:
         ArgumentError: an argument of the wrong type, or an unknown precision.
@@ -98,10 +98,10 @@ class Compiled(AbstractProcess):
     Lava; the process itself is at rest only once.
 
     Attributes:
-        graph: What was compiled.
-        network: What it became: float, or fixed.
-        ports: By the NIR name of an Input or Output node.
-        lags: By the name of an Output node, in steps.
+        graph: The graph that was compiled.
+        network: Its folded network, float or fixed.
+        ports: Ports by the name of the Input or Output node in NIR.
+        lags: Lags in steps, by the name of the Output node.
     """
 
     def __init__(self, *, graph: Graph, network: Network, stock: bool, ranges: Ranges | None = None) -> None:
@@ -122,11 +122,11 @@ class Compiled(AbstractProcess):
                 setattr(self, attribute, self.ports[name])
 
     def encode(self, name: str, x: NDArray) -> NDArray:
-        """The messages that an input takes, any shape: in float x itself, in fixed point integers.
+        """Convert values to the messages that an input takes, any shape: in float x itself, in fixed point integers.
 
         Raises:
             ArgumentError: there is no such input, or ``x`` is no array of finite numbers.
-            UnsupportedGraphError: fixed point: a value is beyond what calibration has left room for.
+            UnsupportedGraphError: in fixed point, a value is larger than those that the scales were chosen for.
         """
         check_choice("input", name, self.graph.inputs)
         check_real(f"input '{name}'", x)
@@ -141,7 +141,7 @@ class Compiled(AbstractProcess):
         return messages
 
     def decode(self, name: str, messages: NDArray) -> NDArray[np.float64]:
-        """What messages of an output stand for, in NIR's units, shape (..., n).
+        """Convert messages of an output, shape (..., n), to values in NIR's units.
 
         Raises:
             ArgumentError: there is no such output, or ``messages`` is no array of finite numbers.
@@ -213,7 +213,7 @@ class Compiled(AbstractProcess):
     def simulate(
         self, inputs: Mapping[str, NDArray], potentials: Collection[str] = (), deadline: float = 600.0
     ) -> Simulation:
-        """As ``run`` with inputs, with times and counts of operations."""
+        """Like ``run`` with inputs, but also returns times and counts of operations."""
         check_inputs(self.graph, inputs, potentials)
         for name, x in inputs.items():
             self.encode(name, x)
@@ -230,7 +230,7 @@ class CompiledFixed(Compiled):
 
 
 def attribute_of(name: str, taken: Collection[str]) -> str:
-    """A name as one of an attribute that is not taken."""
+    """Convert a name to that of an attribute that is not taken."""
     attribute = re.sub(r"\W", "_", name, flags=re.ASCII)
     if not attribute or attribute[0].isdigit() or attribute[0] == "_":
         attribute = f"port{attribute}" if attribute.startswith("_") else f"port_{attribute}"
@@ -268,7 +268,7 @@ class Known(dict):
 
 
 class CompiledModel(AbstractSubProcessModel):
-    """What :class:`Compiled` is made of."""
+    """The sub-process model of :class:`Compiled`."""
 
     def __init__(self, process: Compiled) -> None:
         network = process.network
@@ -291,10 +291,10 @@ class CompiledModel(AbstractSubProcessModel):
 @implements(proc=CompiledFloat, protocol=LoihiProtocol)
 @tag(FLOAT)
 class FloatModel(CompiledModel):
-    """What :class:`CompiledFloat` is made of."""
+    """The sub-process model of :class:`CompiledFloat`."""
 
 
 @implements(proc=CompiledFixed, protocol=LoihiProtocol)
 @tag(FIXED)
 class FixedModel(CompiledModel):
-    """What :class:`CompiledFixed` is made of."""
+    """The sub-process model of :class:`CompiledFixed`."""

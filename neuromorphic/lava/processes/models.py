@@ -1,4 +1,4 @@
-"""Models of our processes, and models of Lava's neurons that keep what they compute."""
+"""Models of our processes, and models of Lava's neurons that record their messages and potentials."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class DirectInPort(PyInPortVectorDense):
 
 
 class SourceModel(PyLoihiProcessModel):
-    """What the models of :class:`Source` share."""
+    """Base of the models of :class:`Source`."""
 
     def __init__(self, proc_params: Mapping[str, Any]) -> None:
         super().__init__(proc_params)
@@ -84,7 +84,7 @@ class PySourceFixed(SourceModel):
 
 
 class SynapsesModel(PyLoihiProcessModel):
-    """What the models of :class:`Synapses` share."""
+    """Base of the models of :class:`Synapses`."""
 
     s_in: PyInPort = LavaPyType(DirectInPort, float)
 
@@ -95,25 +95,25 @@ class SynapsesModel(PyLoihiProcessModel):
         self.source, self.target = (Window(proc_params.get("stays"), lag) for lag in proc_params["lags"])
         self.use(proc_params["taps"])
         self.waiting: dict[int, NDArray] = {}
-        """Sums that wait, by the target's step."""
+        """Delayed sums, by the step of the target."""
 
     def use(self, taps: Mapping[int, Operator]) -> None:
         """Take operators, by delay."""
         self.taps = {delay: prepared(operator) for delay, operator in taps.items()}
 
     def product(self, operator: Operator | Prepared, s: NDArray) -> NDArray:
-        """What an operator makes of messages."""
+        """The product of an operator and messages."""
         return operator.dot(s)
 
     def take(self, s: NDArray, t: int, first: int = 0) -> None:
-        """Take what the source sent in its step ``t``, for the target's steps from ``first`` on."""
+        """Take the messages of the source's step ``t``, for the target's steps from ``first`` on."""
         for delay, operator in self.taps.items():
             if t + delay >= first:
                 total, product = self.waiting.get(t + delay), self.product(operator, s)
                 self.waiting[t + delay] = product if total is None else total + product
 
     def send(self) -> None:
-        """Send what the target's step is due."""
+        """Send the sum for the target's step."""
         t = self.target.step(self.time_step)
         total = None if t is None else self.waiting.pop(t, None)
         self.a_out.send(np.zeros(self.a_out.shape) if total is None else total)
@@ -174,7 +174,7 @@ class PySynapsesFixed(SynapsesModel):
 
 
 class BiasModel(PyLoihiProcessModel):
-    """What the models of :class:`Bias` share."""
+    """Base of the models of :class:`Bias`."""
 
     def __init__(self, proc_params: Mapping[str, Any]) -> None:
         super().__init__(proc_params)
@@ -182,7 +182,7 @@ class BiasModel(PyLoihiProcessModel):
         self.window = Window(proc_params.get("stays"), proc_params["lag"])
 
     def sent(self, level: NDArray, t: int) -> NDArray:
-        """What a bias of that level adds in the population's step t."""
+        """The message of a bias of that level in the population's step t."""
         return level
 
     def run_spk(self) -> None:
@@ -216,7 +216,7 @@ class PyBiasFixed(BiasModel):
 
 
 class Rows:
-    """The array that a process model writes to, a row a step."""
+    """An array that a process model writes to, one row in each step."""
 
     def __init__(self, path: str) -> None:
         self.rows = np.load(path, mmap_mode="r+")
@@ -267,7 +267,7 @@ class Waiting:
         self.row: int | None = None
 
     def begins(self) -> bool:
-        """Whether the population does a step now; while it waits, it takes what comes, and sends zeros."""
+        """Whether the population does a step now. While it waits, it receives messages and sends zeros."""
         number, begin = self.window.changed()
         if number is not None:
             self.use(load(Path(self.proc_params["stays"]), f"{self.proc_params['part']}.{number}"))
@@ -280,7 +280,7 @@ class Waiting:
         return self.row is not None
 
     def keep(self, messages: NDArray, potentials: NDArray) -> None:
-        """Keep a step."""
+        """Record a step."""
         assert self.row is not None
         for key, values in (("messages", messages), ("potentials", potentials)):
             if key in self.files:
@@ -300,7 +300,7 @@ class Waiting:
 
 
 class GradedModel(Waiting, PyLoihiProcessModel):
-    """What the models of :class:`Graded` share."""
+    """Base of the models of :class:`Graded`."""
 
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, float)
 
@@ -362,7 +362,7 @@ class PyGradedFixed(GradedModel):
 
 
 class SubtractModel(GradedModel):
-    """What the models of :class:`Subtract` share."""
+    """Base of the models of :class:`Subtract`."""
 
     def __init__(self, proc_params: Mapping[str, Any]) -> None:
         super().__init__(proc_params)
@@ -423,7 +423,7 @@ class PySubtractFixed(SubtractModel):
 
 
 class SumModel(Waiting, PyLoihiProcessModel):
-    """What the models of :class:`Sum` share."""
+    """Base of the models of :class:`Sum`."""
 
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, float)
 
@@ -522,4 +522,4 @@ MODELS: dict[str, dict[type[AbstractProcess], type]] = {
         DelaySparse: PyDelaySparseModelBitAcc,
     },
 }
-"""The model of every process that a network is built of, by tag."""
+"""The model of every process in a network, by tag."""

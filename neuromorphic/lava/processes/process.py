@@ -40,7 +40,7 @@ class Synapses(AbstractProcess):
 
 
 class Source(AbstractProcess):
-    """Sends the rows of an array, one a step, and then zeros. Lava's ``RingBuffer`` would gather each from its columns.
+    """Sends the rows of an array, one in each step, and then zeros. Lava's ``RingBuffer`` gathers rows from columns.
 
     Args:
         rows: Shape (T, size).
@@ -52,7 +52,7 @@ class Source(AbstractProcess):
 
 
 class Bias(AbstractProcess):
-    """Sends a bias, from the step on in which its population does step 0.
+    """Sends a bias, starting in the step in which its population does its step 0.
 
     A bias given to Lava's LIF acts from Lava's first step on, before the population's own first step.
 
@@ -67,7 +67,7 @@ class Bias(AbstractProcess):
 
 
 class Recorder(AbstractProcess):
-    """Writes what it gets to an array on disk: reading it back through Lava (``Var.get``) takes 13 us an element.
+    """Writes its input to an array on disk. Reading results through Lava (``Var.get``) takes 13 us an element.
 
     Args:
         rows: A ``.npy`` file of shape (T, size) that exists.
@@ -115,7 +115,7 @@ class Subtract(AbstractProcess):
 
 
 class Sum(AbstractProcess):
-    """An output of the graph: passes on the sum of what it gets."""
+    """An output of the graph: sends the sum of its inputs."""
 
     def __init__(self, *, size: int, name: str) -> None:
         super().__init__(name=name)
@@ -124,7 +124,7 @@ class Sum(AbstractProcess):
 
 
 class Tie(AbstractProcess):
-    """Takes what two processes send, and does nothing: it connects parts that have nothing to do with each other."""
+    """Receives from two processes and does nothing. It connects parts of a network that are not connected."""
 
     def __init__(self, *, sizes: tuple[int, int]) -> None:
         super().__init__()

@@ -103,6 +103,15 @@ def test_every_picture_has_a_text_and_the_best_segments_are_told(model, picture)
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(("words", "width", "scrolls"), [(4, "660", False), (20, "780", True)])
+def test_heat_maps_of_long_captions_scroll_on_a_phone(model, picture, words: int, width: str, scrolls: bool) -> None:
+    caption = " ".join((CAPTIONS[0].split() * words)[:words])
+    html = photograph(model, picture, caption).sections["Which segments match which words"]
+    images = re.findall(r'(<div class="wide" [^>]*>)?<img [^>]* width="(\d+)"', html)
+    assert [(bool(region), own) for region, own in images] == [(scrolls, width)] * 2, "by V' and by spikes"
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_what_is_typed_is_text(model, picture) -> None:
     html = photograph(model, picture, "<script>alert(1)</script> a star?").html()
     assert "<script>" not in html and "&lt;script&gt;" in html

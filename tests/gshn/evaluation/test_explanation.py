@@ -1,10 +1,14 @@
 import sys
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from helpers import random_graph, tiny_config, tiny_model
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 from torch_geometric.data import Batch
 
@@ -115,6 +119,24 @@ def test_the_picture_has_the_first_layers_spikes_and_the_last_ones(monkeypatch) 
     assert not np.array_equal(drawn["first"], drawn["last"])
     for name, layer in (("first", 0), ("last", -1)):
         np.testing.assert_array_equal(drawn[name], e.spikes[layer].numpy() > 0)
+
+
+@pytest.mark.parametrize("tokens", [3, 25, 60])
+def test_labels_of_a_heat_maps_rows_do_not_touch(monkeypatch, tokens: int) -> None:
+    e = explain(tiny_model(tiny_config()).eval(), random_graph(3, 0), CAPTION)
+    e = replace(e, compared=["bypass"] * tokens, segment_similarity=torch.rand(tokens, 3))
+    figures: list[Figure] = []
+    monkeypatch.setattr(picture, "to_png", lambda figure: figures.append(figure) or b"")
+    shown = picture.Shown(np.zeros((8, 8, 3), np.uint8), np.arange(64, dtype=np.int32).reshape(8, 8) % 3, e)
+    picture.draw_panel(shown, "words")
+    picture.draw_explanation(shown, CAPTION)
+    panel, whole = (FigureCanvasAgg(figure) for figure in figures)
+    for canvas, place in ((panel, 0), (whole, list(picture.PANELS).index("words"))):
+        canvas.draw()
+        labels = canvas.figure.axes[place].get_yticklabels()
+        boxes = [label.get_window_extent() for label in labels]
+        assert len(boxes) == tokens and all(low.y1 <= high.y0 for high, low in pairwise(boxes))
+        assert canvas is whole or labels[0].get_fontsize() > 9, "readable on a phone"
 
 
 def test_the_whole_image_is_called_so_and_hides_no_segment(monkeypatch) -> None:

@@ -256,7 +256,8 @@ def test_the_command_reports(
     assert not re.search(r'(src|href)="(?!data:)', page)  # nothing outside
     assert "Davies" in page and "lif_1" in page
     out = capsys.readouterr().out
-    assert "ReLU twin" in out and "report.html" in out
+    assert "ReLU twin" in out and "report.html: tables and plots" in out
+    assert f"next:       python -m neuromorphic.export --to lava --checkpoint {finished} --out" in out.splitlines()[-1]
 
 
 def test_checkpoints_are_compared(monkeypatch: pytest.MonkeyPatch, finished: Path, cache: str, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from random_graphs import loop_graph, random_graph
 
 import neuromorphic as nm
-from neuromorphic import profile
+from neuromorphic import export, profile
 from neuromorphic.graph import flatten
 from neuromorphic.nir_file import graph_of, write_nir
 from neuromorphic.profiling.neurobench import neurobench
@@ -106,6 +106,7 @@ def test_the_command_is_net_profile(
     np.savez(tmp_path / "in.npz", input=RANDOM.normal(0.3, 1, (2, 20, 2, 5, 4)))
     monkeypatch.chdir(tmp_path)
     arguments = ["--nir", "full.nir", "--input", "in.npz", "--out", "p", "--compare", "pruned.nir", "full.nir"]
+    arguments += ["--reset", "zero"]
     monkeypatch.setattr("sys.argv", ["profile", *arguments])
     profile.main()
     report = json.loads(Path("p/report.json").read_text())
@@ -120,6 +121,15 @@ def test_the_command_is_net_profile(
     assert first["joules_per_sample"] == report["totals"]["joules_per_sample"]
     assert {row["name"] for row in report["layers"]} == {"first", "last", "output"}
     printed, page = capsys.readouterr().out, Path("p/report.html").read_text()
+    assert printed.splitlines()[-2:] == [
+        "p/report.html: tables, for the browser; report.json: every count",
+        "next:       python -m neuromorphic.export --to c --nir full.nir --input in.npz --precision float "
+        "--reset zero --out p/c",
+    ]
+    words = printed.splitlines()[-1].split()[4:]
+    monkeypatch.setattr("sys.argv", ["export", *words])
+    export.main()
+    assert Path("p/c/full.c").is_file()
     for text in (printed, page):
         assert "the same input on each, of one sample" in text and "pruned.nir" in text
     assert full.profile("in.npz").report()["compared"] == []
