@@ -197,8 +197,12 @@ class GSHN(nn.Module):
             pretrained += self.text.bert.parameters()
         return [p for p in pretrained if p.requires_grad]
 
-    def node_inputs(self, graphs: SceneGraph, identity: Tensor | None = None) -> NodeInputs:
-        """Embed a batch of scene graphs' nodes (see :mod:`gshn.graphs.scene_graph`); ``identity``: of NodeEmbedding."""
+    def node_inputs(self, graphs: SceneGraph, identity: Tensor | None = None, chunk: int | None = None) -> NodeInputs:
+        """Embed the nodes of a batch of scene graphs; arguments as of :meth:`encode_graphs`.
+
+        Raises:
+            DataError: ``graph.tune`` asks for maps, and the graphs have none.
+        """
         if self.backbone is not None:
             whole, bilinear = graphs.get("whole"), self.config.graph.pooling == "bilinear"
             pixels = graphs.pixels()
@@ -211,7 +215,7 @@ class GSHN(nn.Module):
                     f"graph.tune is {self.config.graph.tune}, but these graphs have no maps to train on: make them "
                     "again, with the same graph.tune"
                 )
-            features = torch.cat([graphs.x[:, :COLOUR_DIM], self.tuned_features(graphs)], dim=1)
+            features = torch.cat([graphs.x[:, :COLOUR_DIM], self.tuned_features(graphs, chunk)], dim=1)
         else:
             features = graphs.x
         x = self.node_embedding(features, graphs.category, graphs.geometry, graphs.batch, graphs.num_graphs, identity)
@@ -240,7 +244,7 @@ class GSHN(nn.Module):
             chunk: So many at a time, see :mod:`gshn.encoders.chunks`; there are no ``spikes`` then.
             identity: Of each graph, shape (B,), where several processes may have the same ones.
         """
-        inputs = self.node_inputs(graphs, identity)
+        inputs = self.node_inputs(graphs, identity, chunk)
         return self.encoder(inputs, spikes) if chunk is None else graphs_in_chunks(self.encoder, inputs, chunk)
 
     def encode_text(

@@ -74,6 +74,18 @@ def texts_in_chunks(
     )
 
 
+def rows_in_chunks(encode: Callable[..., Tensor], size: int, *columns: Tensor) -> Tensor:
+    """``encode(*columns)``, so many rows at a time.
+
+    Args:
+        encode: Treats every row as if it were alone; its result has a row for each.
+        size: Rows of a chunk.
+        columns: Its arguments, of as many rows each.
+    """
+    chunks = zip(*(column.split(size) for column in columns), strict=True)
+    return torch.cat([_recomputed(encode, *rows) for rows in chunks])
+
+
 def split(inputs: NodeInputs, size: int) -> Iterator[NodeInputs]:
     """So many scene graphs at a time, in order; the last ones may be fewer."""
     ends = inputs.batch.bincount(minlength=inputs.num_graphs).cumsum(0).tolist()

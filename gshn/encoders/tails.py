@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gshn.backbones.base import Tail
+from gshn.encoders.chunks import rows_in_chunks
 from gshn.encoders.padding import node_mask_of, pad_nodes
 from gshn.graphs.scene_graph import SceneGraph
 
@@ -33,34 +34,54 @@ class TunedFeatures(nn.Module):
         self.tails = nn.ModuleList(tails)
         self.requires_grad_(True)
 
-    def forward(self, graphs: SceneGraph) -> Tensor:
-        """Features of the nodes of B graphs, shape (N, sum_k D_k), float32, with D_k the channels that tail k gives."""
+    def forward(self, graphs: SceneGraph, chunk: int | None = None) -> Tensor:
+        """Features of the nodes of B graphs.
+
+        Args:
+            graphs: The graphs, with maps.
+            chunk: So many images at a time, each computed again in the backward pass (:mod:`gshn.encoders.chunks`).
+
+        Returns:
+            Shape (N, sum_k D_k), float32, with D_k the channels that tail k gives.
+        """
         own = node_mask_of(graphs.batch, graphs.num_graphs)
         images, views = graphs.maps.shape[:2]
-        if not self.training:
-            each = [self._view(graphs, own, torch.full((images,), v, device=own.device)) for v in range(views)]
-            return torch.stack(each).mean(dim=0)
-        return self._view(graphs, own, torch.randint(views, (images,), device=own.device))
+        cells = pad_nodes(graphs.cells, own)
 
-    def _view(self, graphs: SceneGraph, own: Tensor, view: Tensor) -> Tensor:
-        """Features as one view of each image shows them, 0 the image or 1 its mirror image: view of shape (B,)."""
-        maps = graphs.maps[torch.arange(len(view), device=view.device), view]
-        sizes = [tail.side**2 for tail in self._each()]
-        read = maps.split([tail.channels * size for tail, size in zip(self._each(), sizes, strict=True)], dim=1)
+        def seen_as(view: Tensor) -> Tensor:
+            maps = graphs.maps[torch.arange(images, device=view.device), view]
+            columns = (maps, graphs.extent, cells, view)
+            return self.pooled(*columns) if chunk is None else rows_in_chunks(self.pooled, chunk, *columns)
+
+        if self.training:
+            return seen_as(torch.randint(views, (images,), device=own.device))[own].float()
+        each = [seen_as(torch.full((images,), view, device=own.device))[own] for view in range(views)]
+        return torch.stack(each).mean(dim=0).float()
+
+    def pooled(self, maps: Tensor, extent: Tensor, cells: Tensor, view: Tensor) -> Tensor:
+        """Features of the nodes of B images as one view of each shows them.
+
+        Args:
+            maps: Of this view, shape (B, sum_k C_k S_k^2).
+            extent: :attr:`SceneGraph.extent`, shape (B, K, 2).
+            cells: :attr:`SceneGraph.cells`, padded to P nodes an image, shape (B, P, sum_k S_k^2).
+            view: 0 where it is the image, 1 where it is the mirror image, shape (B,).
+
+        Returns:
+            Shape (B, P, sum_k D_k).
+        """
+        tails: Sequence[Tail] = tuple(self.tails)  # type: ignore[arg-type]
+        sizes = [tail.side**2 for tail in tails]
+        read = maps.split([tail.channels * size for tail, size in zip(tails, sizes, strict=True)], dim=1)
         features = []
-        for k, (tail, cells) in enumerate(zip(self._each(), graphs.cells.split(sizes, dim=1), strict=True)):
-            side, extent = tail.side, graphs.extent[:, k]
-            weight = pad_nodes(cells, own).unflatten(2, (side, side))
-            column = torch.arange(side, device=view.device)
-            last = extent[:, 1:] - 1
+        for k, (tail, flat, weight) in enumerate(zip(tails, read, cells.split(sizes, dim=2), strict=True)):
+            place = torch.arange(tail.side, device=view.device)
+            rows, columns = extent[:, k, :1], extent[:, k, 1:]
             # In the mirror image cell j is what cell (columns - 1 - j) is in the image.
-            from_column = torch.where((view[:, None] == 1) & (column <= last), last - column, column)
-            weight = weight.gather(3, from_column[:, None, None].expand_as(weight))
-            inside = (column < extent[:, :1])[:, :, None] & (column < extent[:, 1:])[:, None]
-            mapped = tail(read[k].unflatten(1, (tail.channels, side, side)).float(), inside)
-            # (B, P, cells) x (B, cells, D)
-            features.append((weight.flatten(2) @ mapped.flatten(2).transpose(1, 2))[own])
-        return torch.cat(features, dim=1).float()
-
-    def _each(self) -> Sequence[Tail]:
-        return tuple(self.tails)  # type: ignore[arg-type]
+            source = torch.where((view[:, None] == 1) & (place < columns), columns - 1 - place, place)
+            weight = weight.unflatten(2, (tail.side, tail.side))
+            weight = weight.gather(3, source[:, None, None].expand_as(weight))
+            inside = (place < rows)[:, :, None] & (place < columns)[:, None]
+            mapped = tail(flat.unflatten(1, (tail.channels, tail.side, tail.side)).float(), inside)
+            features.append(weight.flatten(2) @ mapped.flatten(2).transpose(1, 2))  # (B, P, cells) x (B, cells, D_k)
+        return torch.cat(features, dim=2)

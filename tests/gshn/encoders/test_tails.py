@@ -71,9 +71,12 @@ def test_each_view_is_that_of_its_image():
     """The second view gives the nodes what they have in the mirror image, in which they lie elsewhere."""
     batch, own = graphs(1, True), tuned_features(1, True).eval()
     one, mean = (graphs(0, mirror).x[:, COLOUR_DIM:] for mirror in (False, True))
-    mask = torch.ones(3, 5, dtype=torch.bool)
+    cells = batch.cells.unflatten(0, (3, 5))
     with torch.no_grad():
-        seen = [own._view(batch, mask, torch.full((3,), view)) for view in (0, 1)]
+        seen = [
+            own.pooled(batch.maps[:, view], batch.extent, cells, torch.full((3,), view)).flatten(0, 1)
+            for view in (0, 1)
+        ]
     torch.testing.assert_close(seen[0], one, atol=4e-3, rtol=4e-3)
     torch.testing.assert_close(seen[1], 2 * mean - one, atol=8e-3, rtol=8e-3)
     assert not torch.allclose(seen[0], seen[1], atol=0.05)
@@ -81,6 +84,21 @@ def test_each_view_is_that_of_its_image():
     drawn = own.train()(batch).detach()
     each = [[torch.allclose(drawn[5 * i : 5 * i + 5], view[5 * i : 5 * i + 5]) for view in seen] for i in range(3)]
     assert all(sum(row) == 1 for row in each)
+
+
+def test_chunks_have_the_gradients_of_the_whole_batch():
+    batch, own = graphs(2, True, whole_image=True), tuned_features(2, True)
+    found = []
+    for chunk in (None, 2, 1):
+        own.zero_grad()
+        torch.manual_seed(3)  # the same views
+        features = own(batch, chunk)
+        features.square().sum().backward()
+        found.append([features.detach(), *(p.grad.clone() for p in own.parameters())])
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 * float(a.abs().max()))
+    assert min(float(gradient.abs().max()) for gradient in found[0]) > 0
 
 
 @pytest.mark.parametrize("bilinear", [False, True])
