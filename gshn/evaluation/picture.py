@@ -57,12 +57,12 @@ def _table(
     axes: Axes, values: NDArray[np.float32], tokens: list[str], names: list[str], title: str, mark: bool
 ) -> None:
     """Draw a heat map of tokens (rows) and segments (columns). If ``mark``, a ring is at each token's best segment."""
+    height = axes.bbox.height / axes.figure.dpi  # inches, before the layout
+    size = min(10.0, 65 * height / len(tokens))  # so that labels of neighbouring rows do not touch
     drawn = axes.imshow(values, aspect="auto", cmap="magma")
     axes.figure.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02)
     lines = [name.replace(" ", "\n") for name in names]
     axes.set_xticks(range(len(names)), lines, fontsize=min(9.0, 170 / len(names)))
-    height = axes.figure.get_figheight() / axes.get_gridspec().nrows
-    size = min(10.0, 50 * height / len(tokens))  # so that labels of neighbouring rows do not touch
     axes.set_yticks(range(len(tokens)), [verbatim(token) for token in tokens], fontsize=size)
     axes.set(title=title, xlabel="segment")
     if mark:
