@@ -97,12 +97,14 @@ def main() -> None:
     write_atomically(out / f"{name}.png", picture(grid, rows))
     short = {variant.label: variant.name for variant in grid.variants}
     for task, (head, *body) in tables(grid, rows).items():
-        table = Table(*head, title=f"{task}, %", title_justify="left")
-        for label, *figures in body:
-            # Labels are sentences, which a terminal's column breaks into words.
-            shown = (f"[bold]{text.strip('*')}[/bold]" if text.startswith("**") else text for text in figures)
-            table.add_row(short[label], *shown)
-        Console().print(table)
+        for place in range(2, len(head), 2):  # a figure and the lead in it: all of them are wider than a terminal
+            table = Table(*head[:2], *head[place : place + 2], title=f"{task}, %", title_justify="left")
+            for label, seeds, *figures in body:
+                # Labels are sentences, which a terminal's column breaks into words.
+                own = figures[place - 2 : place]
+                shown = (f"[bold]{text.strip('*')}[/bold]" if text.startswith("**") else text for text in own)
+                table.add_row(short[label], seeds, *shown)
+            Console().print(table)
     print(f"{out / f'{name}.json'}: {len(rows)} figures; {name}.md and {name}.png, tables and picture of them")
     # Rows alone, of runs elsewhere, leave nothing to go on from.
     if (trained := out / BASE / "0").is_dir():

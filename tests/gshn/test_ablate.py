@@ -116,7 +116,9 @@ def test_a_report_of_rows_alone(monkeypatch, tmp_path, capsys) -> None:
     (tmp_path / "ablation-test.json").write_text(json.dumps(ROWS))
     ablate.main()
     assert (tmp_path / "ablation-test.md").read_text() == markdown(SCENES, ROWS)
-    assert "next:" not in capsys.readouterr().out, "there is no run to go on from"
+    printed = capsys.readouterr().out
+    assert "next:" not in printed, "there is no run to go on from"
+    assert "…" not in printed, "figures fit a terminal of 80 columns"
     (tmp_path / "ablation-test.json").write_text('[{"variant": "hybrid"}]')
     with pytest.raises(DataError, match=r"ablation-test\.json holds no rows of the grid \(a row has other keys\)"):
         ablate.main()
