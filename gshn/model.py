@@ -316,6 +316,7 @@ class GSHN(nn.Module):
         They are dictionary entries of the tokens, or the state of the whole text with L = 1: ``model.spiking.text``.
         """
         if self.config.model.spiking.text == "words":
+            assert texts.words is not None
             return texts.words, texts.mask
         whole = F.layer_norm(texts.whole, texts.whole.shape[-1:])[:, None]
         return whole, torch.ones_like(texts.mask[:, :1])

@@ -101,19 +101,13 @@ class EncodedTexts(Padded):
     Attributes:
         hidden: What each token means where it stands, shape (B, L, C).
         words: What it means wherever it stands: its entry in the encoder's dictionary, without position or context,
-            standardised, shape (B, L, W).
+            standardised, shape (B, L, W). None where nobody reads it: see :attr:`TextEncoder.with_words`.
         whole: What stands for the whole text, by :func:`pool`, shape (B, C).
     """
 
     hidden: Tensor
-    words: Tensor
+    words: Tensor | None
     whole: Tensor
-
-
-def look_up(dictionary: nn.Embedding, input_ids: Tensor, mask: Tensor) -> Tensor:
-    """:attr:`EncodedTexts.words` of token ids of shape (B, L)."""
-    entries = dictionary(input_ids)
-    return F.layer_norm(entries, entries.shape[-1:]) * mask[..., None]
 
 
 def pool(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
@@ -163,8 +157,10 @@ class TextEncoder(nn.Module):
     Attributes:
         pooling: See :func:`pool`.
         architecture: Of a pretrained encoder; None of one that starts from nothing.
+        with_words: Whether :attr:`EncodedTexts.words` is computed: only spiked text learning reads it.
     """
 
+    with_words = True
     architecture: Architecture | None = None
 
     def __init__(self, pooling: str) -> None:
@@ -185,6 +181,13 @@ class TextEncoder(nn.Module):
         """:attr:`EncodedTexts.hidden`; see :meth:`forward`."""
         raise NotImplementedError
 
+    def words(self, input_ids: Tensor, mask: Tensor) -> Tensor | None:
+        """:attr:`EncodedTexts.words` of token ids of shape (B, L)."""
+        if not self.with_words:
+            return None
+        entries = self.dictionary(input_ids)
+        return F.layer_norm(entries, entries.shape[-1:]) * mask[..., None]
+
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, states: Tensor | None = None, tokens: bool = True
     ) -> EncodedTexts:
@@ -198,7 +201,7 @@ class TextEncoder(nn.Module):
         """
         mask = attention_mask.bool()
         hidden = self.hidden(input_ids, mask, states)
-        return EncodedTexts(mask, hidden, look_up(self.dictionary, input_ids, mask), pool(hidden, mask, self.pooling))
+        return EncodedTexts(mask, hidden, self.words(input_ids, mask), pool(hidden, mask, self.pooling))
 
 
 class TransformersText(TextEncoder):
@@ -316,7 +319,7 @@ class FrozenText(TransformersText):
                 lambda rows, length: self.finish(states[rows, :length].float(), mask[rows, :length]), mask, TUNED_ROWS
             )
         whole = self.projection(pool(last, mask, self.pooling))
-        return EncodedTexts(mask, states.new_zeros(*mask.shape, 0), look_up(self.dictionary, input_ids, mask), whole)
+        return EncodedTexts(mask, states.new_zeros(*mask.shape, 0), self.words(input_ids, mask), whole)
 
 
 def last_layers(bert: PreTrainedModel, count: int, name: str) -> tuple[nn.Module, ...]:

@@ -27,6 +27,7 @@ def test_whole_texts_and_whole_images_as_spikes() -> None:
     batch = with_whole_nodes(model)
     encoded = model.encode_graphs(batch.graphs)
     read = model.encode_text(batch.input_ids, batch.attention_mask)
+    assert read.words is None  # nobody reads them
     texts, images = model.embed_texts(read), model.embed_images(encoded)
     p, stl = encoded.spikes, model.stl
     for i, first in enumerate(batch.graphs.ptr[:-1].tolist()):

@@ -45,4 +45,5 @@ def build_text_encoder(
     """
     make = TEXT_ENCODERS.function(config.text.encoder, "make_encoder")
     encoder: TextEncoder = make(config, tokenizer, architecture)
+    encoder.with_words = config.spiking.enabled and config.spiking.text == "words"
     return encoder
