@@ -85,6 +85,7 @@ def test_explain_builds_the_graph_that_training_had(shards):
         ("graph.whole_image=true", "'graph.whole_image' is True: .* False"),
         ("graph.precision=bfloat16", "'graph.precision' is 'bfloat16': .* 'float32'"),
         ("graph.mirror=true", "'graph.mirror' is True: .* False"),
+        ("graph.tune=last:1", "'graph.tune' is 'last:1': .* 'none'"),
         ("data.upright=false", "'data.upright' is False: .* True"),
         ("data.show=texts", "'data.show' is 'texts': shards are read as they are"),
     ],
@@ -99,7 +100,8 @@ def test_what_shards_are_not_is_refused_by_name(shards, override, found):
 def test_shards_from_before_a_setting_were_made_with_its_default(shards, tmp_path):
     shutil.copytree(shards / "train", tmp_path / "train")
     manifest = json.loads((tmp_path / "train" / "manifest.json").read_text())
-    for setting in ("graph.levels", "graph.pooling", "graph.whole_image", "graph.precision", "graph.mirror"):
+    later = ("graph.levels", "graph.pooling", "graph.whole_image", "graph.precision", "graph.mirror", "graph.tune")
+    for setting in later:
         del manifest["settings"][setting]
     (tmp_path / "train" / "manifest.json").write_text(json.dumps(manifest))
     assert len(corpora(tmp_path).pairs) == 6
