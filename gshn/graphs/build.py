@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch_geometric.data import Batch
 
-from gshn.backbones.base import Backbone, FrozenBackbone
+from gshn.backbones.base import Backbone, FrozenBackbone, Looked
 from gshn.data.images import ImageSample
 from gshn.errors import DataError
 from gshn.graphs.region_features import cell_weights, region_features
@@ -120,14 +120,15 @@ def _graph(
 @torch.no_grad()
 def _add_features(graphs: Sequence[SceneGraph], backbone: Backbone, parameters: GraphParameters) -> None:
     """Replace ``image`` and ``segment_map`` by ``x``, and by what tails read, in graphs of images of one size."""
-    assert isinstance(backbone, FrozenBackbone)
     batch = Batch.from_data_list(list(graphs)).to(backbone.device)
     pixels, whole, bilinear = batch.pixels(), batch.get("whole"), parameters.pooling == "bilinear"
-    found, size, nodes = backbone.look(batch.image), batch.image.shape[-2:], [graph.num_nodes for graph in graphs]
+    # Whoever brings a backbone of their own may have no more than its maps.
+    found = backbone.look(batch.image) if isinstance(backbone, FrozenBackbone) else Looked(backbone(batch.image), [])
+    size, nodes = batch.image.shape[-2:], [graph.num_nodes for graph in graphs]
     x = region_features(found.maps, batch.image, pixels, batch.num_nodes, whole, bilinear).cpu()
     for graph, rows in zip(graphs, x.split(nodes), strict=True):
         graph.x = rows
-    if found.trunk:
+    if found.trunk and isinstance(backbone, FrozenBackbone):
         sides = [tail.side for tail in backbone.tails()]
         extents = [(read.shape[-2], read.shape[-1]) for read in found.trunk]
         weights = [cell_weights(pixels, size, own, batch.num_nodes, whole, bilinear) for own in extents]
