@@ -105,9 +105,9 @@ def _shares(axes: Axes, shown: Shown) -> None:
     drawn = axes.imshow(of_pixel, cmap="viridis", alpha=0.7)
     axes.figure.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02)
     _numbered(axes, node_map)
-    of_image = "".join(f", of it {name} {s:.3f}" for name, s in zip(e.names, share, strict=True) if not name.isdigit())
+    of_image = "".join(f"; {name} {s:.3f}" for name, s in zip(e.names, share, strict=True) if not name.isdigit())
     parts = e.compared == e.tokens
-    told = f"share of the match, sum {share.sum():.3f}" if parts else "similarity of each segment alone"
+    told = f"share of the match: sum {share.sum():.3f}" if parts else "similarity of each segment alone"
     axes.set_title(told + of_image)
     axes.set_axis_off()
 
@@ -119,7 +119,7 @@ def _spikes(axes: Axes, shown: Shown, place: int) -> None:
     # E_SNN is made of the last layer's rates, or of all layers'; a text is compared with all of them.
     layer = e.spikes[place]
     rate = f"{float(layer.mean()):.3f} spikes per neuron and step"
-    return raster(axes, layer.numpy() > 0, f"{'last' if place else 'first'} layer: {rate}", e.names)
+    return raster(axes, layer.numpy() > 0, f"{'last' if place else 'first'} layer\n{rate}", e.names)
 
 
 def _words(axes: Axes, shown: Shown) -> None:
@@ -152,7 +152,7 @@ def _paths(axes: Axes, shown: Shown) -> None:
     for node, part in enumerate((e.spiking / total).tolist()):
         at = float(max(e.spiking[node], e.continuous[node]))
         axes.text(at, node, f" {100 * part:.0f} % spiking", va="center", fontsize=8)
-    axes.set(title="norms of both parts of V' = r E_SNN + F_GAT", xlabel="norm", ylabel="segment")
+    axes.set(title="norms of r E_SNN and of F_GAT", xlabel="norm", ylabel="segment")
     axes.set_yticks(nodes, e.names, fontsize=min(9.0, 240 / len(nodes)))
     axes.set_xlim(0, 1.4 * float(max(e.spiking.max(), e.continuous.max())))
     axes.set_ylim(1.08 * len(nodes), -0.6)

@@ -139,6 +139,27 @@ def test_labels_of_a_heat_maps_rows_do_not_touch(monkeypatch, tokens: int) -> No
         assert canvas is whole or labels[0].get_fontsize() > 9, "readable on a phone"
 
 
+@pytest.mark.parametrize("similarity", ["parts", "attention"])
+def test_titles_lie_within_the_picture(monkeypatch, similarity: str) -> None:
+    overrides = [f"model.similarity={similarity}", *(["model.spiking.text=whole"] if similarity == "attention" else [])]
+    model, graph = tiny_model(tiny_config(*overrides)).eval(), random_graph(3, 0)
+    graph.whole = torch.tensor([True, False, False])
+    kept: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: kept.append(figure))
+    node_map = np.array([[1, 1, 2], [-1, 2, 2]], dtype=np.int32)
+    picture.draw_explanation(
+        picture.Shown(np.zeros((2, 3, 3), np.uint8), node_map, explain(model, graph, CAPTION)), CAPTION
+    )
+    (figure,) = kept
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    titles = [axes.title for axes in figure.axes if axes.get_title()]
+    assert len(titles) >= 7
+    for title in titles:
+        box = title.get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.x1, title.get_text()
+
+
 def test_the_whole_image_is_called_so_and_hides_no_segment(monkeypatch) -> None:
     model, graph = tiny_model(tiny_config()).eval(), random_graph(3, 0)
     graph.whole = torch.tensor([True, False, False])
