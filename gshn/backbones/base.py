@@ -47,7 +47,7 @@ class Backbone(Protocol):
 
 
 @dataclass(frozen=True)
-class Looked:
+class BackboneOutput:
     """What a backbone makes of images.
 
     Attributes:
@@ -134,7 +134,7 @@ class FrozenBackbone(nn.Module):
         return next(self.parameters()).device
 
     def cut(self, blocks: int) -> None:
-        """Set the last blocks apart, see :meth:`tails`.
+        """Set the last blocks apart, before the backbone is scaled, mirrored or joined with others: see :meth:`tails`.
 
         Args:
             blocks: How many; the layers after the last one go with it.
@@ -148,14 +148,14 @@ class FrozenBackbone(nn.Module):
         )
 
     def tails(self) -> list[Tail]:
-        """What :meth:`cut` has set apart, of each network."""
-        return []
+        """What :meth:`cut` has set apart, of each network that this backbone is made of."""
+        return [module for module in self.modules() if isinstance(module, Tail)]
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """See :class:`Backbone` and :meth:`look`."""
-        return self.look(images).maps
+        """See :class:`Backbone` and :meth:`outputs`."""
+        return self.outputs(images).maps
 
-    def look(self, images: Tensor) -> Looked:
+    def outputs(self, images: Tensor) -> BackboneOutput:
         """Feature maps of images of shape (B, 3, H, W), uint8, and what :meth:`tails` read.
 
         Raises:
@@ -166,10 +166,10 @@ class FrozenBackbone(nn.Module):
             raise DataError(f"{self.name} needs images of at least {least}x{least} pixels, not {width}x{height}")
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
             maps, trunk = self.maps_and_trunk(images)
-        return Looked([one.float() for one in maps], [one.float() for one in trunk])
+        return BackboneOutput([one.float() for one in maps], [one.float() for one in trunk])
 
     def maps_and_trunk(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """What :meth:`look` gives, of images that are large enough, in any precision."""
+        """What :meth:`outputs` gives, of images that are large enough, in any precision."""
         return self.maps(images), []
 
     @abstractmethod

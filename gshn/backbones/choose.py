@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from gshn.backbone_names import parse_backbone
+from gshn.backbone_names import BackboneName, parse_backbone
 from gshn.backbones.base import FrozenBackbone
 from gshn.backbones.several import MirroredBackbone, ScaledBackbone, SideBySide
 from gshn.backbones.small_conv import SmallConvNet
@@ -40,21 +40,22 @@ def make_backbone(
         backbone = BACKBONES.function(part.name)(part.name, levels)
         if isinstance(backbone, FrozenBackbone):
             backbone.compute_in(getattr(torch, precision))
+        if tuned:
+            _cut(backbone, part, tuned)
         made.append(backbone if part.size is None else ScaledBackbone(backbone, part.size))
     only: FrozenBackbone | SmallConvNet = made[0] if len(made) == 1 else SideBySide(made)
-    if mirror:
-        if not isinstance(only, FrozenBackbone):
-            raise ConfigError(
-                f"config key 'graph.mirror' is true: {text} is trained with the model; name a pretrained one"
-            )
-        only = MirroredBackbone(only)
-    if tuned:
-        if not isinstance(only, FrozenBackbone):
-            raise ConfigError(f"config key 'graph.tune' is last:{tuned}: {text} is trained as a whole; say none")
-        if sizeless := [part.name for part in parse_backbone(text) if part.size is None]:
-            raise ConfigError(
-                f"config key 'graph.tune' is last:{tuned}: it needs images of a known size; write {sizeless[0]}@224 "
-                "in graph.backbone"
-            )
-        only.cut(tuned)
-    return only
+    if not mirror:
+        return only
+    if not isinstance(only, FrozenBackbone):
+        raise ConfigError(f"config key 'graph.mirror' is true: {text} is trained with the model; name a pretrained one")
+    return MirroredBackbone(only)
+
+
+def _cut(backbone: FrozenBackbone | SmallConvNet, part: BackboneName, tuned: int) -> None:
+    """Set the last blocks of a backbone apart, whose images are scaled to ``part.size``."""
+    said = f"config key 'graph.tune' is last:{tuned}"
+    if not isinstance(backbone, FrozenBackbone):
+        raise ConfigError(f"{said}: {part.name} is trained as a whole; say none")
+    backbone.cut(tuned)
+    if part.size is None:
+        raise ConfigError(f"{said}: it needs images of a known size; write {part.name}@224 in graph.backbone")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gshn.backbones.base import FrozenBackbone, Looked, Tail, resize
+from gshn.backbones.base import BackboneOutput, FrozenBackbone, resize
 from gshn.errors import DataError
 
 
@@ -24,31 +24,21 @@ class ScaledBackbone(FrozenBackbone):
         self.backbone, self.size = backbone, size
         self.name, self.levels, self.dim = f"{backbone.name}@{size}", backbone.levels, backbone.dim
         self.key = f"{backbone.key} @{size} bicubic"
+        for tail in backbone.tails():
+            tail.side = -(-size // tail.stride)
         self.freeze()
 
-    def cut(self, blocks: int) -> None:
-        """See :class:`~gshn.backbones.base.FrozenBackbone`."""
-        self.backbone.cut(blocks)
-        self.key = f"{self.backbone.key} @{self.size} bicubic"
-
-    def tails(self) -> list[Tail]:
-        """See :class:`~gshn.backbones.base.FrozenBackbone`."""
-        tails = self.backbone.tails()
-        for tail in tails:
-            tail.side = -(-self.size // tail.stride)
-        return tails
-
-    def look(self, images: Tensor) -> Looked:
+    def outputs(self, images: Tensor) -> BackboneOutput:
         """See :class:`~gshn.backbones.base.FrozenBackbone`."""
         sides: list[int] = list(images.shape[-2:])
         height, width = (max(1, round(side * self.size / max(sides))) for side in sides)
         try:
-            return self.backbone.look(resize(images, height, width))
+            return self.backbone.outputs(resize(images, height, width))
         except DataError as error:
             raise DataError(f"{error}, which {sides[1]}x{sides[0]} is scaled to (@{self.size})") from None
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """As :meth:`look`, which lets the backbone check the scaled images."""
+        """As :meth:`outputs`, which lets the backbone check the scaled images."""
         return self(images)
 
 
@@ -70,24 +60,15 @@ class MirroredBackbone(FrozenBackbone):
         self.key = f"{backbone.key} mirrored"
         self.freeze()
 
-    def cut(self, blocks: int) -> None:
+    def outputs(self, images: Tensor) -> BackboneOutput:
         """See :class:`~gshn.backbones.base.FrozenBackbone`."""
-        self.backbone.cut(blocks)
-        self.key = f"{self.backbone.key} mirrored"
-
-    def tails(self) -> list[Tail]:
-        """See :class:`~gshn.backbones.base.FrozenBackbone`."""
-        return self.backbone.tails()
-
-    def look(self, images: Tensor) -> Looked:
-        """See :class:`~gshn.backbones.base.FrozenBackbone`."""
-        found = self.backbone.look(torch.cat([images, images.flip(-1)]))
+        found = self.backbone.outputs(torch.cat([images, images.flip(-1)]))
         both = (feature_map.chunk(2) for feature_map in found.maps)
         trunk = [torch.cat(read.chunk(2, dim=1)) for read in found.trunk]
-        return Looked([(one + other.flip(-1)) / 2 for one, other in both], trunk)
+        return BackboneOutput([(one + other.flip(-1)) / 2 for one, other in both], trunk)
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """As :meth:`look`, which lets the backbone check the images."""
+        """As :meth:`outputs`, which lets the backbone check the images."""
         return self(images)
 
 
@@ -96,28 +77,18 @@ class SideBySide(FrozenBackbone):
 
     def __init__(self, backbones: Sequence[FrozenBackbone]) -> None:
         super().__init__()
-        self.backbones, self.each = nn.ModuleList(backbones), tuple(backbones)
+        self.backbones = nn.ModuleList(backbones)
         self.name = "+".join(backbone.name for backbone in backbones)
         self.levels = sorted({level for backbone in backbones for level in backbone.levels})
         self.dim = sum(backbone.dim for backbone in backbones)
         self.key = " + ".join(backbone.key for backbone in backbones)
         self.freeze()
 
-    def cut(self, blocks: int) -> None:
+    def outputs(self, images: Tensor) -> BackboneOutput:
         """See :class:`~gshn.backbones.base.FrozenBackbone`."""
-        for backbone in self.each:
-            backbone.cut(blocks)
-        self.key = " + ".join(backbone.key for backbone in self.each)
-
-    def tails(self) -> list[Tail]:
-        """See :class:`~gshn.backbones.base.FrozenBackbone`."""
-        return [tail for backbone in self.each for tail in backbone.tails()]
-
-    def look(self, images: Tensor) -> Looked:
-        """See :class:`~gshn.backbones.base.FrozenBackbone`."""
-        found = [backbone.look(images) for backbone in self.each]
-        return Looked([one for own in found for one in own.maps], [one for own in found for one in own.trunk])
+        found: list[BackboneOutput] = [backbone.outputs(images) for backbone in self.backbones]  # type: ignore[operator]
+        return BackboneOutput([one for own in found for one in own.maps], [one for own in found for one in own.trunk])
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """As :meth:`look`, which lets each backbone check the images."""
+        """As :meth:`outputs`, which lets each backbone check the images."""
         return self(images)

