@@ -166,6 +166,23 @@ class TestSpikedTextLearning:
         assert spikes.shape == (5, 7, 8)
         assert set(spikes.unique().tolist()) == {0.0, 1.0}
 
+    def test_potentials_are_float32_under_autocast(self) -> None:
+        """bfloat16's 8 bits would move potentials near the threshold across it."""
+        stl, words = self.make(), 3 * torch.randn(200, 6)
+        with torch.autocast("cpu", torch.bfloat16):
+            spikes, current = stl.text_spikes(words), stl.current(words)
+            assert current.dtype == torch.bfloat16 and spikes.dtype == torch.float32
+        assert torch.equal(spikes, stl.neuron(current.float().expand(5, -1, -1)))
+        assert not torch.equal(spikes, stl.neuron(current.expand(5, -1, -1)).float())
+
+    def test_wholes_alone_are_the_same(self) -> None:
+        stl, batch, mask = self.make(), torch.tensor([0, 0, 1]), torch.ones(2, 4, dtype=torch.bool)
+        words, image = 3 * torch.randn(2, 4, 6), random_spikes(5, 3, 8)
+        for embed, given in ((stl.embed_texts, (words, mask)), (stl.embed_images, (image, batch, 2))):
+            both, alone = embed(*given), embed(*given, with_parts=False)
+            assert torch.equal(alone.whole, both.whole)
+            assert alone.parts.shape[1] == 0 and both.parts.shape[1] > 0
+
     def contrast(self, stl: SpikedTextLearning, image: Tensor, batch: Tensor, words: Tensor, mask: Tensor) -> Tensor:
         """The contrast of images and texts, by wholes and parts."""
         texts, images = stl.embed_texts(words, mask.bool()), stl.embed_images(image, batch, len(words))
