@@ -1,8 +1,13 @@
-"""How many processes a launcher started, read from its environment."""
+"""Several processes of one run: how many a launcher started, and a launcher for those of one machine."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from gshn.errors import ConfigError
 
@@ -34,3 +39,52 @@ def process(environment: Mapping[str, str]) -> tuple[int, int]:
                 )
             return number, size
     return 0, 1
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def start(module: str, arguments: Sequence[str], count: int) -> None:
+    """Run ``python -m MODULE ARGUMENTS`` in several processes of this machine, as torchrun does, and wait for them.
+
+    What the first process prints is shown. What another one printed is shown where that one failed first.
+
+    Args:
+        module: Name of the module.
+        arguments: Arguments of each process.
+        count: Number of processes. Each has one thread, unless ``OMP_NUM_THREADS`` says otherwise.
+
+    Raises:
+        SystemExit: a process failed; the status is its own.
+    """
+    # Late: PyTorch takes seconds to import.
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # What failed says so itself, in one line.
+    with tempfile.TemporaryDirectory() as folder:
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=count,
+            run_id=str(os.getpid()),
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            local_addr="localhost",
+            max_restarts=0,
+            logs_specs=DefaultLogsSpecs(folder, redirects={rank: Std.ALL for rank in range(1, count)}),
+        )
+        try:
+            elastic_launch(config, sys.executable)("-m", module, *arguments)
+        except ChildFailedError as error:
+            rank, failure = error.get_first_failure()
+            if rank != 0:
+                for log in sorted(Path(folder).glob(f"**/{rank}/stderr.log")):
+                    sys.stderr.write(log.read_text(errors="replace"))
+            raise SystemExit(failure.exitcode if failure.exitcode > 0 else 1) from None
+        except SignalException:
+            raise SystemExit(130) from None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
-from gshn.config import load_config, named_configs
+from gshn.config import Config, load_config, named_configs
+from gshn.errors import ConfigError
 from gshn.hub import checkpoint_folder
+from gshn.launchers import cores, process, start
 from neuromorphic.cli import CommandParser, print_next, run_command, whole_number
 
 EXAMPLES = """
@@ -15,9 +19,31 @@ examples:
   python -m gshn.train --config photographs --out runs/mine data.pairs.source=captions:photos/captions.csv
       captions.csv: columns such as 'image' and 'caption', a row a caption; a column 'split', or shares, says what is
       trained on (docs/own-images.md); .tsv and JSON lines do as well
+  python -m gshn.train --config photographs --processes auto --out runs/mine data.pairs.source=captions:photos/captions.csv
   python -m gshn.train --init runs/mine --out runs/more data.pairs.source=captions:more/captions.csv
   python -m gshn.train --resume --out runs/mine --config photographs data.pairs.source=captions:photos/captions.csv
 """
+
+IMAGES_EACH = 64
+"""Images of a batch that are worth a process of their own on a CPU."""
+
+
+def processes(text: str) -> int | None:
+    """The argument ``--processes``: a number, or None for ``auto``."""
+    return None if text == "auto" else whole_number(1, 1024)(text)
+
+
+def processes_that_pay(config: Config) -> int:
+    """One process for each GPU. Without GPUs, one for each core, while each has enough images of a batch."""
+    import torch  # Late: it takes seconds.
+
+    if torch.cuda.is_available():
+        return torch.cuda.device_count()
+    sizes = [config.pretrain.batch_size]
+    if config.finetune.tasks:
+        sizes += [config.finetune.batch_size, *([config.finetune.rehearsal] if config.finetune.rehearsal else [])]
+    most = max(1, min(cores(), config.pretrain.batch_size // IMAGES_EACH))
+    return next(count for count in range(most, 0, -1) if not any(size % count for size in sizes))
 
 
 def main() -> None:
@@ -36,6 +62,14 @@ def main() -> None:
         "--resume", action="store_true", help="continue from the folder's last training state, bit for bit"
     )
     parser.add_argument(
+        "--processes",
+        type=processes,
+        default=1,
+        metavar="N|auto",
+        help="processes of this machine that train together (default 1); auto: one for each GPU, or, on CPUs, for each "
+        f"core that gets at least {IMAGES_EACH} images of a batch",
+    )
+    parser.add_argument(
         "overrides",
         nargs="*",
         metavar="key=value",
@@ -52,6 +86,13 @@ def main() -> None:
         own = Path("default")
     config = load_config(arguments.config or own, [*arguments.overrides, *seed])
     out = arguments.out or Path("runs") / Path(arguments.config or own).stem
+
+    _, launched = process(os.environ)
+    count = arguments.processes or (launched if launched > 1 else processes_that_pay(config))
+    if count > 1 and launched == 1:
+        return start("gshn.train", sys.argv[1:], count)
+    if count not in (1, launched):
+        raise ConfigError(f"--processes is {count}, but a launcher has started {launched}: leave it out")
 
     # Late: PyTorch takes seconds to import, which a wrong argument should not cost.
     from gshn.evaluation.table import print_figures

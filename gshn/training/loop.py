@@ -340,7 +340,7 @@ class Trainer:
             if self.accelerator.is_main_process:
                 figures |= evaluate(self.model, self.corpora)
                 figures["seconds"] = round(self.seconds(), 1)
-                figures["device"] = describe(self.accelerator.device)
+                figures["device"] = describe(self.accelerator.device, self.accelerator.num_processes)
                 write_atomically(self.out / "metrics.json", json.dumps(figures, indent=2) + "\n")
                 write_card(self.out, self.model, figures)
                 if self.config.log_with:
@@ -379,8 +379,10 @@ def evaluate(model: GSHN, corpora: Corpora) -> dict[str, float | str]:
     return figures
 
 
-def describe(device: torch.device) -> str:
-    """Name of a device, for reports."""
+def describe(device: torch.device, processes: int) -> str:
+    """What a run was trained on, for reports: name of the device, number of processes, threads of each."""
+    each = "" if processes == 1 else f"{processes} processes, each "
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type}, {torch.get_num_threads()} threads"
+        return f"{each}{torch.cuda.get_device_name(device)}"
+    threads = torch.get_num_threads()
+    return f"{device.type}, {each}{threads} thread{'s' * (threads != 1)}"

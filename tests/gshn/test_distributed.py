@@ -12,8 +12,10 @@ from helpers import pair_batch, question_batch, tiny_config, tiny_model
 from safetensors.torch import load_file, save_file
 from torch.nn.parallel import DistributedDataParallel
 
+from gshn.config import load_config
 from gshn.distributed import joined_rand, shares
 from gshn.errors import ConfigError
+from gshn.train import processes_that_pay
 from gshn.training.guard import Guard
 from gshn.training.objective import Objective
 from gshn.training.processes import start_processes
@@ -123,6 +125,64 @@ class TestLaunchers:
         found, err = launch(tmp_path, "accelerate.commands.launch", "--cpu", "--num_processes", "3")
         assert not found
         assert "error: MASTER_ADDR is set, as for several processes, but this is the only one" in err
+
+
+    def test_processes_of_this_machine_find_each_other(self, tmp_path: Path) -> None:
+        found, ended = start_on_this_machine(tmp_path, JOIN, 3)
+        assert found == {"0": "3", "1": "3", "2": "3"}, ended.stderr
+        assert ended.returncode == 0
+
+    @pytest.mark.parametrize("culprit", [0, 1])
+    def test_a_process_that_fails_tells_why_and_ends_the_others(self, tmp_path: Path, culprit: int) -> None:
+        found, ended = start_on_this_machine(tmp_path, FAIL.format(culprit=culprit), 2)
+        assert not found
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert ended.stderr == f"error: process {culprit} has no image\n"
+
+
+FAIL = """
+import os, pathlib, sys, time
+from gshn.errors import DataError
+from neuromorphic.cli import run_command
+def main():
+    if os.environ["RANK"] == "{culprit}":
+        raise DataError("process {culprit} has no image")
+    time.sleep(600)
+    pathlib.Path(sys.argv[1], "slept").touch()
+run_command(main)
+"""
+"""One process fails; the other one works on."""
+
+
+def start_on_this_machine(
+    tmp_path: Path, script: str, count: int
+) -> tuple[dict[str, str], subprocess.CompletedProcess[str]]:
+    """What processes that :func:`gshn.launchers.start` started found of each other; and how that ended."""
+    (tmp_path / "join.py").write_text(script)
+    (out := tmp_path / "out").mkdir()
+    starter = f"from gshn.launchers import start; start('join', [{str(out)!r}], {count})"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    ended = subprocess.run([sys.executable, "-c", starter], capture_output=True, text=True, env=environment)
+    return {path.name: path.read_text() for path in out.iterdir()}, ended
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="of CPUs")
+@pytest.mark.parametrize(
+    ("cores", "overrides", "count"),
+    [
+        (1, [], 1),
+        (2, [], 2),
+        (64, ["finetune.tasks=[]"], 2),
+        (64, ["finetune.tasks=[]", "pretrain.batch_size=320"], 5),
+        (64, ["pretrain.batch_size=320"], 4),  # 64 rehearsed images, 128 questions
+        (2, ["pretrain.batch_size=127"], 1),
+        (64, ["pretrain.batch_size=2"], 1),
+        (3, ["pretrain.batch_size=256", "finetune.rehearsal=0"], 2),
+    ],
+)
+def test_processes_that_pay(monkeypatch: pytest.MonkeyPatch, cores: int, overrides: list[str], count: int) -> None:
+    monkeypatch.setattr("gshn.train.cores", lambda: cores)
+    assert processes_that_pay(load_config("default", overrides)) == count
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="of CPUs")

@@ -88,6 +88,17 @@ def test_training_goes_on_on_another_number_of_processes(
             assert row[name] == pytest.approx(other[name], rel=1e-3), f"{name} of step {row['step']}"
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with GPUs processes find each other by NCCL")
+def test_two_processes_of_this_machine_train_one_model(tmp_path: Path, cache: str) -> None:
+    options = [cache, "finetune.tasks=[]", "pretrain.steps=2", "log_every=1"]
+    out, err = finish(start(tmp_path / "run", "--processes", "2", *options))
+    figures = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert figures["device"] == "cpu, 2 processes, each 1 thread"
+    assert out.count("checkpoint: ") == 1 and "elastic" not in err
+    assert lines(tmp_path / "run" / "metrics.jsonl") == 2
+    assert isinstance(GSHN.from_pretrained(tmp_path / "run"), GSHN)
+
+
 def test_all_tasks_in_turn_go_on_with_the_same_batches(tmp_path: Path, cache: str) -> None:
     sources = [
         f"data.{name}.{setting}"
@@ -128,6 +139,8 @@ def test_resuming_a_finished_run_keeps_its_weights(finished: Path, cache: str) -
         (["pretrain.batch_size=one"], "pretrain.batch_size"),
         (["pretrain.pretrained_lr=0"], "'pretrain.pretrained_lr' is 0.0: must lie in (0, 10]"),
         (["--steps", "3"], "--steps"),
+        (["--processes", "some"], "--processes: must be a whole number from 1 to 1024, got 'some'"),
+        (["--processes", "0"], "--processes: must be a whole number from 1 to 1024, got '0'"),
         (["--seed", "-1"], "argument --seed: must be a whole number from 0"),
     ],
 )
