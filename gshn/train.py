@@ -19,7 +19,7 @@ examples:
   python -m gshn.train --config photographs --out runs/mine data.pairs.source=captions:photos/captions.csv
       captions.csv: columns such as 'image' and 'caption', a row a caption; a column 'split', or shares, says what is
       trained on (docs/own-images.md); .tsv and JSON lines do as well
-  python -m gshn.train --config photographs --processes auto --out runs/mine data.pairs.source=captions:photos/captions.csv
+  python -m gshn.train --config photographs --processes auto --out runs/photographs data.pairs.source=flickr8k:flickr8k
   python -m gshn.train --init runs/mine --out runs/more data.pairs.source=captions:more/captions.csv
   python -m gshn.train --resume --out runs/mine --config photographs data.pairs.source=captions:photos/captions.csv
 """
@@ -90,15 +90,20 @@ def main() -> None:
     _, launched = process(os.environ)
     count = arguments.processes or (launched if launched > 1 else processes_that_pay(config))
     if count > 1 and launched == 1:
-        return start("gshn.train", sys.argv[1:], count)
-    if count not in (1, launched):
+        start("gshn.train", sys.argv[1:], count)
+    elif count in (1, launched):
+        train(config, out, arguments.resume)
+    else:
         raise ConfigError(f"--processes is {count}, but a launcher has started {launched}: leave it out")
 
+
+def train(config: Config, out: Path, resume: bool) -> None:
+    """Train in this process, with others that a launcher has started; the first one prints the final figures."""
     # Late: PyTorch takes seconds to import, which a wrong argument should not cost.
     from gshn.evaluation.table import print_figures
     from gshn.training.loop import Trainer
 
-    trainer = Trainer(config, out, arguments.resume)
+    trainer = Trainer(config, out, resume)
     figures = trainer.run()
     if trainer.accelerator.is_main_process:
         print_figures(figures, f"{out}, {trainer.model}")

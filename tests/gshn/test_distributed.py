@@ -126,7 +126,6 @@ class TestLaunchers:
         assert not found
         assert "error: MASTER_ADDR is set, as for several processes, but this is the only one" in err
 
-
     def test_processes_of_this_machine_find_each_other(self, tmp_path: Path) -> None:
         found, ended = start_on_this_machine(tmp_path, JOIN, 3)
         assert found == {"0": "3", "1": "3", "2": "3"}, ended.stderr
