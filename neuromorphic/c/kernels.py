@@ -32,6 +32,21 @@ static size_t ones_@M@(event_t *events, const @M@ *messages, size_t size)
 }
 """
 
+FETCH = """
+/* Messages that are read soon: the rows of a run's samples lie far apart. */
+static void fetch(const void *messages, size_t bytes)
+{
+#if defined(__GNUC__)
+    size_t j;
+    for (j = 0; j < bytes; j += 64)
+        __builtin_prefetch((const char *)messages + j);
+#else
+    (void)messages;
+    (void)bytes;
+#endif
+}
+"""
+
 OTHERS = """
 /* Places of the messages that are neither 0 nor 1. */
 static size_t others_@M@(event_t *events, const @M@ *messages, size_t size)

@@ -88,7 +88,12 @@ class Synapses(Parts):
                 ]
             ones = self.helper(kernels.EIGHT_ONES, M=message)
             self.with_others = True
+            lines: list[Line] = []
+            if not tap.delay:
+                fetch = self.helper(kernels.FETCH)
+                lines = ["if (b + 1 < samples)", f"    {fetch}({read} + steps * {source.size}, {source.size});"]
             return [
+                *lines,
                 f"{self.count} = {ones}({self.found}, {read}, {source.size}, &{self.room}->others);",
                 *self.add(tap, sums, kind, None),
                 f"{self.count} = {self.room}->others ? {count} : 0;",
