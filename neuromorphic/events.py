@@ -220,7 +220,7 @@ def binned(path: Path, events: Events, graph: Graph, steps: int | None) -> dict[
     (name,) = graph.inputs
     shape, t = graph.nodes[name].shape, events.t
     if not len(t):
-        raise SignalFileError(f"{path} has no events")
+        raise SignalFileError(f"{path} has no events; give a recording that has some")
     if (falls := np.flatnonzero(np.diff(t) < 0)).size:
         k = int(falls[0])
         raise SignalFileError(

@@ -16,6 +16,7 @@ from neuromorphic.run import BACKEND, INPUT, PRECISION, add_graph_arguments, gra
 
 EXAMPLES = """
 examples:
+  python -m neuromorphic.profile --nir model.nir --input in.npz
   python -m neuromorphic.profile --nir model.nir --input in.npz --out profiled --compare pruned.nir
   python -m neuromorphic.profile --checkpoint runs/default --out profiled --images 64
       profiled/: report.json and report.html, one page that needs no other file
@@ -28,7 +29,12 @@ def main() -> None:
     add_graph_arguments(parser, required=False)
     parser.add_argument("--input", type=Path, metavar="FILE", help=f"with --nir: {INPUT}")
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="folder that gshn.train wrote")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for report.json and report.html")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder for report.json and report.html; without it, with --nir, the tables are only printed",
+    )
     parser.add_argument("--images", type=whole_number(1), help="with --checkpoint: held-out images (default: 64)")
     parser.add_argument(
         "--backend",
@@ -60,6 +66,8 @@ def main() -> None:
         if arguments.input is None:
             parser.error("--nir needs --input, which is run and counted")
     else:
+        if arguments.out is None:
+            parser.error("--checkpoint needs --out, the folder for report.json and report.html")
         for option, key in (("dt", "dt"), ("reset", "reset"), ("from", "framework"), ("input", "input")):
             if getattr(arguments, key) is not None:
                 parser.error(f"--{option} goes with --nir, and a checkpoint has its own")
@@ -67,7 +75,7 @@ def main() -> None:
         arguments.backend = "numpy" if arguments.checkpoint is None else "torch"
     if arguments.precision == "fixed" and arguments.backend == "torch":
         parser.error("--precision fixed needs --backend numpy, lava or c")
-    for name in ("report.json", "report.html"):
+    for name in ("report.json", "report.html") if arguments.out is not None else ():
         sources = (arguments.energy_models, arguments.nir, arguments.input, *(arguments.compare or ()))
         check_destination(arguments.out / name, sources)
     if arguments.checkpoint is not None:
@@ -91,6 +99,9 @@ def main() -> None:
         energy_models=arguments.energy_models,
         compare=[load_network(arguments, path) for path in arguments.compare or ()],
     )
+    if arguments.out is None:
+        profile.print()
+        return
     report = json.dumps(profile.report(), indent=2, allow_nan=False) + "\n"
     with Lock(make_folder(arguments.out) / ".lock", str(arguments.out)):  # The two are of one run.
         write_atomically(arguments.out / "report.json", report)

@@ -32,6 +32,21 @@ static size_t ones_@M@(event_t *events, const @M@ *messages, size_t size)
 }
 """
 
+FETCH = """
+/* Messages that are read soon: the rows of a run's samples lie far apart. */
+static void fetch(const void *messages, size_t bytes)
+{
+#if defined(__GNUC__)
+    size_t j;
+    for (j = 0; j < bytes; j += 64)
+        __builtin_prefetch((const char *)messages + j);
+#else
+    (void)messages;
+    (void)bytes;
+#endif
+}
+"""
+
 OTHERS = """
 /* Places of the messages that are neither 0 nor 1. */
 static size_t others_@M@(event_t *events, const @M@ *messages, size_t size)
@@ -84,10 +99,10 @@ static const uint8_t many[256] = {
 
 _EIGHT = """
 /* Places of the messages that are 1@KIND@; beyond the last one up to eight others are written to. */
-static size_t @NAME@_@M@(event_t *events, const @M@ *messages, size_t size)
+static size_t @NAME@_@M@(event_t *events, const @M@ *messages, size_t size@OUT@)
 {
     size_t j, k, count = 0;
-    for (j = 0; j + 8 <= size; j += 8) {
+@BEGIN@    for (j = 0; j + 8 <= size; j += 8) {
         uint64_t eight;
         memcpy(&eight, messages + j, 8);
 @OTHERS@        eight = BITS(eight);
@@ -98,7 +113,7 @@ static size_t @NAME@_@M@(event_t *events, const @M@ *messages, size_t size)
     for (; j < size; j++) {
         events[count] = (event_t)j;
         count += messages[j] @IS_ONE@;
-    }
+@LAST@    }
     return count;
 }
 """
@@ -108,18 +123,28 @@ _OTHERS = """        if (eight & 0xfefefefefefefefeu) { /* Others are among them
                 events[count] = (event_t)k;
                 count += messages[k] == 1;
             }
+            *others = 1;
             continue;
         }
 """
 
-EIGHT_EVENTS = (
-    _EIGHT.replace("@NAME@", "events")
-    .replace("@KIND@", ", of spikes")
-    .replace("@OTHERS@", "")
-    .replace("@IS_ONE@", "!= 0")
-)
-EIGHT_ONES = (
-    _EIGHT.replace("@NAME@", "ones").replace("@KIND@", "").replace("@OTHERS@", _OTHERS).replace("@IS_ONE@", "== 1")
+
+def _eight(**parts: str) -> str:
+    """The function, with what stands in its places."""
+    text = _EIGHT
+    for place in ("NAME", "KIND", "OUT", "BEGIN", "OTHERS", "IS_ONE", "LAST"):
+        text = text.replace(f"@{place}@", parts.get(place, ""))
+    return text
+
+
+EIGHT_EVENTS = _eight(NAME="events", KIND=", of spikes", IS_ONE="!= 0")
+EIGHT_ONES = _eight(
+    NAME="ones",
+    OUT=", uint32_t *others",
+    BEGIN="    *others = 0; /* Whether there are messages that are neither 0 nor 1. */\n",
+    OTHERS=_OTHERS,
+    IS_ONE="== 1",
+    LAST="        *others |= (messages[j] != 0) & (messages[j] != 1);\n",
 )
 
 EIGHT_EVENTS_OF_BITS = """

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from neuromorphic.c.matrices import LINE_BYTES, synapses_of
+from neuromorphic.c.matrices import LINE_BYTES, Dense, synapses_of
 from neuromorphic.c.plan import Plan, plan
 from neuromorphic.c.program import WATCHED, Program
 from neuromorphic.c.source import write_program
@@ -33,6 +33,11 @@ C_TYPES = {f"{u}int{bits}_t": np.dtype(f"{u}int{bits}") for u in ("", "u") for b
 }
 """Number types of a state's fields."""
 
+CACHE_BYTES = 32 << 10
+"""Dense weights of which more are worth being fetched once for several steps."""
+TOGETHER, ROOM_BYTES = 256, 4 << 20
+"""Samples times steps that are done together, layer by layer, and what their sums take, both at most."""
+
 SMALL = 20_000
 """Synapses of a network for which compiling takes longer than what it would save."""
 
@@ -43,6 +48,7 @@ class Library:
     Attributes:
         plan: What was compiled.
         program: Its C.
+        together: Whether several steps are done together, layer by layer: nothing is read in a later step.
     """
 
     def __init__(self, plan: Plan, watch: bool = False) -> None:
@@ -55,12 +61,15 @@ class Library:
         self.plan, self.watch = plan, watch
         self.limits: dict[str, int] = {}
         self.program = write_program(plan, NAME, library=True, watch=watch)
-        work = sum(synapses_of(t.form) for c in plan.cells for group in c.taps for t in group)
+        taps = [t for c in plan.cells for group in c.taps for t in group]
+        work = sum(synapses_of(t.form) for t in taps)
+        dense = sum(t.form.weights.nbytes for t in taps if isinstance(t.form, Dense))
+        self.together = dense > CACHE_BYTES and not any(source.depth for source in plan.sources.values())
         self._library = compiled(inlined(self.program), "-O1" if work < SMALL else "-O3")
         self._run = getattr(self._library, f"{NAME}_run")
         self._run.restype = None
-        size = getattr(self._library, f"{NAME}_size")
-        size.restype = ctypes.c_size_t
+        size, self._scratch_size = (getattr(self._library, f"{NAME}_{what}_size") for what in ("state", "scratch"))
+        size.restype = self._scratch_size.restype = ctypes.c_size_t
         self._layout = np.dtype(
             [(name, np.uintp if "*" in kind else C_TYPES[kind], (count,)) for kind, name, count in self.program.state],
             align=True,
@@ -112,8 +121,13 @@ class Library:
 
         cells = [c.population.name for c in self.plan.cells]
         size = ctypes.c_size_t
+        scratch = self._scratch_size()
+        pairs = min(TOGETHER, ROOM_BYTES // scratch) if self.together else 1
+        together = max(1, min(pairs // len(states), last - first))
+        room = np.empty(len(states) * together * scratch + LINE_BYTES, np.uint8)
         self._run(
-            ctypes.c_void_p(states.ctypes.data), size(len(states)), size(first), size(last), size(steps),
+            ctypes.c_void_p(states.ctypes.data), ctypes.c_void_p(room.ctypes.data + -room.ctypes.data % LINE_BYTES),
+            size(len(states)), size(first), size(last), size(steps), size(together),
             table([messages[name] for name in self.plan.network.inputs]),
             table([sent[name] for name in cells]),
             table([potentials.get(name) for name in cells]),

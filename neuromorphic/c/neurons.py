@@ -25,7 +25,7 @@ class Neurons(Parts):
         kind = self.program.type_of(cells.state)
         before, within = [f"{kind} *const v = s->{cells.id}_v;"], []
         sent = self.program.type_of(cells.sent)
-        before.append(f"{sent} *const sent = s->{cells.id}_sent;")
+        before.append(f"{sent} *const sent = {self.sent(self.plan.sources[p.name])};")
 
         def decayed(register: NDArray, variable: str, name: str) -> str:
             keep = (DECAY_UNITY - register).astype(np.int32)
@@ -75,7 +75,7 @@ class Neurons(Parts):
         p, kind = cells.population, self.program.real
         before = [f"{kind} *const v = s->{cells.id}_v;"]
         sent = self.program.type_of(cells.sent)
-        before.append(f"{sent} *const sent = s->{cells.id}_sent;")
+        before.append(f"{sent} *const sent = {self.sent(self.plan.sources[p.name])};")
         arrives = f"{total}[j]"
 
         def decayed(kept: NDArray, variable: str, name: str) -> str:

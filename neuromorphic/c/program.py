@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorphic.c import kernels
-from neuromorphic.c.plan import Cells, Plan
+from neuromorphic.c.plan import Cells, Plan, Source
 
 WATCHED = ("current", "potential", "accumulated", "wrapped", "saturated")
 """What a library counts of each population: the largest |u| and |w|, and where registers were left."""
@@ -27,6 +27,7 @@ class Program:
             then the text is the same for all networks of the same shapes.
         constants: Arrays, in the order of that table.
         state: Fields of the state: type, name, elements.
+        scratch: Of a library: fields that hold nothing between steps, and are no part of the state.
         header, source: Texts.
     """
 
@@ -34,6 +35,7 @@ class Program:
     library: bool
     constants: dict[str, NDArray] = field(default_factory=dict)
     state: list[tuple[str, str, int]] = field(default_factory=list)
+    scratch: list[tuple[str, str, int]] = field(default_factory=list)
     header: str = ""
     source: str = ""
 
@@ -71,9 +73,12 @@ class Parts:
         self.last_start = max((max(c.population.bias.start, default=0) for c in plan.cells), default=0)
         self.with_phase = False
         self.shifts = False
+        self.with_others = False
         self.vectors = False
         self.tables = False
         self.eight = program.library and sys.byteorder == "little"
+        self.room = "scratch" if program.library else "s"
+        self.found, self.count = f"{self.room}->events", f"{self.room}->count"
 
     def constant(self, name: str, values: NDArray) -> str:
         """Add an array; its name."""
@@ -100,9 +105,15 @@ class Parts:
         return found[1]
 
     def buffer(self, use: str, kind: str, size: int) -> str:
-        """A part of the state that holds nothing between steps."""
+        """An array that holds nothing between steps."""
         self.scratch[use, kind] = max(self.scratch.get((use, kind), 0), size)
-        return f"s->{use}_{kernels.short(kind)}"
+        return f"{self.room}->{use}_{kernels.short(kind)}"
+
+    def sent(self, source: Source) -> str:
+        """What a source sends in this step, as a pointer."""
+        if source.name in self.plan.network.inputs:
+            return f"in_{source.id}"
+        return f"sent_{source.id}" if self.program.library else f"s->{source.id}_sent"
 
     def watched(self, cells: Cells, number: int) -> str:
         """A counter, see :data:`WATCHED`."""

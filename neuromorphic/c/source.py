@@ -16,8 +16,13 @@ from neuromorphic.c.synapses import Line, Synapses, Tiles
 from neuromorphic.compiler.network import SUM
 from neuromorphic.compiler.quantize import BIAS_FRACTION, FixedNetwork, FixedPopulation
 
-SINGLE = ("constants", "step", "phase", "count")
+SINGLE = ("constants", "step", "phase", "count", "others")
 """Fields that are no arrays."""
+LIBRARY_ARGUMENTS = (
+    "size_t samples", "size_t t", "size_t together", "size_t steps", "const void *const *in", "void *const *sent",
+    "void *potentials",
+)  # fmt: skip
+"""Of a population's step in a library: the steps t to t + together of all samples."""
 
 
 def write_program(plan: Plan, name: str, library: bool = False, watch: bool = False) -> Program:
@@ -41,8 +46,7 @@ class _Writer(Synapses, Neurons):
         read = self.read_inputs(cells)
         lines: list[Line]
         if cells.copied is not None:
-            source = self.plan.sources[cells.copied]
-            origin = f"in_{source.id}" if source.name in self.plan.network.inputs else f"s->{source.id}_sent"
+            origin = self.sent(self.plan.sources[cells.copied])
             lines = [f"memcpy(out, {origin}, {p.size} * sizeof *out);", "(void)s;"]
         else:
             lines, total = self.sum_up(cells)
@@ -52,6 +56,12 @@ class _Writer(Synapses, Neurons):
                 lines += self.fixed_cells(cells, total)
             else:
                 lines += self.float_cells(cells, total)
+            if p.kind != SUM and self.program.library:
+                kind = self.program.type_of(cells.state)
+                lines += ["if (potentials)"]
+                lines += [
+                    f"    memcpy(({kind} *)potentials + row * {p.size}, s->{cells.id}_v, sizeof s->{cells.id}_v);"
+                ]
         body: list[str] = []
         for tiled, group in groupby(lines, lambda line: isinstance(line, Tiles)):
             if not tiled:
@@ -59,37 +69,53 @@ class _Writer(Synapses, Neurons):
                 continue
             for tiles in group:
                 assert isinstance(tiles, Tiles)
-                body.append(f"for (k = 0; k < {tiles.count}; k++)")
-                body += indented(self.of_samples([tiles.call], cells))
+                loop = [f"for (k = 0; k < {tiles.count}; k++)", *indented(self.of_samples([tiles.call], cells))]
+                body += [f"if ({tiles.where})", *indented(loop)] if tiles.where else loop
         used = "\n".join(body)
-        counters = [c for c in ("j", "k", "b") if re.search(rf"\b{c}\b", used)]
+        counters = [c for c in ("j", "k", "b", "r") if re.search(rf"\b{c}\b", used)]
         arguments = [f"const {self.program.type_of(s.number)} *in_{s.id}" for s in read]
         arguments += [f"{self.program.type_of(cells.sent)} *out"] if p.kind == SUM else []
         if self.program.library:
-            first = [f"{name}_state *states", "size_t samples", "size_t t", "size_t steps"]
-            arguments = [*first, *(a.replace("*in_", "*all_").replace("*out", "*all") for a in arguments)]
+            arguments = [f"{name}_state *states", f"{name}_scratch *room", *LIBRARY_ARGUMENTS]
         else:
             arguments = [f"{name}_state *s", *arguments]
         about = f"\n/* {comment(p.name)}: {p.size} x {p.kind} */"
         head = f"static void {cells.id}_update({', '.join(arguments)})"
-        unused = ["(void)t;", "(void)steps;"] if self.program.library else []
         own = [f"size_t {', '.join(counters)};"] if counters else []
-        return "\n".join([about, head, "{", *indented([*own, *body, *unused]), "}", ""])
+        if re.search(r"\bmore\b", used):
+            own.append("size_t more = 0;")
+        return "\n".join([about, head, "{", *indented([*own, *body]), "}", ""])
 
     def of_samples(self, lines: Sequence[str], cells: Cells) -> list[str]:
-        """Lines for the state s: of a library for each of the samples."""
+        """Lines for the state s: of a library for each of the samples, and each of the steps that are done together."""
         if not self.program.library:
             return [*lines]
-        text, type_of = "\n".join(lines), self.program.type_of
-        own = [f"{self.program.name}_state *const s = states + b;"]
-        for source in self.read_inputs(cells):
-            if f"in_{source.id}" in text:
-                kind = type_of(source.number)
-                own.append(f"const {kind} *const in_{source.id} = all_{source.id} + (b * steps + t) * {source.size};")
-        if re.search(r"\bout\b", text):
-            size = cells.population.size
-            own.append(f"{type_of(cells.sent)} *const out = all + (b * steps + t) * {size};")
-        return ["for (b = 0; b < samples; b++) {", *indented([*own, *lines]), "}"]
+        text, name = "\n".join(lines), self.program.name
+        own = [
+            f"{name}_state *const s = states + b;",
+            f"{name}_scratch *const scratch = room + b * together + r;",
+            "const size_t row = b * steps + t + r;",
+            *self.rows(text, cells),
+        ]
+        inner = ["for (r = 0; r < together; r++) {", *indented([*own, *lines]), "}"]
+        return ["for (b = 0; b < samples; b++)", *indented(inner)]
+
+    def rows(self, text: str, cells: Cells | None = None) -> list[str]:
+        """Of a library: declarations of what a text reads, and the population writes, in the arrays of all steps."""
+        lines, type_of = [], self.program.type_of
+        for array, names in (("in", self.plan.network.inputs), ("sent", [c.population.name for c in self.plan.cells])):
+            for number, name in enumerate(names):
+                source = self.plan.sources[name]
+                own, kind = f"{array}_{source.id}", type_of(source.number)
+                if re.search(rf"\b{own}\b", text):
+                    const = "" if cells is not None and cells.population.name == name else "const "
+                    lines.append(
+                        f"{const}{kind} *const {own} = ({const}{kind} *){array}[{number}] + row * {source.size};"
+                    )
+        if cells is not None and re.search(r"\bout\b", text):
+            number, kind = self.plan.cells.index(cells), type_of(cells.sent)
+            lines.append(f"{kind} *const out = ({kind} *)sent[{number}] + row * {cells.population.size};")
+        return lines
 
     def read_inputs(self, cells: Cells) -> list[Source]:
         """Inputs that a population reads in this step."""
@@ -103,9 +129,8 @@ class _Writer(Synapses, Neurons):
         for source in self.plan.sources.values():
             if not source.depth:
                 continue
-            is_input = source.name in self.plan.network.inputs
-            sent = f"in_{source.id}" if is_input else f"s->{source.id}_sent"
-            if is_input:
+            sent = self.sent(source)
+            if source.name in self.plan.network.inputs:
                 outside.append(source)
             row = f"s->{source.id}_past + s->{source.id}_slot * {self.row_size(source)}"
             if source.spikes:
@@ -113,15 +138,23 @@ class _Writer(Synapses, Neurons):
             else:
                 lines.append(f"memcpy({row}, {sent}, {source.size} * sizeof({self.program.type_of(source.number)}));")
             lines.append(f"s->{source.id}_slot = (s->{source.id}_slot + 1) % {source.depth};")
-        if self.last_start:
+        library, name = self.program.library, self.program.name
+        if self.last_start and library:
+            lines += [f"if (s->step < {self.last_start})", "    s->step += (uint32_t)together;"]
+        elif self.last_start:
             lines += [f"if (s->step < {self.last_start})", "    s->step++;"]
         if self.with_phase:
-            lines.append(f"s->phase = (s->phase + 1) % {2**BIAS_FRACTION};")
+            steps = "(uint32_t)together" if library else "1"
+            lines.append(f"s->phase = (s->phase + {steps}) % {2**BIAS_FRACTION};")
         self.finishing = outside if lines else None
         if not lines:
             return ""
-        arguments = [f"const {self.program.type_of(s.number)} *in_{s.id}" for s in outside]
-        head = f"static void finish({', '.join([f'{self.program.name}_state *s', *arguments])})"
+        if library:
+            lines = [*self.rows("\n".join(lines)), *lines]
+            arguments = ["size_t row", "size_t together", "const void *const *in", "void *const *sent"]
+        else:
+            arguments = [f"const {self.program.type_of(s.number)} *in_{s.id}" for s in outside]
+        head = f"static void finish({', '.join([f'{name}_state *s', *arguments])})"
         return "\n".join(["", "/* Remember what is read in later steps. */", head, "{", *indented(lines), "}", ""])
 
     def fields(self) -> None:
@@ -133,18 +166,22 @@ class _Writer(Synapses, Neurons):
             out.append((type_of(cells.state), f"{cells.id}_v", p.size))
             if cells.memory:
                 out.append((type_of(cells.state), f"{cells.id}_u", p.size))
-            out.append((type_of(cells.sent), f"{cells.id}_sent", p.size))
+            if not self.program.library:
+                out.append((type_of(cells.sent), f"{cells.id}_sent", p.size))
         for source in self.plan.sources.values():
             if source.depth:
                 kind = "uint8_t" if source.spikes else type_of(source.number)
                 out.append((kind, f"{source.id}_past", source.depth * self.row_size(source)))
                 out.append(("uint32_t", f"{source.id}_slot", 1))
-        out += [(kind, f"{use}_{kernels.short(kind)}", size) for (use, kind), size in self.scratch.items()]
+        scratch = [(kind, f"{use}_{kernels.short(kind)}", size) for (use, kind), size in self.scratch.items()]
         if self.events:
-            out.append(("uint32_t", "count", 1))
-            out.append(
-                ("uint16_t" if self.events < 2**16 else "uint32_t", "events", self.events + (8 if self.eight else 1))
-            )
+            scratch.append(("uint32_t", "count", 1))
+            number = "uint16_t" if self.events < 2**16 else "uint32_t"
+            scratch.append((number, "events", self.events + (8 if self.eight else 1)))
+        if self.with_others or (self.program.library and not scratch):
+            scratch.append(("uint32_t", "others", 1))
+        if not self.program.library:
+            out += scratch
         if self.last_start or not out:
             out.append(("uint32_t", "step", 1))
         if self.with_phase:
@@ -153,6 +190,7 @@ class _Writer(Synapses, Neurons):
         if self.program.library:
             watch = [("int64_t" if self.plan.fixed else "double", "watch", len(self.plan.cells) * len(WATCHED))]
             out = [("const void *const *", "constants", 1), *(watch if self.watch else []), *out]
+            self.program.scratch = sorted(scratch, key=lambda f: -size_of(f[0], 8))
         self.program.state = out
 
     def write(self) -> Program:
@@ -164,7 +202,7 @@ class _Writer(Synapses, Neurons):
         steps = "".join(updates) + finish
         steps += self.run() if program.library else self.step() + self.reset()
         heading = kernels.ARITHMETIC_SHIFT if self.shifts else ""
-        event = next((kind for kind, name, _ in program.state if name == "events"), None)
+        event = next((kind for kind, name, _ in program.state + program.scratch if name == "events"), None)
         if event is not None:
             heading += f"\n/* Numbers of sources. */\ntypedef {event} event_t;\n"
         heading += kernels.tables() if self.tables else ""
@@ -232,47 +270,25 @@ class _Writer(Synapses, Neurons):
         return "\n".join(["", f"void {name}_reset({name}_state *s)", "{", *indented(lines), "}", ""])
 
     def run(self) -> str:
-        """Steps of samples side by side, whose states follow each other: weights are fetched once for all of them."""
-        inputs, outputs = self.arguments()
-        name, type_of = self.program.name, self.program.type_of
-
-        def row(array: str, number: int, kind: str, size: int, const: str = "const ") -> str:
-            return f"({const}{kind} *){array}[{number}] + place * {size}"
-
-        lines = ["size_t t, b;", "for (t = first; t < last; t++) {"]
-        places = {source.id: number for number, source in enumerate(inputs)}
-        body = []
+        """Steps of samples side by side, whose states follow each other: weights are fetched once for all of them, and
+        where no step waits for what comes after another's in the network, for ``together`` steps of each.
+        """
+        name = self.program.name
+        body = ["const size_t n = last - t < together ? last - t : together;"]
         for number, cells in enumerate(self.plan.cells):
-            size, own = cells.population.size, type_of(cells.sent)
-            arguments = ["states", "samples", "t", "steps"]
-            arguments += [f"in[{places[s.id]}]" for s in self.read_inputs(cells)]
-            arguments += [f"sent[{number}]"] if cells in outputs else []
-            body.append(f"{cells.id}_update({', '.join(arguments)});")
-            if cells in outputs:
-                continue
-            inner = [
-                f"{name}_state *const s = states + b;",
-                "const size_t place = b * steps + t;",
-                f"memcpy({row('sent', number, own, size, '')}, s->{cells.id}_sent, sizeof s->{cells.id}_sent);",
-                f"if (potentials[{number}])",
-                f"    memcpy({row('potentials', number, type_of(cells.state), size, '')}, s->{cells.id}_v,",
-                f"           sizeof s->{cells.id}_v);",
-            ]
-            body += ["for (b = 0; b < samples; b++) {", *indented(inner), "}"]
+            body.append(f"{cells.id}_update(states, room, samples, t, n, steps, in, sent, potentials[{number}]);")
         if self.finishing is not None:
-            given = ["s", *(row("in", places[s.id], type_of(s.number), s.size) for s in self.finishing)]
-            inner = [f"{name}_state *const s = states + b;", f"finish({', '.join(given)});"]
-            if self.finishing:
-                inner.insert(1, "const size_t place = b * steps + t;")
-            body += ["for (b = 0; b < samples; b++) {", *indented(inner), "}"]
-        lines += [*indented(body), "}", "(void)b;", "(void)in;", "(void)potentials;"]
+            body += ["for (b = 0; b < samples; b++)", "    finish(states + b, b * steps + t, n, in, sent);"]
+        loop = ["for (t = first; t < last; t += together) {", *indented(body), "}"]
         head = (
-            f"void {name}_run({name}_state *states, size_t samples, size_t first, size_t last, size_t steps,\n"
-            "    const void *const *in, void *const *sent, void *const *potentials)"
+            f"void {name}_run({name}_state *states, void *room, size_t samples, size_t first, size_t last,\n"
+            "    size_t steps, size_t together, const void *const *in, void *const *sent, void *const *potentials)"
         )
-        asked = f"size_t {name}_size(void)\n{{\n    return sizeof({name}_state);\n}}\n"
-        prototypes = f"\n{head};\nsize_t {name}_size(void);\n"
-        return "\n".join([prototypes, head, "{", *indented(lines), "}", "", asked])
+        sizes = [(f"{name}_{what}", f"size_t {name}_{what}_size(void)") for what in ("state", "scratch")]
+        asked = [f"{own}\n{{\n    return sizeof({kind});\n}}\n" for kind, own in sizes]
+        prototypes = "\n".join(["", f"{head};", *(f"{own};" for _, own in sizes), ""])
+        counters = "size_t t, b;" if self.finishing is not None else "size_t t;"
+        return "\n".join([prototypes, head, "{", *indented([counters, *loop]), "}", "", *asked])
 
     def header(self) -> str:
         """Sizes, units, the state and the functions."""
@@ -307,16 +323,24 @@ class _Writer(Synapses, Neurons):
                 )
         lines += ["", "/* All that lasts from step to step; hold it where you like, it is all the memory there is. */"]
         lines += ["typedef struct {"]
-        for kind, field_name, count in self.program.state:
-            single = field_name in SINGLE or field_name.endswith("_slot")
-            array = "" if single else f"[{count}]"
-            lines.append(f"    {kind}{'' if kind.endswith('*') else ' '}{field_name}{array};")
-        lines += [f"}} {name}_state;", ""]
+        lines += [*declared(self.program.state), f"}} {name}_state;", ""]
+        if self.program.library:
+            lines += ["/* What nobody reads after a step. */", "typedef struct {"]
+            lines += [*declared(self.program.scratch), f"}} {name}_scratch;", ""]
         if not self.program.library:
             lines += ["/* To rest, before the first step. */", f"void {name}_reset({name}_state *s);", ""]
             lines += ["/* One step: what arrives in it, and what leaves. */", f"{self.signature()};", ""]
         lines += ["#ifdef __cplusplus", "}", "#endif", "", "#endif", ""]
         return "\n".join(lines)
+
+
+def declared(fields: Sequence[tuple[str, str, int]]) -> list[str]:
+    """Fields of a struct."""
+    lines = []
+    for kind, name, count in fields:
+        array = "" if name in SINGLE or name.endswith("_slot") else f"[{count}]"
+        lines.append(f"    {kind}{'' if kind.endswith('*') else ' '}{name}{array};")
+    return lines
 
 
 def output_unit(plan: Plan, cells: Cells) -> float:

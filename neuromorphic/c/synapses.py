@@ -20,10 +20,15 @@ SHORT_ROWS = 8
 
 @dataclass(frozen=True)
 class Tiles:
-    """A call for each tile k of a dense matrix; of samples side by side all are done before the next tile."""
+    """A call for each tile k of a dense matrix; of samples side by side all are done before the next tile.
+
+    Attributes:
+        where: What has to hold, if anything.
+    """
 
     call: str
     count: int
+    where: str = ""
 
 
 Line: TypeAlias = "str | Tiles"
@@ -67,24 +72,46 @@ class Synapses(Parts):
         if tap.delay and source.spikes:
             kernel = kernels.EIGHT_EVENTS_OF_BITS if self.eight else kernels.EVENTS_OF_BITS
             return [
-                f"s->count = {self.helper(kernel)}(s->events, {read}, {source.size});",
+                f"{self.count} = {self.helper(kernel)}({self.found}, {read}, {source.size});",
                 *self.add(tap, sums, kind, None),
             ]
         if message == "int8_t" and isinstance(form, Dense):  # Integers that are spikes, as a rule.
-            ones = self.helper(kernels.EIGHT_ONES if self.eight else kernels.ONES, M=message)
             others = self.helper(kernels.OTHERS, M=message)
+            count = f"{others}({self.found}, {read}, {source.size})"
+            if not self.eight:
+                ones = self.helper(kernels.ONES, M=message)
+                return [
+                    f"{self.count} = {ones}({self.found}, {read}, {source.size});",
+                    *self.add(tap, sums, kind, None),
+                    f"{self.count} = {count};",
+                    *self.add(tap, sums, kind, read),
+                ]
+            ones = self.helper(kernels.EIGHT_ONES, M=message)
+            self.with_others = True
+            lines: list[Line] = []
+            if not tap.delay:
+                fetch = self.helper(kernels.FETCH)
+                lines = ["if (b + 1 < samples)", f"    {fetch}({read} + steps * {source.size}, {source.size});"]
             return [
-                f"s->count = {ones}(s->events, {read}, {source.size});",
+                *lines,
+                f"{self.count} = {ones}({self.found}, {read}, {source.size}, &{self.room}->others);",
                 *self.add(tap, sums, kind, None),
-                f"s->count = {others}(s->events, {read}, {source.size});",
-                *self.add(tap, sums, kind, read),
+                f"{self.count} = {self.room}->others ? {count} : 0;",
+                f"more += {self.count};",
+                *self.add(tap, sums, kind, read, "more"),
             ]
         found = self.helper(kernels.EIGHT_EVENTS if self.eight and source.spikes else kernels.EVENTS, M=message)
         weights = None if source.spikes else read
-        return [f"s->count = {found}(s->events, {read}, {source.size});", *self.add(tap, sums, kind, weights)]
+        return [
+            f"{self.count} = {found}({self.found}, {read}, {source.size});",
+            *self.add(tap, sums, kind, weights),
+        ]
 
-    def add(self, tap: Tap, sums: str, kind: str, messages: str | None) -> list[Line]:
-        """Add the products of the events to sums of a type; messages are 1 where none are given."""
+    def add(self, tap: Tap, sums: str, kind: str, messages: str | None, where: str = "") -> list[Line]:
+        """Add the products of the events to sums of a type; messages are 1 where none are given.
+
+        ``where`` is what holds if there are any events.
+        """
         form = tap.form
         names = {key: self.constant(tap.id + key, values) for key, values in form.constants.items()}
         types = {"W": self.program.type_of(form.constants[""].dtype), "S": kind}
@@ -92,19 +119,21 @@ class Synapses(Parts):
             types["M"] = self.program.type_of(self.plan.sources[tap.source].number)
         weighted = "" if messages is None else f", {messages}"
         if isinstance(form, Dense):
-            return self.dense(form, tap.id, sums, types, weighted)
+            return self.dense(form, tap.id, sums, types, weighted, where)
         if isinstance(form, Diagonal):
-            weight = f"{names['']}[0]" if form.weights.size == 1 else f"{names['']}[s->events[k]]"
-            factor = f"({kind})({messages})[s->events[k]] * " if weighted else ""
-            return ["for (k = 0; k < s->count; k++)", f"    {sums}[s->events[k]] += {factor}{weight};"]
+            weight = f"{names['']}[0]" if form.weights.size == 1 else f"{names['']}[{self.found}[k]]"
+            factor = f"({kind})({messages})[{self.found}[k]] * " if weighted else ""
+            return [f"for (k = 0; k < {self.count}; k++)", f"    {sums}[{self.found}[k]] += {factor}{weight};"]
         if isinstance(form, Sparse):
             return [self.sparse(form, tap.id, sums, types, weighted)]
-        lines: list[Line] = [f"{self.window(form, tap.id, types)}(s, {sums}, s->count{weighted});"]
+        state = "s, " if self.program.library else ""
+        call = self.window(form, tap.id, types)
+        lines: list[Line] = [f"{call}({state}{sums}, {self.found}, {self.count}{weighted});"]
         if form.rest is not None:
             lines.append(self.sparse(form.rest, f"{tap.id}_rest", sums, types, weighted))
         return lines
 
-    def dense(self, form: Dense, name: str, sums: str, types: dict[str, str], weighted: str) -> list[Line]:
+    def dense(self, form: Dense, name: str, sums: str, types: dict[str, str], weighted: str, where: str) -> list[Line]:
         """Calls for a dense matrix: tile by tile, and what is beyond the last one."""
         self.constant(name, form.constants[""])
         sources, width = form.weights.shape
@@ -120,11 +149,11 @@ class Synapses(Parts):
             call = self.helper(kernel, **shape, **types)
             place = f"{sums} + {first} + k * {tile}, {name} + {sources * first} + k * {sources * tile}"
             last = f", {most}" if short else weighted
-            lines.append(Tiles(f"{call}({place}, s->events, s->count{last});", count))
+            lines.append(Tiles(f"{call}({place}, {self.found}, {self.count}{last});", count, where))
         if rest := width - form.tiled:
             call = self.helper(kernels.WEIGHTED_ROWS if weighted else kernels.ROWS, **types)
             place = f"{sums} + {form.tiled}, {name} + {sources * form.tiled}" if form.tiled else f"{sums}, {name}"
-            lines.append(f"{call}({place}, {rest}, s->events, s->count{weighted});")
+            lines.append(f"{call}({place}, {rest}, {self.found}, {self.count}{weighted});")
         return lines
 
     def sparse(self, form: Sparse, name: str, sums: str, types: dict[str, str], weighted: str) -> str:
@@ -132,7 +161,7 @@ class Synapses(Parts):
         own = {"W": form.weights.dtype, "T": form.target.dtype, "I": form.start.dtype}
         types = types | {letter: self.program.type_of(number) for letter, number in own.items()}
         call = self.helper(kernels.WEIGHTED_SPARSE if weighted else kernels.SPARSE, **types)
-        return f"{call}({sums}, {name}, {name}_target, {name}_start, s->events, s->count{weighted});"
+        return f"{call}({sums}, {name}, {name}_target, {name}_start, {self.found}, {self.count}{weighted});"
 
     def window(self, form: Stencil, name: str, types: dict[str, str]) -> str:
         """A function for a sliding window; its name."""
@@ -144,19 +173,19 @@ class Synapses(Parts):
         phased = form.stride != (1, 1)
         across, same = int(runs.taps[0]), runs.uniform
         factor = "message * " if message else ""
+        state = f"const {self.program.name}_state *s, " if self.program.library else ""
         arrays = ["first", "start", "down", "right", *([] if same else ["taps"]), *(["phase"] if phased else [])]
         add = f"out[at + o] += {factor}own[o];"
         lines = [
             "",
             f"/* A window over {form.shape_in}, which gives {form.shape}, a channel's outputs side by side. */",
-            f"static void {name}_window({self.program.name}_state *s, {kind} *out, size_t count{weighted})",
+            f"static void {name}_window({state}{kind} *out, const event_t *events, size_t count{weighted})",
             "{",
             f"    const {types['W']} *const kernels = {name};",
             *(
                 f"    const {self.program.type_of(form.constants[f'_{a}'].dtype)} *const {a} = {name}_{a};"
                 for a in arrays
             ),
-            "    const event_t *const events = s->events;",
             "    size_t k, run;",
             "    for (k = 0; k < count; k++) {",
             f"        const size_t channel = events[k] / {height * width}u;",
@@ -198,7 +227,7 @@ class Synapses(Parts):
         source = self.plan.sources[tap.source]
         if tap.delay:
             return self.past(source, tap.delay)
-        return f"in_{source.id}" if source.name in self.plan.network.inputs else f"s->{source.id}_sent"
+        return self.sent(source)
 
     def past(self, source: Source, delay: int) -> str:
         """The row of messages that were sent some steps ago."""
@@ -266,7 +295,8 @@ class Synapses(Parts):
         name, own = f"{cells.id}_bias", self.program.type_of(values.dtype)
         even = bool((values == values[:, :1]).all())
         self.constant(name, values[:, :1] if even else values)
-        reached = " + ".join("1" if start == 0 else f"(s->step >= {start})" for start in levels.start)
+        ahead = " + r" if self.program.library else ""
+        reached = " + ".join("1" if start == 0 else f"(s->step{ahead} >= {start})" for start in levels.start)
         lines = []
         row = name
         if levels.start != (0,):
@@ -281,7 +311,8 @@ class Synapses(Parts):
             later, now = (f"(({wide}{value} * {phase}) >> {BIAS_FRACTION})" for phase in ("(phase + 1)", "phase"))
             sent = f"({kind})({later} - {now})"
         inner = [f"const {own} *const bias = {row};"]
-        inner += ["const int32_t phase = (int32_t)s->phase;"] if self.plan.fixed else []
+        at = f"((s->phase + r) % {2**BIAS_FRACTION})" if self.program.library else "s->phase"
+        inner += [f"const int32_t phase = (int32_t){at};"] if self.plan.fixed else []
         if even:
             inner.append(f"const {kind} each = {sent};")
             sent = "each"

@@ -505,9 +505,21 @@ def quantize_kron(kron: Kron, unit: float) -> FixedKron | None:
     if not len(values):
         values = np.zeros(1)  # No pairs, of one class.
     rounded = even_integers(values[:, None, None] * kron.right, unit)
-    weights, merged = np.unique(rounded, axis=0, return_inverse=True)
-    classes = merged.reshape(-1)[number].astype(np.int32)
+    weights, merged = distinct(rounded)
+    classes = merged[number].astype(np.int32)
     return FixedKron(sparse.csr_matrix((classes, kron.left.indices, kron.left.indptr), shape=kron.left.shape), weights)
+
+
+def distinct(matrices: Ints) -> tuple[Ints, Ints]:
+    """What ``numpy.unique(matrices, axis=0, return_inverse=True)`` gives, which makes a field of each entry."""
+    rows = [matrix.reshape(-1).tolist() for matrix in matrices]
+    kept: list[int] = []
+    number = np.zeros(len(rows), np.int32)
+    for k in sorted(range(len(rows)), key=rows.__getitem__):
+        if not kept or rows[k] != rows[kept[-1]]:
+            kept.append(k)
+        number[k] = len(kept) - 1
+    return matrices[kept], number
 
 
 def rounding_error(kron: Kron, fixed: FixedKron, unit: float) -> float:

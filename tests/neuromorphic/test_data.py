@@ -216,7 +216,7 @@ def test_bad_recordings_are_one_line(name: str, tmp_path: Path) -> None:
     ):
         net.run(path)
     write(path, [])
-    with pytest.raises(SignalFileError, match="has no events"):
+    with pytest.raises(SignalFileError, match="has no events; give a recording that has some"):
         net.run(path)
     size = {} if name == "n.bin" else {"width": WIDTH + 8, "height": HEIGHT}
     write(path, random_events(4, width=WIDTH + 8), **size)

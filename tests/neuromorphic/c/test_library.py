@@ -111,6 +111,25 @@ def test_dense_layers_in_tiles() -> None:
         same(quantize(network, exact.ranges), {"input": x.astype(float)}, batched=True)
 
 
+def test_steps_together_layer_by_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven at a time of 24, of two samples three: biases that begin late, and a potential of each step."""
+    monkeypatch.setattr(library, "CACHE_BYTES", -1)
+    monkeypatch.setattr(library, "TOGETHER", 7)
+    late = 0
+    for seed in (1, 9, 15, 24, 28):
+        nir_graph, x = random_graph(seed)
+        network = lower(flatten(nir_graph))
+        late += any(p.bias.start and max(p.bias.start) for p in network.populations)
+        one = {name: values[0] for name, values in x.items()}
+        two = {name: np.concatenate([values, -values]) for name, values in x.items()}
+        for own, batched in ((one, False), (two, True)):
+            exact, made = same(network, own, batched)
+            assert made.together
+            same(quantize(network, exact.ranges), own, batched)
+    assert late
+    assert not library.Library(plan(lower(flatten(loop_graph(0)[0])))).together
+
+
 def test_registers_that_overflow_and_sums_beyond_32_bits() -> None:
     """Scales that are far too large: currents wrap, potentials saturate, and C counts it as the simulator does."""
     found = set()

@@ -16,6 +16,7 @@ from neuromorphic.compiler.operators import (
     Kron,
     Prepared,
     Repeated,
+    distinct,
     even_integers,
     expanded,
     prepared,
@@ -111,6 +112,16 @@ def test_rounded_operators_are_the_rounded_matrix(operator: Kron) -> None:
         y = fixed.dot(x)
         assert y.dtype == sums_of(x.dtype)
         np.testing.assert_array_equal(y, expected @ x)
+
+
+def test_distinct_matrices_are_those_of_numpy() -> None:
+    random = np.random.default_rng(0)
+    for size, high in ((1, 2), (9, 2), (20, 3), (6, 100)):
+        matrices = random.integers(-high, high, (size, 2, 2)).astype(np.int32)
+        expected, number = np.unique(matrices, axis=0, return_inverse=True)
+        ours = distinct(matrices)
+        np.testing.assert_array_equal(ours[0], expected)
+        np.testing.assert_array_equal(ours[1], number.reshape(-1))
 
 
 def test_values_that_round_alike_share_a_class() -> None:

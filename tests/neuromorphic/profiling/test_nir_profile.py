@@ -13,6 +13,7 @@ from random_graphs import loop_graph, random_graph
 
 import neuromorphic as nm
 from neuromorphic import export, profile
+from neuromorphic.errors import ArgumentError
 from neuromorphic.graph import flatten
 from neuromorphic.nir_file import graph_of, write_nir
 from neuromorphic.profiling.neurobench import neurobench
@@ -133,6 +134,20 @@ def test_the_command_is_net_profile(
     for text in (printed, page):
         assert "the same input on each, of one sample" in text and "pruned.nir" in text
     assert full.profile("in.npz").report()["compared"] == []
+
+
+def test_without_a_folder_the_command_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_nir(tmp_path / "net.nir", convolutional(0.0))
+    np.savez(tmp_path / "in.npz", input=RANDOM.normal(0.3, 1, (20, 2, 5, 4)))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["profile", "--nir", "net.nir", "--input", "in.npz"])
+    profile.main()
+    assert "first" in capsys.readouterr().out and {path.name for path in tmp_path.iterdir()} == {"net.nir", "in.npz"}
+    monkeypatch.setattr("sys.argv", ["profile", "--checkpoint", "runs"])
+    with pytest.raises(ArgumentError, match="--checkpoint needs --out"):
+        profile.main()
 
 
 def test_networks_that_cannot_be_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
