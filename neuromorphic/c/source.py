@@ -1,4 +1,4 @@
-"""A planned network as C99: its steps, put together."""
+"""Write a planned network as C99."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from neuromorphic.compiler.network import SUM
 from neuromorphic.compiler.quantize import BIAS_FRACTION, FixedNetwork, FixedPopulation
 
 SINGLE = ("constants", "step", "phase", "count")
-"""Fields that are no arrays."""
+"""Fields of the state that are not arrays."""
 
 
 def write_program(plan: Plan, name: str, library: bool = False, watch: bool = False) -> Program:
     """Write a network as C.
 
     Args:
-        plan: What it has to hold.
-        name: What identifiers begin with.
+        plan: The planned network.
+        name: Prefix of identifiers.
         library: See :class:`Program`.
-        watch: Count :data:`WATCHED`.
+        watch: Whether the code has the counters :data:`WATCHED`.
     """
     return _Writer(plan, Program(name, library), watch).write()
 
@@ -320,7 +320,7 @@ class _Writer(Synapses, Neurons):
 
 
 def output_unit(plan: Plan, cells: Cells) -> float:
-    """NIR's unit per unit of what an Output node gives."""
+    """Factor from the integers of an Output node to NIR's units."""
     assert isinstance(plan.network, FixedNetwork)
     if cells.copied is not None and plan.sources[cells.copied].spikes:
         return 1.0
