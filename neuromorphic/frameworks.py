@@ -84,7 +84,7 @@ def graphs_of(graph: nir.NIRGraph) -> list[nir.NIRGraph]:
 
 
 def free_name(graph: nir.NIRGraph, name: str) -> str:
-    """A name that no node has."""
+    """A name that no node of a graph has: ``name``, with underscores added if it is taken."""
     while name in graph.nodes:
         name += "_"
     return name

@@ -81,7 +81,11 @@ def read_nir_data(path: Path, graph: Graph) -> dict[str, NDArray]:
 
 
 def array_of(path: Path, graph: Graph, name: str, node: Any) -> NDArray:
-    """The array of one node, see :func:`read_nir_data`."""
+    """The array of one node, shape (B, T, *shape); see :func:`read_nir_data`.
+
+    Raises:
+        SignalFileError: the node has no observable of this name, or the data do not fit the graph.
+    """
     observables = getattr(node, "observables", {})
     chosen = [key for key in (name, SPIKES, *observables) if key in observables]
     if not chosen or (len(observables) > 1 and chosen[0] not in (name, SPIKES)):

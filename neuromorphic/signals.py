@@ -209,7 +209,11 @@ def read_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray]:
 
 
 def chosen(path: Path, file: np.lib.npyio.NpzFile, names: Sequence[str]) -> dict[str, NDArray]:
-    """The arrays ``names`` of an open ``.npz`` file, see :func:`read_arrays`."""
+    """The arrays ``names`` of an open ``.npz`` file, as stored; see :func:`read_arrays`.
+
+    Raises:
+        SignalFileError: an array is missing, cannot be read, or does not fit in memory.
+    """
     keys = {name: name for name in names}
     if len(names) == 1 and names[0] not in file.files and "input" in file.files:
         keys = {names[0]: "input"}

@@ -85,7 +85,7 @@ def load(
 
 @contextmanager
 def naming(source: str, kinds: tuple[type[UserError], ...] = (UnsupportedGraphError,)) -> Iterator[None]:
-    """Name the file in errors about a graph, or of other kinds."""
+    """Add the name of the file to errors of ``kinds``, which are raised again."""
     try:
         yield
     except kinds as error:
