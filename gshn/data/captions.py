@@ -20,8 +20,8 @@ class CaptionedFiles(ImageFiles):
         source: The data set.
         split: Its split.
         annotation: The file that the captions come from.
-        captions: Captions of each image, by its path.
-        archive: What holds the images, for error messages.
+        captions: Captions by path of the image.
+        archive: Archive that contains the images, for error messages.
         image_size: Longest side, pixels.
         limit: Keep this many images, the first.
     """
@@ -48,7 +48,7 @@ class CaptionedFiles(ImageFiles):
 
 
 def joined(rows: Iterable[tuple[Path, Iterable[str]]]) -> dict[Path, list[str]]:
-    """Captions by image, in the order of the file: rows of one image, however many there are, are joined."""
+    """Captions by image, in the order of the file. All rows of an image are joined."""
     captions: dict[Path, list[str]] = {}
     for image, texts in rows:
         captions.setdefault(image, []).extend(texts)
@@ -63,7 +63,7 @@ def karpathy(path: Path, source: Source, image: Callable[[dict[str, Any]], Path]
     Args:
         path: The file.
         source: The data set.
-        image: Entry -> where its image is.
+        image: Entry -> path of its image.
 
     Raises:
         DataError: the file is broken, or has an image in two splits.
@@ -95,14 +95,14 @@ def karpathy(path: Path, source: Source, image: Callable[[dict[str, Any]], Path]
 def tell_which_split(
     split: str, used: Path, images: Iterable[Path], other: Path, named: Callable[[Path], Iterable[Path]]
 ) -> None:
-    """Say which of two files that tell the splits is used, where they name different images.
+    """Give a notice if two files define a split differently. It says which one is used.
 
     Args:
         split: The split.
         used: The file that is used.
-        images: What it has in the split.
-        other: Another one; it need not be there.
-        named: Reads the images that ``other`` has in the split.
+        images: Its images of the split.
+        other: The other file; it may be absent.
+        named: Reads the images of the split from ``other``.
     """
     if not other.is_file():
         return

@@ -55,8 +55,8 @@ class Flickr8k(CaptionedFiles):
     ``Flickr_8k.trainImages.txt``, ``devImages`` and ``testImages``; or from ``dataset_flickr8k.json``. Images in
     ``Images`` or ``Flicker8k_Dataset``.
 
-    The official token file has the captions of one image under a wrong name, ``2258277193_586949ec62.jpg.1``; no list
-    has it.
+    The official token file has the captions of one image under a wrong name, ``2258277193_586949ec62.jpg.1``. This
+    image is in no list.
     """
 
     def __init__(self, root: Path, split: str, image_size: int = 224, limit: int | None = None) -> None:
@@ -91,7 +91,7 @@ class Flickr8k(CaptionedFiles):
 
 
 def _listed(path: Path, source: Source, archive: str) -> list[str]:
-    """File names of a split's images, from a list that may leave out ``.jpg``; each once."""
+    """File names of a split's images, each once, from a list that may omit ``.jpg``."""
     names = [line.strip() for _, line in read_lines(path, source, archive)]
     return list(dict.fromkeys(name if name.endswith(".jpg") else f"{name}.jpg" for name in names))
 

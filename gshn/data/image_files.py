@@ -39,7 +39,7 @@ class Source:
 
 
 class OwnImages(Source):
-    """Images of the user's own: nobody else has what is missing."""
+    """The user's own images. There is no site from which a missing one can be downloaded."""
 
     def missing(self, what: Path | str, archive: str) -> MissingError:
         """The error of an image that is not there; ``archive`` is the key that names their folder."""
@@ -86,7 +86,7 @@ class ImageFiles:
 
     @property
     def key(self) -> str:
-        """Name, size, and a digest of the files' names; what is in them is compared shard by shard."""
+        """Name, size, and a digest of the files' names. Their content is compared shard by shard."""
         digest = hashlib.blake2b(digest_size=16)
         for path in self.paths:
             digest.update(f"{path.name}\n".encode())
@@ -107,7 +107,11 @@ def folder_of(source: Source, name: str) -> Path:
 
 
 def check_split(source: Source, split: str) -> None:
-    """Raise a ConfigError unless there is such a split."""
+    """Check that a data set has a split.
+
+    Raises:
+        ConfigError: it is not one of :data:`SPLITS`.
+    """
     if split not in SPLITS:
         raise ConfigError(f"{source.name} has no split '{split}'; choose one of {', '.join(SPLITS)}")
 
@@ -170,7 +174,7 @@ class ImageNames:
         return next((name for end in ends for name in (end, end.removesuffix(path.suffix)) if name in self.names), None)
 
     def others(self, images: Sequence[str]) -> list[str]:
-        """Those of some images that are not in the list. A line tells how many of its names are none of these images.
+        """The images that are not in the list. A notice counts names of the list that match none of ``images``.
 
         Raises:
             DataError: all images are in the list.
@@ -187,7 +191,7 @@ BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\
 
 
 def read_text(path: Path, source: Source | None = None, archive: str = "") -> str:
-    """Read a text file: UTF-8, UTF-16 with a byte order mark, or Windows' cp1252, of which a warning tells.
+    """Read a text file: UTF-8, UTF-16 with a byte order mark, or Windows' cp1252, which gives a warning.
 
     Args:
         path: The file.
@@ -198,7 +202,7 @@ def read_text(path: Path, source: Source | None = None, archive: str = "") -> st
         The text without byte order mark, its lines ended by ``\\n`` alone.
 
     Raises:
-        DataError: the file is missing, or of none of these encodings.
+        DataError: the file is missing, or has none of these encodings.
     """
     try:
         data = path.read_bytes()
@@ -240,7 +244,7 @@ def as_text(value: Any) -> str:
     """A text without white space at its ends.
 
     Raises:
-        TypeError: it is something else, or has half of a character, which no model reads.
+        TypeError: it is not a text, or contains half of a surrogate pair.
     """
     if not isinstance(value, str) or HALF_CHARACTER.search(value):
         raise TypeError(f"{value!r:.40} is no text")
@@ -269,7 +273,7 @@ def each(path: Path, key: str, entries: Any, convert: Callable[[Any], T]) -> lis
         convert: Entry -> result.
 
     Raises:
-        DataError: ``entries`` is no list, or an entry cannot be converted.
+        DataError: ``entries`` is not a list, or an entry cannot be converted.
     """
     if not isinstance(entries, list):
         raise DataError(f"{path}: {key} is no list; is this the right file?")
@@ -296,7 +300,7 @@ def section(path: Path, content: Any, key: str) -> Any:
 
 
 def existing(paths: Sequence[Path]) -> list[bool]:
-    """Which of many files are there; each folder is listed once."""
+    """Whether each of many files exists. Each folder is listed only once."""
     listing: dict[Path, set[str]] = {}
     for folder in {path.parent for path in paths}:
         try:
@@ -308,10 +312,10 @@ def existing(paths: Sequence[Path]) -> list[bool]:
 
 
 def present(annotation: Path, paths: Sequence[Path], source: Source, archive: str) -> list[bool]:
-    """Which of the images that an annotation names are there; one warning names the absent ones.
+    """Whether each image of an annotation exists. One warning counts those that do not.
 
     Raises:
-        DataError: none is.
+        MissingError: none exists.
     """
     there = existing(paths)
     absent = [path for path, found in zip(paths, there, strict=True) if not found]
