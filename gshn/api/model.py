@@ -112,7 +112,11 @@ class Model:
         weights: str | None = None,
         device: str | None = None,
     ) -> None:
-        """Wrap a module; for the arguments see :func:`load`."""
+        """Wrap a module; for the arguments see :func:`load`.
+
+        Raises:
+            ConfigError: the device cannot be used, or the segmenter is unknown.
+        """
         place = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             module.to(place)

@@ -28,10 +28,11 @@ KINDS = {"transformers:NAME_OR_FOLDER": {"help": "an image encoder of transforme
 class TransformersBackbone(FrozenBackbone):
     """A vision model of transformers, frozen; images are normalised as its image processor's configuration says.
 
-    Of a model with an image and a text tower, the former. A vision transformer has one map, that of its patches; class
-    and register tokens are left out. A network of several stages has a map for each of their strides. The coarsest is
-    the model's ``last_hidden_state``. Images are scaled to the nearest multiples of the coarsest stride that is used,
-    so that cells tile them evenly; they are not cropped, and not scaled to the size that the processor names.
+    Of a model with an image tower and a text tower, the image tower is used. A vision transformer has one map, that of
+    its patches; class and register tokens are left out. A network with several stages has a map for each stride. The
+    coarsest is the model's ``last_hidden_state``. Images are scaled to the nearest multiples of the coarsest stride in
+    use, so that cells tile them evenly. They are not cropped, and not scaled to the size in the processor's
+    configuration.
 
     Args:
         weights: A folder that ``save_pretrained`` wrote, or a name on the hub. Only safetensors are read.
@@ -90,7 +91,7 @@ class TransformersBackbone(FrozenBackbone):
         return tower.eval()
 
     def _normalise_as(self, weights: str) -> None:
-        """Have images normalised as the model's image processor would."""
+        """Set mean and standard deviation of the normalisation from the model's image processor."""
         try:
             with quiet_transformers():
                 processor: Any = AutoImageProcessor.from_pretrained(weights, backend="pil")
@@ -106,7 +107,7 @@ class TransformersBackbone(FrozenBackbone):
 
     @torch.no_grad()
     def _find_maps(self) -> dict[int, int]:
-        """Strides of the model's maps, each with its channels, found by trying; sets the place of each map."""
+        """Channels of the model's maps by stride, found by running the model; also sets the index of each map."""
         patch = getattr(self.network.config, "patch_size", None)
         self._patch = patch if isinstance(patch, int) else None
         side = 8 * (self._patch or 8)
@@ -121,7 +122,7 @@ class TransformersBackbone(FrozenBackbone):
         return {stride: found[i].shape[1] for stride, i in self._index.items()}
 
     def _all_maps(self, pixels: Tensor) -> list[Tensor]:
-        """Everything in the model's output that is a map, in its order, of normalised images."""
+        """All maps in the model's output for normalised images (B, 3, H, W), in the model's order."""
         settings = {"interpolate_pos_encoding": True} if self._positions else {}
         out = self.network(pixel_values=pixels, output_hidden_states=True, return_dict=True, **settings)
         states = [*(out.get("reshaped_hidden_states") or out.get("hidden_states") or ()), out["last_hidden_state"]]
@@ -136,7 +137,7 @@ class TransformersBackbone(FrozenBackbone):
         return [state for state in found if state is not None]
 
     def _unrolled(self, tokens: Tensor, grid: tuple[int, ...]) -> Tensor | None:
-        """Tokens (B, S, C) as a map (B, C, rows, columns); None where they are no patches."""
+        """Tokens (B, S, C) as a map (B, C, rows, columns); None if they are not patches."""
         rows, columns = grid
         # In front of the patches stand a class token, DeiT's second one, or DINOv2's registers.
         extra = tokens.shape[1] - rows * columns
@@ -145,7 +146,11 @@ class TransformersBackbone(FrozenBackbone):
         return tokens[:, extra:].transpose(1, 2).unflatten(2, (rows, columns))
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """See :class:`~gshn.backbones.base.FrozenBackbone`."""
+        """See :class:`~gshn.backbones.base.FrozenBackbone`.
+
+        Raises:
+            DataError: the model does not accept this size.
+        """
         x = resize_to_multiples(images, self.levels[-1])
         try:
             found = self._all_maps((x.float() - self.mean) / self.std)

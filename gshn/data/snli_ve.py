@@ -38,8 +38,9 @@ class SNLIVE(ImageFiles):
     ``flickr30k-images`` or ``images``. If there is none of these files, but one other ``.jsonl``, it is read as any
     split. Pairs without a gold label (``-``) are left out.
 
-    With training rows but no ``snli_ve_dev.jsonl``, ``val`` is the rows of about :data:`HELD_OUT` of the training photographs, by
-    a digest of their names (:func:`~gshn.data.caption_file.split_by_share`), and ``train`` the rows of the others.
+    With training rows but no ``snli_ve_dev.jsonl``, ``val`` is the rows of about :data:`HELD_OUT` of the training
+    photographs, by a digest of their names (:func:`~gshn.data.caption_file.split_by_share`), and ``train`` the rows of
+    the others.
 
     ``Flickr30K_ID`` is the name of a photograph without ``.jpg``. The photographs may be of another data set.
 

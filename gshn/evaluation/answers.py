@@ -31,7 +31,7 @@ def check_trained(model: GSHN, task: str, checkpoint: str) -> None:
     """Refuse a task that a checkpoint was not trained on.
 
     Raises:
-        CheckpointError: it has no answers to it.
+        CheckpointError: the checkpoint has no answers for the task.
     """
     if task not in model.vocabulary.answers:
         trained = ", ".join(["retrieval", *model.vocabulary.answers])
@@ -162,6 +162,6 @@ def _same_words(predicted: str, answers: Sequence[str]) -> float:
 
 
 def sentence(identifier: str) -> str:
-    """Which sentence a statement is of: NLVR2's ``split-set-pair-sentence`` without the pair."""
+    """Identifier of a statement's sentence: NLVR2's ``split-set-pair-sentence`` without the pair."""
     parts = identifier.split("-")
     return "-".join(parts[:-2] + parts[-1:])

@@ -14,13 +14,13 @@ LIMIT = 10
 
 
 class Guard:
-    """Decides which steps of a stage are made, and counts those that are not.
+    """Skips the steps of a stage whose losses or gradients are not finite, and counts them.
 
     Attributes:
-        stage: Named in messages.
-        skipped: Number of steps that were skipped.
-        streak: Of those, how many since the last that was made.
-        first: What was wrong with the first.
+        stage: Name of the stage, for messages.
+        skipped: Number of skipped steps.
+        streak: Number of skipped steps since the last step that was made.
+        first: What was wrong in the first skipped step.
     """
 
     def __init__(self, stage: str) -> None:

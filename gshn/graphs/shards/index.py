@@ -63,7 +63,7 @@ class Index:
 
     @property
     def moments(self) -> tuple[Tensor, Tensor] | None:
-        """:attr:`mean` and :attr:`square` in float32."""
+        """:attr:`mean` and :attr:`square`, shape (F,) each, float32; None if there are none."""
         return None if self.mean is None or self.square is None else (self.mean.float(), self.square.float())
 
     @property
