@@ -18,7 +18,7 @@ from gshn.errors import CheckpointError
 from neuromorphic.backends import Precision
 from neuromorphic.cli import print_next
 from neuromorphic.doctor import Finding
-from neuromorphic.errors import ArgumentError
+from neuromorphic.errors import ArgumentError, counted
 from neuromorphic.files import Lock, check_destination, make_folder, write_atomically
 from neuromorphic.lava.compat import require_lava, require_lava_dl
 
@@ -88,14 +88,15 @@ def export(checkpoint: Path, out: Path, to: str, images: int, precision: Precisi
             export_nir(encoder, first, out)
         if to == "lava":
             report = export_lava(encoder, inputs, out, precision)
+    segments = counted(first.num_nodes, "segment")
     if to == "netx":
-        print(f"{out}: encoder.net, the spiking path of {name} ({first.num_nodes} segments), and report.json")
+        print(f"{out}: encoder.net, the spiking path of {name} ({segments}), and report.json")
         for other, key in (("the integer simulator's", "simulator_agreement"), ("PyTorch's", "agreement")):
             print(f"output spikes by netx equal to {other}: {100 * report[key]:.4f} %")
         return
     if to == "lava":
-        print_lava_report(report, f"{out}: {len(inputs)} images on Lava, {precision}")
-    print(f"{out / 'encoder.nir'}: the spiking path of {name}, {first.num_nodes} segments, {encoder.steps} steps")
+        print_lava_report(report, f"{out}: {counted(len(inputs), 'image')} on Lava, {precision}")
+    print(f"{out / 'encoder.nir'}: the spiking path of {name}, {segments}, {counted(encoder.steps, 'step')}")
     print(f"{out / 'input.npz'}: its input")
     if to == "lava":
         print(f"{out / 'spikes.npz'}, {out / 'report.json'}: spikes of all images, and how they compare with PyTorch's")

@@ -12,6 +12,7 @@ from pathlib import Path
 from gshn.arguments import add_model_arguments
 from gshn.errors import DataError
 from neuromorphic.cli import CommandParser, run_command, whole_number
+from neuromorphic.errors import counted
 from neuromorphic.files import check_destination, write_atomically
 
 EXAMPLES = """
@@ -62,9 +63,11 @@ def main() -> None:
         return
     for hit in hits:
         print(f"{hit.similarity:7.4f}  {hit.path}")
-    print(f"{len(hits)} of {len(index)} images; {index.added} encoded now, {index.dropped} dropped; {index.file}")
+    of = counted(len(index), "image")
+    print(f"{len(hits)} of {of}; {index.added} encoded now, {index.dropped} dropped; {index.file}")
     if arguments.json is not None:
         write_atomically(arguments.json, told + "\n")
+        print(f"{arguments.json}: these results")
 
 
 if __name__ == "__main__":

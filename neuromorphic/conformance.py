@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from neuromorphic.backends import PRECISIONS
 from neuromorphic.cli import CommandParser, run_command
-from neuromorphic.errors import ArgumentError
+from neuromorphic.errors import ArgumentError, counted
 from neuromorphic.files import check_destination, write_atomically
 from neuromorphic.golden.cases import Case, cases
 from neuromorphic.golden.files import TOLERANCE, read_outputs, write_set
@@ -101,10 +101,10 @@ def main() -> None:
         check_destination(arguments.json)
     if arguments.list:
         rows = [(case.name, case.family, case.about) for case in of]
-        Table(f"{len(of)} golden graphs", ("graph", "family", "about"), rows).print()
+        Table(counted(len(of), "golden graph"), ("graph", "family", "about"), rows).print()
         return
     if arguments.write:
-        print(f"{write_set(arguments.write, of)}: {len(of)} graphs")
+        print(f"{write_set(arguments.write, of)}: {counted(len(of), 'graph')}")
         return
     if arguments.outputs:
         result = judge_outputs(arguments.outputs, of, tolerance)
@@ -114,6 +114,8 @@ def main() -> None:
     if arguments.json is not None:
         write_atomically(arguments.json, json.dumps(result.report(), indent=1) + "\n")
     result.print()
+    if arguments.json is not None:
+        print(f"{arguments.json}: the same, by graph")
     if not result:
         raise SystemExit(1)
 

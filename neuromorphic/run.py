@@ -163,6 +163,9 @@ def main() -> None:
         network.plot(run, drawn).savefig(picture, format="png", dpi=120)
         write_atomically(arguments.plot, picture.getvalue())
     run.table(str(arguments.out)).print()
+    print(f"{arguments.out}: outputs; {report_file}: what was counted")
+    if arguments.plot is not None:
+        print(f"{arguments.plot}: rasters and potentials")
 
 
 if __name__ == "__main__":

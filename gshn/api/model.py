@@ -47,7 +47,7 @@ from gshn.model import GSHN, NodeTokens
 from gshn.segments.panoptic import Category, Segmenter
 from gshn.training.card import model_card
 from gshn.training.corpora import Corpora
-from neuromorphic.errors import UserError
+from neuromorphic.errors import UserError, counted
 from neuromorphic.files import file_digest
 
 TEMPLATES = ("{}", "a {}", "a photo of a {}")
@@ -424,8 +424,9 @@ class Model:
         sizes = {len(images) for images in encoded} | {len(own)}
         total = max(sizes)
         if not own or sizes - {1, total}:
-            given = " and ".join(str(len(images)) for images in encoded)
-            raise DataError(f"there are {given} images and {len(own)} texts: give as many of each, or one of one kind")
+            given = " and ".join(counted(len(images), "image") for images in encoded)
+            texts_given = counted(len(own), "text")
+            raise DataError(f"got {given} and {texts_given}: give as many of each, or one of one kind")
         own = own if len(own) == total else own * total
         count_texts(self.module, own, f"{task} texts")
         tokens, image, first = [], [], 0

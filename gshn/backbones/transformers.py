@@ -20,7 +20,7 @@ from gshn.backbones.base import (
 )
 from gshn.errors import DataError
 from gshn.hub import quiet_transformers
-from neuromorphic.errors import first_line
+from neuromorphic.errors import counted, first_line
 
 KINDS = {"transformers:NAME_OR_FOLDER": {"help": "an image encoder of transformers"}}
 
@@ -87,7 +87,7 @@ class TransformersBackbone(FrozenBackbone):
         missing = sorted(n for n in found["missing_keys"] if n.startswith(prefix) and "pooler" not in n)
         if missing:
             mend = "name weights that fit their config.json"
-            raise self._refused(f"its weights lack {len(missing)} tensors, such as {missing[0]}", mend)
+            raise self._refused(f"its weights lack {counted(len(missing), 'tensor')}, such as {missing[0]}", mend)
         return tower.eval()
 
     def _normalise_as(self, weights: str) -> None:

@@ -17,6 +17,7 @@ from gshn.data.captions import CaptionedFiles, joined
 from gshn.data.image_files import OwnImages, as_text, check_split, read_text
 from gshn.data.images import DatasetSettings
 from gshn.errors import DataError, MissingError
+from neuromorphic.errors import counted
 
 KINDS = {"captions:FILE": {"help": "photographs of one's own, with a table of captions"}}
 
@@ -210,8 +211,8 @@ def _table(path: Path, text: str, image: str | None, caption: str | None) -> tup
         for line, fields in list(rows(delimiter))[1:]:
             if len(fields) != len(names):
                 raise DataError(
-                    f"{path}: line {line} has {len(fields)} columns, the first line {len(names)}; quote a text "
-                    f"that has {delimiter!r} in it"
+                    f"{path}: line {line} has {counted(len(fields), 'column')}, the first line {len(names)}; quote a "
+                    f"text that has {delimiter!r} in it"
                 )
             yield line, dict(zip(names, fields, strict=True))
 
@@ -268,7 +269,7 @@ def split_by_share(
         DataError: there are fewer images than splits.
     """
     if len(images) < (wanted := sum(share > 0 for share in shares)):
-        raise DataError(f"{path} has {len(images)} images, too few for {wanted} splits; {mend}")
+        raise DataError(f"{path} has {counted(len(images), 'image')}, too few for {wanted} splits; {mend}")
 
     def place(image: str) -> float:
         digest = hashlib.blake2b(image.encode(), digest_size=8)

@@ -8,6 +8,7 @@ from typing import Any
 
 from gshn.data.image_files import SPLITS, ImageFiles, Source, as_text, each, present, read_json, section
 from gshn.errors import DataError, tell
+from neuromorphic.errors import counted
 
 
 class CaptionedFiles(ImageFiles):
@@ -39,9 +40,11 @@ class CaptionedFiles(ImageFiles):
         there = present(annotation, list(captions), source, archive)
         texts = {path: [c.strip() for c in own if c.strip()] for path, own in captions.items()}
         if empty := sum(map(len, captions.values())) - sum(map(len, texts.values())):
-            tell(f"{annotation}: {empty} captions of {split} are empty and are left out")
+            what = counted(empty, f"empty caption of {split} is", f"empty captions of {split} are")
+            tell(f"{annotation}: {what} left out")
         if silent := sum(not own for own in texts.values()):
-            tell(f"{annotation}: {silent} images of {split} have no caption and are left out")
+            of = f"of {split} without a caption"
+            tell(f"{annotation}: {counted(silent, f'image {of} is', f'images {of} are')} left out")
         kept = [path for path, found in zip(texts, there, strict=True) if found and texts[path]][:limit]
         super().__init__(f"{source.name} {split}", kept, image_size)
         self.captions = [texts[path] for path in kept]

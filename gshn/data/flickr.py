@@ -10,6 +10,7 @@ from gshn.data.captions import CaptionedFiles, karpathy, tell_which_split
 from gshn.data.image_files import Source, check_split, first_existing, folder_of, read_lines
 from gshn.data.images import DatasetSettings
 from gshn.errors import DataError
+from neuromorphic.errors import counted
 
 KINDS = {
     "flickr30k:DIR": {"help": "Flickr30K, captions"},
@@ -118,7 +119,9 @@ def _table(path: Path) -> dict[str, list[str]]:
 def _of(path: Path, names: list[str], captions: dict[str, list[str]], images: Path) -> dict[Path, list[str]]:
     """Captions of some images."""
     if unknown := [name for name in names if name not in captions]:
-        raise DataError(f"{path} has no caption of {unknown[0]}, which the split lists ({len(unknown)} such images)")
+        raise DataError(
+            f"{path} has no caption of {unknown[0]}, which the split lists ({counted(len(unknown), 'such image')})"
+        )
     return {images / name: captions[name] for name in names}
 
 

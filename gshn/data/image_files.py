@@ -15,6 +15,7 @@ from gshn.data.files import read_image
 from gshn.data.images import ImageSample
 from gshn.errors import ConfigError, DataError, MissingError, tell
 from gshn.segments.panoptic import Category
+from neuromorphic.errors import counted
 
 SPLITS = ("train", "val", "test")
 
@@ -181,9 +182,11 @@ class ImageNames:
         """
         found = {image: self.find(image) for image in images}
         if images and None not in found.values():
-            raise DataError(f"{self.path} has all {len(images)} images: none is left to train on")
+            raise DataError(f"{self.path} has all images ({len(images)}): none is left to train on")
         if unknown := sorted(self.names.difference(name for name in found.values() if name is not None)):
-            tell(f"{self.path}: {len(unknown)} of {len(self.names)} names are of no training image, e.g. {unknown[0]}")
+            of = f"of {counted(len(self.names), 'name')}"
+            match = counted(len(unknown), f"{of} matches", f"{of} match")
+            tell(f"{self.path}: {match} no training image, e.g. {unknown[0]}")
         return [image for image in images if found[image] is None]
 
 
@@ -320,9 +323,9 @@ def present(annotation: Path, paths: Sequence[Path], source: Source, archive: st
     there = existing(paths)
     absent = [path for path, found in zip(paths, there, strict=True) if not found]
     if paths and len(absent) == len(paths):
-        raise source.missing(f"{absent[0]}, like all {len(paths)} images of {annotation.name},", archive)
+        raise source.missing(f"{absent[0]}, like all images of {annotation.name} ({len(paths)}),", archive)
     if absent:
-        tell(
-            f"{annotation}: {len(absent)} of {len(paths)} images are absent, e.g. {absent[0]}; their texts are left out"
-        )
+        of = f"of {counted(len(paths), 'image')}"
+        lack = counted(len(absent), f"{of} is absent", f"{of} are absent")
+        tell(f"{annotation}: {lack}, e.g. {absent[0]}; {'its' if len(absent) == 1 else 'their'} texts are left out")
     return there

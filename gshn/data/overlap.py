@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gshn.errors import DataError, tell
+from neuromorphic.errors import counted
 from neuromorphic.files import file_digest
 
 SAMPLE = 4096
@@ -107,8 +108,8 @@ def check_overlap(train: Sequence[Pictures], test: Sequence[Pictures], allowed: 
             if shared := shared_pictures(trained.names, tested.names):
                 theirs, ours = next(iter(shared.items()))
                 which = theirs if ours == theirs else f"{theirs} as {ours}"
-                counts = f"{len(shared)} of the {len(tested.names)} pictures of {tested.label}"
-                lines.append(f"{counts} are in {trained.label} too, e.g. {which}")
+                of = f"of the {counted(len(tested.names), 'picture')} of {tested.label}"
+                lines.append(f"{counted(len(shared), f'{of} is', f'{of} are')} in {trained.label} too, e.g. {which}")
     if lines and not allowed:
         raise DataError(
             f"test pictures are trained on: {'; '.join(lines)}; figures on them say little: leave them out of "

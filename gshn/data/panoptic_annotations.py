@@ -24,6 +24,7 @@ from gshn.segments.panoptic import (
     segments_from_map,
     turn,
 )
+from neuromorphic.errors import counted
 
 COCO = Source("COCO", "cocodataset.org/#download")
 ARCHIVE = "panoptic_annotations_trainval2017.zip"
@@ -104,7 +105,8 @@ class PanopticAnnotations:
     def _check_once(self, what: str, ids: Sequence[int]) -> None:
         if repeated := [id_ for id_, count in Counter(ids).items() if count > 1]:
             raise DataError(
-                f"{self.path}: {len(repeated)} ids of {what} stand twice, e.g. {repeated[0]}; mend the file"
+                f"{self.path}: {counted(len(repeated), f'id of {what} is', f'ids of {what} are')} listed twice, e.g. "
+                f"{repeated[0]}; mend the file"
             )
 
     def check(self, images: Mapping[int, Path]) -> None:
@@ -123,7 +125,8 @@ class PanopticAnnotations:
             del self._entries[entry.image_id]
         if without := len(images) - len(own) + len(absent):
             absence = f"; of {len(absent)} the PNG is absent, e.g. {self._png(absent[0])}" if absent else ""
-            tell(f"{self.path}: {without} of {len(images)} images have no annotation{absence}")
+            of = f"of {counted(len(images), 'image')}"
+            tell(f"{self.path}: {counted(without, f'{of} has', f'{of} have')} no annotation{absence}")
         for entry in (entry for entry, found in zip(own, there, strict=True) if found):
             fault = _fault(entry, self._known) or self._misfit(entry, images[entry.image_id])
             if fault is not None:
@@ -132,8 +135,9 @@ class PanopticAnnotations:
             kinds = Counter(self._faults[number].kind for number in faulty)
             first = f"{images[faulty[0]]} {self._faults[faulty[0]].reason}"
             counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-            unusable = f"{len(faulty)} of {len(images)} annotations cannot be used ({counts})"
-            tell(f"{self.path}: {unusable}, e.g. {first}; these images are refused")
+            unusable = f"{len(faulty)} of {counted(len(images), 'annotation')} cannot be used ({counts})"
+            refused = "this image is" if len(faulty) == 1 else "these images are"
+            tell(f"{self.path}: {unusable}, e.g. {first}; {refused} refused")
 
     def ids_of(self, paths: Sequence[Path]) -> dict[Path, int]:
         """``image_id`` of the image files that are in the JSON's ``images``.

@@ -21,6 +21,7 @@ from gshn.data.image_files import (
 from gshn.data.images import DatasetSettings
 from gshn.data.texts import ENTAILMENT, Hypothesis
 from gshn.errors import DataError
+from neuromorphic.errors import counted
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,9 @@ class SNLIVE(ImageFiles):
                 raise DataError(f"{path}: pair {pair} has gold_label {label!r:.40}, not one of {', '.join(ENTAILMENT)}")
         labelled = [entry for entry in pairs if entry[2] != "-"]
         if len(labelled) < len(pairs):
-            logger.warning("%s: %d pairs have no gold label and are left out", path, len(pairs) - len(labelled))
+            of = "without a gold label"
+            what = counted(len(pairs) - len(labelled), f"pair {of} is", f"pairs {of} are")
+            logger.warning("%s: %s left out", path, what)
         folders = [root / name for name in ("flickr30k-images", "flickr30k_images", "images")]
         folder = images or first_existing(folders) or folders[0]
         source = SOURCE if images is None else OwnImages(SOURCE.name, "")

@@ -25,6 +25,7 @@ from gshn.inference import (
 )
 from gshn.model import GSHN, NodeTokens
 from gshn.training.batches import TaskCorpus
+from neuromorphic.errors import counted
 
 
 def check_trained(model: GSHN, task: str, checkpoint: str) -> None:
@@ -140,7 +141,8 @@ def task_figures(corpus: TaskCorpus, predicted: Sequence[str]) -> dict[str, floa
         if example.answers
     }
     if unknown := len(predicted) - len(right):
-        tell(f"{name}: the answers to {unknown} of {len(predicted)} texts are not known; they are not in any figure")
+        of = counted(len(predicted), "text")
+        tell(f"{name}: the answers to {unknown} of {of} are not known; they are not in any figure")
     if not right:
         return {}
     figures = {f"{name}.accuracy": round(sum(right.values()) / len(right), 6)}

@@ -13,6 +13,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from gshn.config import Config, flat, load_config, named_configs
 from gshn.data.tasks import TASKS
 from gshn.model import GSHN
+from neuromorphic.errors import counted
 from neuromorphic.files import write_atomically
 
 TEMPLATE = """---
@@ -151,7 +152,7 @@ def model_card(
     if spiking:
         s = config.model.spiking
         told = "" if rate is None else f", {float(rate):.4f} spikes per neuron and step on the held-out images"
-        spikes = f"{s.layers} layers of LIF neurons over {s.steps} steps{told}."
+        spikes = f"{counted(s.layers, 'layer')} of LIF neurons over {counted(s.steps, 'step')}{told}."
     card = ModelCard.from_template(
         card_data,
         template_str=TEMPLATE,

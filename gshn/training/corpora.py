@@ -39,6 +39,7 @@ from gshn.segments.panoptic import Category, Segmenter
 from gshn.segments.superpixels import REGION, SuperpixelSegmenter
 from gshn.training.batches import PairCorpus, StreamedPairs, TaskCorpus
 from gshn.training.start import take_over, tokenizer_of
+from neuromorphic.errors import counted
 
 STREAMED = 2**30
 """Bytes of a task's cached graphs: more are read as they are needed, and not held in memory."""
@@ -180,9 +181,11 @@ class Corpora:
             )
         known = set(answers)
         if unknown := sum(known.isdisjoint(compared(example.answers)) for example in examples):
+            of = f"of {counted(len(examples), 'training question')}"
+            lack = counted(unknown, f"{of} has", f"{of} have")
             tell(
-                f"data.questions: {unknown} of {len(examples)} training questions have no answer among the "
-                f"{len(answers)} of the vocabulary (data.questions.answers) and get no weight"
+                f"data.questions: {lack} no answer among the {len(answers)} of the vocabulary "
+                "(data.questions.answers), and no weight"
             )
         return answers
 
@@ -379,7 +382,7 @@ class Corpora:
     def _no_texts(self, task: Task, split: str, images: int) -> ConfigError:
         more = f"raise data.{task.texts}.{'train' if split == 'train' else 'test'}"
         return ConfigError(
-            f"the {images} {split} images of {self._task_data(task).source} have no {task.texts}; {more}"
+            f"{self._task_data(task).source}: no {task.texts} on the first {counted(images, f'{split} image')}; {more}"
         )
 
     def _texts(self, task: Task, split: str, limit: int | None) -> TaskCorpus:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gshn.errors import TrainingError
+from neuromorphic.errors import counted
 
 LIMIT = 10
 """Largest number of consecutive steps that are skipped. A bad item spoils one step; bad weights spoil all of them."""
@@ -63,5 +64,5 @@ class Guard:
         """A line on what was skipped; None where nothing was."""
         if not self.skipped:
             return None
-        steps = "1 step of" if self.skipped == 1 else f"{self.skipped} steps of"
-        return f"{steps} {self.stage} left the weights as they were, the first because {self.first}"
+        steps = counted(self.skipped, "step")
+        return f"{steps} of {self.stage} left the weights as they were, the first because {self.first}"

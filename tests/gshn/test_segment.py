@@ -159,7 +159,7 @@ def test_every_format_and_subfolder_is_taken_or_counted(run, pictures, tmp_path)
         (pictures / name).write_text("-")
     out = pictures / "out"
     arguments = (pictures, "--segmenter", "superpixels", "--out", out)
-    counts = "4 files are no images that Pillow reads here and are left out: 2 .txt, 1 .heic, 1 no suffix"
+    counts = "4 files that Pillow cannot read here are left out: 2 .txt, 1 .heic, 1 no suffix"
     with pytest.warns(UserNotice, match=counts):
         run(*arguments)
     found = entries(out)

@@ -155,7 +155,7 @@ def test_entailment_and_statements_on_two_images(of_all_tasks, tmp_path) -> None
     both = of_all_tasks.judge([a, b], [b, a], CAPTIONS[1])
     np.testing.assert_allclose(both[0].probabilities, truth.probabilities, atol=1e-5)
     assert not np.allclose(both[1].probabilities, truth.probabilities, atol=1e-4)
-    with pytest.raises(DataError, match="there are 2 and 1 images and 3 texts"):
+    with pytest.raises(DataError, match="got 2 images and 1 image and 3 texts"):
         of_all_tasks.judge([a, b], a, CAPTIONS[:3])
 
 

@@ -121,8 +121,8 @@ def test_columns_and_splits_that_are_not_there(tmp_path):
 def test_empty_captions_are_told_and_left_out(tmp_path, caplog):
     path = official.write(photographs(tmp_path) / "table.csv", "image,caption\na.jpg,A dog\na.jpg,  \nb.jpg,\n")
     assert captions_of(path) == {"a.jpg": ["A dog"]}
-    assert "table.csv: 2 captions of train are empty and are left out" in caplog.text
-    assert "table.csv: 1 images of train have no caption and are left out" in caplog.text
+    assert "table.csv: 2 empty captions of train are left out" in caplog.text
+    assert "table.csv: 1 image of train without a caption is left out" in caplog.text
 
 
 class TestSplitByShare:
