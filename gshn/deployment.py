@@ -60,7 +60,7 @@ def export(checkpoint: Path, out: Path, to: str, images: int, precision: Precisi
         precision: Lava's arithmetic.
 
     Raises:
-        CheckpointError: the folder is no checkpoint, or the model has no spiking path.
+        CheckpointError: the folder is not a checkpoint, or the model has no spiking path.
         ConfigError: there are fewer held-out images.
         LavaMissingError: Lava, or lava-dl for ``netx``, is not installed.
         UserError: the folder cannot be written to.
@@ -143,7 +143,7 @@ def profile(
 
     Raises:
         ArgumentError: fixed point by torch.
-        CheckpointError: a folder is no checkpoint, or the model does not spike.
+        CheckpointError: a folder is not a checkpoint, or the model does not spike.
         ConfigError: there are fewer held-out images.
         EnergyModelError: the file of energy models cannot be used.
         LavaMissingError: Lava is not installed.

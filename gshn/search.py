@@ -41,7 +41,7 @@ def main() -> None:
     if not arguments.text.strip():
         raise DataError("the text to search for is empty; say what the image shows")
     if not arguments.folder.is_dir():
-        raise DataError(f"{arguments.folder} is no folder; name one with photographs")
+        raise DataError(f"{arguments.folder} is not a folder; name one with photographs")
     if arguments.json is not None and not to_stdout:
         check_destination(arguments.json)
 

@@ -115,7 +115,7 @@ def run_subcommand(package: str, commands: Mapping[str, str]) -> None:
         print(version("gshn"))
         return
     if name not in commands:
-        raise ArgumentError(f"'{name}' is no command; choose one of {', '.join(commands)}")
+        raise ArgumentError(f"'{name}' is not a command; choose one of {', '.join(commands)}")
     sys.argv = [f"{package} {name}", *rest]
     import_module(f"{package}.{name}").main()
 

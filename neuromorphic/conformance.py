@@ -45,7 +45,7 @@ def chosen(patterns: Sequence[str] | None) -> list[Case]:
         return found
     for pattern in patterns:
         if not any(fnmatchcase(word, pattern) for case in found for word in (case.name, case.family)):
-            raise ArgumentError(f"--graphs: '{pattern}' is no graph and no family; --list shows them")
+            raise ArgumentError(f"--graphs: '{pattern}' is neither a graph nor a family; --list shows them")
     return [c for c in found if any(fnmatchcase(word, pattern) for pattern in patterns for word in (c.name, c.family))]
 
 

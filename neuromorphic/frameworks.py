@@ -61,7 +61,7 @@ def read_from(
 
     Raises:
         ArgumentError: the framework is unknown.
-        UnsupportedGraphError: a parameter is no array of numbers.
+        UnsupportedGraphError: a parameter is not an array of numbers.
     """
     check_choice("framework", framework, FRAMEWORKS)
     own = FRAMEWORKS[framework]

@@ -132,7 +132,7 @@ class CheckedFile:
             NIRFileError: it is something else.
         """
         if not self.is_text(dataset) or dataset.shape != ():
-            raise self.error(where, "is no text; one text is needed")
+            raise self.error(where, "is not a text; one text is needed")
         self.check_stored(dataset, where)
         return self.decode(self.read(dataset, where), where)
 
@@ -170,7 +170,7 @@ class CheckedFile:
                 return value.decode()
             except UnicodeDecodeError:
                 pass
-        raise self.error(where, f"is no UTF-8 text of at most {MAX_TEXT} bytes")
+        raise self.error(where, f"is not a UTF-8 text of at most {MAX_TEXT} bytes")
 
     def read(self, dataset: h5py.Dataset, where: str, rows: slice | tuple[()] = ()) -> NDArray:
         """Read an array, or some of its rows, that :meth:`check_stored` has checked.

@@ -50,7 +50,7 @@ def read_nir_data(path: Path, graph: Graph) -> dict[str, NDArray]:
         Arrays of shape (B, T, *shape) by Input node.
 
     Raises:
-        SignalFileError: the file is no NIR data file, an Input node is missing, or its data do not fit the graph.
+        SignalFileError: the file is not a NIR data file, an Input node is missing, or its data do not fit the graph.
         UnsupportedGraphError: the arrays do not fit in memory.
     """
     require_data()

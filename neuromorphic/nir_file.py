@@ -104,7 +104,7 @@ def storable(content: Mapping[str, Any], where: str) -> dict[str, Any]:
     for key, value in content.items():
         own = f"{where}: '{shown(str(key))}'"
         if not str(key) or "/" in str(key) or str(key) in (".", ".."):
-            raise UnsupportedGraphError(f"{own} is no name that a NIR file can hold; rename it, without slashes")
+            raise UnsupportedGraphError(f"{own} is not a name that a NIR file can hold; rename it, without slashes")
         if isinstance(value, Mapping):
             out[str(key)] = storable(value, own)
             continue
@@ -134,7 +134,7 @@ def build(data: Mapping[str, Any]) -> nir.NIRNode:
     What the installed nir has no field for (:data:`LATER_FIELDS`) becomes an attribute of the node all the same.
 
     Raises:
-        ArgumentError: ``data`` is no mapping.
+        ArgumentError: ``data`` is not a mapping.
         UnsupportedGraphError: there is no such type, or it does not take these fields.
     """
     check_type("the node", data, Mapping, "give its fields by name, 'type' among them")
@@ -169,7 +169,7 @@ def read_nir(path: Path) -> nir.NIRGraph:
 
     Raises:
         ArgumentError: the path is of the wrong type.
-        NIRFileError: there is no such file, or it is no NIR graph; the message names the node and the field.
+        NIRFileError: there is no such file, or it is not a NIR graph; the message names the node and the field.
     """
     path = as_path("path", path)
     check_path(path)
@@ -191,7 +191,7 @@ def read_checked(path: Path) -> nir.NIRGraph:
     except MemoryError:
         raise NIRFileError(f"{path} needs more memory than there is; free some, or export a smaller graph") from None
     except Exception as error:  # h5py raises nearly everything on broken files.
-        raise NIRFileError(f"{path} is no NIR graph ({reason(error)[:200]}); export it again") from error
+        raise NIRFileError(f"{path} is not a NIR graph ({reason(error)[:200]}); export it again") from error
 
 
 def check_path(path: Path) -> None:
@@ -228,7 +228,7 @@ class GraphReader:
         """
         members = self.file.members(self.file.file, "the file")
         if "node" not in members:
-            raise NIRFileError(f"{self.file.path} is no NIR graph: it has no group 'node'; export it again")
+            raise NIRFileError(f"{self.file.path} is not a NIR graph: it has no group 'node'; export it again")
         graph = self.node(members["node"], "", 0)
         if not isinstance(graph, nir.NIRGraph):
             raise self.file.error("the file", f"holds a single {type(graph).__name__} node, no graph; export a graph")
@@ -352,7 +352,7 @@ class GraphReader:
         try:
             node = NODE_TYPES[kind](**values)
         except Exception as error:  # AssertionError, IndexError, ..., as it happens.
-            raise self.file.error(where, f"is no {kind} ({reason(error)}); export it again") from error
+            raise self.file.error(where, f"is not a valid {kind} ({reason(error)}); export it again") from error
         for key, value in later.items():
             setattr(node, key, value)
         return node
@@ -396,7 +396,7 @@ class GraphReader:
             NIRFileError: it is not.
         """
         if np.size(value) != 1 or np.asarray(value).dtype.kind not in "fiu":
-            raise self.file.error(where, "is no number; it must be the time step in seconds")
+            raise self.file.error(where, "is not a number; it must be the time step in seconds")
         if not 0 < float(np.reshape(value, ())) < float("inf"):
             raise self.file.error(where, f"is {value}; it must be the time step in seconds, positive and finite")
 
@@ -422,7 +422,7 @@ class GraphReader:
         try:
             return graph_of(nodes, edges, metadata)
         except Exception as error:
-            raise self.file.error(where, f"is no graph ({reason(error)}); export it again") from error
+            raise self.file.error(where, f"is not a graph ({reason(error)}); export it again") from error
 
     def edges(self, dataset: Member, nodes: Mapping[str, nir.NIRNode], where: str) -> list[tuple[str, str]]:
         """Read edges, as pairs of names; ``graph.node`` names a node of a nested graph.
@@ -436,7 +436,7 @@ class GraphReader:
         if isinstance(dataset, h5py.Dataset) and dataset.shape == (0,):  # An empty list, of no type.
             return []
         if not isinstance(dataset, h5py.Dataset) or len(dataset.shape or ()) != 2 or dataset.shape[1] != 2:
-            raise self.file.error(own, "is no list of pairs; export it again")
+            raise self.file.error(own, "is not a list of pairs; export it again")
         edges: dict[tuple[str, str], None] = {}
         names = {name: name for name in known_names(nodes)}
         strange = 0

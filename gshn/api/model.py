@@ -277,7 +277,7 @@ class Model:
         """
         place = Path(folder)
         if not place.is_dir():
-            raise DataError(f"{folder} is no folder; name one with photographs")
+            raise DataError(f"{folder} is not a folder; name one with photographs")
         if not list_images(place)[0]:
             raise DataError(f"folder {folder} has no image that Pillow reads here; name another one")
         key = " ".join(

@@ -80,7 +80,7 @@ class TransformersBackbone(FrozenBackbone):
         if tower.main_input_name != "pixel_values":
             kind = model.config.model_type
             raise self._refused(
-                f"{kind} is no vision model: its input is {model.main_input_name}", "name a vision model"
+                f"{kind} is not a vision model: its input is {model.main_input_name}", "name a vision model"
             )
         prefix = "" if tower is model else "vision_model."
         # Poolers come after the maps.
@@ -113,12 +113,12 @@ class TransformersBackbone(FrozenBackbone):
         side = 8 * (self._patch or 8)
         try:
             found = self._all_maps(torch.zeros(1, 3, side, side, device=self.device))
-        except Exception as error:  # what is no image encoder fails in its own way
+        except Exception as error:  # what is not an image encoder fails in its own way
             raise self._refused(first_line(error), "name a model that encodes images") from None
         # The last of equal strides is the deepest.
         self._index = {side // m.shape[-1]: i for i, m in enumerate(found) if m.shape[-1] == m.shape[-2] <= side}
         if not self._index:
-            raise self._refused("its states are no maps of the image", "name a model that encodes images")
+            raise self._refused("its states are not maps of the image", "name a model that encodes images")
         return {stride: found[i].shape[1] for stride, i in self._index.items()}
 
     def _all_maps(self, pixels: Tensor) -> list[Tensor]:

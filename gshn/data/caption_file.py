@@ -167,9 +167,9 @@ def _json_lines(path: Path, text: str) -> tuple[list[str], Records]:
                 try:
                     record = json.loads(line)
                 except (json.JSONDecodeError, RecursionError) as error:
-                    raise DataError(f"{path}: line {number} is no whole JSON object ({error})") from None
+                    raise DataError(f"{path}: line {number} is not a complete JSON object ({error})") from None
                 if not isinstance(record, dict):
-                    raise DataError(f"{path}: line {number} is no JSON object")
+                    raise DataError(f"{path}: line {number} is not a JSON object")
                 yield number, record
 
     return list(next(records())[1]), records()

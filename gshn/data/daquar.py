@@ -124,7 +124,7 @@ def _json_rows(path: Path) -> list[Row]:
     def convert(entry: dict[str, object]) -> Row:
         answers = entry["answers"]
         if not isinstance(answers, list) or not (found := [i for a in answers for i in items(as_text(a))]):
-            raise ValueError("answers is no list of words")
+            raise ValueError("answers is not a list of words")
         return Path(as_text(entry["image"])).stem, _asked(as_text(entry["question"])), found
 
     return each(path, "line", read_json_lines(path, SOURCE, FORMS[0].format("train")), convert)

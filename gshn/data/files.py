@@ -40,7 +40,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
     except FileNotFoundError:
         raise DataError(f"image {path} is missing; {_MEND}") from None
     except UnidentifiedImageError:
-        raise DataError(f"{path} is no image that Pillow can read; {_MEND}") from None
+        raise DataError(f"{path} is not an image that Pillow can read; {_MEND}") from None
     except DataError as error:
         raise DataError(f"image {path} {error}") from None
     except Image.DecompressionBombError:

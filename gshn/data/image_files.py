@@ -99,7 +99,7 @@ def folder_of(source: Source, name: str) -> Path:
     """The DIR of ``NAME:DIR``.
 
     Raises:
-        MissingError: it is no folder.
+        MissingError: it is not a folder.
     """
     folder = Path(name.partition(":")[2])
     if not folder.is_dir():
@@ -219,7 +219,8 @@ def read_text(path: Path, source: Source | None = None, archive: str = "") -> st
     except UnicodeDecodeError as error:
         text = _windows(path, data, error)
     if (at := text.find("\0")) >= 0:
-        raise DataError(f"{path} is no text: line {text.count(chr(10), 0, at) + 1} has a null character; get it again")
+        line = text.count("\n", 0, at) + 1
+        raise DataError(f"{path} is not a text: line {line} has a null character; get it again")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -250,7 +251,7 @@ def as_text(value: Any) -> str:
         TypeError: it is not a text, or contains half of a surrogate pair.
     """
     if not isinstance(value, str) or HALF_CHARACTER.search(value):
-        raise TypeError(f"{value!r:.40} is no text")
+        raise TypeError(f"{value!r:.40} is not a text")
     return value.strip()
 
 
@@ -262,7 +263,7 @@ def _decode(path: Path, text: str, line: int | None = None) -> Any:
     except json.JSONDecodeError as error:
         where = f"line {line or error.lineno}, column {error.colno}"
         raise DataError(
-            f"{path} is no whole JSON ({error.msg} at {where}); it may be cut short: get it again"
+            f"{path} is not complete JSON ({error.msg} at {where}); it may be cut short: get it again"
         ) from None
 
 
@@ -279,7 +280,7 @@ def each(path: Path, key: str, entries: Any, convert: Callable[[Any], T]) -> lis
         DataError: ``entries`` is not a list, or an entry cannot be converted.
     """
     if not isinstance(entries, list):
-        raise DataError(f"{path}: {key} is no list; is this the right file?")
+        raise DataError(f"{path}: {key} is not a list; is this the right file?")
     results = []
     for number, entry in enumerate(entries):
         try:

@@ -108,7 +108,7 @@ def check_overlap(train: Sequence[Pictures], test: Sequence[Pictures], allowed: 
             if shared := shared_pictures(trained.names, tested.names):
                 theirs, ours = next(iter(shared.items()))
                 which = theirs if ours == theirs else f"{theirs} as {ours}"
-                of = f"of the {counted(len(tested.names), 'picture')} of {tested.label}"
+                of = f"of the {len(tested.names)} pictures of {tested.label}"
                 lines.append(f"{counted(len(shared), f'{of} is', f'{of} are')} in {trained.label} too, e.g. {which}")
     if lines and not allowed:
         raise DataError(

@@ -42,7 +42,7 @@ def check_nir_graph(nir_graph: object, prefix: str = "", depth: int = 0) -> None
             check_nir_graph(node, f"{prefix}{name}.", depth + 1)
     for edge in nir_graph.edges:
         if not isinstance(edge, tuple | list) or len(edge) != 2 or not all(isinstance(end, str) for end in edge):
-            raise UnsupportedGraphError(f"{where}: the edge {printed(edge)} is no pair of node names")
+            raise UnsupportedGraphError(f"{where}: the edge {printed(edge)} is not a pair of node names")
 
 
 def walk(nir_graph: nir.NIRGraph, prefix: str = "") -> Iterator[tuple[str, nir.NIRNode]]:

@@ -137,7 +137,7 @@ def own_input_shape(name: str, node: nir.NIRNode) -> Shape | None:
     elif isinstance(node, nir.SumPool2d | nir.AvgPool2d):
         return None
     else:
-        raise UnsupportedGraphError(f"node '{name}' is a {type(node).__name__}, which is no primitive of NIR 1.0")
+        raise UnsupportedGraphError(f"node '{name}' is a {type(node).__name__}, which is not a primitive of NIR 1.0")
     return shape if int(np.prod(shape)) > 1 else None
 
 

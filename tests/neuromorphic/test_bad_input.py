@@ -93,7 +93,7 @@ def test_extra_arrays_are_left_out_unread_with_one_line(
     np.savez("in.npz", input=X, label=np.array([{}]), comment=np.array("text"))
     assert command(run, *RUN) == 0
     err = capsys.readouterr().err.splitlines()
-    assert err == ["note: in.npz: label, comment are no Input nodes of the graph and left out"]
+    assert err == ["note: in.npz: label, comment are not Input nodes of the graph and left out"]
     with pytest.warns(UserNotice, match="left out"):
         load_inputs("in.npz", FLAT)
 

@@ -156,7 +156,7 @@ def read_index(folder: Path, limit: int | None = None, leave_out: ImageNames | N
         leave_out: Images that do not count.
 
     Raises:
-        DataError: the folder is no complete folder of shards, or no image of it counts.
+        DataError: the folder is not a complete folder of shards, or no image of it counts.
     """
     if not (folder / "index.json").is_file():
         raise DataError(f"{folder} has no index.json: name a folder that gshn.preprocess has finished writing")

@@ -228,7 +228,7 @@ def test_reprs_are_a_line_and_html_escapes_what_is_not_ours(model, tmp_path) -> 
         (lambda m, _: m.encode_images("nowhere.jpg"), "nowhere.jpg is missing"),
         (
             lambda m, p: m.encode_images([official.jpeg(p / "a.jpg"), official.write(p / "b.jpg", "x")]),
-            "b.jpg is no im",
+            "b.jpg is not a",
         ),
         (lambda m, p: m.encode_images(p), "has no image that Pillow reads"),
         (lambda m, _: m.encode_images(Image.new("F", (9, 9))), "image 0 has floating-point pixels"),

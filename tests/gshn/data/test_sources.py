@@ -295,7 +295,7 @@ class TestFlickr:
     @pytest.mark.parametrize("content", ['{"images": [{"filename": "a', "", "[]", '{"images": [{"split": "train"}]}'])
     def test_broken_json_is_one_clear_line(self, tmp_path, content):
         official.write(tmp_path / "dataset_flickr30k.json", content)
-        pattern = r"json is no whole JSON|has no 'images'|images\[0\] has no key 'sentences'"
+        pattern = r"json is not complete JSON|has no 'images'|images\[0\] has no key 'sentences'"
         with pytest.raises(DataError, match=pattern) as error:
             Flickr30K(tmp_path, "train")
         assert "dataset_flickr30k.json" in str(error.value)
@@ -304,7 +304,7 @@ class TestFlickr:
         official.flickr8k(tmp_path)
         path = tmp_path / "Flicker8k_Dataset/1001_ab1.jpg"
         path.write_bytes(path.read_bytes()[:200])
-        with pytest.raises(DataError, match=r"1001_ab1.jpg (is broken|is no image)|image .*1001_ab1.jpg is broken"):
+        with pytest.raises(DataError, match=r"1001_ab1.jpg (is broken|is not an image)|image .*1001_ab1.jpg is broken"):
             Flickr8k(tmp_path, "train")[1]
 
     @sample
@@ -398,7 +398,7 @@ class TestSNLIVE:
         with pytest.raises(DataError, match=r"pair 100.jpg#0r1n has gold_label 'maybe', not one of entailment"):
             SNLIVE(tmp_path, "val")
         path.write_text(path.read_text()[:-20])
-        with pytest.raises(DataError, match=r"snli_ve_dev.jsonl is no whole JSON .* at line 6"):
+        with pytest.raises(DataError, match=r"snli_ve_dev.jsonl is not complete JSON .* at line 6"):
             SNLIVE(tmp_path, "val")
 
     @sample

@@ -134,7 +134,7 @@ def test_no_photograph_can_be_used(tmp_path):
     data = flickr(tmp_path)
     for path in (tmp_path / "flickr/Flicker8k_Dataset").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(DataError, match=r"no image could be used, the first because: .*1000_ab0.jpg is no image"):
+    with pytest.raises(DataError, match=r"no image could be used, the first because: .*1000_ab0.jpg is not an image"):
         _ = data.pairs
 
 
