@@ -88,7 +88,7 @@ def test_columns_folder_and_splits_are_named(tmp_path):
         ('{"image": "a.jpg", "caption": 7}', "line 1 is not as it should be .7 is not a text"),
         ('{"image": "a.jpg", "caption": "A"}\n["b.jpg"]', "line 2 is not a JSON object"),
         ('{"image": "a.jpg", "caption": "A"', "line 1 is not a complete JSON object"),
-        ("image,caption\nz.jpg,A dog\n", "z.jpg, like all images of .* \(1\), is missing; name the folder"),
+        ("image,caption\nz.jpg,A dog\n", r"z.jpg, like all images of .* \(1\), is missing; name the folder"),
         ("image,caption\na.jpg,A \0dog\n", "is not a text: line 2 has a null character"),
     ],
 )
