@@ -87,7 +87,11 @@ def main() -> None:
 
 
 def fit(arguments: argparse.Namespace) -> None:
-    """Train a small Mask2Former, and measure it."""
+    """Train a small Mask2Former, and measure it.
+
+    Raises:
+        ConfigError: ``--out`` is missing.
+    """
     if arguments.out is None:
         raise ConfigError("--fit needs --out, the folder of the weights")
     from gshn.training.segmentation import fit_segmenter
@@ -100,7 +104,11 @@ def fit(arguments: argparse.Namespace) -> None:
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
-    """Measure a segmenter on held-out scenes."""
+    """Measure a segmenter on held-out scenes.
+
+    Raises:
+        ConfigError: ``--segmenter`` is missing.
+    """
     if arguments.segmenter is None:
         raise ConfigError(f"--evaluate needs --segmenter, one of {', '.join(SEGMENTERS)}")
     measure(arguments)
@@ -126,7 +134,12 @@ def measure(arguments: argparse.Namespace) -> None:
 
 
 def segment(arguments: argparse.Namespace) -> None:
-    """Segment images; write ``panoptic.json``, ``panoptic/*.png`` and, with ``--show``, ``*.segments.png``."""
+    """Segment images; write ``panoptic.json``, ``panoptic/*.png`` and, with ``--show``, ``*.segments.png``.
+
+    Raises:
+        ConfigError: ``--segmenter``, ``--out`` or images are missing.
+        DataError: some images could not be segmented. The others are written.
+    """
     if not arguments.images:
         raise ConfigError("name images, or folders of images; or --fit or --evaluate")
     if arguments.segmenter is None or arguments.out is None:

@@ -62,7 +62,7 @@ def seconds(text: str) -> float:
 def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
     """Make a converter for arguments that are whole numbers from ``least`` to ``most``, both included.
 
-    The converter raises an argparse.ArgumentTypeError for anything else.
+    The converter raises an argparse.ArgumentTypeError for anything else, which argparse reports.
     """
 
     def number(text: str) -> int:

@@ -98,6 +98,9 @@ def subtract_late(graph: nir.NIRGraph, dt: float) -> None:
     CubaLIF is split into an LI node for its current and a LIF node, so that the loop reaches the membrane directly. Its
     recurrent connections to the current then get a Delay of one step. Without it, current and membrane would be in one
     loop, and the membrane would read the current one step late.
+
+    Raises:
+        UnsupportedGraphError: r of a neuron is 0, so that a loop cannot reach its membrane.
     """
     for name, node in list(graph.nodes.items()):
         if not isinstance(node, nir.CubaLIF):

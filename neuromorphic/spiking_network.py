@@ -85,7 +85,11 @@ def load(
 
 @contextmanager
 def naming(source: str, kinds: tuple[type[UserError], ...] = (UnsupportedGraphError,)) -> Iterator[None]:
-    """Add the name of the file to errors of ``kinds``, which are raised again."""
+    """Add the name of the file to errors of ``kinds``.
+
+    Raises:
+        UserError: the error, of the same class, with the file's name before its message.
+    """
     try:
         yield
     except kinds as error:
