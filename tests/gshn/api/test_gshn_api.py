@@ -241,7 +241,7 @@ def test_reprs_are_a_line_and_html_escapes_what_is_not_ours(model, tmp_path) -> 
         (lambda m, p: m.judge(p / "a.jpg", p / "a.jpg", "a star"), r"train with finetune.tasks=\[nlvr2\]"),
         (lambda m, p: m.encode_images(p, "captioning"), "there is no task 'captioning'; choose one of retrieval, vqa"),
         (lambda m, p: m.answer(p, "why?"), "has no image that Pillow reads"),
-        (lambda m, p: m.answer([official.jpeg(p / "a.jpg")] * 3, ["why?"] * 2), "there are 3 images and 2 texts"),
+        (lambda m, p: m.answer([official.jpeg(p / "a.jpg")] * 3, ["why?"] * 2), "got 3 images and 2 texts"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(model, tmp_path, call, said) -> None:
