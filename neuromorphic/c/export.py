@@ -78,7 +78,8 @@ class CProgram:
             f"bytes: code {code}, constants {memory['constants']:,}, state {memory['state']:,}",
             f"operations a step: {work['synaptic']:,.1f} synaptic on this input, {work['synaptic_at_most']:,} if all "
             f"sources sent something, {work['neuron_updates']:,} neurons",
-            f"{agrees} of spikes' cells as the float reference; {d['test_steps']} steps are in {self.name}_test.c",
+            f"{agrees} of cells (neuron, step) as in the float reference; {d['test_steps']} steps are in "
+            f"{self.name}_test.c",
         ]
         what = f"{self.folder}: {self.name}.c, {d['precision']}"
         return Table(what, ("synapses", "delay", "form", "type", "weights", "bytes"), rows, notes)

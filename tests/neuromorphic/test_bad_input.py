@@ -387,7 +387,7 @@ def test_the_reference_runs_beside_another_back_end_only_where_it_is_asked_for(
         assert "--compare" in capsys.readouterr().out
         assert command(run, *RUN, *other, "--compare") == 0 and len(runs) == 1
         assert json.loads(Path("o.json").read_text())["agreement"] == 1.0
-        assert "100.0000 % of spikes' cells" in capsys.readouterr().out
+        assert "100.0000 % of cells (neuron, step)" in capsys.readouterr().out
         runs.clear()
     assert command(run, *RUN) == 0 and len(runs) == 1
     assert json.loads(Path("o.json").read_text())["agreement"] == 1.0

@@ -93,7 +93,7 @@ def test_the_report_says_what_biases_and_delays_cost(
     assert report["bias_additions"] == {"lif": 2 * (STEPS - 3), "output": 0}
     assert report["delayed_messages"] == {"lif": 2 * 2 * 3, "output": 0}
     assert set(report["not_counted"]) == {"biases", "delays"}
-    assert f"{2 * (STEPS - 3)} biases added in updates, 12 messages kept for delays" in capsys.readouterr().out
+    assert f"biases added in updates ({2 * (STEPS - 3)}), messages kept for delays (12)" in capsys.readouterr().out
 
 
 @pytest.mark.lava
