@@ -11,6 +11,7 @@ from gshn.ablation.photographs import PHOTOGRAPHS
 from gshn.ablation.scenes import SCENES
 from gshn.errors import ConfigError
 from neuromorphic.cli import CommandParser, print_next, run_command, whole_number
+from neuromorphic.errors import counted
 from neuromorphic.files import Lock, make_folder, write_atomically
 
 EXAMPLES = """
@@ -105,7 +106,9 @@ def main() -> None:
                 shown = (f"[bold]{text.strip('*')}[/bold]" if text.startswith("**") else text for text in own)
                 table.add_row(short[label], seeds, *shown)
             Console().print(table)
-    print(f"{out / f'{name}.json'}: {len(rows)} figures; {name}.md and {name}.png, tables and picture of them")
+    print(
+        f"{out / f'{name}.json'}: {counted(len(rows), 'figure')}; {name}.md and {name}.png, tables and picture of them"
+    )
     # Rows alone, of runs elsewhere, leave nothing to go on from.
     if (trained := out / BASE / "0").is_dir():
         print_next(next_command(arguments, trained))

@@ -18,7 +18,7 @@ from gshn.errors import CheckpointError
 from neuromorphic.backends import Precision
 from neuromorphic.cli import print_next
 from neuromorphic.doctor import Finding
-from neuromorphic.errors import ArgumentError
+from neuromorphic.errors import ArgumentError, counted
 from neuromorphic.files import Lock, check_destination, make_folder, write_atomically
 from neuromorphic.lava.compat import require_lava, require_lava_dl
 
@@ -60,7 +60,7 @@ def export(checkpoint: Path, out: Path, to: str, images: int, precision: Precisi
         precision: Lava's arithmetic.
 
     Raises:
-        CheckpointError: the folder is no checkpoint, or the model has no spiking path.
+        CheckpointError: the folder is not a checkpoint, or the model has no spiking path.
         ConfigError: there are fewer held-out images.
         LavaMissingError: Lava, or lava-dl for ``netx``, is not installed.
         UserError: the folder cannot be written to.
@@ -88,14 +88,15 @@ def export(checkpoint: Path, out: Path, to: str, images: int, precision: Precisi
             export_nir(encoder, first, out)
         if to == "lava":
             report = export_lava(encoder, inputs, out, precision)
+    segments = counted(first.num_nodes, "segment")
     if to == "netx":
-        print(f"{out}: encoder.net, the spiking path of {name} ({first.num_nodes} segments), and report.json")
+        print(f"{out}: encoder.net, the spiking path of {name} ({segments}), and report.json")
         for other, key in (("the integer simulator's", "simulator_agreement"), ("PyTorch's", "agreement")):
             print(f"output spikes by netx equal to {other}: {100 * report[key]:.4f} %")
         return
     if to == "lava":
-        print_lava_report(report, f"{out}: {len(inputs)} images on Lava, {precision}")
-    print(f"{out / 'encoder.nir'}: the spiking path of {name}, {first.num_nodes} segments, {encoder.steps} steps")
+        print_lava_report(report, f"{out}: {counted(len(inputs), 'image')} on Lava, {precision}")
+    print(f"{out / 'encoder.nir'}: the spiking path of {name}, {segments}, {counted(encoder.steps, 'step')}")
     print(f"{out / 'input.npz'}: its input")
     if to == "lava":
         print(f"{out / 'spikes.npz'}, {out / 'report.json'}: spikes of all images, and how they compare with PyTorch's")
@@ -142,7 +143,7 @@ def profile(
 
     Raises:
         ArgumentError: fixed point by torch.
-        CheckpointError: a folder is no checkpoint, or the model does not spike.
+        CheckpointError: a folder is not a checkpoint, or the model does not spike.
         ConfigError: there are fewer held-out images.
         EnergyModelError: the file of energy models cannot be used.
         LavaMissingError: Lava is not installed.

@@ -102,11 +102,11 @@ def shares(identity: Tensor) -> Tensor:
 
 
 def global_sum(values: Tensor) -> Tensor:
-    """Sum over all elements of everybody's ``values``, which may differ in number."""
+    """Sum over all elements of ``values`` of all processes, a scalar. Their shapes may differ."""
     total = values.sum()
     return total if world_size() == 1 else collectives.all_reduce(total, "sum", everybody())
 
 
 def global_mean(values: Tensor) -> Tensor:
-    """Mean over all elements of everybody's ``values``, which may differ in number; 0 where there are none."""
+    """Mean over all elements of ``values`` of all processes, a scalar; 0 if there are none. Their shapes may differ."""
     return global_sum(values) / global_sum(torch.tensor(float(values.numel()), device=values.device)).clamp(min=1)

@@ -12,7 +12,7 @@ from gshn.data.tasks import TASKS
 from gshn.errors import CheckpointError, ConfigError, DataError, tell
 from gshn.hub import checkpoint_folder
 from neuromorphic.cli import CommandParser, print_next, run_command, whole_number
-from neuromorphic.errors import UserError
+from neuromorphic.errors import UserError, counted
 from neuromorphic.files import check_destination, write_atomically
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def main() -> None:
     if arguments.submission is not None:
         ids = [example.id for example in texts.examples]
         write_atomically(arguments.submission, submission(arguments.task, ids, predicted))
-        print(f"{arguments.submission}: answers to {len(ids)} of {len(asked)} texts")
+        print(f"{arguments.submission}: answers to {len(ids)} of {counted(len(asked), 'text')}")
     if arguments.json is not None:
         write_atomically(arguments.json, json.dumps(figures, indent=2) + "\n")
         print(f"{arguments.json}: these figures")

@@ -8,6 +8,7 @@ from typing import Any
 from gshn.arguments import add_model_arguments
 from gshn.errors import ConfigError
 from neuromorphic.cli import CommandParser, run_command, whole_number
+from neuromorphic.errors import counted
 from neuromorphic.files import check_destination, write_atomically
 
 EXAMPLES = """
@@ -52,7 +53,8 @@ def main() -> None:
     else:
         images: Any = model.corpora.images(arguments.split, arguments.index + 1)
         if arguments.index >= len(images):
-            raise ConfigError(f"--index {arguments.index}: {arguments.split} has {len(images)} images, counted from 0")
+            has = counted(len(images), "image")
+            raise ConfigError(f"--index {arguments.index}: {arguments.split} has {has}, counted from 0")
         caption = arguments.caption or images.captions[arguments.index][0]
         match = model.explain(images[arguments.index], caption, categories=images.categories)
     write_atomically(arguments.out, match.png)

@@ -344,7 +344,7 @@ class GSHN(nn.Module):
         return (1 - w) * out + w * attended(texts, images, self.attention_scale)
 
     def spike_alignment(self, texts: Embeddings, images: Embeddings) -> Tensor:
-        """Similarity of texts and images by spikes alone; with ``attention`` that of the wholes alone."""
+        """Similarity of texts and images by spikes, shape (texts, images); with ``attention`` that of wholes alone."""
         assert texts.spikes is not None and images.spikes is not None
         return similarity(texts.spikes, images.spikes, self.with_parts)
 
@@ -364,7 +364,7 @@ class GSHN(nn.Module):
         return self.scale() * (1 + self.spike_weight())
 
     def spike_weight(self) -> Tensor:
-        """w of :meth:`similarity`; 0 without spiked text learning.
+        """w of :meth:`similarity`, a scalar; 0 without spiked text learning.
 
         It is ``model.spike_weight``, or the ratio of the inverse temperatures of both contrasts. Then the logits of
         both are added.
@@ -375,7 +375,7 @@ class GSHN(nn.Module):
         return stl.scale() / self.scale() if given is None else torch.full_like(self.logit_scale, given)
 
     def scale(self) -> Tensor:
-        """Inverse temperature of the contrastive loss, at most 100."""
+        """Inverse temperature of the contrastive loss, a scalar, at most 100."""
         return self.logit_scale.clamp(max=4.6052).exp()
 
     def part_similarities(self, texts: EncodedTexts, images: NodeTokens) -> Tensor:
@@ -573,7 +573,7 @@ def storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
-    """Name of the first tensor that is not finite; None where all are finite."""
+    """A message about the first tensor that is not finite; None if all are finite."""
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and (wrong := int((~tensor.isfinite()).sum())):
             return f"tensor '{name}' has {wrong} of {tensor.numel()} values that are not finite"

@@ -12,7 +12,7 @@ from gshn.errors import ConfigError, DataError, MissingError
 from gshn.launchers import process
 from gshn.registry import DATASETS, SEGMENTERS
 from neuromorphic.cli import CommandParser, print_next, run_command, whole_number
-from neuromorphic.errors import UserNotice
+from neuromorphic.errors import UserNotice, counted
 from neuromorphic.files import make_folder
 
 SPLITS = ("train", "val", "test")
@@ -134,18 +134,20 @@ def main() -> None:
         )
         seconds = time.monotonic() - begun
         if others := missing_shards(folder):
-            print(f"{folder}: this process is done after {seconds:.0f} s, {len(others)} shards of others are not")
+            rest = counted(len(others), "shard of others is", "shards of others are")
+            print(f"{folder}: this process is done after {seconds:.0f} s; {rest} not")
             continue
         index = write_index(folder)
-        counts = f"{len(index)} graphs in {len(index.graphs)} shards, of {len(images)} images"
-        print(f"{folder}: {counts}, {len(index.broken)} left out ({seconds:.0f} s)")
+        counts = f"{counted(len(index), 'graph')} in {counted(len(index.graphs), 'shard')}"
+        print(f"{folder}: {counts}, of {counted(len(images), 'image')}, {len(index.broken)} left out ({seconds:.0f} s)")
         for entry in index.broken[:MOST_NAMED]:
             print(f"  left out: {entry['reason']}")
         if len(index.broken) > MOST_NAMED:
             print(f"  and {len(index.broken) - MOST_NAMED} more, which {folder / 'index.json'} lists")
     reasons = "; ".join(f"no {split}: {error}" for split, error in missing.items())
     if arguments.split and missing:
-        raise DataError(f"{len(missing)} of {len(arguments.split)} splits could not be made: {reasons}")
+        of = counted(len(arguments.split), "split")
+        raise DataError(f"{len(missing)} of {of} could not be made: {reasons}")
     if len(missing) == len(SPLITS):
         raise missing[SPLITS[0]]
     if missing:

@@ -260,14 +260,14 @@ def declared(path: Path) -> dict[str, dict[str, Any]]:
 
     Raises:
         ConfigError: it is of another form.
-        ValueError: it is no literal.
+        ValueError: it is not a literal.
     """
     source = path.read_text(encoding="utf-8")
     for node in ast.parse(source).body if CONSTANT in source else ():
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == CONSTANT:
             value = ast.literal_eval(node.value)
             if not isinstance(value, dict) or not all(isinstance(traits, dict) for traits in value.values()):
-                raise ConfigError(f"{path}: {CONSTANT} is no dictionary of dictionaries")
+                raise ConfigError(f"{path}: {CONSTANT} is not a dictionary of dictionaries")
             return value
     return {}
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from gshn.arguments import add_model_arguments
 from gshn.errors import DataError
 from neuromorphic.cli import CommandParser, run_command, whole_number
+from neuromorphic.errors import counted
 from neuromorphic.files import check_destination, write_atomically
 
 EXAMPLES = """
@@ -40,7 +41,7 @@ def main() -> None:
     if not arguments.text.strip():
         raise DataError("the text to search for is empty; say what the image shows")
     if not arguments.folder.is_dir():
-        raise DataError(f"{arguments.folder} is no folder; name one with photographs")
+        raise DataError(f"{arguments.folder} is not a folder; name one with photographs")
     if arguments.json is not None and not to_stdout:
         check_destination(arguments.json)
 
@@ -62,9 +63,11 @@ def main() -> None:
         return
     for hit in hits:
         print(f"{hit.similarity:7.4f}  {hit.path}")
-    print(f"{len(hits)} of {len(index)} images; {index.added} encoded now, {index.dropped} dropped; {index.file}")
+    of = counted(len(index), "image")
+    print(f"{len(hits)} of {of}; {index.added} encoded now, {index.dropped} dropped; {index.file}")
     if arguments.json is not None:
         write_atomically(arguments.json, told + "\n")
+        print(f"{arguments.json}: these results")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from gshn.config import SegmenterFit
 from gshn.errors import ConfigError, DataError
 from gshn.registry import SEGMENTERS
 from neuromorphic.cli import CommandParser, print_next, run_command, whole_number
-from neuromorphic.errors import UserError, UserNotice
+from neuromorphic.errors import UserError, UserNotice, counted
 from neuromorphic.files import write_atomically
 
 if TYPE_CHECKING:
@@ -87,7 +87,11 @@ def main() -> None:
 
 
 def fit(arguments: argparse.Namespace) -> None:
-    """Train a small Mask2Former, and measure it."""
+    """Train a small Mask2Former, and measure it.
+
+    Raises:
+        ConfigError: ``--out`` is missing.
+    """
     if arguments.out is None:
         raise ConfigError("--fit needs --out, the folder of the weights")
     from gshn.training.segmentation import fit_segmenter
@@ -100,7 +104,11 @@ def fit(arguments: argparse.Namespace) -> None:
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
-    """Measure a segmenter on held-out scenes."""
+    """Measure a segmenter on held-out scenes.
+
+    Raises:
+        ConfigError: ``--segmenter`` is missing.
+    """
     if arguments.segmenter is None:
         raise ConfigError(f"--evaluate needs --segmenter, one of {', '.join(SEGMENTERS)}")
     measure(arguments)
@@ -126,7 +134,12 @@ def measure(arguments: argparse.Namespace) -> None:
 
 
 def segment(arguments: argparse.Namespace) -> None:
-    """Segment images; write ``panoptic.json``, ``panoptic/*.png`` and, with ``--show``, ``*.segments.png``."""
+    """Segment images; write ``panoptic.json``, ``panoptic/*.png`` and, with ``--show``, ``*.segments.png``.
+
+    Raises:
+        ConfigError: ``--segmenter``, ``--out`` or images are missing.
+        DataError: some images could not be segmented. The others are written.
+    """
     if not arguments.images:
         raise ConfigError("name images, or folders of images; or --fit or --evaluate")
     if arguments.segmenter is None or arguments.out is None:
@@ -163,13 +176,15 @@ def segment(arguments: argparse.Namespace) -> None:
                 categories = [category.name for category in segmenter.categories]
                 write_atomically(picture, draw_graph(image, segments, graph, categories, name))
             folder.add(name, digest, segments)
-    there = f" ({before} of them were there before)" if before else ""
-    print(f"{folder.path / 'panoptic.json'}: {folder.segments} segments in {len(folder)} images{there}")
+    there = f" ({counted(before, 'of them was', 'of them were')} there before)" if before else ""
+    counts = f"{counted(folder.segments, 'segment')} in {counted(len(folder), 'image')}"
+    print(f"{folder.path / 'panoptic.json'}: {counts}{there}")
     print(f"{folder.path / 'panoptic'}: their PNGs, COCO's panoptic format")
     if arguments.show:
         print(f"{folder.path / '*.segments.png'}: each image with its segments and scene graph")
     if failed:
-        raise DataError(f"{len(failed)} of {len(paths)} images could not be segmented, the first: {failed[0]}")
+        of = counted(len(paths), "image")
+        raise DataError(f"{len(failed)} of {of} could not be segmented, the first: {failed[0]}")
     print_next(*_after(arguments))
 
 
@@ -273,8 +288,8 @@ def _image_files(named: Sequence[Path], out: Path) -> dict[str, Path]:
         root = folder.resolve().parent if len(folders) > 1 else folder.resolve()
         files += [((folder.resolve() / path.relative_to(folder)).relative_to(root).as_posix(), path) for path in images]
     if others:
-        text = f"{others.total()} files are no images that Pillow reads here and are left out: {_counts(others)}"
-        warnings.warn(text, UserNotice, stacklevel=2)
+        what = counted(others.total(), "file that Pillow cannot read here is", "files that Pillow cannot read here are")
+        warnings.warn(f"{what} left out: {_counts(others)}", UserNotice, stacklevel=2)
     found: dict[str, Path] = {}
     for name, path in files:
         if found.setdefault(name, path).resolve() != path.resolve():

@@ -23,7 +23,7 @@ def check_type(what: str, value: object, kinds: type | tuple[type, ...], mend: s
         mend: What to pass instead.
 
     Raises:
-        ArgumentError: the value is no instance of them.
+        ArgumentError: the value is not an instance of them.
     """
     if not isinstance(value, kinds):
         raise ArgumentError(f"{what} is {described(value)}; {mend}")
@@ -46,7 +46,7 @@ def check_names(what: str, names: object, known: Collection[str]) -> tuple[str, 
         The names, each once.
 
     Raises:
-        ArgumentError: it is no collection of names, or one of them is not known.
+        ArgumentError: it is not a collection of names, or one of them is not known.
     """
     single = isinstance(names, str | bytes) or (isinstance(names, np.ndarray) and not names.ndim)
     if single or not isinstance(names, Collection):
@@ -61,7 +61,7 @@ def check_seconds(what: str, value: object) -> float:
     """Check a span of time.
 
     Raises:
-        ArgumentError: it is no positive, finite number.
+        ArgumentError: it is not a positive, finite number.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise ArgumentError(f"{what} is {described(value)}; give a positive, finite number of seconds")
@@ -100,7 +100,7 @@ def check_real(what: str, x: object) -> NDArray:
     """Check that something is an array of finite real numbers.
 
     Raises:
-        ArgumentError: it is no NumPy array, or holds something else; the message names the first bad element.
+        ArgumentError: it is not a NumPy array, or holds something else; the message names the first bad element.
     """
     if not isinstance(x, np.ndarray) or isinstance(x, np.ma.MaskedArray | np.matrix):
         raise ArgumentError(f"{what} is {described(x)}; give a NumPy array")

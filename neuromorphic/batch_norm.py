@@ -39,7 +39,7 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
         rounding.
 
     Raises:
-        ArgumentError: ``model`` is no module.
+        ArgumentError: ``model`` is not a module.
         UnsupportedGraphError: a BatchNorm does not follow such a layer, has no running statistics, or is not the only
             reader of the layer's output; the message names it.
     """

@@ -50,6 +50,8 @@ def main() -> None:
     if arguments.json is not None:
         write_atomically(arguments.json, json.dumps(conversion.report(), indent=2, allow_nan=False) + "\n")
     conversion.print()
+    if arguments.json is not None:
+        print(f"{arguments.json}: the whole report")
     if not conversion.fits:
         raise SystemExit(1)
 

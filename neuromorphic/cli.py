@@ -36,12 +36,20 @@ class CommandParser(argparse.ArgumentParser):
         super().__init__(prog=prog, description=description, **options)
 
     def error(self, message: str) -> NoReturn:
-        """Raise the error instead of printing the usage."""
+        """Raise an error instead of printing the usage.
+
+        Raises:
+            ArgumentError: always.
+        """
         raise ArgumentError(f"{message}; {self.prog} --help lists the arguments")
 
 
 def seconds(text: str) -> float:
-    """An argument that is a span of time: positive and finite."""
+    """Convert an argument to seconds, positive and finite.
+
+    Raises:
+        argparse.ArgumentTypeError: it is not.
+    """
     try:
         value = float(text)
     except ValueError:
@@ -52,7 +60,10 @@ def seconds(text: str) -> float:
 
 
 def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
-    """An argument that is a whole number of at least so much, and at most so much."""
+    """Make a converter for arguments that are whole numbers from ``least`` to ``most``, both included.
+
+    The converter raises an argparse.ArgumentTypeError for anything else, which argparse reports.
+    """
 
     def number(text: str) -> int:
         try:
@@ -104,7 +115,7 @@ def run_subcommand(package: str, commands: Mapping[str, str]) -> None:
         print(version("gshn"))
         return
     if name not in commands:
-        raise ArgumentError(f"'{name}' is no command; choose one of {', '.join(commands)}")
+        raise ArgumentError(f"'{name}' is not a command; choose one of {', '.join(commands)}")
     sys.argv = [f"{package} {name}", *rest]
     import_module(f"{package}.{name}").main()
 

@@ -17,7 +17,11 @@ class _ParserBuilt(Exception):
 
 
 def parser_of(main: Callable[[], None]) -> CommandParser:
-    """The parser that a command's ``main`` builds; nothing is parsed or run."""
+    """The parser that a command's ``main`` builds; nothing is parsed or run.
+
+    Raises:
+        TypeError: ``main`` parses no arguments.
+    """
 
     def stop(parser: CommandParser, *_: object, **__: object) -> NoReturn:
         raise _ParserBuilt(parser)

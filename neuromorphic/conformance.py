@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from neuromorphic.backends import PRECISIONS
 from neuromorphic.cli import CommandParser, run_command
-from neuromorphic.errors import ArgumentError
+from neuromorphic.errors import ArgumentError, counted
 from neuromorphic.files import check_destination, write_atomically
 from neuromorphic.golden.cases import Case, cases
 from neuromorphic.golden.files import TOLERANCE, read_outputs, write_set
@@ -45,7 +45,7 @@ def chosen(patterns: Sequence[str] | None) -> list[Case]:
         return found
     for pattern in patterns:
         if not any(fnmatchcase(word, pattern) for case in found for word in (case.name, case.family)):
-            raise ArgumentError(f"--graphs: '{pattern}' is no graph and no family; --list shows them")
+            raise ArgumentError(f"--graphs: '{pattern}' is neither a graph nor a family; --list shows them")
     return [c for c in found if any(fnmatchcase(word, pattern) for pattern in patterns for word in (c.name, c.family))]
 
 
@@ -101,10 +101,10 @@ def main() -> None:
         check_destination(arguments.json)
     if arguments.list:
         rows = [(case.name, case.family, case.about) for case in of]
-        Table(f"{len(of)} golden graphs", ("graph", "family", "about"), rows).print()
+        Table(counted(len(of), "golden graph"), ("graph", "family", "about"), rows).print()
         return
     if arguments.write:
-        print(f"{write_set(arguments.write, of)}: {len(of)} graphs")
+        print(f"{write_set(arguments.write, of)}: {counted(len(of), 'graph')}")
         return
     if arguments.outputs:
         result = judge_outputs(arguments.outputs, of, tolerance)
@@ -114,6 +114,8 @@ def main() -> None:
     if arguments.json is not None:
         write_atomically(arguments.json, json.dumps(result.report(), indent=1) + "\n")
     result.print()
+    if arguments.json is not None:
+        print(f"{arguments.json}: the same, by graph")
     if not result:
         raise SystemExit(1)
 

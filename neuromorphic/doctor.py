@@ -169,6 +169,7 @@ def main() -> None:
     if arguments.json is not None:
         content = {command: [asdict(finding) for finding in own] for command, own in findings.items()}
         write_atomically(arguments.json, json.dumps(content, indent=2) + "\n")
+        print(f"{arguments.json}: these findings")
     if any(not finding.ok and not finding.optional for own in findings.values() for finding in own):
         raise SystemExit(1)
 

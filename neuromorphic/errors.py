@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number with its noun: ``1 image``, ``3 images``.
+
+    Args:
+        number: The number.
+        one: Noun or phrase for 1, such as ``image is``.
+        many: Noun or phrase for all other numbers, such as ``images are``; None: ``one`` with an s.
+    """
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
+
+
 class UserError(Exception):
     """Base of all errors that a user can correct. The message names the file, key or node, and says what to change."""
 

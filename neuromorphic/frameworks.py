@@ -61,7 +61,7 @@ def read_from(
 
     Raises:
         ArgumentError: the framework is unknown.
-        UnsupportedGraphError: a parameter is no array of numbers.
+        UnsupportedGraphError: a parameter is not an array of numbers.
     """
     check_choice("framework", framework, FRAMEWORKS)
     own = FRAMEWORKS[framework]
@@ -84,7 +84,7 @@ def graphs_of(graph: nir.NIRGraph) -> list[nir.NIRGraph]:
 
 
 def free_name(graph: nir.NIRGraph, name: str) -> str:
-    """A name that no node has."""
+    """A name that no node of a graph has: ``name``, with underscores added if it is taken."""
     while name in graph.nodes:
         name += "_"
     return name
@@ -98,6 +98,9 @@ def subtract_late(graph: nir.NIRGraph, dt: float) -> None:
     CubaLIF is split into an LI node for its current and a LIF node, so that the loop reaches the membrane directly. Its
     recurrent connections to the current then get a Delay of one step. Without it, current and membrane would be in one
     loop, and the membrane would read the current one step late.
+
+    Raises:
+        UnsupportedGraphError: r of a neuron is 0, so that a loop cannot reach its membrane.
     """
     for name, node in list(graph.nodes.items()):
         if not isinstance(node, nir.CubaLIF):

@@ -126,17 +126,27 @@ class CheckedFile:
         return isinstance(member, h5py.Dataset) and member.id.get_type().get_class() == h5py.h5t.STRING
 
     def text(self, dataset: Member, where: str) -> str:
-        """A single text."""
+        """Read a single text.
+
+        Raises:
+            NIRFileError: it is something else.
+        """
         if not self.is_text(dataset) or dataset.shape != ():
-            raise self.error(where, "is no text; one text is needed")
+            raise self.error(where, "is not a text; one text is needed")
         self.check_stored(dataset, where)
         return self.decode(self.read(dataset, where), where)
 
     def texts(self, dataset: Member, where: str) -> Iterator[NDArray]:
-        """Texts of an array along its first axis, some rows at a time.
+        """Read an array of texts along its first axis, some rows at a time.
 
-        All of them may lie in one place of the file, so they can be larger than it by their number: only so many are
-        read at a time that they fit in memory, and what is kept of them is the caller's to count, see :meth:`take`.
+        All elements can refer to one text in the file, so together they can be far larger than the file. Only as many
+        rows are read at a time as fit in memory. The caller counts what it keeps, see :meth:`take`.
+
+        Yields:
+            Blocks of rows, shape (R, ...), of str.
+
+        Raises:
+            NIRFileError: the array holds something else, or a text that is not UTF-8 or too long.
         """
         if not self.is_text(dataset):
             raise self.error(where, "holds no texts; texts are needed")
@@ -150,16 +160,24 @@ class CheckedFile:
             yield block
 
     def decode(self, value: object, where: str) -> str:
-        """A text from what h5py has for it."""
+        """Decode a text that h5py has read.
+
+        Raises:
+            NIRFileError: it is not UTF-8, or longer than :data:`MAX_TEXT` bytes.
+        """
         if isinstance(value, bytes) and len(value) <= MAX_TEXT:
             try:
                 return value.decode()
             except UnicodeDecodeError:
                 pass
-        raise self.error(where, f"is no UTF-8 text of at most {MAX_TEXT} bytes")
+        raise self.error(where, f"is not a UTF-8 text of at most {MAX_TEXT} bytes")
 
     def read(self, dataset: h5py.Dataset, where: str, rows: slice | tuple[()] = ()) -> NDArray:
-        """Read what has been checked."""
+        """Read an array, or some of its rows, that :meth:`check_stored` has checked.
+
+        Raises:
+            NIRFileError: HDF5 cannot read it, for example because compressed data are damaged.
+        """
         try:
             return dataset[rows]
         except (OSError, RuntimeError, ValueError, TypeError) as error:  # Compressed data that are damaged, say.
@@ -180,10 +198,13 @@ class CheckedFile:
         self.left -= size
 
     def check_stored(self, dataset: Member, where: str) -> np.dtype:
-        """Check that all of an array is in this file, and fits in memory.
+        """Check that the whole array is in this file, and fits in memory.
 
         Returns:
             The array's type.
+
+        Raises:
+            NIRFileError: a part of it is missing or in another file, or it takes too much memory.
         """
         if not isinstance(dataset, h5py.Dataset):
             raise self.error(where, "is a group; an array is needed")
@@ -213,7 +234,11 @@ class CheckedFile:
         return dtype
 
     def compression(self, plan: h5py.h5p.PropDCID, where: str) -> int:
-        """The factor by which an array's filters can make it smaller, at most."""
+        """Largest factor by which the filters of an array can compress it.
+
+        Raises:
+            NIRFileError: an unknown filter, or more than one compressor.
+        """
         filters = [plan.get_filter(k)[0] for k in range(plan.get_nfilters())]
         compressors = [code for code in filters if code in COMPRESSORS]
         if len(compressors) > 1 or set(filters) - set(COMPRESSORS) - set(OTHER_FILTERS):

@@ -45,7 +45,7 @@ def with_int8_weights(graph: nir.NIRGraph) -> tuple[nir.NIRGraph, list[Rounding]
         The graph, and what became of each node.
 
     Raises:
-        UnsupportedGraphError: weights are no numbers.
+        UnsupportedGraphError: weights are not numbers.
     """
     graph = deepcopy(graph)
     return graph, list(round_weights(graph, ""))

@@ -50,7 +50,7 @@ def read_nir_data(path: Path, graph: Graph) -> dict[str, NDArray]:
         Arrays of shape (B, T, *shape) by Input node.
 
     Raises:
-        SignalFileError: the file is no NIR data file, an Input node is missing, or its data do not fit the graph.
+        SignalFileError: the file is not a NIR data file, an Input node is missing, or its data do not fit the graph.
         UnsupportedGraphError: the arrays do not fit in memory.
     """
     require_data()
@@ -81,7 +81,11 @@ def read_nir_data(path: Path, graph: Graph) -> dict[str, NDArray]:
 
 
 def array_of(path: Path, graph: Graph, name: str, node: Any) -> NDArray:
-    """The array of one node, see :func:`read_nir_data`."""
+    """The array of one node, shape (B, T, *shape); see :func:`read_nir_data`.
+
+    Raises:
+        SignalFileError: the node has no observable of this name, or the data do not fit the graph.
+    """
     observables = getattr(node, "observables", {})
     chosen = [key for key in (name, SPIKES, *observables) if key in observables]
     if not chosen or (len(observables) > 1 and chosen[0] not in (name, SPIKES)):

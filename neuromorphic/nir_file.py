@@ -104,7 +104,7 @@ def storable(content: Mapping[str, Any], where: str) -> dict[str, Any]:
     for key, value in content.items():
         own = f"{where}: '{shown(str(key))}'"
         if not str(key) or "/" in str(key) or str(key) in (".", ".."):
-            raise UnsupportedGraphError(f"{own} is no name that a NIR file can hold; rename it, without slashes")
+            raise UnsupportedGraphError(f"{own} is not a name that a NIR file can hold; rename it, without slashes")
         if isinstance(value, Mapping):
             out[str(key)] = storable(value, own)
             continue
@@ -134,7 +134,7 @@ def build(data: Mapping[str, Any]) -> nir.NIRNode:
     What the installed nir has no field for (:data:`LATER_FIELDS`) becomes an attribute of the node all the same.
 
     Raises:
-        ArgumentError: ``data`` is no mapping.
+        ArgumentError: ``data`` is not a mapping.
         UnsupportedGraphError: there is no such type, or it does not take these fields.
     """
     check_type("the node", data, Mapping, "give its fields by name, 'type' among them")
@@ -169,7 +169,7 @@ def read_nir(path: Path) -> nir.NIRGraph:
 
     Raises:
         ArgumentError: the path is of the wrong type.
-        NIRFileError: there is no such file, or it is no NIR graph; the message names the node and the field.
+        NIRFileError: there is no such file, or it is not a NIR graph; the message names the node and the field.
     """
     path = as_path("path", path)
     check_path(path)
@@ -178,7 +178,11 @@ def read_nir(path: Path) -> nir.NIRGraph:
 
 
 def read_checked(path: Path) -> nir.NIRGraph:
-    """Read a graph, see :func:`read_nir`, which also survives damage that HDF5's library does not."""
+    """Read a graph. On some damaged files HDF5's library crashes the process; :func:`read_nir` survives that.
+
+    Raises:
+        NIRFileError: the file is not a NIR graph, is broken, or needs too much memory.
+    """
     try:
         with h5py.File(path, "r") as file:
             return GraphReader(CheckedFile(path, file)).root()
@@ -187,11 +191,15 @@ def read_checked(path: Path) -> nir.NIRGraph:
     except MemoryError:
         raise NIRFileError(f"{path} needs more memory than there is; free some, or export a smaller graph") from None
     except Exception as error:  # h5py raises nearly everything on broken files.
-        raise NIRFileError(f"{path} is no NIR graph ({reason(error)[:200]}); export it again") from error
+        raise NIRFileError(f"{path} is not a NIR graph ({reason(error)[:200]}); export it again") from error
 
 
 def check_path(path: Path) -> None:
-    """Check that there is a file that can be read."""
+    """Check that a file exists, is not empty, and can be read.
+
+    Raises:
+        NIRFileError: it is not so.
+    """
     try:
         if path.is_dir():
             raise NIRFileError(f"{path} is a folder; give the NIR file in it")
@@ -207,23 +215,31 @@ def check_path(path: Path) -> None:
 
 
 class GraphReader:
-    """Builds NIR's nodes from a checked file."""
+    """Builds NIR's nodes from a checked file. Its methods raise a NIRFileError that names file and node."""
 
     def __init__(self, file: CheckedFile):
         self.file = file
 
     def root(self) -> nir.NIRGraph:
-        """The graph of the file."""
+        """Read the graph of the file.
+
+        Raises:
+            NIRFileError: there is none, or it is broken.
+        """
         members = self.file.members(self.file.file, "the file")
         if "node" not in members:
-            raise NIRFileError(f"{self.file.path} is no NIR graph: it has no group 'node'; export it again")
+            raise NIRFileError(f"{self.file.path} is not a NIR graph: it has no group 'node'; export it again")
         graph = self.node(members["node"], "", 0)
         if not isinstance(graph, nir.NIRGraph):
             raise self.file.error("the file", f"holds a single {type(graph).__name__} node, no graph; export a graph")
         return graph
 
     def node(self, group: Member, name: str, depth: int) -> nir.NIRNode:
-        """A node; ``name`` is its flat one, empty for the graph of the file."""
+        """Read a node. ``name`` is its flat name, empty for the graph of the file; ``depth`` counts nested graphs.
+
+        Raises:
+            NIRFileError: the node is broken, of an unknown type, or lacks a field.
+        """
         where = f"node '{name}'" if name else "the graph"
         if not isinstance(group, h5py.Group):
             raise self.file.error(where, "is an array; a group with a 'type' is needed")
@@ -255,7 +271,11 @@ class GraphReader:
         return self.build(kind, values, metadata, where)
 
     def check_fields(self, members: Mapping[str, Member], known: Mapping[str, bool], kind: str, where: str) -> None:
-        """Check that a node has what its type has; ``known`` says which fields have to be there."""
+        """Check the fields of a node. ``known`` has all fields of its type, and whether they are required.
+
+        Raises:
+            NIRFileError: a required field is missing, or a field is unknown.
+        """
         for key, needed in known.items():
             if needed and key not in members:
                 raise self.file.error(where, f"({kind}) has no '{key}'; export it again with it")
@@ -266,7 +286,11 @@ class GraphReader:
                 )
 
     def value(self, key: str, member: Member, where: str) -> NDArray | str:
-        """A parameter."""
+        """Read a parameter: a finite array of any shape, or a text.
+
+        Raises:
+            NIRFileError: it is something else.
+        """
         own = f"{where}: {key}"
         if key in TEXTS and self.file.is_text(member):
             return self.file.text(member, own)
@@ -275,12 +299,20 @@ class GraphReader:
         return array
 
     def check_finite(self, array: NDArray, where: str) -> None:
-        """Check that there is no NaN and no infinity."""
+        """Check that an array of any shape has no NaN and no infinity.
+
+        Raises:
+            NIRFileError: it has one.
+        """
         if found := not_finite(array):
             raise self.file.error(where, f"is {found}; it must be finite")
 
     def spread(self, values: dict[str, Any], where: str) -> dict[str, Any]:
-        """Parameters of neurons in one shape, as NIR's classes want them; a single value stands for all neurons."""
+        """Bring the parameters of neurons to one shape, which NIR's classes need. A single value is repeated.
+
+        Raises:
+            NIRFileError: shapes differ, or the arrays take too much memory.
+        """
         shape = max((np.shape(value) for value in values.values()), key=lambda shape: (np.prod(shape), len(shape)))
         for key, value in values.items():
             if np.shape(value) == shape:
@@ -292,10 +324,13 @@ class GraphReader:
         return values
 
     def build(self, kind: str, values: dict[str, Any], metadata: dict[str, Any], where: str) -> nir.NIRNode:
-        """A node from its values.
+        """Build a node from its values.
 
-        The shape of Conv and Flatten nodes' input is set afterwards: given to NIR's classes they would infer more
-        from it, and fall over a stride of 0, say, without a word on the node.
+        The input shape of Conv and Flatten nodes is set after construction. From it, NIR's classes would compute other
+        shapes, and fail on broken values, such as a stride of 0, without naming the node.
+
+        Raises:
+            NIRFileError: NIR's class refuses the values.
         """
         later: dict[str, Any] = {}
         if kind in SHAPES:
@@ -317,13 +352,17 @@ class GraphReader:
         try:
             node = NODE_TYPES[kind](**values)
         except Exception as error:  # AssertionError, IndexError, ..., as it happens.
-            raise self.file.error(where, f"is no {kind} ({reason(error)}); export it again") from error
+            raise self.file.error(where, f"is not a valid {kind} ({reason(error)}); export it again") from error
         for key, value in later.items():
             setattr(node, key, value)
         return node
 
     def metadata(self, group: Member | None, where: str, depth: int = 0) -> dict[str, Any]:
-        """Metadata: numbers, texts, arrays of both, and groups of them."""
+        """Read metadata: numbers, texts, arrays of both, and groups of them.
+
+        Raises:
+            NIRFileError: it is broken, nested too deep or too large, or its dt is not a time step.
+        """
         if group is None:
             return {}
         own = f"{where}: metadata"
@@ -351,16 +390,24 @@ class GraphReader:
         return out
 
     def check_time_step(self, value: Any, where: str) -> None:
-        """Check that a time step is a positive, finite number."""
+        """Check that a time step is a positive, finite number.
+
+        Raises:
+            NIRFileError: it is not.
+        """
         if np.size(value) != 1 or np.asarray(value).dtype.kind not in "fiu":
-            raise self.file.error(where, "is no number; it must be the time step in seconds")
+            raise self.file.error(where, "is not a number; it must be the time step in seconds")
         if not 0 < float(np.reshape(value, ())) < float("inf"):
             raise self.file.error(where, f"is {value}; it must be the time step in seconds, positive and finite")
 
     def graph(
         self, members: dict[str, Member], metadata: dict[str, Any], name: str, where: str, depth: int
     ) -> nir.NIRGraph:
-        """A graph from its members but type and metadata."""
+        """Read a graph from its members. Type and metadata have been read before.
+
+        Raises:
+            NIRFileError: it lacks nodes or edges, they are broken, or graphs are nested too deep.
+        """
         if depth > MAX_DEPTH:
             raise self.file.error(where, f"is nested more than {MAX_DEPTH} graphs deep; flatten it")
         self.check_fields(members, {"nodes": True, "edges": True}, "NIRGraph", where)
@@ -375,18 +422,21 @@ class GraphReader:
         try:
             return graph_of(nodes, edges, metadata)
         except Exception as error:
-            raise self.file.error(where, f"is no graph ({reason(error)}); export it again") from error
+            raise self.file.error(where, f"is not a graph ({reason(error)}); export it again") from error
 
     def edges(self, dataset: Member, nodes: Mapping[str, nir.NIRNode], where: str) -> list[tuple[str, str]]:
-        """Edges, each of them once, between nodes that there are, also in nested graphs as ``graph.node``.
+        """Read edges, as pairs of names; ``graph.node`` names a node of a nested graph.
 
-        One other name is let pass, which :func:`neuromorphic.graph.flatten` may know what to do with.
+        One unknown name is allowed: :func:`neuromorphic.graph.nested.misnamed` can mend one.
+
+        Raises:
+            NIRFileError: it is not a list of pairs, an edge is listed twice, or two names are unknown.
         """
         own = f"{where}: edges"
         if isinstance(dataset, h5py.Dataset) and dataset.shape == (0,):  # An empty list, of no type.
             return []
         if not isinstance(dataset, h5py.Dataset) or len(dataset.shape or ()) != 2 or dataset.shape[1] != 2:
-            raise self.file.error(own, "is no list of pairs; export it again")
+            raise self.file.error(own, "is not a list of pairs; export it again")
         edges: dict[tuple[str, str], None] = {}
         names = {name: name for name in known_names(nodes)}
         strange = 0

@@ -66,7 +66,7 @@ def load_network(arguments: argparse.Namespace, path: Path | None = None) -> Spi
     """The network that the arguments name, or another one, read likewise.
 
     Raises:
-        UserError: the file is no NIR graph, or one that cannot be run.
+        UserError: the file is not a NIR graph, or one that cannot be run.
     """
     return load(path or arguments.nir, arguments.dt, arguments.reset, arguments.framework)
 
@@ -138,7 +138,7 @@ def main() -> None:
     network = load_network(arguments)
     trace = tuple(dict.fromkeys(arguments.trace))
     if unknown := [name for name in trace if name not in network.graph.nodes]:
-        parser.error(f"--trace: '{unknown[0]}' is no node of the graph; it has {listed(network.graph.nodes)}")
+        parser.error(f"--trace: '{unknown[0]}' is not a node of the graph; it has {listed(network.graph.nodes)}")
     neurons = trace or (tuple(network.neurons) if arguments.plot else ())
     membranes = with_membrane(network.graph, neurons)
     run = network.run(
@@ -163,6 +163,9 @@ def main() -> None:
         network.plot(run, drawn).savefig(picture, format="png", dpi=120)
         write_atomically(arguments.plot, picture.getvalue())
     run.table(str(arguments.out)).print()
+    print(f"{arguments.out}: outputs; {report_file}: what was counted")
+    if arguments.plot is not None:
+        print(f"{arguments.plot}: rasters and potentials")
 
 
 if __name__ == "__main__":

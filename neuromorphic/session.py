@@ -263,4 +263,4 @@ def read_state(path: Path) -> Arrays:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except Exception as error:  # NumPy and zipfile raise nearly everything on broken files.
-        raise SignalFileError(f"{path} is no state ({reason(error)}); write one with session.save(path)") from None
+        raise SignalFileError(f"{path} is not a state ({reason(error)}); write one with session.save(path)") from None

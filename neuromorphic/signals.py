@@ -76,7 +76,7 @@ def as_array(what: str, x: object) -> NDArray:
         x: An array, or what NumPy converts to one.
 
     Raises:
-        ArgumentError: it is no such array.
+        ArgumentError: it is not such an array.
     """
     if not isinstance(x, np.ndarray) and not isinstance(x, str | bytes | Mapping):
         try:
@@ -132,7 +132,7 @@ def with_batch_axis(
     """Arrays by Input node with the axis B. It is added to arrays that have none.
 
     Raises:
-        ArgumentError: ``steps`` is no number of steps.
+        ArgumentError: ``steps`` is not a number of steps.
         UserError: shapes do not fit the graph or each other; the class is ``error``.
         UnsupportedGraphError: the inputs do not fit in memory.
     """
@@ -209,7 +209,11 @@ def read_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray]:
 
 
 def chosen(path: Path, file: np.lib.npyio.NpzFile, names: Sequence[str]) -> dict[str, NDArray]:
-    """The arrays ``names`` of an open ``.npz`` file, see :func:`read_arrays`."""
+    """The arrays ``names`` of an open ``.npz`` file, as stored; see :func:`read_arrays`.
+
+    Raises:
+        SignalFileError: an array is missing, cannot be read, or does not fit in memory.
+    """
     keys = {name: name for name in names}
     if len(names) == 1 and names[0] not in file.files and "input" in file.files:
         keys = {names[0]: "input"}
@@ -224,7 +228,7 @@ def chosen(path: Path, file: np.lib.npyio.NpzFile, names: Sequence[str]) -> dict
     if need > room:
         raise SignalFileError(f"{path} holds {size_text(need)}, {size_text(room)} are free; cut it into several files")
     if ignored := [key for key in file.files if key not in keys.values()]:
-        text = f"{path}: {listed(ignored)} {'is no Input node' if len(ignored) == 1 else 'are no Input nodes'}"
+        text = f"{path}: {listed(ignored)} {'is not an Input node' if len(ignored) == 1 else 'are not Input nodes'}"
         warnings.warn(f"{text} of the graph and left out", UserNotice, stacklevel=4)
     return {name: file[key] for name, key in keys.items()}
 

@@ -71,7 +71,7 @@ def load(
 
     Raises:
         ArgumentError: an argument has the wrong type, or the framework is unknown.
-        NIRFileError: the file is missing, or is no NIR graph.
+        NIRFileError: the file is missing, or is not a NIR graph.
         UnsupportedGraphError: the graph needs a dt and has none, or it has something that cannot be computed exactly;
             the message names the node.
     """
@@ -85,7 +85,11 @@ def load(
 
 @contextmanager
 def naming(source: str, kinds: tuple[type[UserError], ...] = (UnsupportedGraphError,)) -> Iterator[None]:
-    """Name the file in errors about a graph, or of other kinds."""
+    """Add the name of the file to errors of ``kinds``.
+
+    Raises:
+        UserError: the error, of the same class, with the file's name before its message.
+    """
     try:
         yield
     except kinds as error:
@@ -345,7 +349,7 @@ class SpikingNetwork:
             A ``matplotlib.figure.Figure``; ``figure.savefig("run.png")`` writes it.
 
         Raises:
-            ArgumentError: ``run`` is no run, or a node or sample is unknown.
+            ArgumentError: ``run`` is not a run, or a node or sample is unknown.
             PackagesMissingError: matplotlib is not installed.
         """
         return plot(run, nodes, sample)

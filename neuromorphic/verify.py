@@ -64,6 +64,8 @@ def main() -> None:
     if arguments.json is not None:
         write_atomically(arguments.json, json.dumps(verification.report(), indent=2) + "\n")
     verification.print()
+    if arguments.json is not None:
+        print(f"{arguments.json}: this result")
     if not verification.equal:
         raise SystemExit(1)
 

@@ -56,8 +56,9 @@ OTHERS = (
     "eval $(neuromorphic --print-completion ",
 )
 
-# Beginnings of commands that take a few seconds in the folder that the test below makes. Other tests run those of
-# nir.md (below), own-images.md, extending.md, c.md and completion. All the rest are parsed only.
+# Beginnings of commands that take a few seconds in the folder that the test below makes, and of others that take longer
+# (make test-slow). Other tests run those of nir.md (below), own-images.md, extending.md, c.md, completion, and of
+# conformance with a simulator. All the rest are parsed only: they train for long, or need data sets or packages.
 QUICK = (
     "python -m gshn.explain photos/a.jpg",
     "python -m gshn.explain --index 7 --split test",
@@ -66,7 +67,18 @@ QUICK = (
     "python -m gshn.ablate --report ",
     "python -m neuromorphic.conformance --list",
     "python -m neuromorphic.export --to nir ",
+    "python -m neuromorphic.export --to c ",
     "python -m neuromorphic.profile --nir ",
+    "python -m neuromorphic.run ",
+)
+SLOW = (
+    "python -m gshn.evaluate --checkpoint runs/default ",
+    "python -m gshn.evaluate --checkpoint tour ",
+    "python -m gshn.train --config smoke ",
+    "python -m neuromorphic.conformance --write ",
+    "python -m neuromorphic.export --to lava ",
+    "python -m neuromorphic.export --to netx ",
+    "python -m neuromorphic.profile --checkpoint runs/default --out runs/default/profile ",
 )
 
 KEYS = flat(load_config())
@@ -194,11 +206,24 @@ def test_every_python_block_runs(page: Path, finished: Path, tmp_path: Path, mon
             exec(compile(block, name, "exec"), names)
 
 
-QUICK_COMMANDS = [own for own in commands() if f"{shlex.join(own.values[0])} ".startswith(QUICK)]
+def runnable() -> Iterator[Any]:
+    """The commands that the test below runs, each once, whatever pages have it."""
+    seen: set[str] = set()
+    for own in commands():
+        words = own.values[0]
+        line = f"{shlex.join(words)} "
+        if line in seen or not line.startswith(QUICK + SLOW):
+            continue
+        seen.add(line)
+        marks = [pytest.mark.slow] if line.startswith(SLOW) else []
+        yield pytest.param(words, marks=[*marks, pytest.mark.lava] if {"lava", "netx"} & {*words} else marks, id=own.id)
 
 
-@pytest.mark.parametrize("words", QUICK_COMMANDS)
-def test_every_quick_command_runs(
+RUNNABLE = list(runnable())
+
+
+@pytest.mark.parametrize("words", RUNNABLE)
+def test_every_command_that_ends_soon_runs(
     words: list[str],
     finished: Path,
     tmp_path: Path,
@@ -210,7 +235,7 @@ def test_every_quick_command_runs(
         (tmp_path / folder).mkdir(parents=True)
         shutil.copy(DOCS / "results/ablation-test.json", tmp_path / folder)
     for name in ("default", "mine"):
-        (tmp_path / "runs" / name).symlink_to(finished)
+        shutil.copytree(finished, tmp_path / "runs" / name)
     official.jpeg(tmp_path / "photos/a.jpg")
     official.jpeg(tmp_path / "photos/b.jpg", 1)
     monkeypatch.chdir(tmp_path)
@@ -219,16 +244,16 @@ def test_every_quick_command_runs(
     _, _, module, *arguments = words
     monkeypatch.setattr("sys.argv", [module, *arguments])
     import_module(module).main()
-    for option in ("--out", "--json"):
+    for option in ("--out", "--json", "--write"):
         if option in arguments:
             out = Path(arguments[arguments.index(option) + 1])
             assert out.stat().st_size > 0 if out.suffix else any(out.iterdir())
     assert capsys.readouterr().out.strip()
 
 
-def test_no_quick_command_is_left_behind() -> None:
-    lines = [f"{shlex.join(own.values[0])} " for own in QUICK_COMMANDS]
-    assert all(any(line.startswith(start) for line in lines) for start in QUICK)
+def test_no_beginning_is_left_behind() -> None:
+    lines = [f"{shlex.join(own.values[0])} " for own in RUNNABLE]
+    assert all(any(line.startswith(start) for line in lines) for start in QUICK + SLOW)
 
 
 def make_network() -> None:

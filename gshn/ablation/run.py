@@ -21,7 +21,8 @@ from neuromorphic.files import write_atomically
 
 
 class Row(TypedDict):
-    """One figure of one run; ``value`` is a fraction (``rsum``: six added up), ``seconds`` those of its training."""
+    """One figure of one run. ``value`` is a fraction (``rsum`` is a sum of six), ``seconds`` the time of its
+    training."""
 
     variant: str
     task: str

@@ -47,7 +47,7 @@ from gshn.model import GSHN, NodeTokens
 from gshn.segments.panoptic import Category, Segmenter
 from gshn.training.card import model_card
 from gshn.training.corpora import Corpora
-from neuromorphic.errors import UserError
+from neuromorphic.errors import UserError, counted
 from neuromorphic.files import file_digest
 
 TEMPLATES = ("{}", "a {}", "a photo of a {}")
@@ -112,7 +112,11 @@ class Model:
         weights: str | None = None,
         device: str | None = None,
     ) -> None:
-        """Wrap a module; for the arguments see :func:`load`."""
+        """Wrap a module; for the arguments see :func:`load`.
+
+        Raises:
+            ConfigError: the device cannot be used, or the segmenter is unknown.
+        """
         place = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             module.to(place)
@@ -273,7 +277,7 @@ class Model:
         """
         place = Path(folder)
         if not place.is_dir():
-            raise DataError(f"{folder} is no folder; name one with photographs")
+            raise DataError(f"{folder} is not a folder; name one with photographs")
         if not list_images(place)[0]:
             raise DataError(f"folder {folder} has no image that Pillow reads here; name another one")
         key = " ".join(
@@ -420,8 +424,9 @@ class Model:
         sizes = {len(images) for images in encoded} | {len(own)}
         total = max(sizes)
         if not own or sizes - {1, total}:
-            given = " and ".join(str(len(images)) for images in encoded)
-            raise DataError(f"there are {given} images and {len(own)} texts: give as many of each, or one of one kind")
+            given = " and ".join(counted(len(images), "image") for images in encoded)
+            texts_given = counted(len(own), "text")
+            raise DataError(f"got {given} and {texts_given}: give as many of each, or one of one kind")
         own = own if len(own) == total else own * total
         count_texts(self.module, own, f"{task} texts")
         tokens, image, first = [], [], 0

@@ -88,7 +88,7 @@ def check_texts(texts: str | Iterable[str]) -> list[str]:
     """One text or several as a list.
 
     Raises:
-        DataError: one is no text.
+        DataError: one is not a text.
     """
     out = [texts] if isinstance(texts, str) else list(texts)
     for position, text in enumerate(out):

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from gshn.data.files import list_images
 from gshn.encoders.alignment import Embeddings
 from gshn.errors import DataError
-from neuromorphic.errors import UserError, UserNotice
+from neuromorphic.errors import UserError, UserNotice, counted
 from neuromorphic.files import Lock, make_folder, write_atomically
 
 BESIDE = ".gshn"
@@ -155,7 +155,7 @@ class Index:
         if not isinstance(text, str) or not text.strip():
             raise DataError("the text to search for is empty; say what the image shows")
         if k < 1:
-            raise DataError(f"{k} images are asked for; ask for at least 1")
+            raise DataError(f"k is {k}; ask for at least 1 image")
         assert self._rows is not None
         scores = torch.cat([self._scores(text, chunk.padded()) for chunk in self._chunks()]).numpy()
         order = np.argsort(-scores, kind="stable")[:k]
@@ -209,7 +209,8 @@ class Index:
         self.left_out = {name: reason for name, (_, reason) in known.items()}
         if self.left_out:
             first = next(iter(self.left_out.values()))
-            text = f"{len(self.left_out)} of {len(now)} images of {self.folder} are left out, the first: {first}"
+            of = f"of {counted(len(now), 'image')} of {self.folder}"
+            text = f"{counted(len(self.left_out), f'{of} is', f'{of} are')} left out, the first: {first}"
             warnings.warn(text, UserNotice, stacklevel=3)
         if not self.paths:
             raise DataError(f"folder {self.folder} has no image that can be used; name another one")

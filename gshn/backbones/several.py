@@ -12,11 +12,11 @@ from gshn.errors import DataError
 
 
 class ScaledBackbone(FrozenBackbone):
-    """A backbone that sees every image scaled so that its longer side has a number of pixels (:func:`resize`).
+    """A backbone on scaled images: the longer side gets ``size`` pixels (:func:`~gshn.backbones.base.resize`).
 
     Args:
-        backbone: What sees them.
-        size: Pixels of the longer side; the other keeps the image's proportions.
+        backbone: The backbone that gets the scaled images.
+        size: Longer side, pixels. The aspect ratio is kept.
     """
 
     def __init__(self, backbone: FrozenBackbone, size: int) -> None:
@@ -29,7 +29,11 @@ class ScaledBackbone(FrozenBackbone):
         self.freeze()
 
     def outputs(self, images: Tensor) -> BackboneOutput:
-        """See :class:`~gshn.backbones.base.FrozenBackbone`."""
+        """See :class:`~gshn.backbones.base.FrozenBackbone`.
+
+        Raises:
+            DataError: the scaled images are too small.
+        """
         sides: list[int] = list(images.shape[-2:])
         height, width = (max(1, round(side * self.size / max(sides))) for side in sides)
         try:
@@ -38,19 +42,19 @@ class ScaledBackbone(FrozenBackbone):
             raise DataError(f"{error}, which {sides[1]}x{sides[0]} is scaled to (@{self.size})") from None
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """As :meth:`outputs`, which lets the backbone check the scaled images."""
+        """Maps of :meth:`outputs`, in which the backbone checks the size of the scaled images."""
         return self(images)
 
 
 class MirroredBackbone(FrozenBackbone):
-    """A backbone that sees each image and its mirror image: the mean of the two maps, the second mirrored back.
+    """Mean of the maps of each image and of its mirror image. The second map is mirrored back.
 
     map[b, c, i, j] = (f(image)[b, c, i, j] + f(mirror image)[b, c, i, W_l - 1 - j]) / 2
 
-    What a photograph shows hardly ever depends on the side it is seen from, so that the mean has less noise.
+    The content of a photograph hardly ever changes when it is mirrored, so the mean has less noise.
 
     Args:
-        backbone: f.
+        backbone: The backbone f.
     """
 
     def __init__(self, backbone: FrozenBackbone) -> None:
@@ -68,12 +72,12 @@ class MirroredBackbone(FrozenBackbone):
         return BackboneOutput([(one + other.flip(-1)) / 2 for one, other in both], trunk)
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """As :meth:`outputs`, which lets the backbone check the images."""
+        """Maps of :meth:`outputs`, in which the backbone checks the size of the images."""
         return self(images)
 
 
 class SideBySide(FrozenBackbone):
-    """Several backbones on the same images: the maps of all of them, one after the other."""
+    """Several backbones on the same images. The list of maps has those of the first, then those of the second, ..."""
 
     def __init__(self, backbones: Sequence[FrozenBackbone]) -> None:
         super().__init__()
@@ -90,5 +94,5 @@ class SideBySide(FrozenBackbone):
         return BackboneOutput([one for own in found for one in own.maps], [one for own in found for one in own.trunk])
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """As :meth:`outputs`, which lets each backbone check the images."""
+        """Maps of :meth:`outputs`, in which each backbone checks the size of the images."""
         return self(images)

@@ -17,7 +17,7 @@ class SmallConvNet(nn.Module):
 
     Args:
         channels: Channels of the maps, each divisible by 8.
-        levels: Strides of the maps that are given; None for all.
+        levels: Strides of the maps; None for all.
 
     Raises:
         ConfigError: there is no such stride.

@@ -26,7 +26,7 @@ _ONLY_TENSORS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
 @contextmanager
 def _only_tensors() -> Iterator[None]:
-    """Have ``torch.load`` refuse everything but tensors, whatever its caller asks for: nothing is unpickled."""
+    """Within this context ``torch.load`` loads tensors only, whatever its caller asks for, so nothing is unpickled."""
     before = os.environ.get(_ONLY_TENSORS)
     os.environ[_ONLY_TENSORS] = "1"
     try:
@@ -46,7 +46,7 @@ class TimmBackbone(FrozenBackbone):
     Args:
         model: ``NAME`` or ``NAME.TAG`` of timm, with weights from the hub; ``local-dir:FOLDER`` and
             ``hf-hub:OWNER/NAME`` as timm knows them.
-        levels: Strides of the maps, of which timm tells; None: the coarsest.
+        levels: Strides of the maps, as timm lists them; None: the coarsest.
 
     Raises:
         ConfigError: timm is not installed, or there is no such stride.
@@ -92,7 +92,11 @@ class TimmBackbone(FrozenBackbone):
             raise DataError(f"graph.backbone={self.name} cannot be used ({first_line(error)}); {mend}") from None
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """See :class:`~gshn.backbones.base.FrozenBackbone`."""
+        """See :class:`~gshn.backbones.base.FrozenBackbone`.
+
+        Raises:
+            DataError: the network does not accept this size.
+        """
         x = resize_to_multiples(images, self.levels[-1])
         try:
             found = self.network((x.float() - self.mean) / self.std)

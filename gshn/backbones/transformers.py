@@ -20,7 +20,7 @@ from gshn.backbones.base import (
 )
 from gshn.errors import DataError
 from gshn.hub import quiet_transformers
-from neuromorphic.errors import first_line
+from neuromorphic.errors import counted, first_line
 
 KINDS = {"transformers:NAME_OR_FOLDER": {"help": "an image encoder of transformers"}}
 
@@ -28,10 +28,11 @@ KINDS = {"transformers:NAME_OR_FOLDER": {"help": "an image encoder of transforme
 class TransformersBackbone(FrozenBackbone):
     """A vision model of transformers, frozen; images are normalised as its image processor's configuration says.
 
-    Of a model with an image and a text tower, the former. A vision transformer has one map, that of its patches; class
-    and register tokens are left out. A network of several stages has a map for each of their strides. The coarsest is
-    the model's ``last_hidden_state``. Images are scaled to the nearest multiples of the coarsest stride that is used,
-    so that cells tile them evenly; they are not cropped, and not scaled to the size that the processor names.
+    Of a model with an image tower and a text tower, the image tower is used. A vision transformer has one map, that of
+    its patches; class and register tokens are left out. A network with several stages has a map for each stride. The
+    coarsest is the model's ``last_hidden_state``. Images are scaled to the nearest multiples of the coarsest stride in
+    use, so that cells tile them evenly. They are not cropped, and not scaled to the size in the processor's
+    configuration.
 
     Args:
         weights: A folder that ``save_pretrained`` wrote, or a name on the hub. Only safetensors are read.
@@ -79,18 +80,18 @@ class TransformersBackbone(FrozenBackbone):
         if tower.main_input_name != "pixel_values":
             kind = model.config.model_type
             raise self._refused(
-                f"{kind} is no vision model: its input is {model.main_input_name}", "name a vision model"
+                f"{kind} is not a vision model: its input is {model.main_input_name}", "name a vision model"
             )
         prefix = "" if tower is model else "vision_model."
         # Poolers come after the maps.
         missing = sorted(n for n in found["missing_keys"] if n.startswith(prefix) and "pooler" not in n)
         if missing:
             mend = "name weights that fit their config.json"
-            raise self._refused(f"its weights lack {len(missing)} tensors, such as {missing[0]}", mend)
+            raise self._refused(f"its weights lack {counted(len(missing), 'tensor')}, such as {missing[0]}", mend)
         return tower.eval()
 
     def _normalise_as(self, weights: str) -> None:
-        """Have images normalised as the model's image processor would."""
+        """Set mean and standard deviation of the normalisation from the model's image processor."""
         try:
             with quiet_transformers():
                 processor: Any = AutoImageProcessor.from_pretrained(weights, backend="pil")
@@ -106,22 +107,22 @@ class TransformersBackbone(FrozenBackbone):
 
     @torch.no_grad()
     def _find_maps(self) -> dict[int, int]:
-        """Strides of the model's maps, each with its channels, found by trying; sets the place of each map."""
+        """Channels of the model's maps by stride, found by running the model; also sets the index of each map."""
         patch = getattr(self.network.config, "patch_size", None)
         self._patch = patch if isinstance(patch, int) else None
         side = 8 * (self._patch or 8)
         try:
             found = self._all_maps(torch.zeros(1, 3, side, side, device=self.device))
-        except Exception as error:  # what is no image encoder fails in its own way
+        except Exception as error:  # what is not an image encoder fails in its own way
             raise self._refused(first_line(error), "name a model that encodes images") from None
         # The last of equal strides is the deepest.
         self._index = {side // m.shape[-1]: i for i, m in enumerate(found) if m.shape[-1] == m.shape[-2] <= side}
         if not self._index:
-            raise self._refused("its states are no maps of the image", "name a model that encodes images")
+            raise self._refused("its states are not maps of the image", "name a model that encodes images")
         return {stride: found[i].shape[1] for stride, i in self._index.items()}
 
     def _all_maps(self, pixels: Tensor) -> list[Tensor]:
-        """Everything in the model's output that is a map, in its order, of normalised images."""
+        """All maps in the model's output for normalised images (B, 3, H, W), in the model's order."""
         settings = {"interpolate_pos_encoding": True} if self._positions else {}
         out = self.network(pixel_values=pixels, output_hidden_states=True, return_dict=True, **settings)
         states = [*(out.get("reshaped_hidden_states") or out.get("hidden_states") or ()), out["last_hidden_state"]]
@@ -136,7 +137,7 @@ class TransformersBackbone(FrozenBackbone):
         return [state for state in found if state is not None]
 
     def _unrolled(self, tokens: Tensor, grid: tuple[int, ...]) -> Tensor | None:
-        """Tokens (B, S, C) as a map (B, C, rows, columns); None where they are no patches."""
+        """Tokens (B, S, C) as a map (B, C, rows, columns); None if they are not patches."""
         rows, columns = grid
         # In front of the patches stand a class token, DeiT's second one, or DINOv2's registers.
         extra = tokens.shape[1] - rows * columns
@@ -145,7 +146,11 @@ class TransformersBackbone(FrozenBackbone):
         return tokens[:, extra:].transpose(1, 2).unflatten(2, (rows, columns))
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """See :class:`~gshn.backbones.base.FrozenBackbone`."""
+        """See :class:`~gshn.backbones.base.FrozenBackbone`.
+
+        Raises:
+            DataError: the model does not accept this size.
+        """
         x = resize_to_multiples(images, self.levels[-1])
         try:
             found = self._all_maps((x.float() - self.mean) / self.std)

@@ -17,6 +17,7 @@ from gshn.browser.photograph import ENERGY
 from gshn.browser.shown import Shown
 from gshn.errors import DataError
 from neuromorphic.backends import Backend, Precision
+from neuromorphic.errors import counted
 
 BACKENDS = ("numpy, float", "numpy, fixed", "torch, float", "lava, float", "lava, fixed")
 """What can be chosen: a back end and its arithmetic."""
@@ -85,7 +86,7 @@ def network(file: str | Path | None, settings: Settings) -> Shown:
     sides = f"spikes of {settings.left} on the left and {settings.right} on the right"
     rasters = shown.scrolling(shown.image(plotted, f"{sides}: {verdict(verification)}", 780), "Spikes of both")
     sections["Two back ends"] = rasters + lines + first
-    sections["Graph"] = shown.image(drawn, f"{len(net.graph.nodes)} nodes and what each of them reads", 420)
+    sections["Graph"] = shown.image(drawn, f"{counted(len(net.graph.nodes), 'node')} and the edges", 420)
     sections["Nodes"] = shown.scrolling(net.table().html(), "Nodes")
     converted, conversion = _conversion(net, settings)
     sections["Conversion"] = converted

@@ -34,9 +34,9 @@ STYLE = """
 .result img, .result p, .result .wide { break-inside: avoid; }
 .result h2 { font-size: 1.35rem; margin: 0.4rem 0; }
 .result h3 { font-size: 1.1rem; margin: 0 0 0.4rem; padding-top: 0.8rem; break-after: avoid; }
-.result table { border-collapse: collapse; border: 0; margin: 0.3rem 0; }
+.result table { border-collapse: collapse; border: 0; margin: 0.3rem 0; font-size: 0.85rem; }
 .result tr, .result th, .result td { border: 0 solid #8884; }
-.result th, .result td { padding: 0.15rem 0.7rem 0.15rem 0; white-space: nowrap; border-bottom-width: 1px; }
+.result th, .result td { padding: 0.15rem 0.55rem 0.15rem 0; white-space: nowrap; border-bottom-width: 1px; }
 .result pre { font-size: 0.8rem; line-height: 1.2; }
 .result .wide { overflow-x: auto; }
 .result .wide img { max-width: none; width: clamp(560px, 100%, 780px); }

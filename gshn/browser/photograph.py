@@ -13,6 +13,7 @@ from gshn.api.results import Answer, ImageNetwork, Match
 from gshn.browser import shown
 from gshn.browser.shown import Shown
 from gshn.errors import CheckpointError, DataError
+from neuromorphic.errors import counted
 
 ENERGY = ("energy model", "µJ, low", "µJ, high")
 LONG = 16
@@ -60,7 +61,8 @@ def photograph(model: Model, picture: str | Path | None, text: str | None) -> Sh
             f"{', '.join(unknown)}. It was trained on {model.config.data.pairs.source}, and reads all of them alike."
         )
     nodes = images.graphs[0].num_nodes
-    sections["Segments and scene graph"] = shown.image(images.draw(), f"{nodes} segments and the edges between them")
+    about = f"{counted(nodes, 'segment')} and the edges between them"
+    sections["Segments and scene graph"] = shown.image(images.draw(), about)
     if model.corpora.config.data.pairs.segmenter == "ground-truth":
         sections["Segments and scene graph"] += shown.paragraph(
             f"{model.name} was trained on annotated segments. This picture has none: it is cut into superpixels, with "

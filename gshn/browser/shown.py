@@ -91,7 +91,7 @@ def seconds(text: str | None) -> float | None:
     try:
         return float(text)
     except ValueError:
-        raise DataError(f"time step {text!r} is no number; give seconds, such as 1e-4") from None
+        raise DataError(f"time step {text!r} is not a number; give seconds, such as 1e-4") from None
 
 
 def failed(message: str) -> str:

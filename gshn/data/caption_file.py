@@ -1,4 +1,4 @@
-"""Captions of one's own: a table (CSV, TSV) or JSON lines, over a folder of pictures."""
+"""The user's own captions: a table (CSV, TSV) or JSON lines, with a folder of images."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from gshn.data.captions import CaptionedFiles, joined
 from gshn.data.image_files import OwnImages, as_text, check_split, read_text
 from gshn.data.images import DatasetSettings
 from gshn.errors import DataError, MissingError
+from neuromorphic.errors import counted
 
 KINDS = {"captions:FILE": {"help": "photographs of one's own, with a table of captions"}}
 
@@ -28,17 +29,17 @@ SPLIT_NAMES = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-"""What a column of splits may say."""
+"""Values of a column of splits."""
 SHARES = (0.8, 0.1, 0.1)
-"""Of train, val and test, where nothing else says what the splits are."""
+"""Shares of train, val and test, where neither the configuration nor the file defines the splits."""
 DELIMITERS = ",\t;|"
 
 
 class OwnCaptions(CaptionedFiles):
-    """A split of a file with a column of images and one of captions.
+    """A split of a file with a column of images and a column of captions.
 
-    Several rows of one image, and a list of captions in JSON lines, are joined. An image belongs to one split: that of
-    a column, or one drawn by its name (:func:`split_by_share`).
+    The captions of several rows of one image are joined; JSON lines may have a list of captions. An image belongs to
+    one split: that in a column, or one derived from its name (:func:`split_by_share`).
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class OwnCaptions(CaptionedFiles):
             split: ``train``, ``val`` or ``test``.
             image_size: Longest side, pixels.
             limit: Keep this many images, the first.
-            form: Where its columns and images are, and what the splits are.
+            form: Its columns, folder of images, and splits.
 
         Raises:
             ConfigError: no such split.
@@ -81,13 +82,13 @@ class OwnCaptions(CaptionedFiles):
 
 @dataclass(frozen=True)
 class Row:
-    """A row.
+    """A row of the file.
 
     Attributes:
-        line: Its number in the file, counted from 1.
+        line: Its line number, counted from 1.
         image: Path of the image, without ``./`` and with forward slashes.
-        captions: One; or several, in JSON lines.
-        split: What the column of splits says; empty without such a column.
+        captions: One caption; in JSON lines, one or more.
+        split: Value of the column of splits; empty without such a column.
     """
 
     line: int
@@ -103,20 +104,20 @@ def read_rows(
     split_column: str | None = None,
     any_split: bool = False,
 ) -> list[Row]:
-    """Rows of a table, whose first line names its columns, or of JSON lines.
+    """Read the rows of a table or of JSON lines.
 
-    A table's columns are separated by commas, tabs, semicolons or bars, whichever its first line has. A column that is
-    not named is found by :data:`IMAGE_COLUMNS` and :data:`CAPTION_COLUMNS`.
+    The first line of a table names its columns. Commas, tabs, semicolons or bars separate them, as in the first line.
+    Columns whose names are not given are found by :data:`IMAGE_COLUMNS` and :data:`CAPTION_COLUMNS`.
 
     Args:
         path: The file.
         image_column: Column of the images.
         caption_column: Column of the captions.
         split_column: Column of the splits.
-        any_split: Whether a column ``split`` is taken where there is one.
+        any_split: Whether a column named ``split`` is used, if there is one.
 
     Raises:
-        DataError: the file is missing or broken, a column is not there or cannot be told, a row does not fit.
+        DataError: the file is missing or broken, a column is missing or ambiguous, or a row does not fit the columns.
     """
     text = read_text(path)
     if not text.strip():
@@ -166,9 +167,9 @@ def _json_lines(path: Path, text: str) -> tuple[list[str], Records]:
                 try:
                     record = json.loads(line)
                 except (json.JSONDecodeError, RecursionError) as error:
-                    raise DataError(f"{path}: line {number} is no whole JSON object ({error})") from None
+                    raise DataError(f"{path}: line {number} is not a complete JSON object ({error})") from None
                 if not isinstance(record, dict):
-                    raise DataError(f"{path}: line {number} is no JSON object")
+                    raise DataError(f"{path}: line {number} is not a JSON object")
                 yield number, record
 
     return list(next(records())[1]), records()
@@ -210,8 +211,8 @@ def _table(path: Path, text: str, image: str | None, caption: str | None) -> tup
         for line, fields in list(rows(delimiter))[1:]:
             if len(fields) != len(names):
                 raise DataError(
-                    f"{path}: line {line} has {len(fields)} columns, the first line {len(names)}; quote a text "
-                    f"that has {delimiter!r} in it"
+                    f"{path}: line {line} has {counted(len(fields), 'column')}, the first line {len(names)}; quote a "
+                    f"text that has {delimiter!r} in it"
                 )
             yield line, dict(zip(names, fields, strict=True))
 
@@ -252,22 +253,23 @@ def _splits(path: Path, rows: Iterable[Row]) -> dict[str, str]:
 def split_by_share(
     images: Sequence[str], shares: Sequence[float], path: str, mend: str = "see data.pairs.file.split"
 ) -> dict[str, str]:
-    """Split of every image by a digest of its name: the same whatever the order, and when others are added.
+    """Assign each image to a split by a digest of its name.
 
-    The digest is a number in [0, 1): below the first share it is train, then val, then test. Where so few images are
-    there that a split would be empty, it gets the nearest one.
+    The digest is a number in [0, 1). An image is in train if it is below the first share, in val if it is below the sum
+    of the first two, and else in test. So an image keeps its split if the order changes or images are added. If there
+    are so few images that a split would be empty, the image nearest to its interval moves there.
 
     Args:
         images: Names, each once.
-        shares: Of train, val and test, which sum to 1.
-        path: Of their file, for the error message.
-        mend: What to do where there are too few, for the same.
+        shares: Shares of train, val and test, which sum to 1.
+        path: Their file, for the error message.
+        mend: Advice for the error message.
 
     Raises:
         DataError: there are fewer images than splits.
     """
     if len(images) < (wanted := sum(share > 0 for share in shares)):
-        raise DataError(f"{path} has {len(images)} images, too few for {wanted} splits; {mend}")
+        raise DataError(f"{path} has {counted(len(images), 'image')}, too few for {wanted} splits; {mend}")
 
     def place(image: str) -> float:
         digest = hashlib.blake2b(image.encode(), digest_size=8)

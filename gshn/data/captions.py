@@ -8,6 +8,7 @@ from typing import Any
 
 from gshn.data.image_files import SPLITS, ImageFiles, Source, as_text, each, present, read_json, section
 from gshn.errors import DataError, tell
+from neuromorphic.errors import counted
 
 
 class CaptionedFiles(ImageFiles):
@@ -20,8 +21,8 @@ class CaptionedFiles(ImageFiles):
         source: The data set.
         split: Its split.
         annotation: The file that the captions come from.
-        captions: Captions of each image, by its path.
-        archive: What holds the images, for error messages.
+        captions: Captions by path of the image.
+        archive: Archive that contains the images, for error messages.
         image_size: Longest side, pixels.
         limit: Keep this many images, the first.
     """
@@ -39,16 +40,18 @@ class CaptionedFiles(ImageFiles):
         there = present(annotation, list(captions), source, archive)
         texts = {path: [c.strip() for c in own if c.strip()] for path, own in captions.items()}
         if empty := sum(map(len, captions.values())) - sum(map(len, texts.values())):
-            tell(f"{annotation}: {empty} captions of {split} are empty and are left out")
+            what = counted(empty, f"empty caption of {split} is", f"empty captions of {split} are")
+            tell(f"{annotation}: {what} left out")
         if silent := sum(not own for own in texts.values()):
-            tell(f"{annotation}: {silent} images of {split} have no caption and are left out")
+            of = f"of {split} without a caption"
+            tell(f"{annotation}: {counted(silent, f'image {of} is', f'images {of} are')} left out")
         kept = [path for path, found in zip(texts, there, strict=True) if found and texts[path]][:limit]
         super().__init__(f"{source.name} {split}", kept, image_size)
         self.captions = [texts[path] for path in kept]
 
 
 def joined(rows: Iterable[tuple[Path, Iterable[str]]]) -> dict[Path, list[str]]:
-    """Captions by image, in the order of the file: rows of one image, however many there are, are joined."""
+    """Captions by image, in the order of the file. All rows of an image are joined."""
     captions: dict[Path, list[str]] = {}
     for image, texts in rows:
         captions.setdefault(image, []).extend(texts)
@@ -63,7 +66,7 @@ def karpathy(path: Path, source: Source, image: Callable[[dict[str, Any]], Path]
     Args:
         path: The file.
         source: The data set.
-        image: Entry -> where its image is.
+        image: Entry -> path of its image.
 
     Raises:
         DataError: the file is broken, or has an image in two splits.
@@ -95,14 +98,14 @@ def karpathy(path: Path, source: Source, image: Callable[[dict[str, Any]], Path]
 def tell_which_split(
     split: str, used: Path, images: Iterable[Path], other: Path, named: Callable[[Path], Iterable[Path]]
 ) -> None:
-    """Say which of two files that tell the splits is used, where they name different images.
+    """Give a notice if two files define a split differently. It says which one is used.
 
     Args:
         split: The split.
         used: The file that is used.
-        images: What it has in the split.
-        other: Another one; it need not be there.
-        named: Reads the images that ``other`` has in the split.
+        images: Its images of the split.
+        other: The other file; it may be absent.
+        named: Reads the images of the split from ``other``.
     """
     if not other.is_file():
         return

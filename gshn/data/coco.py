@@ -67,7 +67,8 @@ class CocoCaptions(CaptionedFiles):
         """Read image ``index``, with its segments where it is annotated.
 
         Raises:
-            DataError: the image or its annotation is broken, they do not fit, or a category is not in the vocabulary.
+            DataError: the image or its annotation is broken, their sizes differ, or a category is not in the
+                vocabulary.
         """
         sample = super().__getitem__(index)
         if self._panoptic is None:
@@ -84,7 +85,7 @@ class CocoCaptions(CaptionedFiles):
 
     @property
     def key(self) -> str:
-        """Of images and segments."""
+        """Key of images and segments: see :class:`gshn.data.images.ImageCollection`."""
         return super().key + (f" panoptic={self._panoptic.digest(self._ids)}" if self._panoptic else "")
 
 

@@ -29,7 +29,7 @@ SOURCE = Source("DAQUAR", "the Visual Turing Challenge of the Max Planck Institu
 FORMS = ("qa.894.raw.{}.txt", "qa.37.raw.{}.txt", "qa_{}.jsonl")
 """Names of the files with questions: all classes of things, the reduced set of 37 classes, JSON lines."""
 HELD_OUT = 0.1
-"""Share of the training images that are ``val``, where no file says what is."""
+"""Share of the training images that are ``val``, where no file defines it."""
 
 _IMAGE = re.compile(r"image\d+")
 # The few slips of the pen ("in th eimage999 ?") are those of the official files.
@@ -42,20 +42,20 @@ Row = tuple[str, str, list[str]]
 class DAQUAR(ImageFiles):
     """A split of DAQUAR, in one of three forms.
 
-    ``qa.894.raw.train.txt`` and ``qa.894.raw.test.txt``, or the reduced ``qa.37.raw.*.txt``, as they are handed out: a
-    line with a question that ends in ``in the image3 ?``, then a line with its answers, separated by commas. Or
-    ``qa_train.jsonl`` and ``qa_test.jsonl``, with ``image``, ``question`` and a list of ``answers``. Images in
-    ``nyu_depth_images`` or ``images``, ``image3.png`` or ``image3.jpg``.
+    - ``qa.894.raw.train.txt`` and ``qa.894.raw.test.txt``, the official files: a line with a question that ends in
+      ``in the image3 ?``, then a line with its answers, separated by commas.
+    - The reduced ``qa.37.raw.*.txt``, likewise.
+    - ``qa_train.jsonl`` and ``qa_test.jsonl``, with ``image``, ``question`` and a list of ``answers``.
 
-    The official split is of images, and has no ``val``. Where there is no file of that split, ``val`` is about
-    :data:`HELD_OUT` of the training images, by a digest of their names
-    (:func:`~gshn.data.caption_file.split_by_share`), and ``train`` the others.
+    Images are ``image3.png`` or ``image3.jpg``, in ``nyu_depth_images`` or ``images``.
 
-    The number of an image says nothing about it, and is left out of the questions.
+    The official split is of images, and has no ``val``. If there is no file for ``val``, it is about :data:`HELD_OUT`
+    of the training images, by a digest of their names (:func:`~gshn.data.caption_file.split_by_share`), and ``train``
+    is the others. The number of an image is left out of the questions, because it says nothing about the image.
 
     Attributes:
-        questions: The questions on the split's images. ``answers`` is one text, the list in order of the alphabet,
-            joined by commas (:func:`items` takes it apart): for a classifier, a list is an answer like any other.
+        questions: The questions on the split's images. ``answers`` is one text: the list in alphabetical order, joined
+            by commas (:func:`items` splits it). So a classifier can treat a list like any other answer.
             ``id`` is the question's number in its file, counted from 1.
     """
 
@@ -98,7 +98,7 @@ class DAQUAR(ImageFiles):
 
 
 def items(answer: str) -> list[str]:
-    """What a list of answers has in it, however it is spaced, as the official evaluation reads it."""
+    """The items of a list of answers, without white space around them, as in the official evaluation."""
     return [item.strip() for item in answer.split(",") if item.strip()]
 
 
@@ -124,7 +124,7 @@ def _json_rows(path: Path) -> list[Row]:
     def convert(entry: dict[str, object]) -> Row:
         answers = entry["answers"]
         if not isinstance(answers, list) or not (found := [i for a in answers for i in items(as_text(a))]):
-            raise ValueError("answers is no list of words")
+            raise ValueError("answers is not a list of words")
         return Path(as_text(entry["image"])).stem, _asked(as_text(entry["question"])), found
 
     return each(path, "line", read_json_lines(path, SOURCE, FORMS[0].format("train")), convert)

@@ -26,10 +26,10 @@ _IDENTIFIED_ONLY = {"MPEG"}
 
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
-    """An open image file; whatever Pillow raises within is a DataError that names it.
+    """An open image file, as a context. Errors of Pillow within it become a DataError that names the file.
 
     Raises:
-        DataError: the file is missing, truncated, or no image.
+        DataError: the file is missing, truncated, or not an image.
     """
     try:
         # Pillow warns of metadata that are cut, of no use to anybody who looks at the picture.
@@ -40,7 +40,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
     except FileNotFoundError:
         raise DataError(f"image {path} is missing; {_MEND}") from None
     except UnidentifiedImageError:
-        raise DataError(f"{path} is no image that Pillow can read; {_MEND}") from None
+        raise DataError(f"{path} is not an image that Pillow can read; {_MEND}") from None
     except DataError as error:
         raise DataError(f"image {path} {error}") from None
     except Image.DecompressionBombError:
@@ -54,17 +54,17 @@ def read_size(path: Path) -> tuple[int, int]:
     """Height and width of an image file's pixels as stored, from its header alone.
 
     Raises:
-        DataError: the file is missing or no image.
+        DataError: the file is missing or not an image.
     """
     with opened(path) as image:
         return image.height, image.width
 
 
 def read_orientation(path: Path) -> int:
-    """EXIF orientation of an image file, 1 to 8; 1 where there is none.
+    """EXIF orientation of an image file, 1 to 8; 1 if it has none.
 
     Raises:
-        DataError: the file is missing or no image.
+        DataError: the file is missing or not an image.
     """
     with opened(path) as image:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -83,7 +83,7 @@ def read_image(path: Path, image_size: int | None = None, upright: bool = True) 
         RGB, shape (H, W, 3), uint8. See :func:`to_rgb`.
 
     Raises:
-        DataError: the file is missing, truncated, or no image, or has pixels without a known range.
+        DataError: the file is missing, truncated, or not an image, or its pixels have no known range.
     """
     with opened(path) as image:
         if image_size is not None:
@@ -92,7 +92,7 @@ def read_image(path: Path, image_size: int | None = None, upright: bool = True) 
 
 
 def to_pixels(image: Image.Image, image_size: int | None = None, upright: bool = True) -> NDArray[np.uint8]:
-    """Pixels of an image that Pillow has opened or made: see :func:`read_image`.
+    """Pixels of a Pillow image, shape (H, W, 3), uint8: see :func:`read_image`.
 
     Raises:
         DataError: the pixels have no known range. What Pillow raises while it decodes a file is passed on.
@@ -106,9 +106,9 @@ def to_pixels(image: Image.Image, image_size: int | None = None, upright: bool =
 def to_rgb(image: Image.Image) -> Image.Image:
     """An image of any mode as RGB.
 
-    16-bit grey keeps its high byte, as 16-bit colour does in Pillow. What is transparent lies on white. CMYK goes
-    through the profile that the file carries, else R = (255 - C) (255 - K) / 255, and so on. Profiles of RGB and grey
-    are not looked at, as everywhere in the field.
+    16-bit grey keeps its high byte, as 16-bit colour does in Pillow. Transparent pixels are blended with white. CMYK is
+    converted by the profile in the file; without one, R = (255 - C) (255 - K) / 255, and so on. Profiles of RGB and
+    grey are ignored, as is usual in the field.
 
     Raises:
         DataError: the pixels are floating-point or wider than 16 bits.
@@ -131,7 +131,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _profile(image: Image.Image) -> Any | None:
-    """The CMYK profile that a file carries; a broken one counts as none."""
+    """The CMYK profile in a file; None if there is none, or a broken one."""
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
     except (KeyError, OSError, TypeError):
@@ -152,9 +152,9 @@ def _is_stub(factory: Any) -> bool:
 
 
 def list_images(folder: Path, out: Path | None = None) -> tuple[list[Path], Counter[str]]:
-    """The image files in a folder and its subfolders, in order of their names; and how many others, by suffix.
+    """List the image files in a folder and its subfolders, in order of their names, and count other files by suffix.
 
-    Files and folders whose name begins with a dot are passed over, and the subfolder ``out``, of results.
+    Files and folders whose name begins with a dot are left out, and so is the folder ``out``.
 
     Raises:
         DataError: a folder cannot be read.

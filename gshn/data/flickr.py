@@ -10,6 +10,7 @@ from gshn.data.captions import CaptionedFiles, karpathy, tell_which_split
 from gshn.data.image_files import Source, check_split, first_existing, folder_of, read_lines
 from gshn.data.images import DatasetSettings
 from gshn.errors import DataError
+from neuromorphic.errors import counted
 
 KINDS = {
     "flickr30k:DIR": {"help": "Flickr30K, captions"},
@@ -55,8 +56,8 @@ class Flickr8k(CaptionedFiles):
     ``Flickr_8k.trainImages.txt``, ``devImages`` and ``testImages``; or from ``dataset_flickr8k.json``. Images in
     ``Images`` or ``Flicker8k_Dataset``.
 
-    The official token file has the captions of one image under a wrong name, ``2258277193_586949ec62.jpg.1``; no list
-    has it.
+    The official token file has the captions of one image under a wrong name, ``2258277193_586949ec62.jpg.1``. This
+    image is in no list.
     """
 
     def __init__(self, root: Path, split: str, image_size: int = 224, limit: int | None = None) -> None:
@@ -91,7 +92,7 @@ class Flickr8k(CaptionedFiles):
 
 
 def _listed(path: Path, source: Source, archive: str) -> list[str]:
-    """File names of a split's images, from a list that may leave out ``.jpg``; each once."""
+    """File names of a split's images, each once, from a list that may omit ``.jpg``."""
     names = [line.strip() for _, line in read_lines(path, source, archive)]
     return list(dict.fromkeys(name if name.endswith(".jpg") else f"{name}.jpg" for name in names))
 
@@ -118,7 +119,9 @@ def _table(path: Path) -> dict[str, list[str]]:
 def _of(path: Path, names: list[str], captions: dict[str, list[str]], images: Path) -> dict[Path, list[str]]:
     """Captions of some images."""
     if unknown := [name for name in names if name not in captions]:
-        raise DataError(f"{path} has no caption of {unknown[0]}, which the split lists ({len(unknown)} such images)")
+        raise DataError(
+            f"{path} has no caption of {unknown[0]}, which the split lists ({counted(len(unknown), 'such image')})"
+        )
     return {images / name: captions[name] for name in names}
 
 

@@ -15,6 +15,7 @@ from gshn.data.files import read_image
 from gshn.data.images import ImageSample
 from gshn.errors import ConfigError, DataError, MissingError, tell
 from gshn.segments.panoptic import Category
+from neuromorphic.errors import counted
 
 SPLITS = ("train", "val", "test")
 
@@ -39,7 +40,7 @@ class Source:
 
 
 class OwnImages(Source):
-    """Images of the user's own: nobody else has what is missing."""
+    """The user's own images. There is no site from which a missing one can be downloaded."""
 
     def missing(self, what: Path | str, archive: str) -> MissingError:
         """The error of an image that is not there; ``archive`` is the key that names their folder."""
@@ -86,7 +87,7 @@ class ImageFiles:
 
     @property
     def key(self) -> str:
-        """Name, size, and a digest of the files' names; what is in them is compared shard by shard."""
+        """Name, size, and a digest of the files' names. Their content is compared shard by shard."""
         digest = hashlib.blake2b(digest_size=16)
         for path in self.paths:
             digest.update(f"{path.name}\n".encode())
@@ -98,7 +99,7 @@ def folder_of(source: Source, name: str) -> Path:
     """The DIR of ``NAME:DIR``.
 
     Raises:
-        MissingError: it is no folder.
+        MissingError: it is not a folder.
     """
     folder = Path(name.partition(":")[2])
     if not folder.is_dir():
@@ -107,7 +108,11 @@ def folder_of(source: Source, name: str) -> Path:
 
 
 def check_split(source: Source, split: str) -> None:
-    """Raise a ConfigError unless there is such a split."""
+    """Check that a data set has a split.
+
+    Raises:
+        ConfigError: it is not one of :data:`SPLITS`.
+    """
     if split not in SPLITS:
         raise ConfigError(f"{source.name} has no split '{split}'; choose one of {', '.join(SPLITS)}")
 
@@ -170,16 +175,18 @@ class ImageNames:
         return next((name for end in ends for name in (end, end.removesuffix(path.suffix)) if name in self.names), None)
 
     def others(self, images: Sequence[str]) -> list[str]:
-        """Those of some images that are not in the list. A line tells how many of its names are none of these images.
+        """The images that are not in the list. A notice counts names of the list that match none of ``images``.
 
         Raises:
             DataError: all images are in the list.
         """
         found = {image: self.find(image) for image in images}
         if images and None not in found.values():
-            raise DataError(f"{self.path} has all {len(images)} images: none is left to train on")
+            raise DataError(f"{self.path} has all images ({len(images)}): none is left to train on")
         if unknown := sorted(self.names.difference(name for name in found.values() if name is not None)):
-            tell(f"{self.path}: {len(unknown)} of {len(self.names)} names are of no training image, e.g. {unknown[0]}")
+            of = f"of {counted(len(self.names), 'name')}"
+            match = counted(len(unknown), f"{of} matches", f"{of} match")
+            tell(f"{self.path}: {match} no training image, e.g. {unknown[0]}")
         return [image for image in images if found[image] is None]
 
 
@@ -187,7 +194,7 @@ BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\
 
 
 def read_text(path: Path, source: Source | None = None, archive: str = "") -> str:
-    """Read a text file: UTF-8, UTF-16 with a byte order mark, or Windows' cp1252, of which a warning tells.
+    """Read a text file: UTF-8, UTF-16 with a byte order mark, or Windows' cp1252, which gives a warning.
 
     Args:
         path: The file.
@@ -198,7 +205,7 @@ def read_text(path: Path, source: Source | None = None, archive: str = "") -> st
         The text without byte order mark, its lines ended by ``\\n`` alone.
 
     Raises:
-        DataError: the file is missing, or of none of these encodings.
+        DataError: the file is missing, or has none of these encodings.
     """
     try:
         data = path.read_bytes()
@@ -212,7 +219,8 @@ def read_text(path: Path, source: Source | None = None, archive: str = "") -> st
     except UnicodeDecodeError as error:
         text = _windows(path, data, error)
     if (at := text.find("\0")) >= 0:
-        raise DataError(f"{path} is no text: line {text.count(chr(10), 0, at) + 1} has a null character; get it again")
+        line = text.count("\n", 0, at) + 1
+        raise DataError(f"{path} is not a text: line {line} has a null character; get it again")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -240,10 +248,10 @@ def as_text(value: Any) -> str:
     """A text without white space at its ends.
 
     Raises:
-        TypeError: it is something else, or has half of a character, which no model reads.
+        TypeError: it is not a text, or contains half of a surrogate pair.
     """
     if not isinstance(value, str) or HALF_CHARACTER.search(value):
-        raise TypeError(f"{value!r:.40} is no text")
+        raise TypeError(f"{value!r:.40} is not a text")
     return value.strip()
 
 
@@ -255,7 +263,7 @@ def _decode(path: Path, text: str, line: int | None = None) -> Any:
     except json.JSONDecodeError as error:
         where = f"line {line or error.lineno}, column {error.colno}"
         raise DataError(
-            f"{path} is no whole JSON ({error.msg} at {where}); it may be cut short: get it again"
+            f"{path} is not complete JSON ({error.msg} at {where}); it may be cut short: get it again"
         ) from None
 
 
@@ -269,10 +277,10 @@ def each(path: Path, key: str, entries: Any, convert: Callable[[Any], T]) -> lis
         convert: Entry -> result.
 
     Raises:
-        DataError: ``entries`` is no list, or an entry cannot be converted.
+        DataError: ``entries`` is not a list, or an entry cannot be converted.
     """
     if not isinstance(entries, list):
-        raise DataError(f"{path}: {key} is no list; is this the right file?")
+        raise DataError(f"{path}: {key} is not a list; is this the right file?")
     results = []
     for number, entry in enumerate(entries):
         try:
@@ -296,7 +304,7 @@ def section(path: Path, content: Any, key: str) -> Any:
 
 
 def existing(paths: Sequence[Path]) -> list[bool]:
-    """Which of many files are there; each folder is listed once."""
+    """Whether each of many files exists. Each folder is listed only once."""
     listing: dict[Path, set[str]] = {}
     for folder in {path.parent for path in paths}:
         try:
@@ -308,17 +316,17 @@ def existing(paths: Sequence[Path]) -> list[bool]:
 
 
 def present(annotation: Path, paths: Sequence[Path], source: Source, archive: str) -> list[bool]:
-    """Which of the images that an annotation names are there; one warning names the absent ones.
+    """Whether each image of an annotation exists. One warning counts those that do not.
 
     Raises:
-        DataError: none is.
+        MissingError: none exists.
     """
     there = existing(paths)
     absent = [path for path, found in zip(paths, there, strict=True) if not found]
     if paths and len(absent) == len(paths):
-        raise source.missing(f"{absent[0]}, like all {len(paths)} images of {annotation.name},", archive)
+        raise source.missing(f"{absent[0]}, like all images of {annotation.name} ({len(paths)}),", archive)
     if absent:
-        tell(
-            f"{annotation}: {len(absent)} of {len(paths)} images are absent, e.g. {absent[0]}; their texts are left out"
-        )
+        of = f"of {counted(len(paths), 'image')}"
+        lack = counted(len(absent), f"{of} is absent", f"{of} are absent")
+        tell(f"{annotation}: {lack}, e.g. {absent[0]}; {'its' if len(absent) == 1 else 'their'} texts are left out")
     return there

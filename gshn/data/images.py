@@ -1,4 +1,4 @@
-"""Images in a fixed order, with what is annotated about them: the interface that every data set offers."""
+"""Images in a fixed order, with annotations and texts: the interface of all data sets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ImageSample:
     """One image.
 
     Attributes:
-        name: Names the image in error messages (a file name, or collection and index).
+        name: Name of the image, for messages: a file name, or collection and index.
         image: RGB, shape (H, W, 3), uint8.
         panoptic: Annotated segments, or None.
     """
@@ -31,15 +31,15 @@ class ImageSample:
 
 @dataclass(frozen=True)
 class DatasetSettings:
-    """What the configuration says of a data set, beside its name.
+    """Settings of a data set in the configuration, besides its name.
 
     Attributes:
-        split: ``train``, ``val`` or ``test``, or another that the data set has.
+        split: ``train``, ``val``, ``test``, or another split of the data set.
         image_size: Longest side, pixels; larger images are scaled down to it.
         limit: Keep this many images, the first, with their texts; None: all.
-        upright: Images and their segments are turned as EXIF says: see :class:`~gshn.data.image_files.ImageFiles`.
+        upright: Whether images and their segments are turned by EXIF, see :class:`~gshn.data.image_files.ImageFiles`.
         file: How the FILE of ``captions:FILE`` is read.
-        photographs: Folder of the images of ``snli-ve:DIR``, where they are not in DIR.
+        photographs: Folder of the images of ``snli-ve:DIR``; None if they are in DIR.
     """
 
     split: str
@@ -53,10 +53,12 @@ class DatasetSettings:
 class ImageCollection(Protocol):
     """A sequence of images, read or drawn one at a time.
 
-    It carries texts in some of the attributes ``captions`` (a list for each image), ``questions``, ``hypotheses`` and
-    ``statements`` (:mod:`gshn.data.texts`). And it may say ``packaged = True``, where a broken image is a broken
-    installation; ``answer_lists = True``, where answers are lists whose order does not count (:mod:`gshn.data.daquar`);
-    and by a method ``answers()`` what its questions can be answered with.
+    Its texts are in some of the attributes ``captions`` (a list for each image), ``questions``, ``hypotheses`` and
+    ``statements`` (:mod:`gshn.data.texts`). Other optional attributes:
+
+    - ``packaged = True``: the images are part of an installed package, so a broken image is a broken installation.
+    - ``answer_lists = True``: answers are lists whose order does not count (:mod:`gshn.data.daquar`).
+    - ``answers()``: all answers to its questions.
     """
 
     @property
@@ -66,13 +68,14 @@ class ImageCollection(Protocol):
 
     @property
     def key(self) -> str:
-        """What shapes images and annotation, their files' content apart, as a string: part of the graph cache's key."""
+        """All that determines images and annotations, except the content of files, as text: part of the graph cache's
+        key."""
         ...
 
     def __len__(self) -> int: ...
 
     def files(self, index: int) -> Sequence[Path]:
-        """Files that image ``index`` and its annotation are read from; none where it is drawn."""
+        """Files of image ``index`` and its annotation; empty for a drawn image."""
         ...
 
     def __getitem__(self, index: int) -> ImageSample:

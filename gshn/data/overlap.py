@@ -1,4 +1,4 @@
-"""Pictures that stand in training data and in test data, too."""
+"""Find pictures that are both in the training data and in the test data."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gshn.errors import DataError, tell
+from neuromorphic.errors import counted
 from neuromorphic.files import file_digest
 
 SAMPLE = 4096
-"""Bytes from the middle of a file that are compared before the whole file is."""
+"""Number of bytes from the middle of two files that are compared first. If they are equal, the files are compared."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,8 @@ class Pictures:
     """The pictures of one source.
 
     Attributes:
-        label: What the source is, for messages.
-        names: Path of each picture's file, or what it was where the graphs were made, if the file is gone.
+        label: Name of the source, for messages.
+        names: Path of each picture's file; if the file is gone, its path when the graphs were made.
     """
 
     label: str
@@ -28,13 +29,13 @@ class Pictures:
 
 
 def shared_pictures(train: Iterable[str], test: Iterable[str]) -> dict[str, str]:
-    """Pictures that are in both of two lists.
+    """Find pictures that are in both of two lists.
 
-    Two pictures are the same if they are one file (under two paths, or linked) or files of the same bytes; and, where
-    one of the files is gone, if they have the same file name. A picture that was saved anew or scaled is not found.
+    Two pictures are the same if they are the same file (also by links), or files with the same bytes. If a file is
+    gone, file names are compared. A picture that was saved again or scaled is not found.
 
-    Every file is asked for its length. Of those whose length occurs in both lists, 4 KiB are read; of those where these
-    are the same, everything. With 100,000 and 5,000 photographs that have nothing in common, some thousands are opened.
+    First the lengths of all files are compared, then 4 KiB of those with equal lengths, then the whole content. With
+    100,000 and 5,000 photographs that have nothing in common, some thousands of files are opened.
 
     Args:
         train: Paths.
@@ -91,15 +92,15 @@ def _digest(name: str) -> str:
 
 
 def check_overlap(train: Sequence[Pictures], test: Sequence[Pictures], allowed: bool) -> None:
-    """Refuse test pictures that are trained on, or tell of them.
+    """Refuse test pictures that are in the training data.
 
     Args:
         train: Training sources.
         test: Test sources.
-        allowed: Whether to tell only (``data.allow_overlap``).
+        allowed: Whether they are allowed (``data.allow_overlap``). Then there is only a notice.
 
     Raises:
-        DataError: a picture is in both, and that is not allowed.
+        DataError: a picture is in both, and this is not allowed.
     """
     lines = []
     for tested in test:
@@ -107,8 +108,8 @@ def check_overlap(train: Sequence[Pictures], test: Sequence[Pictures], allowed: 
             if shared := shared_pictures(trained.names, tested.names):
                 theirs, ours = next(iter(shared.items()))
                 which = theirs if ours == theirs else f"{theirs} as {ours}"
-                counts = f"{len(shared)} of the {len(tested.names)} pictures of {tested.label}"
-                lines.append(f"{counts} are in {trained.label} too, e.g. {which}")
+                of = f"of the {len(tested.names)} pictures of {tested.label}"
+                lines.append(f"{counted(len(shared), f'{of} is', f'{of} are')} in {trained.label} too, e.g. {which}")
     if lines and not allowed:
         raise DataError(
             f"test pictures are trained on: {'; '.join(lines)}; figures on them say little: leave them out of "

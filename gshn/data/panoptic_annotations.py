@@ -24,6 +24,7 @@ from gshn.segments.panoptic import (
     segments_from_map,
     turn,
 )
+from neuromorphic.errors import counted
 
 COCO = Source("COCO", "cocodataset.org/#download")
 ARCHIVE = "panoptic_annotations_trainval2017.zip"
@@ -40,7 +41,7 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _Fault:
-    """Why an annotation cannot be used: what kind of reason it is, and the reason."""
+    """Why an annotation cannot be used: the kind of fault, and the text of the message."""
 
     kind: str
     reason: str
@@ -57,10 +58,10 @@ class PanopticAnnotations:
 
     Args:
         path: The JSON file.
-        folders: Where the PNGs may be; the first that is there is taken.
+        folders: Folders that may have the PNGs. The first one that exists is used.
 
     Raises:
-        DataError: a file or every folder is missing, the JSON is broken, or it has a category or image twice.
+        DataError: the JSON or all folders are missing, the JSON is broken, or it lists a category or image twice.
     """
 
     def __init__(self, path: Path, folders: Sequence[Path]) -> None:
@@ -104,14 +105,15 @@ class PanopticAnnotations:
     def _check_once(self, what: str, ids: Sequence[int]) -> None:
         if repeated := [id_ for id_, count in Counter(ids).items() if count > 1]:
             raise DataError(
-                f"{self.path}: {len(repeated)} ids of {what} stand twice, e.g. {repeated[0]}; mend the file"
+                f"{self.path}: {counted(len(repeated), f'id of {what} is', f'ids of {what} are')} listed twice, e.g. "
+                f"{repeated[0]}; mend the file"
             )
 
     def check(self, images: Mapping[int, Path]) -> None:
-        """Check the annotations of some images, from the headers of images and PNGs, and log all faults once.
+        """Check the annotations of some images by the headers of images and PNGs. Notices count all faults.
 
-        Images without annotation, or whose PNG is absent, count as not annotated. An annotation that cannot be used
-        stays: :meth:`read` refuses it.
+        Images without annotation or without PNG count as not annotated. An annotation that cannot be used is kept, and
+        :meth:`read` refuses it.
 
         Args:
             images: Path of each image, by its ``image_id``.
@@ -123,7 +125,8 @@ class PanopticAnnotations:
             del self._entries[entry.image_id]
         if without := len(images) - len(own) + len(absent):
             absence = f"; of {len(absent)} the PNG is absent, e.g. {self._png(absent[0])}" if absent else ""
-            tell(f"{self.path}: {without} of {len(images)} images have no annotation{absence}")
+            of = f"of {counted(len(images), 'image')}"
+            tell(f"{self.path}: {counted(without, f'{of} has', f'{of} have')} no annotation{absence}")
         for entry in (entry for entry, found in zip(own, there, strict=True) if found):
             fault = _fault(entry, self._known) or self._misfit(entry, images[entry.image_id])
             if fault is not None:
@@ -132,15 +135,17 @@ class PanopticAnnotations:
             kinds = Counter(self._faults[number].kind for number in faulty)
             first = f"{images[faulty[0]]} {self._faults[faulty[0]].reason}"
             counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-            unusable = f"{len(faulty)} of {len(images)} annotations cannot be used ({counts})"
-            tell(f"{self.path}: {unusable}, e.g. {first}; these images are refused")
+            unusable = f"{len(faulty)} of {counted(len(images), 'annotation')} cannot be used ({counts})"
+            refused = "this image is" if len(faulty) == 1 else "these images are"
+            tell(f"{self.path}: {unusable}, e.g. {first}; {refused} refused")
 
     def ids_of(self, paths: Sequence[Path]) -> dict[Path, int]:
-        """``image_id`` of image files, of those that the JSON's ``images`` have: where all of a ``file_name`` is the
-        end of the path, whatever the suffix, the longest such name.
+        """``image_id`` of the image files that are in the JSON's ``images``.
+
+        A ``file_name`` belongs to a path if the path ends with it, suffix apart. The longest such name counts.
 
         Raises:
-            DataError: two names fit a path, or two paths a name; or there are no names.
+            DataError: two names fit one path equally, two paths fit one name, or the JSON has no names.
         """
         if not self._names:
             raise DataError(f"{self.path} lists no 'images', by whose names files are found; take the whole file")
@@ -187,7 +192,7 @@ class PanopticAnnotations:
         return turn(segments, read_orientation(image)) if upright else segments
 
     def digest(self, image_ids: Sequence[int]) -> str:
-        """Of the categories, and of all that the JSON says of some images."""
+        """Digest of the categories, and of the JSON's entries of some images."""
         digest = hashlib.blake2b(repr(self.categories).encode(), digest_size=16)
         for number in image_ids:
             digest.update(f"{self._entries.get(number)}\n".encode())
@@ -271,10 +276,10 @@ def read_coco_panoptic(png_path: Path, segments_info: Sequence[Mapping[str, Any]
 
 
 def _readings(png: Image.Image) -> Iterator[NDArray[np.int32]]:
-    """Segment maps that an image may stand for.
+    """Segment maps that a PNG may mean, shape (H, W).
 
-    Colours are COCO's: R + 256 G + 65536 B, without alpha. A grey value or a position in a palette may be the id
-    itself, or stand for the colour that an optimiser found it enough for; the annotation's ids tell which.
+    In COCO, id = R + 256 G + 65536 B; alpha is ignored. The value of a grey or palette PNG may be the id itself, or the
+    PNG may be an RGB image that an optimiser has made smaller. The ids in the annotation decide.
     """
     if not png.mode.startswith("I"):
         yield decode_panoptic_png(np.asarray(png.convert("RGB")))

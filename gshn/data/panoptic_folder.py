@@ -1,4 +1,4 @@
-"""A folder of panoptic segments in COCO's format that grows image by image."""
+"""A folder of panoptic segments in COCO's format, written image by image."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from neuromorphic.files import Lock, file_digest, make_folder, write_atomically,
 
 
 class PanopticFolder:
-    """``panoptic.json`` and ``panoptic/*.png``.
+    """A folder with ``panoptic.json`` and ``panoptic/*.png``.
 
-    Each image's entry goes to ``panoptic.partial.jsonl`` as soon as its PNG is there; ``panoptic.json`` is made of the
-    entries at the end, whatever ends the run, or at the beginning of the next run where there was no time for it.
+    The entry of an image is appended to ``panoptic.partial.jsonl`` after its PNG is written. When the folder is closed,
+    the entries become ``panoptic.json``. If the process was killed, the next run does this first.
 
     Args:
-        path: The folder; made if missing. What it holds stays, and is added to.
+        path: The folder; made if missing. Its images are kept, and new ones are added.
         categories: The vocabulary.
-        settings: What shapes the segments, JSON-able.
+        settings: All that determines the segments, JSON-able.
 
     Raises:
-        DataError: the folder holds segments of other settings or categories, or files that are broken or not ours.
-        UserError: it cannot be written, or another process writes it.
+        DataError: the folder has segments with other settings or categories, or broken or unknown files.
+        UserError: it cannot be written, or another process writes to it.
     """
 
     def __init__(self, path: Path, categories: Sequence[Category], settings: Mapping[str, Any]) -> None:
@@ -77,7 +77,7 @@ class PanopticFolder:
             raise DataError(f"{path} is none that gshn.segment wrote ({reason}); choose another --out") from None
 
     def _check(self, found: Mapping[str, Any]) -> None:
-        """Compare settings and categories with those of what is there."""
+        """Compare settings and categories with those in the folder."""
         found_info, info = found["info"], json.loads(json.dumps(self._info["info"]))
         differing = [key for key in info if found_info[key] != info[key]]
         differing += [] if found["categories"] == self._info["categories"] else ["categories"]
@@ -98,7 +98,7 @@ class PanopticFolder:
         self._next_id = max(self._next_id, image["id"] + 1)
 
     def base(self, name: str) -> str:
-        """What the files of an image are called, without suffix: as the image, with its suffix where another is so."""
+        """Name of an image's files, without suffix: that of the image; with the image's suffix if the name is taken."""
         stem = PurePosixPath(name).with_suffix("").as_posix()
         return stem if self._owners.get(f"{stem}.png", name) == name else name
 
@@ -107,10 +107,10 @@ class PanopticFolder:
 
         Args:
             name: ``file_name`` of the image.
-            digest: Of what its segments are made of.
+            digest: Digest of the files that its segments are made from.
 
         Raises:
-            DataError: it is there, made of something else.
+            DataError: it is there, but was made from other files.
         """
         if name not in self._entries:
             return False
@@ -124,7 +124,7 @@ class PanopticFolder:
 
         Args:
             name: ``file_name`` of the image.
-            digest: Of what they are made of.
+            digest: Digest of the files that they are made from.
             segments: Its segments.
 
         Raises:
@@ -169,7 +169,7 @@ class PanopticFolder:
 
 
 def digest_of(paths: Sequence[Path], more: str = "") -> str:
-    """Digests of the content of files, after ``more``, a digest of something else.
+    """Digests of the content of files, joined, after ``more``, another digest.
 
     Raises:
         DataError: a file cannot be read.

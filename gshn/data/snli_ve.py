@@ -21,6 +21,7 @@ from gshn.data.image_files import (
 from gshn.data.images import DatasetSettings
 from gshn.data.texts import ENTAILMENT, Hypothesis
 from gshn.errors import DataError
+from neuromorphic.errors import counted
 
 logger = logging.getLogger(__name__)
 
@@ -28,19 +29,21 @@ KINDS = {"snli-ve:DIR": {"help": "SNLI-VE, hypotheses"}}
 
 SOURCE = Source("SNLI-VE", "github.com/necla-ml/SNLI-VE")
 HELD_OUT = 0.15
-"""Share of the training photographs that are ``val``, where no file says what is."""
+"""Share of the training photographs that are ``val``, where no file defines it."""
 
 
 class SNLIVE(ImageFiles):
-    """A split of SNLI-VE: ``snli_ve_train.jsonl``, ``snli_ve_dev.jsonl`` (``val``), ``snli_ve_test.jsonl``; images of
-    Flickr30K in ``flickr30k-images`` or ``images``. Where there is none of these files, but one other ``.jsonl``, that
-    one is read as any split. Pairs without a gold label (``-``) are left out.
+    """A split of SNLI-VE.
 
-    Where there are training rows, but no ``snli_ve_dev.jsonl``, ``val`` is those of about :data:`HELD_OUT` of the
-    training photographs, by a digest of their names (:func:`~gshn.data.caption_file.split_by_share`), and ``train`` the
-    others.
+    Files: ``snli_ve_train.jsonl``, ``snli_ve_dev.jsonl`` (``val``), ``snli_ve_test.jsonl``; images of Flickr30K in
+    ``flickr30k-images`` or ``images``. If there is none of these files, but one other ``.jsonl``, it is read as any
+    split. Pairs without a gold label (``-``) are left out.
 
-    ``Flickr30K_ID`` is the name of a photograph without ``.jpg``; photographs of any other data set may be meant.
+    With training rows but no ``snli_ve_dev.jsonl``, ``val`` is the rows of about :data:`HELD_OUT` of the training
+    photographs, by a digest of their names (:func:`~gshn.data.caption_file.split_by_share`), and ``train`` the rows of
+    the others.
+
+    ``Flickr30K_ID`` is the name of a photograph without ``.jpg``. The photographs may be of another data set.
 
     Attributes:
         hypotheses: The hypotheses on the split's images.
@@ -86,7 +89,9 @@ class SNLIVE(ImageFiles):
                 raise DataError(f"{path}: pair {pair} has gold_label {label!r:.40}, not one of {', '.join(ENTAILMENT)}")
         labelled = [entry for entry in pairs if entry[2] != "-"]
         if len(labelled) < len(pairs):
-            logger.warning("%s: %d pairs have no gold label and are left out", path, len(pairs) - len(labelled))
+            of = "without a gold label"
+            what = counted(len(pairs) - len(labelled), f"pair {of} is", f"pairs {of} are")
+            logger.warning("%s: %s left out", path, what)
         folders = [root / name for name in ("flickr30k-images", "flickr30k_images", "images")]
         folder = images or first_existing(folders) or folders[0]
         source = SOURCE if images is None else OwnImages(SOURCE.name, "")

@@ -25,9 +25,9 @@ def open_source(
     """Open a split of a data set.
 
     Args:
-        source: One of :data:`gshn.registry.DATASETS`, with what follows its colon.
+        source: One of :data:`gshn.registry.DATASETS`, with its argument after a colon.
         split, image_size, limit, upright, photographs: See :class:`~gshn.data.images.DatasetSettings`.
-        form: Its ``file``.
+        form: ``file`` of these settings.
 
     Returns:
         The :class:`~gshn.data.images.ImageCollection`.
@@ -46,7 +46,7 @@ def open_source(
 class Texts:
     """Image -> its texts, JSON-able: ``captions``, ``questions``, ``hypotheses`` or ``statements``.
 
-    A statement is with its left image; ``image_indices`` are those of the collection, as each shard's ``index``.
+    A statement is listed at its left image. ``image_indices`` count within the collection, as ``index`` in shards does.
     """
 
     def __init__(self, images: ImageCollection) -> None:

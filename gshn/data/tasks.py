@@ -10,16 +10,16 @@ from gshn.data.texts import ENTAILMENT, TRUTH
 
 
 class TaskText(Protocol):
-    """What :class:`gshn.data.texts.Question`, ``Hypothesis`` and ``Statement`` have in common."""
+    """Interface of :class:`gshn.data.texts.Question`, ``Hypothesis`` and ``Statement``."""
 
     @property
     def text(self) -> str:
-        """What is asked or said."""
+        """The question, hypothesis or statement."""
         ...
 
     @property
     def answers(self) -> tuple[str, ...]:
-        """What people answered; one answer is the right one."""
+        """The answers that people gave. A single one is the right answer."""
         ...
 
     @property
@@ -39,10 +39,10 @@ class Task:
 
     Attributes:
         name: As in ``finetune.tasks``.
-        texts: What its texts are called: a section of ``data`` in the configuration, and an attribute of collections.
-        images: Number of images that a text is about.
-        answers: What can be answered; None where the training texts say.
-        example: Of a source in an official layout, for error messages.
+        texts: Name of its texts: a section of ``data`` in the configuration, and an attribute of collections.
+        images: Number of images of a text.
+        answers: All answers; None if they come from the training texts.
+        example: A source in an official layout, for error messages.
     """
 
     name: str
@@ -64,11 +64,11 @@ TASKS: Mapping[str, Task] = {
 
 @dataclass(frozen=True)
 class Example:
-    """A text of a task, with its images counted within the graphs at hand.
+    """A text of a task.
 
     Attributes:
-        text: What is asked or said.
-        images: Positions of the images.
+        text: The question, hypothesis or statement.
+        images: Positions of its images within the graphs of the corpus.
         answers: See :class:`TaskText`.
         id: See :class:`TaskText`.
     """

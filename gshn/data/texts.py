@@ -1,4 +1,4 @@
-"""What is said or asked about images, in the terms of the data sets: the texts that a collection may carry."""
+"""Questions, hypotheses and statements about images, in the terms of the data sets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Question:
 
     Attributes:
         text: The question.
-        answers: What people answered: ten in VQA v2, one in easy-VQA; empty where no answer is public.
+        answers: The answers that people gave: ten in VQA v2, one in easy-VQA; empty if no answer is public.
         image_index: Position of the image in its collection.
         id: The data set's own id; empty where it has none.
     """

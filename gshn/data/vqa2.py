@@ -172,12 +172,13 @@ def compared(answers: Sequence[str]) -> list[str]:
 
 
 def soft_accuracy(predicted: str, answers: Sequence[str]) -> float:
-    """How right an answer is: of the subsets that leave one person out, the mean of min(1, matches / 3).
+    """VQA's accuracy of an answer, in [0, 1]: the mean of min(1, matches / 3) over the subsets that leave one person
+    out.
 
-    With m of n people having given the answer: (m min(1, (m - 1) / 3) + (n - m) min(1, m / 3)) / n. As in the official
-    code, the predicted answer and people's are processed (:func:`normalize_answer`) where people do not all say the
-    same, and else compared as they are. One departure: where one answer is all there is, it is 1 if that is the same,
-    else 0; the official code gives 0, as leaving that person out leaves nobody.
+    If m of n people gave the answer, it is (m min(1, (m - 1) / 3) + (n - m) min(1, m / 3)) / n. As in the official
+    code, all answers are processed by :func:`normalize_answer` if people disagree, and compared as they are if they
+    agree. One departure: with a single answer the result is 1 if it is equal, else 0. The official code would always
+    give 0.
 
     Source: Antol et al., arXiv:1505.00468, and visualqa.org/evaluation.html.
     """
@@ -190,18 +191,18 @@ def soft_accuracy(predicted: str, answers: Sequence[str]) -> float:
 
 
 def answer_scores(answers: Sequence[str], positions: Mapping[str, int]) -> dict[int, float]:
-    """Position in a vocabulary of each answer that is in it, with its :func:`soft_accuracy`, where that is not 0.
+    """:func:`soft_accuracy` of the answers of a vocabulary, by position; answers with 0 are left out.
 
     Args:
-        answers: What people answered.
-        positions: Of every answer of the vocabulary: to look for one in a list of 3,129 takes longer than all else.
+        answers: The answers that people gave.
+        positions: Position of every answer of the vocabulary. A dictionary, as a search in a list would be slow.
     """
     scores = {positions[a]: soft_accuracy(a, answers) for a in set(compared(answers)) if a in positions}
     return {position: score for position, score in scores.items() if score > 0}
 
 
 def answer_vocabulary(questions: Sequence[Question] | Sequence[Example], size: int = 3129) -> list[str]:
-    """The answers that most questions have as their most frequent one; ties in order of the alphabet.
+    """The ``size`` answers that are the most frequent answer of most questions; ties in alphabetical order.
 
     Anderson et al. (arXiv:1707.07998) keep answers that occur more than 8 times: 3,129 in VQA v2.
     """

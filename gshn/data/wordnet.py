@@ -147,7 +147,8 @@ def _line(lines: bytes, word: str) -> list[str]:
 
 
 def _pointers(fields: list[str]) -> Iterator[tuple[str, str, str]]:
-    """Symbol, place and part of speech of what a sense points to: after their number, four fields each."""
+    """Symbol, offset and part of speech of each pointer of a sense. ``fields`` has their number, then four fields
+    each."""
     for start in range(1, 1 + 4 * int(fields[0]), 4):
         yield fields[start], fields[start + 1], fields[start + 2]
 
@@ -159,10 +160,10 @@ def find_wordnet(folder: str | None) -> WordNet | None:
         folder: ``data.questions.wordnet``; None for that of the package.
 
     Returns:
-        None where there is neither, which a line tells.
+        None, with a notice, if there is neither.
 
     Raises:
-        DataError: the folder that is named lacks a file, or has a broken one.
+        DataError: a file in the named folder is missing or broken.
     """
     if folder is not None:
         return WordNet(Path(folder))

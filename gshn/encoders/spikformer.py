@@ -24,7 +24,7 @@ class SpikingLinear(nn.Module):
         self.p, self.spike = p, spike
 
     def forward(self, x: Tensor) -> Tensor:
-        """Spikes of every step."""
+        """Spikes of every step, shape (T, M, C_in) -> (T, M, C_out)."""
         current = self.norm(self.linear(x).flatten(0, 1)).unflatten(0, x.shape[:2])
         return lif(current, self.p, self.spike)
 

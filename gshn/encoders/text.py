@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from gshn.config import ModelConfig
 from gshn.encoders.padding import Padded, in_groups_of_like_length
 from gshn.errors import ConfigError, tell
+from neuromorphic.errors import counted
 
 SPECIAL_TOKENS = {
     "pad_token": "[PAD]",
@@ -87,11 +88,12 @@ class TextCount:
         """Warn of what is not read, in a line for each kind; nothing where all is."""
         if self.cut:
             limit = f"{self.tokenizer.model_max_length} tokens (model.text.max_length)"
-            tell(f"{label}: {self.cut} of {self.texts} texts are longer than {limit} and are cut")
+            of = f"of {counted(self.texts, 'text')}"
+            tell(f"{label}: {counted(self.cut, f'{of} is', f'{of} are')} longer than {limit} and cut")
         if self.unknown:
             unknown, word = self.unknown.total(), self.unknown.most_common(1)[0][0]
-            share = f"{unknown} of {self.tokens} ({unknown / self.tokens:.2%})"
-            tell(f"{label}: {share} words are unknown to the model, e.g. {word!r}")
+            of = f"of {counted(self.tokens, 'word')} ({unknown / self.tokens:.2%})"
+            tell(f"{label}: {counted(unknown, f'{of} is', f'{of} are')} unknown to the model, e.g. {word!r}")
 
 
 @dataclass(frozen=True)

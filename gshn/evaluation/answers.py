@@ -25,13 +25,14 @@ from gshn.inference import (
 )
 from gshn.model import GSHN, NodeTokens
 from gshn.training.batches import TaskCorpus
+from neuromorphic.errors import counted
 
 
 def check_trained(model: GSHN, task: str, checkpoint: str) -> None:
     """Refuse a task that a checkpoint was not trained on.
 
     Raises:
-        CheckpointError: it has no answers to it.
+        CheckpointError: the checkpoint has no answers for the task.
     """
     if task not in model.vocabulary.answers:
         trained = ", ".join(["retrieval", *model.vocabulary.answers])
@@ -140,7 +141,8 @@ def task_figures(corpus: TaskCorpus, predicted: Sequence[str]) -> dict[str, floa
         if example.answers
     }
     if unknown := len(predicted) - len(right):
-        tell(f"{name}: the answers to {unknown} of {len(predicted)} texts are not known; they are not in any figure")
+        of = counted(len(predicted), "text")
+        tell(f"{name}: the answers to {unknown} of {of} are not known; they are not in any figure")
     if not right:
         return {}
     figures = {f"{name}.accuracy": round(sum(right.values()) / len(right), 6)}
@@ -162,6 +164,6 @@ def _same_words(predicted: str, answers: Sequence[str]) -> float:
 
 
 def sentence(identifier: str) -> str:
-    """Which sentence a statement is of: NLVR2's ``split-set-pair-sentence`` without the pair."""
+    """Identifier of a statement's sentence: NLVR2's ``split-set-pair-sentence`` without the pair."""
     parts = identifier.split("-")
     return "-".join(parts[:-2] + parts[-1:])

@@ -81,7 +81,7 @@ def _photograph(axes: Axes, image: NDArray[np.uint8], title: str, colour: str | 
 
 
 def _text(axes: Axes, lines: Sequence[tuple[str, str]], width: int) -> None:
-    """Texts one below the other, each with its colour, in lines of so many letters."""
+    """Draw texts one below the other, each in its colour, in lines of ``width`` letters."""
     axes.axis("off")
     y = 0.98
     for line, colour in lines:

@@ -21,7 +21,7 @@ def submission(task: str, ids: Sequence[str], predicted: Sequence[str]) -> str:
         predicted: The answer to each.
 
     Raises:
-        DataError: texts have no ids, or one twice; or a question's is no number.
+        DataError: texts have no ids, or one twice; or a question's is not a number.
     """
     if not all(ids) or len(set(ids)) < len(ids):
         raise DataError(
@@ -32,7 +32,7 @@ def submission(task: str, ids: Sequence[str], predicted: Sequence[str]) -> str:
         try:
             rows = [{"question_id": int(own), "answer": answer} for own, answer in zip(ids, predicted, strict=True)]
         except ValueError:
-            raise DataError("--submission: a question's id is no number, as VQA's are") from None
+            raise DataError("--submission: a question's id is not a number, as VQA's are") from None
         return json.dumps(rows) + "\n"
     if task == "nlvr2":
         return "".join(f"{own},{answer.capitalize()}\n" for own, answer in zip(ids, predicted, strict=True))

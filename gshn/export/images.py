@@ -8,6 +8,7 @@ from gshn.errors import CheckpointError, ConfigError
 from gshn.inference import SpikingInput, device_of, spiking_inputs
 from gshn.model import GSHN
 from gshn.training.corpora import Corpora
+from neuromorphic.errors import counted
 
 
 @torch.inference_mode()
@@ -35,9 +36,8 @@ def graph_inputs(model: GSHN, count: int) -> dict[str, SpikingInput]:
     """
     pairs = Corpora(model.config, model.vocabulary).test_pairs
     if count > len(pairs):
-        raise ConfigError(
-            f"--images {count} is more than the {len(pairs)} held-out images of the checkpoint (data.pairs.test)"
-        )
+        has = counted(len(pairs), "held-out image")
+        raise ConfigError(f"--images {count} is more than the checkpoint has: {has} (data.pairs.test)")
     graphs = pairs.graphs.batch(range(count))
     inputs = spiking_inputs(model, model.node_inputs(graphs.to(device_of(model))))
     return dict(zip(pairs.names, inputs, strict=False))

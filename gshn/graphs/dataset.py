@@ -44,7 +44,7 @@ class GraphDataset(Dataset[SceneGraph]):
 
     @property
     def x(self) -> Tensor | None:
-        """Visual features of all nodes of all graphs, float32; None if the backbone is trainable."""
+        """Visual features of all nodes of all graphs, shape (N, F), float32; None if the backbone is trainable."""
         return self._tensors["x"].float() if "x" in self._tensors else None
 
     @property
@@ -76,7 +76,8 @@ class GraphDataset(Dataset[SceneGraph]):
         return torch.tensor([int.from_bytes(own.digest(), "little", signed=True) for own in hashes], dtype=torch.long)
 
     def with_categories(self, positions: Tensor) -> GraphDataset:
-        """The same graphs with category c renumbered to ``positions[c]``, its place in a larger vocabulary."""
+        """The same graphs with category c renumbered to ``positions[c]``, shape (categories,), of a larger
+        vocabulary."""
         return GraphDataset({**self._tensors, "category": positions[self._tensors["category"]]})
 
     @classmethod

@@ -13,6 +13,7 @@ from skimage.color import label2rgb
 from gshn.graphs.scene_graph import GEOMETRY, SceneGraph
 from gshn.segments.panoptic import PanopticSegments
 from gshn.segments.superpixels import REGION
+from neuromorphic.errors import counted
 from neuromorphic.figures import to_png, verbatim
 
 
@@ -80,7 +81,7 @@ def draw_graph(
     for axes in panels:
         axes.set_axis_off()
     more = "" if segment.all() else "; and the whole image, joined to all"
-    drawn.set_title(f"{segment.sum()} nodes, {len(edges)} edges{more}", fontsize=9)
+    drawn.set_title(f"{counted(int(segment.sum()), 'node')}, {counted(len(edges), 'edge')}{more}", fontsize=9)
     if beside:
         panels[0].imshow(image)
         panels[0].set_title(verbatim(title), fontsize=9)

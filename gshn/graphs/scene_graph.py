@@ -15,6 +15,7 @@ from torch_geometric.data import Data
 
 from gshn.errors import DataError
 from gshn.segments.panoptic import Category, PanopticSegments, Segment
+from neuromorphic.errors import counted
 
 logger = logging.getLogger(__name__)
 
@@ -186,7 +187,8 @@ def segments_to_graph(
     vocabulary = {category.id: position for position, category in enumerate(categories)}
     kept = _largest(segments, parameters.max_segments)
     if dropped := len(segments.segments) - len(kept):
-        told = f"{len(segments.segments)} segments, {dropped} dropped: only the {len(kept)} largest are kept"
+        kept_now = counted(len(kept), "largest is", "largest are")
+        told = f"{counted(len(segments.segments), 'segment')}, {dropped} dropped: only the {kept_now} kept"
         logger.warning("%s: %s", name, told)
     if not kept and not parameters.whole_image:
         raise DataError("the image has no segment; graph.whole_image=true makes a graph of it all the same")

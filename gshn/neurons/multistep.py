@@ -38,8 +38,10 @@ def _on_gpu(x: Tensor) -> ModuleType | None:
 
 
 def potentials(x: Tensor, p: LIFParameters) -> tuple[list[Tensor], list[Tensor]]:
-    """w and whether w > v_threshold, of every step; see :func:`gshn.neurons.lif.lif_step`, whose order of operations
-    this keeps: spikes have to be equal to the last bit."""
+    """w and whether w > v_threshold, in every step, each of shape (M,), for inputs of shape (T, M).
+
+    The order of operations is that of :func:`gshn.neurons.lif.lif_step`, so that spikes are equal to the last bit.
+    """
     v = torch.zeros_like(x[0])
     before_reset, fired = [], []
     for current in x.unbind(0):
@@ -91,7 +93,7 @@ class MultiStepLIF(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradient of the input."""
+        """Gradient of the input, shape (T, M), from that of the spikes."""
         (x, kept), gradient = ctx.saved_tensors, gradients[0].contiguous()
         if ctx.gpu is not None:
             return ctx.gpu.backward(x, kept, gradient, *ctx.settings), None, None

@@ -65,7 +65,7 @@ def _windows(x: Tensor, out: Tensor, pairs: Callable[[int, int, int], int]) -> i
 
 
 def _of_pooling(x: Tensor, size: list[int], *rest: Any, out_val: Any = None, **kwargs: Any) -> int:
-    """avg_pool2d and max_pool2d: what lies in the padding is no number."""
+    """avg_pool2d and max_pool2d: what lies in the padding is not a number."""
     out = out_val[0] if isinstance(out_val, tuple | list) else out_val
     stride, padding, dilation = (*rest, *((),) * 3)[:3]
     # In the place of max_pool2d's dilation avg_pool2d has a bool.

@@ -99,7 +99,7 @@ def profile(checkpoint: Path, images: int, source: Source = "torch", precision: 
 
     Raises:
         ArgumentError: an unknown source or precision, or no number of images.
-        CheckpointError: it cannot be loaded, or is no hybrid model with a discrete path.
+        CheckpointError: it cannot be loaded, or is not a hybrid model with a discrete path.
         ConfigError: there are fewer held-out images.
     """
     checkpoint = check_path("the checkpoint", checkpoint)

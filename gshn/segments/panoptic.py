@@ -80,7 +80,7 @@ class PanopticSegments:
         """Check that the attributes are consistent.
 
         Raises:
-            DataError: the map is no (H, W) int32 array, ids are not ascending and positive, ids of map and segments
+            DataError: the map is not an (H, W) int32 array, ids are not ascending and positive, ids of map and segments
                 differ, or an area or box is not that of the pixels.
         """
         if self.segment_map.ndim != 2 or self.segment_map.dtype != np.int32:
@@ -134,7 +134,7 @@ class Segmenter(Protocol):
 
     @property
     def key(self) -> str:
-        """Everything that shapes the result, as a string: part of the graph cache's key."""
+        """All that determines the result, as text: part of the graph cache's key."""
         ...
 
     def __call__(self, image: NDArray[np.uint8], annotation: PanopticSegments | None = None) -> PanopticSegments:
@@ -156,7 +156,7 @@ class Segmenter(Protocol):
     def batch(
         self, images: Sequence[NDArray[np.uint8]], annotations: Sequence[PanopticSegments | None]
     ) -> list[PanopticSegments]:
-        """Segment several images; a network overrides it to take them together."""
+        """Segment several images, RGB of shape (H, W, 3), uint8. Networks override this, to compute them together."""
         return [self(image, annotation) for image, annotation in zip(images, annotations, strict=True)]
 
 

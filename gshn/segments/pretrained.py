@@ -19,7 +19,7 @@ from transformers import (
 
 from gshn.errors import DataError
 from gshn.hub import quiet_transformers
-from neuromorphic.errors import first_line
+from neuromorphic.errors import counted, first_line
 
 KINDS: dict[str, tuple[Any, Any]] = {
     "semantic": (AutoModelForSemanticSegmentation, MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING),
@@ -54,8 +54,9 @@ def load_network(segmenter: str, weights: str) -> tuple[Any, Any]:
         raise DataError(f"segmenter weights {weights} cannot be used ({first_line(error)}); {mend}") from None
     # Auxiliary heads are of use in training only; any other part that is not there would be random.
     if segmenter == "semantic" and (missing := sorted(key for key in told["missing_keys"] if "auxiliary" not in key)):
+        tensors = counted(len(missing), "tensor")
         raise DataError(
-            f"segmenter weights {weights} lack {len(missing)} weights of {type(model).__name__}, e.g. {missing[0]}: "
+            f"segmenter weights {weights} lack {tensors} of {type(model).__name__}, e.g. {missing[0]}: "
             f"they are of {_architecture(config)}; name weights trained for semantic segmentation"
         )
     model.eval().requires_grad_(False)

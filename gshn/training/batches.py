@@ -1,7 +1,7 @@
 """Batches: which items a step trains on, and their tensors.
 
-Everything random about a step is a function of (seed, stage, step, item): a resumed run sees what an uninterrupted one
-sees, and W processes together see what one sees.
+All randomness of a step is a function of (seed, stage, step, item). So a resumed run has the same batches as an
+uninterrupted one, and W processes together have the same batches as one process.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class TaskBatch(OnDevice):
         input_ids: Texts, shape (B, L).
         attention_mask: Shape (B, L).
         image: Indices in the batch of each text's graphs, shape (B, K), K images a text.
-        identity: Of each image, shape (I,), int64, ascending: processes whose texts are on the same image each have it.
-        answer: How right each answer is, in [0, 1], shape (B, A): see :func:`gshn.data.vqa2.soft_accuracy`.
+        identity: Identity of each image, shape (I,), int64, ascending. Several processes may have the same image.
+        answer: Score of each answer, in [0, 1], shape (B, A): see :func:`gshn.data.vqa2.soft_accuracy`.
         states: As in :class:`PairBatch`, shape (B, L, W).
     """
 
@@ -65,15 +65,15 @@ def generator(*key: int) -> np.random.Generator:
 
 
 class StepSampler:
-    """Keys of every step's batch: a stream of epochs, each a permutation of the corpus, cut into batches.
+    """Sampler of the batches of all steps: a stream of epochs, each a permutation of the corpus, is cut into batches.
 
-    A batch sampler in the sense of :class:`torch.utils.data.DataLoader`.
+    It is a batch sampler for :class:`torch.utils.data.DataLoader`.
     """
 
     drop_last = True
 
     def __init__(self, corpus: PairCorpus | TaskCorpus, batch_size: int, steps: range, seed: Sequence[int]):
-        """Sample ``batch_size`` items for each of ``steps``; ``seed`` is the key of the randomness."""
+        """Sample ``batch_size`` items for each of ``steps``, with a seed."""
         self.corpus, self.batch_size, self.steps, self.seed = corpus, batch_size, steps, tuple(seed)
 
     def __len__(self) -> int:
@@ -91,13 +91,13 @@ class StepSampler:
 
 
 class PairCorpus(Dataset[Key]):
-    """Scene graphs with captions, in memory; the interface of :class:`StreamedPairs` too.
+    """Scene graphs with captions, in memory. :class:`StreamedPairs` has the same interface.
 
     Args:
-        graphs: Of the images.
-        captions: Of each image.
-        names: Of each image.
-        by_level: Whether an image's k-th caption says as much as every other image's k-th, as in ShapeScenes.
+        graphs: Graph of each image.
+        captions: Captions of each image.
+        names: Name of each image.
+        by_level: Whether the k-th captions of all images are equally detailed, as in ShapeScenes.
     """
 
     def __init__(self, graphs: GraphDataset, captions: list[list[str]], names: list[str], by_level: bool = False):
@@ -110,11 +110,11 @@ class PairCorpus(Dataset[Key]):
         return key  # Batches are assembled whole, in collate: slicing big tensors once beats doing it per item.
 
     def order(self, random: np.random.Generator) -> NDArray[np.int64]:
-        """A permutation of the items."""
+        """A permutation of the items, shape (items,)."""
         return random.permutation(len(self))
 
     def fetch(self, indices: Sequence[int]) -> tuple[SceneGraph, list[list[str]], Tensor]:
-        """Graphs of some items as one disconnected graph, their captions, and :attr:`GraphDataset.digests`."""
+        """Graphs of B items as one disconnected graph, their captions, and their :attr:`GraphDataset.digests`, (B,)."""
         captions = [self._captions[index] for index in indices]
         return self.graphs.batch(indices), captions, self.graphs.digests[list(indices)]
 
@@ -133,7 +133,7 @@ class StreamedPairs(PairCorpus):
 
     Args:
         stream: The shards.
-        positions: Place of each of their categories in the model's vocabulary.
+        positions: Index in the model's vocabulary of each of their categories, shape (categories,).
     """
 
     def __init__(self, stream: ShardStream, positions: Tensor):
@@ -167,11 +167,11 @@ class TaskCorpus(Dataset[Key]):
 
     Args:
         task: The task.
-        graphs: Of the images.
-        examples: Its texts; ``images`` count within ``graphs``.
+        graphs: Graph of each image.
+        examples: Texts of the task. Their ``images`` are indices into ``graphs``.
         answer_lists: Whether answers are lists, joined by commas, in any order: see :mod:`gshn.data.daquar`.
-        wordnet: Says how alike two words of such a list are; None where it is not at hand.
-        answers: All that can be answered; None where the data set does not say.
+        wordnet: Similarity of the words of such lists; None if WordNet is not installed.
+        answers: All answers; None if the data set does not list them.
     """
 
     def __init__(
@@ -193,7 +193,7 @@ class TaskCorpus(Dataset[Key]):
         return key
 
     def order(self, random: np.random.Generator) -> NDArray[np.int64]:
-        """A permutation of the items; where graphs are streamed, by the shard of their first image."""
+        """A permutation of the items, shape (items,). Streamed graphs are grouped by the shard of the first image."""
         if isinstance(self.graphs, StreamedGraphs):
             return self.graphs.stream.order_of(np.array([own.images[0] for own in self.examples]), random)
         return random.permutation(len(self))
@@ -221,14 +221,14 @@ class PairCollator:
         """Set up.
 
         Args:
-            corpus: Where the items are.
-            tokenizer: The model's.
-            words: STL's token ids.
-            weights: How often each caption of an image is chosen, alike where None.
-            seed: Key of the randomness.
-            captions: K, captions of each image.
-            states: Of a frozen text encoder.
-            masked: Whether masked captions are asked for.
+            corpus: The items.
+            tokenizer: The model's tokenizer.
+            words: Token ids of the words that Spiked Text Learning predicts.
+            weights: Relative frequency of each caption of an image; None: all are equally frequent.
+            seed: Seed.
+            captions: K, number of captions of each image in a batch.
+            states: Kept states of a frozen text encoder; None for other encoders.
+            masked: Whether batches have masked captions.
         """
         self.corpus, self.tokenizer, self.seed = corpus, tokenizer, tuple(seed)
         self.captions_per_image, self.states, self.masked = captions, states, masked
@@ -239,7 +239,7 @@ class PairCollator:
         self.weights = None if weights is None else np.asarray(weights) / np.sum(weights)
 
     def choose(self, captions: Sequence[str], random: np.random.Generator) -> list[str]:
-        """Choose K captions of an image. They are distinct where it has K captions; else each is repeated."""
+        """Choose K captions of an image. They are distinct if it has K captions; else some are repeated."""
         if self.captions_per_image == 1:
             return [captions[random.choice(len(captions), p=self.weights)]]
         possible = len(captions) if self.weights is None else np.count_nonzero(self.weights)
@@ -247,9 +247,10 @@ class PairCollator:
         return [captions[chosen[k % len(chosen)]] for k in range(self.captions_per_image)]
 
     def mask(self, input_ids: Tensor, randoms: Sequence[np.random.Generator]) -> tuple[Tensor, Tensor]:
-        """Masked ids and labels of the captions, see :func:`mask_tokens`; nothing is masked where no token is for it.
+        """Masked ids and labels of captions (B, L), both (B, L), see :func:`mask_tokens`; unchanged without a mask
+        token.
 
-        What is drawn for a caption depends on no other, and so not on how long the longest of the batch is.
+        The masks of a caption depend neither on other captions nor on the padded length.
         """
         if (mask_id := self.tokenizer.mask_token_id) is None:
             return input_ids, torch.full_like(input_ids, IGNORE)
@@ -308,7 +309,7 @@ class TaskCollator:
         self.states = states
 
     def __call__(self, keys: list[Key]) -> TaskBatch:
-        """Assemble a batch; texts on the same image share its graph."""
+        """Assemble a batch. Texts on the same image share its graph."""
         examples = [self.corpus.examples[index] for _, index in keys]
         images, position = np.unique([example.images for example in examples], return_inverse=True)
         input_ids, attention_mask = tokenize(self.tokenizer, [example.text for example in examples])

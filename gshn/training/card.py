@@ -13,6 +13,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from gshn.config import Config, flat, load_config, named_configs
 from gshn.data.tasks import TASKS
 from gshn.model import GSHN
+from neuromorphic.errors import counted
 from neuromorphic.files import write_atomically
 
 TEMPLATE = """---
@@ -66,7 +67,7 @@ gshn {{ version }}{% if device %}, {{ device }}, {{ seconds }} s{% endif %}.
 
 
 def command_of(config: Config) -> str:
-    """A command that trains with a configuration again: the nearest named one, and what differs from it."""
+    """A command that trains with a configuration again: the most similar named config, and the keys that differ."""
     own = {key: value for key, value in flat(config).items() if key != "data.cache"}
     best: tuple[str, list[str]] | None = None
     for name in named_configs():
@@ -79,12 +80,12 @@ def command_of(config: Config) -> str:
 
 
 def _typed(value: object) -> str:
-    """A value as a command line takes it."""
+    """A value in the form of a command line."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def data_rows(config: Config) -> list[Sequence[str]]:
-    """The data sets that a run trains on, one a row of the card's table."""
+    """Rows of the card's table of data sets, one for each data set that a run trains on."""
     sections = {"pairs": "captions"} | {TASKS[task].texts: task for task in config.finetune.tasks}
     rows: list[Sequence[str]] = []
     for section, label in sections.items():
@@ -101,12 +102,12 @@ def model_card(
 
     Args:
         model: The model.
-        name: What it is loaded by.
-        figures: Those of ``metrics.json``.
-        energy: By energy model, ``joules_low`` and ``joules_high`` of an image, and ``images`` that were counted.
+        name: Name by which it is loaded.
+        figures: Figures of ``metrics.json``.
+        energy: By energy model: ``joules_low`` and ``joules_high`` of an image, and the number of ``images`` counted.
 
     Returns:
-        Markdown, with metadata that the hub reads.
+        Markdown, with metadata for the Hugging Face hub.
     """
     from gshn import __version__
 
@@ -151,7 +152,7 @@ def model_card(
     if spiking:
         s = config.model.spiking
         told = "" if rate is None else f", {float(rate):.4f} spikes per neuron and step on the held-out images"
-        spikes = f"{s.layers} layers of LIF neurons over {s.steps} steps{told}."
+        spikes = f"{counted(s.layers, 'layer')} of LIF neurons over {counted(s.steps, 'step')}{told}."
     card = ModelCard.from_template(
         card_data,
         template_str=TEMPLATE,
@@ -183,5 +184,5 @@ def write_card(
     name: str | None = None,
     energy: Mapping[str, Mapping[str, float]] | None = None,
 ) -> None:
-    """Write the card of a checkpoint beside it; for the arguments see :func:`model_card`."""
+    """Write the model card of a checkpoint into its folder; for the arguments see :func:`model_card`."""
     write_atomically(folder / "README.md", model_card(model, name or str(folder), figures, energy))

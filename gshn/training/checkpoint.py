@@ -19,12 +19,12 @@ FILE = "training_state.safetensors"
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands.
+    """Progress of a run.
 
     Attributes:
         stage: ``pretrain``, ``finetune`` or ``segmenter``.
-        step: Steps of that stage that are done.
-        seconds: Time spent so far.
+        step: Number of steps of this stage that are done.
+        seconds: Training time so far, seconds.
     """
 
     stage: str
@@ -38,7 +38,7 @@ def save_state(folder: Path, model: nn.Module, optimizer: Optimizer, progress: P
     Randomness has no state to save: it is a function of the step (see :mod:`gshn.training.batches`).
 
     Raises:
-        TrainingError: a tensor is not finite; what is in the folder stays.
+        TrainingError: a tensor is not finite. The folder is not changed.
     """
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
@@ -54,7 +54,7 @@ def save_state(folder: Path, model: nn.Module, optimizer: Optimizer, progress: P
 
 
 def read_state(folder: Path) -> tuple[Progress, dict[str, Tensor]] | None:
-    """Read what :func:`save_state` wrote; None where there is nothing.
+    """Read the state that :func:`save_state` wrote, tensors by name; None if there is none.
 
     Raises:
         CheckpointError: the file is broken, or a tensor in it is not finite.

@@ -39,6 +39,7 @@ from gshn.segments.panoptic import Category, Segmenter
 from gshn.segments.superpixels import REGION, SuperpixelSegmenter
 from gshn.training.batches import PairCorpus, StreamedPairs, TaskCorpus
 from gshn.training.start import take_over, tokenizer_of
+from neuromorphic.errors import counted
 
 STREAMED = 2**30
 """Bytes of a task's cached graphs: more are read as they are needed, and not held in memory."""
@@ -55,13 +56,13 @@ class Corpora:
 
         Args:
             config: The configuration.
-            vocabulary: Of the model that is to be evaluated; None where a model is to be built.
+            vocabulary: Vocabulary of the model that is evaluated; None to build a new model.
         """
         self.config, self.vocabulary = config, vocabulary
 
     @cached_property
     def categories(self) -> list[str]:
-        """Names of the nodes' categories of all data sets, each once, in order; the model's, where there is one."""
+        """Names of the node categories: the model's, or for a new model those of all data sets, each once, in order."""
         if self.vocabulary is not None:
             return self.vocabulary.categories
         found = [self._pair_categories, self.graph_parameters.categories(SuperpixelSegmenter.categories)]
@@ -109,10 +110,10 @@ class Corpora:
         return PairCorpus(graphs, captions, names, self._are_scenes(split))
 
     def check_test(self) -> None:
-        """Check that what a run is evaluated on is there, at its start and not at its end.
+        """Check at the start of a run that its test data exist.
 
         Raises:
-            UserError: it is not.
+            UserError: they do not.
         """
         if self._shards is not None:
             self._index("test")
@@ -137,7 +138,7 @@ class Corpora:
 
     @cached_property
     def answers(self) -> dict[str, list[str]]:
-        """What the texts of each task that is trained can be answered with."""
+        """All answers of each task that is trained."""
         return {task: self._answers(TASKS[task]) for task in self.config.finetune.tasks}
 
     def task_images(self, task: str, split: str, limit: int | None) -> ImageCollection:
@@ -180,15 +181,17 @@ class Corpora:
             )
         known = set(answers)
         if unknown := sum(known.isdisjoint(compared(example.answers)) for example in examples):
+            of = f"of {counted(len(examples), 'training question')}"
+            lack = counted(unknown, f"{of} has", f"{of} have")
             tell(
-                f"data.questions: {unknown} of {len(examples)} training questions have no answer among the "
-                f"{len(answers)} of the vocabulary (data.questions.answers) and get no weight"
+                f"data.questions: {lack} no answer among the {len(answers)} of the vocabulary "
+                "(data.questions.answers), and no weight"
             )
         return answers
 
     @cached_property
     def caption_weights(self) -> list[float] | None:
-        """How often each caption of an image is trained on; None where all count alike."""
+        """Relative frequency in training of each caption of an image; None: all are equally frequent."""
         return self.config.data.pairs.caption_weights if self._are_scenes("train") else None
 
     def _are_scenes(self, split: str) -> bool:
@@ -197,7 +200,7 @@ class Corpora:
         return is_drawn(self.config.data.pairs.source)
 
     def training_texts(self) -> Iterator[str]:
-        """Every caption, question and so on that is trained on."""
+        """All captions, questions and other texts of the training data."""
         for captions in self.pairs.captions():
             yield from captions
         for task in self.config.finetune.tasks:
@@ -207,7 +210,7 @@ class Corpora:
         """The first images of a split of ``data.pairs.source``.
 
         Raises:
-            ConfigError: the source's images are not at hand: it is shards.
+            ConfigError: the source is shards, which have no images.
         """
         if self._shards is not None:
             raise ConfigError(
@@ -223,12 +226,12 @@ class Corpora:
 
     @cached_property
     def _leave_out(self) -> ImageNames | None:
-        """Images that are not trained on, whichever source has them."""
+        """Images that are left out of the training data of all sources (``data.pairs.leave_out``)."""
         path = self.config.data.pairs.leave_out
         return None if path is None else ImageNames.read(Path(path))
 
     def training_pictures(self) -> list[Pictures]:
-        """Picture files of every source that is trained on."""
+        """Picture files of all training sources."""
         pairs, tasks = self.config.data.pairs, self.config.finetune.tasks
         found = [self._pictures("pairs", pairs, "train", pairs.train)]
         for task in tasks:
@@ -240,7 +243,7 @@ class Corpora:
         return found
 
     def test_pictures(self, tasks: Sequence[str], split: str = "test") -> list[Pictures]:
-        """Picture files of every source that is tested on: those of tasks, and ``retrieval`` for the pairs."""
+        """Picture files of the test sources of some tasks; ``retrieval`` stands for the pairs."""
         found = []
         for task in tasks:
             texts = "pairs" if task == "retrieval" else TASKS[task].texts
@@ -270,10 +273,10 @@ class Corpora:
     def graphs_of(
         self, samples: Sequence[ImageSample], segmenter: Segmenter
     ) -> tuple[list[SceneGraph], list[ImageSample]]:
-        """Scene graphs of some images, built anew, as those from the cache are; and the images with their segments.
+        """Build the scene graphs of some images, without the cache; also return the images with their segments.
 
         Raises:
-            DataError: an image cannot be segmented or made a graph; names it.
+            DataError: an image cannot be segmented, or gives no graph. The message names it.
         """
         found = segmented(samples, segmenter)
         built = build_graphs(found, GroundTruthSegmenter(segmenter.categories), self.backbone, self.graph_parameters)
@@ -283,7 +286,7 @@ class Corpora:
         return graphs, found
 
     def segmenter_of(self, images: ImageCollection) -> Segmenter:
-        """What cuts images of ``data.pairs`` into segments."""
+        """The segmenter of ``data.pairs``."""
         return self.segmenter(self.config.data.pairs, images.categories)
 
     @property
@@ -297,7 +300,7 @@ class Corpora:
 
         Raises:
             DataError: there is none, or it has no captions.
-            ConfigError: its graphs are others than the configuration says.
+            ConfigError: its graphs were made with other settings than those of the configuration.
         """
         assert self._shards is not None
         data = self.config.data
@@ -337,14 +340,14 @@ class Corpora:
         return self.segmenter(data, self._open(data, "test", 1).categories if is_drawn(data.source) else ())
 
     def segmenter(self, data: PairData | TaskData, categories: Sequence[Category]) -> Segmenter:
-        """What cuts images into segments, as a section of the configuration says.
+        """Make the segmenter of a section of the configuration.
 
         Args:
             data: The section.
-            categories: Vocabulary of the annotated segments; none where nothing is annotated.
+            categories: Vocabulary of the annotated segments; empty without annotations.
 
         Raises:
-            ConfigError: the segmenter lacks what it needs.
+            ConfigError: a setting that the segmenter needs is missing.
             DataError: its weights cannot be used.
         """
         graph = self.config.graph
@@ -379,7 +382,7 @@ class Corpora:
     def _no_texts(self, task: Task, split: str, images: int) -> ConfigError:
         more = f"raise data.{task.texts}.{'train' if split == 'train' else 'test'}"
         return ConfigError(
-            f"the {images} {split} images of {self._task_data(task).source} have no {task.texts}; {more}"
+            f"{self._task_data(task).source}: no {task.texts} on the first {counted(images, f'{split} image')}; {more}"
         )
 
     def _texts(self, task: Task, split: str, limit: int | None) -> TaskCorpus:
@@ -415,14 +418,14 @@ class Corpora:
 
     @property
     def graph_parameters(self) -> GraphParameters:
-        """What shapes the graphs."""
+        """Parameters of the graphs."""
         graph = self.config.graph
         regions = "boxes" if graph.regions == "boxes" else "masks"  # a patch is a mask
         return GraphParameters(graph.neighbours, graph.max_segments, regions, graph.whole_image, graph.pooling)
 
     @cached_property
     def backbone(self) -> Backbone:
-        """Gives the nodes' visual features."""
+        """The backbone, which computes the visual features of nodes."""
         graph = self.config.graph
         backbone = make_backbone(graph.backbone, graph.levels, graph.precision, graph.mirror, graph.tuned_blocks)
         # A trained one is only asked what it is here; the model has its own.
@@ -431,14 +434,14 @@ class Corpora:
     def _graphs(
         self, images: ImageCollection, segmenter: Segmenter, label: str, leave_out: ImageNames | None = None
     ) -> tuple[Index, Tensor]:
-        """The images' graphs in the cache, and the place of each of their categories in the model's vocabulary."""
+        """Graphs of the images in the cache, and the index of each of their categories in the model's vocabulary."""
         packaged = getattr(images, "packaged", False)
         recipe = Recipe(images, segmenter, self.backbone, self.graph_parameters)
         index = cached(recipe, Path(self.config.data.cache), label, packaged, leave_out)
         return index, self._positions(recipe.categories)
 
     def _positions(self, categories: Sequence[Category]) -> Tensor:
-        """A segmenter's category indices count within its own vocabulary; the model's within all of them."""
+        """Index in the model's vocabulary of each category of a segmenter, shape (categories,)."""
         if unknown := [category.name for category in categories if category.name not in self.categories]:
             tell(
                 f"the model does not know {len(unknown)} of the segmenter's {len(categories)} categories, e.g. "
@@ -451,12 +454,12 @@ class Corpora:
 def word_frequencies(
     count: TextCount, captions_of: Iterable[Sequence[str]], weights: Sequence[float] | None
 ) -> dict[int, float]:
-    """Share of the captions that have each token; special tokens left out.
+    """Share of the captions that contain each token, without special tokens.
 
     Args:
-        count: Reads the captions, and counts what is not read of them.
+        count: Tokenizes the captions, and counts tokens that are cut off or unknown.
         captions_of: Captions of every image.
-        weights: How often each of an image's captions is chosen, alike where None.
+        weights: Relative frequency of each caption of an image; None: all are equally frequent.
     """
     occurs: dict[int, float] = {}
     images, special, rest = 0, set(count.tokenizer.all_special_ids), iter(captions_of)
@@ -477,10 +480,10 @@ def build_model(config: Config, corpora: Corpora, start: GSHN | None = None) -> 
     Args:
         config: The configuration.
         corpora: The corpora.
-        start: A finished model, whose weights and standardisation are taken over: see :mod:`gshn.training.start`.
+        start: A finished model whose weights and standardisation are used: see :mod:`gshn.training.start`.
 
     Raises:
-        ConfigError: ``start`` is of another shape.
+        ConfigError: the shapes of ``start`` differ.
     """
     tokenizer = tokenizer_of(config, corpora.training_texts(), start)
     count = TextCount(tokenizer)

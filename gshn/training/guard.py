@@ -8,19 +8,20 @@ import torch
 from torch import Tensor
 
 from gshn.errors import TrainingError
+from neuromorphic.errors import counted
 
 LIMIT = 10
 """Largest number of consecutive steps that are skipped. A bad item spoils one step; bad weights spoil all of them."""
 
 
 class Guard:
-    """Decides which steps of a stage are made, and counts those that are not.
+    """Skips the steps of a stage whose losses or gradients are not finite, and counts them.
 
     Attributes:
-        stage: Named in messages.
-        skipped: Number of steps that were skipped.
-        streak: Of those, how many since the last that was made.
-        first: What was wrong with the first.
+        stage: Name of the stage, for messages.
+        skipped: Number of skipped steps.
+        streak: Number of skipped steps since the last step that was made.
+        first: What was wrong in the first skipped step.
     """
 
     def __init__(self, stage: str) -> None:
@@ -63,5 +64,5 @@ class Guard:
         """A line on what was skipped; None where nothing was."""
         if not self.skipped:
             return None
-        steps = "1 step of" if self.skipped == 1 else f"{self.skipped} steps of"
-        return f"{steps} {self.stage} left the weights as they were, the first because {self.first}"
+        steps = counted(self.skipped, "step")
+        return f"{steps} of {self.stage} left the weights as they were, the first because {self.first}"

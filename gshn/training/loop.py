@@ -81,7 +81,7 @@ def make_optimizer(model: GSHN, stage: StageConfig) -> torch.optim.AdamW:
 
 
 class MetricsLog:
-    """``metrics.jsonl``: a line per log step; lines after the step that a run resumes from are dropped."""
+    """``metrics.jsonl``, with a line for each logged step. A resumed run drops the lines after its first step."""
 
     def __init__(self, path: Path, resumed: Progress | None):
         self.path = path
@@ -116,10 +116,11 @@ class Trainer:
         Args:
             config: The run's configuration.
             out: The run's folder.
-            resume: Whether to go on from the folder's last checkpoint, if there is one.
+            resume: Whether to continue from the folder's last checkpoint, if there is one.
 
         Raises:
-            UserError: the folder is not writable, holds another run, or is another process's; an input cannot be used.
+            UserError: the folder is not writable, contains another run, or is in use by another process; or an input
+                cannot be used.
         """
         begun = time.monotonic()
         keep_freed_memory()
@@ -183,7 +184,7 @@ class Trainer:
         return read_state(self.out)
 
     def batches(self, stage: str, first: int) -> Iterator[tuple[PairBatch | None, TaskBatch | None]]:
-        """Batches of a stage from step ``first`` on, on this process's device; step s has task s, going round."""
+        """Batches of a stage from step ``first`` on, on this process's device. Tasks take turns step by step."""
         c = self.config
         settings: StageConfig = getattr(c, stage)
         steps, seed = range(first, settings.steps), (c.seed, STAGES.index(stage))
@@ -234,7 +235,7 @@ class Trainer:
         return StepSampler(corpus, size, steps, seed)
 
     def run_stage(self, stage: str) -> None:
-        """Train a stage from where the run stands to its end."""
+        """Train the rest of a stage."""
         settings: StageConfig = getattr(self.config, stage)
         first, tasks = self.progress.step, self.config.finetune.tasks
         optimizer = make_optimizer(self.model, settings)
@@ -307,14 +308,14 @@ class Trainer:
             warnings.warn(report, UserNotice, stacklevel=1)
 
     def seconds(self) -> float:
-        """Wall time of the run so far, set-up and what went before a resumption included."""
+        """Wall time of the run so far, seconds, with set-up and with the time before a resumption."""
         return time.monotonic() - self.clock_start
 
     def train(self) -> None:
-        """Train all stages from where the run stands, and write the model.
+        """Train the rest of all stages, and write the model.
 
         Raises:
-            UserError: gradients are not finite time and again, or the disk is full.
+            UserError: gradients are repeatedly not finite, or the disk is full.
         """
         for stage in STAGES:
             if STAGES.index(stage) < STAGES.index(self.progress.stage):
@@ -332,7 +333,7 @@ class Trainer:
         """Train all stages, evaluate, and write model and figures; returns the figures.
 
         Raises:
-            UserError: see :meth:`train`; or test data cannot be used.
+            UserError: as in :meth:`train`, or test data cannot be used.
         """
         figures: dict[str, float | str] = {}
         try:
@@ -352,23 +353,23 @@ class Trainer:
         return figures
 
     def close(self) -> None:
-        """Let another process write into the folder."""
+        """Release the folder for other processes."""
         if self.lock is not None:
             self.lock.release()
 
 
 def is_number(value: object) -> bool:
-    """Whether trackers can draw it."""
+    """Whether a value is a number that trackers can plot."""
     return isinstance(value, int | float)
 
 
 def _scalar(value: object) -> str | float:
-    """A value of the configuration as every tracker takes it."""
+    """A value of the configuration in a form that all trackers accept."""
     return value if isinstance(value, str | int | float) else str(value)
 
 
 def evaluate(model: GSHN, corpora: Corpora) -> dict[str, float | str]:
-    """Figures of every task that the configuration trains."""
+    """Figures of retrieval and of all tasks of the configuration."""
     model.eval()
     count = SpikeCount()
     figures: dict[str, float | str] = {}

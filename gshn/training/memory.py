@@ -13,14 +13,14 @@ VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD
 
 
 def keep_freed_memory() -> bool:
-    """Have the GNU C library keep what is freed, up to 2 GiB, and take tensors below 1 GiB from it.
+    """Make the GNU C library keep freed memory, up to 2 GiB, and reuse it for tensors below 1 GiB.
 
-    By default it gives every tensor of more than 32 MiB back to the system, which clears its pages before the next one
-    may use them: a fifth of a training step on photographs (docs/speed.md). The largest use of memory is as before, but
-    for gaps between what is in use.
+    By default it returns every tensor of more than 32 MiB to the system, which clears the pages before they are used
+    again. This took a fifth of a training step on photographs (docs/speed.md). Peak memory is as before, apart from
+    gaps between blocks in use.
 
     Returns:
-        Whether it does: not with another C library, nor where the environment sets one of :data:`VARIABLES`.
+        Whether this was set. It is not with another C library, or if the environment sets one of :data:`VARIABLES`.
     """
     if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in VARIABLES):
         return False

@@ -19,7 +19,7 @@ class Objective(nn.Module):
     """Batch -> named losses; ``loss`` is their weighted sum."""
 
     def __init__(self, model: GSHN, weights: ObjectiveConfig, chunk: int | None = None):
-        """Of a model; ``chunk``: see :attr:`gshn.config.Config.chunk`."""
+        """Losses of a model; ``chunk``: see :attr:`gshn.config.Config.chunk`."""
         super().__init__()
         self.model = model
         self.weights = weights
@@ -28,7 +28,7 @@ class Objective(nn.Module):
     def forward(
         self, pairs: PairBatch | None, texts: TaskBatch | None = None, task: str | None = None
     ) -> dict[str, Tensor]:
-        """Losses of a batch of pairs, of texts of a task, or of both."""
+        """Losses by name, scalars, of a batch of pairs, of texts of a task, or of both."""
         losses: dict[str, Tensor] = {}
         total = torch.zeros((), device=self.model.logit_scale.device)
         if pairs is not None:
@@ -54,7 +54,8 @@ class Objective(nn.Module):
         return {"loss": total, **losses}
 
     def pair_losses(self, pairs: PairBatch) -> dict[str, Tensor]:
-        """Every loss whose weight is not 0, named as in the config; and ``rate``, the mean firing rate."""
+        """All losses with a weight other than 0, scalars, by their names in the config; and ``rate``, the mean firing
+        rate."""
         losses: dict[str, Tensor] = {}
         states = PairStates(self.model, pairs, self.weights, self.chunk)
         spikes = states.encoded.spikes if self.model.stl is not None else None

@@ -28,8 +28,8 @@ def start_processes(
         folder: Where trackers that write files write them.
 
     Raises:
-        ConfigError: there are others than the launcher was asked for: each would train alone, into the same folder; or
-            there is no such tracker, or its library is not installed.
+        ConfigError: there are not as many processes as the launcher was asked for, so that each would train alone in
+            the same folder; or a tracker is unknown, or its library is not installed.
     """
     check_trackers(log_with)
     _, launched = process(environment)
@@ -57,10 +57,10 @@ def start_processes(
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Refuse trackers that Accelerate does not know, or would leave out without a word.
+    """Refuse trackers that Accelerate does not know, or would silently leave out.
 
     Raises:
-        ConfigError: there is no such tracker, or its library is not installed.
+        ConfigError: a tracker is unknown, or its library is not installed.
     """
     installed = {str(name) for name in get_available_trackers()}
     registered = LOGGER_TYPE_TO_CLASS.keys() - set(LoggerType.list())  # by a caller, with a class of its own

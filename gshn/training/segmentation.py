@@ -76,10 +76,10 @@ def small_mask2former(width: int = 64) -> Mask2FormerForUniversalSegmentation:
 
 
 class Segmentation(nn.Module):
-    """A Mask2Former with linear heads on its feature maps, which tell every pixel's category.
+    """A Mask2Former with linear heads on its feature maps, which classify every pixel.
 
-    The heads are for training only. Without them, what tells a star from a circle is learned from the few queries that
-    found one, which took ten times as many images; with them, from every pixel.
+    The heads are for training only. Without them, shapes are learned from the few queries that have found a thing,
+    which took ten times as many images. With them, shapes are learned from every pixel.
     """
 
     weights: Tensor
@@ -95,7 +95,8 @@ class Segmentation(nn.Module):
         self.register_buffer("weights", torch.tensor(weights), persistent=False)
 
     def forward(self, batch: SceneBatch, segments: bool) -> dict[str, Tensor]:
-        """Losses: ``pixels``, the heads' mean cross-entropy, and, if ``segments``, ``mask2former``, its own."""
+        """Losses, scalars: ``pixels``, mean cross-entropy of the heads; with ``segments`` also ``mask2former``, its
+        own."""
         losses = {}
         if segments:
             out: Any = self.network(
@@ -127,13 +128,13 @@ def _category_map(masks: Tensor, labels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of the training.
+    """A phase of training.
 
     Attributes:
-        first: Its first step.
-        last: The step after its last one.
-        image_size: Width and height of its images, pixels.
-        segments: Whether segments are learned, or pixels' categories alone.
+        first: First step.
+        last: Step after the last one.
+        image_size: Width and height of the images, pixels.
+        segments: Whether segments are learned; else only categories of pixels.
     """
 
     first: int
@@ -228,7 +229,11 @@ def _fit(settings: SegmenterFit, out: Path, resume: bool) -> None:
 
 
 def _check_settings(settings: SegmenterFit, out: Path) -> None:
-    """Refuse to go on with what was begun with other settings; they stand in ``fit.json`` beside the weights."""
+    """Refuse to resume a run that was started with other settings, which are in ``fit.json`` beside the weights.
+
+    Raises:
+        CheckpointError: the settings differ.
+    """
     path = out / "fit.json"
     own = json.loads(json.dumps(asdict(settings)))
     write_atomically(path, json.dumps(own, indent=2) + "\n", keep=True)
@@ -246,7 +251,8 @@ def _check_settings(settings: SegmenterFit, out: Path) -> None:
 
 
 def _save(network: Mask2FormerForUniversalSegmentation, settings: SegmenterFit, out: Path) -> None:
-    """Write a network with its image processor, ``model.safetensors`` last: with it, a segmenter is whole."""
+    """Write a network with its image processor. ``model.safetensors`` is last, and shows that the folder is
+    complete."""
     with writing(out, "make room and go on with --resume"), tempfile.TemporaryDirectory(dir=out) as folder:
         image_processor(settings.image_size).save_pretrained(folder)
         try:
@@ -258,7 +264,7 @@ def _save(network: Mask2FormerForUniversalSegmentation, settings: SegmenterFit, 
 
 
 def image_processor(image_size: int) -> Mask2FormerImageProcessorPil:
-    """What makes a network's input of images."""
+    """The image processor, which converts images to the network's input."""
     side = image_size * MAGNIFICATION
     return Mask2FormerImageProcessorPil(size={"height": side, "width": side}, ignore_index=255)
 

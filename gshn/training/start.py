@@ -1,7 +1,7 @@
 """Training that starts from a finished checkpoint, on other data: what the two have in common is taken over.
 
-Words, categories and answers are matched by name: what the checkpoint knows it goes on knowing, what is new starts from
-nothing. All else has to have the same shape.
+Words, categories and answers are matched by name. Those of the checkpoint keep their weights; new ones start untrained.
+All other tensors must have the same shape.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def read_start(config: Config, out: Path, resume: bool) -> GSHN | None:
     Args:
         config: The run's configuration.
         out: The run's folder.
-        resume: Whether the run goes on: then the checkpoint must be the one that it began with.
+        resume: Whether the run is resumed. Then the checkpoint must be the one that the run started from.
 
     Raises:
-        CheckpointError: it cannot be loaded, or is another one now.
+        CheckpointError: it cannot be loaded, or has changed since.
     """
     if config.init is None:
         return None
@@ -53,8 +53,11 @@ def read_start(config: Config, out: Path, resume: bool) -> GSHN | None:
 def tokenizer_of(config: Config, texts: Iterable[str], start: GSHN | None) -> PreTrainedTokenizerFast:
     """The tokenizer of a new model: see :func:`gshn.encoders.text_encoders.build_tokenizer`.
 
-    One that has a token for each word of the training texts goes on from the checkpoint's: new words come after those
-    that it has.
+    A tokenizer with a token for each word of the training texts keeps the tokens of the checkpoint; new words are added
+    after them.
+
+    Raises:
+        ConfigError: the checkpoint has another text encoder.
     """
     encoder, length = config.model.text.encoder, config.model.text.max_length
     if start is None:
@@ -77,10 +80,10 @@ def tokenizer_of(config: Config, texts: Iterable[str], start: GSHN | None) -> Pr
 
 @torch.no_grad()
 def take_over(model: GSHN, start: GSHN) -> None:
-    """Give a new model what a checkpoint has learned: see :mod:`gshn.training.start`.
+    """Copy the weights of a checkpoint into a new model: see :mod:`gshn.training.start`.
 
     Raises:
-        ConfigError: a tensor is of another shape, or there is none.
+        ConfigError: a tensor is missing or has another shape.
     """
     own, learned = model.state_dict(), start.state_dict()
     rows, known = model.vocabulary_rows(), start.vocabulary_rows()
@@ -107,7 +110,7 @@ def take_over(model: GSHN, start: GSHN) -> None:
 
 
 def _misfit(model: GSHN, start: GSHN, name: str) -> ConfigError:
-    """The error of a tensor that the checkpoint has in another shape, or that one of the two has not."""
+    """The error of a tensor whose shapes differ, or that only one of the two models has."""
     theirs, own = flat(start.config), flat(model.config)
     shaping = ("model.", "graph.", "objectives.")
     changed = [
@@ -122,7 +125,7 @@ def _misfit(model: GSHN, start: GSHN, name: str) -> ConfigError:
 
 
 def _tell(model: GSHN, start: GSHN) -> None:
-    """Tell what starts from nothing, and what is left behind."""
+    """Give notices that count what starts untrained and what is not taken over."""
     here, there = model.vocabulary, start.vocabulary
     words = range(len(start.tokenizer), len(model.tokenizer))
     new = {

@@ -32,21 +32,21 @@ TOKENS_PER_FILE = 2**16
 
 
 def text_identities(input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-    """A number for each text, equal where the tokens are, whatever the padding: shape (B, L) -> (B,), int64."""
+    """A digest of the tokens of each text, independent of padding: shape (B, L) -> (B,), int64."""
     texts = [ids[mask.bool()].numpy() for ids, mask in zip(input_ids, attention_mask, strict=True)]
     digests = [int.from_bytes(blake2b(ids, digest_size=8).digest(), "little", signed=True) for ids in texts]
     return torch.tensor(digests, dtype=torch.long)
 
 
 class TextStates:
-    """States of texts on disk, by :func:`text_identities`; files are mapped into memory, not read into it.
+    """States of texts on disk, by :func:`text_identities`. Files are mapped into memory.
 
     ``NAME.npy`` has the states of many texts one after the other, shape (tokens, W), float16. ``NAME.npz`` has the
-    texts' identities, their numbers of tokens, and the digest of the former; it is written last.
+    identities of the texts, their numbers of tokens, and the digest of ``NAME.npy``. It is written last.
 
     Args:
-        folder: Where the files are. One that is broken is removed, with a warning.
-        channels: W.
+        folder: Folder of the files. A broken file is removed, with a warning.
+        channels: W, channels of a state.
     """
 
     def __init__(self, folder: Path, channels: int) -> None:
@@ -89,7 +89,7 @@ class TextStates:
         """States of B texts, padded with zeros: shape (B, length, W), float16.
 
         Raises:
-            KeyError: those of a text are not kept.
+            KeyError: the states of a text are missing.
         """
         out = np.zeros((len(identities), length, self.channels), dtype=np.float16)
         for row, identity in zip(out, identities.tolist(), strict=True):
@@ -99,22 +99,21 @@ class TextStates:
 
 
 def text_states(model: GSHN, texts: Iterable[str], cache: Path) -> TextStates | None:
-    """States of texts by a model's frozen text encoder, after computing those that are not in the cache.
+    """States of texts by a model's frozen text encoder. Those that are not in the cache are computed first.
 
-    They are a function of a text's token ids and of the encoder's weights; the folder is named by the digest of these.
+    A state depends on the token ids of its text and on the weights of the encoder, whose digest is the folder's name.
+    If another process is filling the same cache, this waits for it.
 
     Args:
         model: The model.
-        texts: The texts; not looked at where the encoder is not frozen.
+        texts: The texts; not read if the encoder is not frozen.
         cache: Folder of all caches; made if missing.
 
     Returns:
-        The states; None where the encoder is not frozen.
+        The states; None if the encoder is not frozen.
 
     Raises:
         UserError: the cache cannot be written, or a state is too large for float16.
-
-    Another process that fills the same cache is waited for.
     """
     encoder = model.text
     if not isinstance(encoder, FrozenText):
@@ -154,7 +153,7 @@ def _distinct(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> dict[
 
 
 def _compute(model: GSHN, encoder: FrozenText, texts: Mapping[int, NDArray[np.int32]], kept: TextStates) -> None:
-    """Compute and keep states: texts of like length together, as padding costs as much as tokens."""
+    """Compute and keep states. Texts of similar length are computed together, as padding costs as much as tokens."""
     device, pad = device_of(model), model.tokenizer.pad_token_id
     order = sorted(texts, key=lambda identity: (len(texts[identity]), identity))
     with tqdm(total=len(order), desc="states of texts", unit="text", leave=False) as bar:
@@ -176,7 +175,7 @@ def _compute(model: GSHN, encoder: FrozenText, texts: Mapping[int, NDArray[np.in
 
 
 def _files(order: Sequence[int], texts: Mapping[int, NDArray[np.int32]]) -> Iterator[list[int]]:
-    """Texts of a file each: as many as have :data:`TOKENS_PER_FILE` tokens, one at least."""
+    """Texts of each file: as many as have :data:`TOKENS_PER_FILE` tokens together, at least one."""
     file: list[int] = []
     tokens = 0
     for identity in order:

@@ -1,5 +1,5 @@
-"""Networks as C99: a file and header for devices, and the same code compiled as a shared library, a fast simulator.
+"""Networks as C99: source and header for devices, and the same code in a shared library, as a fast simulator.
 
-``plan`` (what the C has to hold: types, forms of weights) -> ``source`` (its text) -> ``library`` (compiled and run)
-and ``export`` (a folder). What is computed is that of :mod:`neuromorphic.execution.populations`, bit for bit.
+``plan`` (number types, forms of weight matrices) -> ``source`` (text of the C) -> ``library`` (compiles and runs it)
+and ``export`` (writes it to a folder). Results equal those of :mod:`neuromorphic.execution.populations`, bit for bit.
 """

@@ -1,4 +1,4 @@
-"""What a graph was made into for C, kept for its next run."""
+"""Networks and libraries made from a graph, kept for its next run."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from neuromorphic.execution.populations import PopulationRun
 from neuromorphic.graph import Graph
 
 LIBRARIES = 3
-"""Of a graph: floats, floats that are watched, integers."""
+"""Libraries kept per graph: for floats, for floats with ``watch``, and for integers."""
 
 
 class Cached:
-    """A graph as folded networks, integers and libraries, the last ones used.
+    """The folded networks, fixed-point networks and libraries that were last made from a graph.
 
     Attributes:
-        digest: Of the graph's numbers, see :func:`digest`.
+        digest: Digest of the graph's numbers, see :func:`digest`.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -59,7 +59,7 @@ class Cached:
         return library.run(network, inputs, potentials, batched, watch, find=self._library)
 
     def _library(self, network: Network, limits: Mapping[str, int] | None, watch: bool) -> Library:
-        """One that was made before for messages as large; else another."""
+        """A library that was made before for messages up to these limits; else a new one."""
         for k, (other, own) in enumerate(self._libraries):
             if other is network and own.watch == watch and own.limits == (limits or {}):
                 self._libraries.append(self._libraries.pop(k))
@@ -73,7 +73,7 @@ _cached: dict[int, tuple[weakref.ref[Graph], Cached]] = {}
 
 
 def cached(graph: Graph) -> Cached:
-    """What is kept of a graph for as long as there is the graph; nothing at first, and where a number of it changed."""
+    """The cache of a graph. It lives as long as the graph, and is emptied when a number of the graph has changed."""
     key = id(graph)
     if key in _cached and _cached[key][0]() is graph and _cached[key][1].digest == digest(graph):
         return _cached[key][1]
@@ -83,7 +83,7 @@ def cached(graph: Graph) -> Cached:
 
 
 def digest(graph: Graph) -> tuple[Any, ...]:
-    """Of all that a graph says: arrays may be those of the NIR graph, which somebody may write to."""
+    """Digest of a whole graph. Its arrays may be those of the NIR graph, which the user can change between runs."""
 
     def of(value: Any) -> Any:
         if isinstance(value, np.ndarray):

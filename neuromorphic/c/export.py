@@ -1,4 +1,4 @@
-"""A network as a folder of C: what runs it on a device, and a test that it does what the simulator does."""
+"""A network as a folder of C: the code for a device, and a test that it equals the simulator."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
     from neuromorphic.spiking_network import SpikingNetwork
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
-"""What the files compile with, by gcc and by clang."""
+"""Compiler options, for gcc and for clang."""
 TEST_STEPS, TEST_NUMBERS = 64, 200_000
-"""Steps of the test program at most, and numbers of input in them."""
+"""Largest number of steps of the test program, and of input values in them."""
 RANDOM_STEPS = 32
-"""Steps of random input, where none is given."""
+"""Number of steps of random input, where no input is given."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -52,9 +52,9 @@ class CProgram:
     """A network that was written as C.
 
     Attributes:
-        folder: Where.
-        name: What its files and identifiers begin with.
-        details: What ``report.json`` has.
+        folder: The folder.
+        name: Prefix of its files and identifiers.
+        details: Content of ``report.json``.
     """
 
     folder: Path
@@ -62,7 +62,7 @@ class CProgram:
     details: dict[str, Any]
 
     def report(self) -> dict[str, Any]:
-        """What ``report.json`` has."""
+        """Content of ``report.json``."""
         return self.details
 
     def table(self) -> Table:
@@ -78,7 +78,8 @@ class CProgram:
             f"bytes: code {code}, constants {memory['constants']:,}, state {memory['state']:,}",
             f"operations a step: {work['synaptic']:,.1f} synaptic on this input, {work['synaptic_at_most']:,} if all "
             f"sources sent something, {work['neuron_updates']:,} neurons",
-            f"{agrees} of spikes' cells as the float reference; {d['test_steps']} steps are in {self.name}_test.c",
+            f"{agrees} of cells (neuron, step) as in the float reference; {d['test_steps']} steps are in "
+            f"{self.name}_test.c",
         ]
         what = f"{self.folder}: {self.name}.c, {d['precision']}"
         return Table(what, ("synapses", "delay", "form", "type", "weights", "bytes"), rows, notes)
@@ -95,16 +96,17 @@ class CProgram:
 
 
 def export(network: SpikingNetwork, out: Path, signals: Signals | None, precision: Precision) -> CProgram:
-    """Write ``NAME.c``, ``NAME.h``, ``NAME_test.c`` (a program that compares steps of an input with what the simulator
-    gave) and ``report.json``; NAME is that of the NIR file.
+    """Write ``NAME.c``, ``NAME.h``, ``NAME_test.c`` and ``report.json``, where NAME is that of the NIR file.
+
+    The test program runs some steps of an input, and compares them with the simulator's results.
 
     Args:
         network: The network.
         out: The folder; these files in it are replaced.
-        signals: Inputs that are typical and as large as they get: in fixed point scales are chosen for them, and the
-            type of messages. By default random numbers of mean 0.5 and deviation 1.
-        precision: Arithmetic: ``fixed`` gives what the integer simulator gives, bit for bit, ``float`` in double what
-            the folded network gives in NumPy.
+        signals: Typical inputs, as large as they get. In fixed point, scales and the number type of messages are chosen
+            for them. None: random numbers of mean 0.5 and standard deviation 1.
+        precision: Arithmetic. ``fixed`` equals the integer simulator, bit for bit. ``float``, in double, equals the
+            folded network in NumPy.
 
     Raises:
         UnsupportedGraphError: the graph cannot be folded or quantised, or a signal leaves float64's range.
@@ -177,7 +179,7 @@ def export(network: SpikingNetwork, out: Path, signals: Signals | None, precisio
 
 
 def weights_of(planned: Plan) -> list[dict[str, Any]]:
-    """How each matrix is held."""
+    """Form, number type and size of each weight matrix, for the report."""
     return [
         {
             "from": tap.source,
@@ -195,7 +197,7 @@ def weights_of(planned: Plan) -> list[dict[str, Any]]:
 
 
 def code_bytes(program: Program) -> int | None:
-    """Bytes of machine code that the machine's compiler makes with ``-Os``; None where there is none."""
+    """Bytes of machine code by this machine's compiler with ``-Os``; None without a compiler."""
     command, size = compiler(), shutil.which("size")
     if command is None or size is None:
         return None
@@ -213,7 +215,16 @@ def code_bytes(program: Program) -> int | None:
 
 
 def write_test(planned: Plan, program: Program, inputs: dict[str, NDArray], run: PopulationRun, steps: int) -> str:
-    """A program that runs the first sample's first steps, and compares all spikes and outputs with the simulator's."""
+    """Text of a program that runs the first steps of the first sample, and compares spikes and outputs with the
+    simulator.
+
+    Args:
+        planned: The network.
+        program: Its C.
+        inputs: By Input node, shape (B, T, n).
+        run: The simulator's run of these inputs.
+        steps: Number of steps.
+    """
     name = program.name
     declared, compared = [], []
     for source in (planned.sources[n] for n in planned.network.inputs):
@@ -260,10 +271,10 @@ def write_test(planned: Plan, program: Program, inputs: dict[str, NDArray], run:
 
 
 def count_of(cells: tuple[Cells, ...]) -> int:
-    """Numbers that all populations send in a step."""
+    """Number of messages that populations send in a step."""
     return sum(c.population.size for c in cells)
 
 
 def array(program: Program, name: str, values: NDArray) -> str:
-    """A definition of a constant array."""
+    """C definition of a constant array; ``values`` may have any shape."""
     return f"static const {program.type_of(values.dtype)} {name}[{values.size}] = {{\n{listing(values.reshape(-1))}}};"

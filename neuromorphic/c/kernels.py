@@ -1,7 +1,7 @@
-"""C functions that a program has as many copies of as it has number types for them, and only those that it needs.
+"""Templates of C functions. A program gets one copy of a function for each combination of number types that it needs.
 
-Each takes the sources that sent something, in ascending order, and adds what they bring to the sums of the targets: of
-floats in the order of :mod:`neuromorphic.execution.populations`.
+A function takes the sources that sent a message, in ascending order, and adds their contributions to the sums of the
+targets. Floats are added in the order of :mod:`neuromorphic.execution.populations`.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ static const uint8_t many[256] = {
 };
 #define BITS(eight) (((eight) * 0x0102040810204080u) >> 56)
 """
-"""In libraries, where two kilobytes are little: eight messages at a time."""
+"""Tables for reading eight messages at a time. They take two kilobytes, so only libraries have them."""
 
 _EIGHT = """
 /* Places of the messages that are 1@KIND@; beyond the last one up to eight others are written to. */
@@ -376,7 +376,7 @@ typedef char shifts_are_arithmetic[(-1 >> 1) == -1 ? 1 : -1];
 
 
 def tables() -> str:
-    """What :data:`PLACES` holds."""
+    """Text of the tables in :data:`PLACES`."""
     set_in = [[k for k in range(8) if byte >> k & 1] for byte in range(256)]
     rows = [f"{{{', '.join(str(k) for k in [*own, *[0] * (8 - len(own))])}}}" for own in set_in]
     many = [str(len(own)) for own in set_in]
@@ -388,12 +388,12 @@ def tables() -> str:
 
 
 def short(kind: str) -> str:
-    """A C type as a part of a name."""
+    """Short form of a C type, for names of functions."""
     return kind.removesuffix("_t").lower()
 
 
 def instance(text: str, types: dict[str, str]) -> str:
-    """A function for some types, by the letter that stands for each in its text."""
+    """A template with its number types filled in; ``types`` maps the letters of the template to C types."""
     for letter, kind in types.items():
         text = text.replace(f"_@{letter}@", f"_{short(kind)}").replace(f"@{letter}@", kind)
     return text

@@ -24,14 +24,14 @@ from neuromorphic.execution.populations import Overflow, PopulationRun, flat_inp
 
 NAME = "network"
 STEPS_A_CALL = 64
-"""Steps that are done before Python looks after Ctrl-C and the progress bar."""
+"""Number of steps of one call into C. Ctrl-C and the progress bar are served between calls."""
 SAMPLES = 64
-"""Samples side by side: what a population's weights are fetched for at once."""
+"""Number of samples that are computed side by side, so that weights are read once for all of them."""
 
 C_TYPES = {f"{u}int{bits}_t": np.dtype(f"{u}int{bits}") for u in ("", "u") for bits in (8, 16, 32, 64)} | {
     "double": np.dtype(np.float64)
 }
-"""Number types of a state's fields."""
+"""NumPy's types of the C types in a state."""
 
 CACHE_BYTES = 32 << 10
 """Dense weights of which more are worth being fetched once for several steps."""
@@ -39,24 +39,24 @@ TOGETHER, ROOM_BYTES = 256, 4 << 20
 """Samples times steps that are done together, layer by layer, and what their sums take, both at most."""
 
 SMALL = 20_000
-"""Synapses of a network for which compiling takes longer than what it would save."""
+"""Networks with fewer synapses than this are compiled with -O1: more optimisation would take longer than it saves."""
 
 
 class Library:
-    """A network, compiled; its weights are those of the plan.
+    """A compiled network.
 
     Attributes:
-        plan: What was compiled.
-        program: Its C.
-        together: Whether several steps are done together, layer by layer: nothing is read in a later step.
+        plan: The planned network, which has the weights.
+        program: Its C code.
+        together: Whether several steps are computed together, layer by layer: nothing is read in a later step.
     """
 
     def __init__(self, plan: Plan, watch: bool = False) -> None:
-        """Compile, or take what was compiled of the same shapes before.
+        """Compile, or reuse a library that was compiled before for a network of the same shapes.
 
         Raises:
             PackagesMissingError: there is no C compiler.
-            UserError: what it makes cannot be written or loaded.
+            UserError: the library cannot be written or loaded.
         """
         self.plan, self.watch = plan, watch
         self.limits: dict[str, int] = {}
@@ -84,13 +84,13 @@ class Library:
 
     @classmethod
     def of(cls, network: Network, limits: Mapping[str, int] | None, watch: bool) -> Library:
-        """Plan and compile a network for messages up to some limits."""
+        """Plan and compile a network; ``limits`` and ``watch``: see :func:`~neuromorphic.c.plan.plan`, :func:`run`."""
         made = cls(plan(network, limits, exact=True), watch)
         made.limits = dict(limits or {})
         return made
 
     def states(self, samples: int) -> NDArray[np.uint8]:
-        """States at rest of so many samples, shape (B, bytes); they last as long as the library."""
+        """States at rest of B samples, shape (B, bytes). They are valid as long as the library exists."""
         states = np.zeros((samples, self._layout.itemsize), np.uint8)
         self.field(states, "constants")[:] = ctypes.addressof(self._table)
         return states
@@ -104,14 +104,14 @@ class Library:
         first: int,
         last: int,
     ) -> None:
-        """Steps ``first`` to ``last`` of samples.
+        """Compute the steps from ``first`` to ``last``, without ``last``, of B samples.
 
         Args:
-            states: Where they stand, and stand after it.
-            messages: By input, contiguous, shape (B, T, n), of the type that the plan says.
-            sent: Written: messages of every population, likewise.
-            potentials: Written: v of the populations asked for.
-            first, last: The steps' numbers in these arrays.
+            states: States of the samples, shape (B, bytes), which are updated.
+            messages: By input, contiguous, shape (B, T, n), of the plan's number type.
+            sent: Written: messages by population, shape (B, T, M).
+            potentials: Written: v by population, for the populations that are keys, shape (B, T, M).
+            first, last: Range of steps, indices into T.
         """
         steps = next(iter(messages.values())).shape[1]
 
@@ -139,16 +139,16 @@ class Library:
         inputs: Mapping[str, NDArray],
         potentials: Collection[str] = (),
     ) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
-        """The next T steps of B samples, a part of both at a time.
+        """Compute the next T steps of B samples, in blocks of samples and steps.
 
         Args:
-            states: Where the samples stand, and stand after it, shape (B, bytes).
-            inputs: By name, shape (B, T, n); in fixed point the values before they become messages.
+            states: States of the samples, shape (B, bytes), which are updated.
+            inputs: By name, shape (B, T, n). In fixed point: values before they are rounded to messages.
             potentials: Populations whose v is recorded.
 
         Returns:
-            Messages of all populations, spikes as bool, and v of those asked for, in the network's units and C's
-            types, shape (B, T, M).
+            Messages of all populations, with spikes as bool, and v of ``potentials``; in the network's units and C's
+            number types, shape (B, T, M).
         """
         network = self.plan.network
         samples, steps = next(iter(inputs.values())).shape[:2]
@@ -175,7 +175,7 @@ class Library:
         return sent, traces
 
     def field(self, states: NDArray[np.uint8], name: str) -> NDArray:
-        """A field of states, shape (B, elements), to be read and written."""
+        """A view of one field of all states, shape (B, elements)."""
         number, offset = self._layout.fields[name][:2]  # type: ignore[index]
         (count,) = number.shape
         kind = number.base
@@ -183,7 +183,7 @@ class Library:
         return view
 
     def set_clocks(self, states: NDArray[np.uint8], step: int) -> None:
-        """Let states stand before a step, as far as what is sent depends on its number."""
+        """Set the step counters of states of shape (B, bytes), so that ``step`` is next."""
         fields = self._layout.names or ()
         if "step" in fields:
             self.field(states, "step")[:] = min(step, 2**32 - 1)
@@ -197,7 +197,7 @@ class Library:
 
 
 def aligned(values: NDArray) -> NDArray:
-    """A copy that begins with a line of the cache."""
+    """A copy, of the same shape, whose memory begins at a line of the cache."""
     room = np.empty(values.nbytes + LINE_BYTES, np.uint8)
     start = -room.ctypes.data % LINE_BYTES
     copy: NDArray = room[start : start + values.nbytes].view(values.dtype)
@@ -212,11 +212,11 @@ def inlined(program: Program) -> str:
 
 @lru_cache(maxsize=32)
 def compiled(source: str, optimization: str) -> ctypes.CDLL:
-    """The shared library of a source, with a compiler's ``-O``.
+    """Compile a source to a shared library; ``optimization`` is the compiler's option, such as ``-O2``.
 
     Raises:
         PackagesMissingError: there is no C compiler.
-        UserError: what it makes cannot be written or loaded.
+        UserError: the library cannot be written or loaded.
     """
     try:
         return shared_library(NAME, source, ("-std=c99", optimization))
@@ -238,16 +238,16 @@ def run(
     watch: bool = False,
     find: Callable[[Network, Mapping[str, int] | None, bool], Library] = Library.of,
 ) -> PopulationRun:
-    """Run a network from rest: what :func:`neuromorphic.execution.populations.run` gives, bit for bit, but for peaks.
+    """Run a network from rest. Results equal :func:`neuromorphic.execution.populations.run` bit for bit, peaks apart.
 
     Args:
-        network: Float or fixed.
-        inputs: By name, shape (T, *shape); in fixed point the values before they become messages.
+        network: Float or fixed-point network.
+        inputs: By name, shape (T, *shape). In fixed point: values before they are rounded to messages.
         potentials: Populations whose potentials are recorded.
-        batched: Whether inputs are those of B samples, shape (B, T, *shape), and so is what comes back.
-        watch: Of floats: observe currents and potentials, for ``ranges``; of integers they are, and overflow, in any
-            case.
-        find: What gives the library for a network, limits of messages and ``watch``.
+        batched: Whether inputs and results have a leading axis of B samples, shape (B, T, *shape).
+        watch: For floats: whether the ranges of currents and potentials are recorded. For integers they always are,
+            with overflows.
+        find: (network, limits of messages, watch) -> library.
 
     Raises:
         PackagesMissingError: there is no C compiler.
@@ -276,7 +276,17 @@ def record(
     steps: int,
     batched: bool,
 ) -> PopulationRun:
-    """What a run gave, in the types and units of the simulators in NumPy."""
+    """Results of a run, in the number types and units of the simulators in NumPy.
+
+    Args:
+        library: The library that ran.
+        x: Inputs, shape (B, T, n).
+        sent: Messages, shape (B, T, M).
+        traces: Potentials, shape (B, T, M).
+        seen: Counters of :meth:`Library.watched`; None where nothing was watched.
+        steps: T.
+        batched: Whether results keep the axis of samples.
+    """
     network = library.plan.network
     fixed = network if isinstance(network, FixedNetwork) else None
     sent, potentials = as_simulated(network, sent, traces)
@@ -299,7 +309,7 @@ def record(
 def as_simulated(
     network: Network, sent: Mapping[str, NDArray], traces: Mapping[str, NDArray]
 ) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
-    """Messages in the types of the simulators in NumPy, and potentials in NIR's units."""
+    """Messages in the number types of the simulators in NumPy, and potentials in NIR's units; shapes stay."""
     wide = np.int64 if isinstance(network, FixedNetwork) else np.float64
     messages = {
         name: values if values.dtype == bool else values.astype(wide, copy=False) for name, values in sent.items()

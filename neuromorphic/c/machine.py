@@ -1,4 +1,4 @@
-"""Sessions of the C back end: states in C, read and set as those of the simulators in NumPy."""
+"""Sessions of the C back end. Their states are read and set in the form of the simulators in NumPy."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ class CMachine(FoldedMachine):
         return out
 
     def restore(self, state: Mapping[str, NDArray]) -> None:
-        """Likewise.
+        """See :class:`~neuromorphic.execution.machine.Machine`.
 
         Raises:
-            ArgumentError: a number is larger than any that the network gets to.
+            ArgumentError: a value is larger than the network can reach.
         """
         states = self.library.states(self.batch)
 
@@ -84,7 +84,7 @@ class CMachine(FoldedMachine):
         self._states = states
 
     def _cells(self) -> list[tuple[str, Cells]]:
-        """Variables that outlive their step, ``u`` or ``v``, and whose they are."""
+        """The state variables, ``u`` or ``v``, each with its population."""
         neurons = self.library.plan.neurons
         return [("v", cells) for cells in neurons] + [("u", cells) for cells in neurons if cells.memory]
 

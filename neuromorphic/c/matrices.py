@@ -1,4 +1,4 @@
-"""Synapses in the forms that C holds them in, of which the smallest is taken."""
+"""Weight matrices in C. The smallest of several forms is chosen for each matrix."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from scipy import sparse
 from neuromorphic.graph import Shape
 
 STRIDES = range(1, 9)
-"""Strides of a sliding window that are looked for."""
+"""Strides of a sliding window that are tried."""
 ENTRIES_LOOKED_AT = 100_000
-"""Synapses, at most twice as many, by which the stride is found."""
+"""The stride is found from at least this number of synapses, and at most twice as many, where there are more."""
 LINE_BYTES = 64
-"""A line of most caches."""
+"""Bytes of a cache line of most processors."""
 TILE_LINES = 4
-"""Of a tile of a dense matrix, in a row, at most: sums of as many vectors stay in registers."""
+"""Largest width of a tile of a dense matrix, in cache lines. The sums of this many vectors stay in registers."""
 
 
 def smallest_signed(values: NDArray) -> NDArray:
-    """Integers in the smallest signed type that has room for all of them; floats as they are."""
+    """An array of any shape: integers in the smallest signed type that holds them, floats unchanged."""
     if values.dtype.kind == "f":
         return np.ascontiguousarray(values)
     low, high = int(values.min(initial=0)), int(values.max(initial=0))
@@ -34,29 +34,31 @@ def smallest_signed(values: NDArray) -> NDArray:
 
 
 def smallest_unsigned(values: NDArray) -> NDArray:
-    """Indices in the smallest unsigned type."""
+    """Indices, an array of any shape, in the smallest unsigned type that holds them."""
     high = int(values.max(initial=0))
     return values.astype(np.uint8 if high < 2**8 else np.uint16 if high < 2**16 else np.uint32)
 
 
 @dataclass(frozen=True, eq=False)
 class Dense:
-    """All pairs, shape (n, M), in tiles of targets: as many as four lines of a cache hold weights of, a last one fewer.
+    """A dense matrix, shape (n, M) for n sources and M targets, stored in tiles of targets.
 
-    A tile's sums stay in registers while the rows of the sources that sent something are added; what follows it in
-    memory is the row of the next source. Targets beyond the last whole line come last, in rows.
+    A tile has the targets whose weights fill :data:`TILE_LINES` cache lines; the last tile may be narrower. Its sums
+    stay in registers while the rows of the active sources are added. Within a tile, the rows of all sources follow each
+    other in memory. Targets beyond the last whole cache line come at the end, row by row.
     """
 
     weights: NDArray
 
     @property
     def lanes(self) -> int:
-        """Targets in a line."""
+        """Number of targets in a cache line."""
         return LINE_BYTES // max(self.weights.itemsize, 2)
 
     @property
     def tiles(self) -> tuple[tuple[int, int, int], ...]:
-        """First target, targets in a tile, number of tiles: of tiles of four lines, and of one that is narrower."""
+        """(first target, targets in a tile, number of tiles), for the tiles of full width and for the narrower last
+        one."""
         whole, rest = divmod(int(self.weights.shape[1]) // self.lanes, TILE_LINES)
         wide = self.lanes * TILE_LINES
         kinds = (0, wide, whole), (whole * wide, rest * self.lanes, int(rest > 0))
@@ -64,7 +66,7 @@ class Dense:
 
     @property
     def tiled(self) -> int:
-        """Targets that are in a tile."""
+        """Number of targets that are in tiles."""
         return sum(width * count for _, width, count in self.tiles)
 
     @cached_property
@@ -79,7 +81,8 @@ class Dense:
 
 @dataclass(frozen=True, eq=False)
 class Sparse:
-    """By source: synapses ``start[i]`` to ``start[i + 1]`` lead to ``target`` with ``weights``."""
+    """A sparse matrix by source: source i has the synapses from ``start[i]`` to ``start[i + 1]``, which lead to
+    ``target`` with ``weights``."""
 
     start: NDArray
     target: NDArray
@@ -93,7 +96,7 @@ class Sparse:
 
 @dataclass(frozen=True, eq=False)
 class Diagonal:
-    """Source i leads to target i, with a weight of its own, or all with the one there is."""
+    """A diagonal matrix: source i leads to target i. There is one weight for each source, or one for all."""
 
     weights: NDArray
 
@@ -105,11 +108,11 @@ class Diagonal:
 
 @dataclass(frozen=True, eq=False)
 class Runs:
-    """Taps of a window that lie side by side in the target, channels last.
+    """Runs of a sliding window: taps whose targets are next to each other in memory (channels last).
 
-    Source (y, x) has the runs ``first[p]`` to ``first[p + 1]`` of its phase p = (y mod sy) sx + x mod sx. Run r leads
-    to the ``taps[r]`` places from (y // sy + down[r], x // sx + right[r]) on, with the taps ``order[start[r]]``, and so
-    on.
+    Source (y, x) has the phase p = (y mod sy) sx + x mod sx, and the runs from ``first[p]`` to ``first[p + 1]``. Run r
+    leads to ``taps[r]`` places, the first of which is (y // sy + down[r], x // sx + right[r]). Their taps are
+    ``order[start[r]]``, ``order[start[r] + 1]`` and so on.
     """
 
     order: NDArray
@@ -121,24 +124,26 @@ class Runs:
 
     @property
     def uniform(self) -> bool:
-        """Whether all are as long."""
+        """Whether all runs have the same length."""
         return bool((self.taps == self.taps[0]).all())
 
 
 @dataclass(frozen=True, eq=False)
 class Stencil:
-    """A window that slides over the last two axes: convolutions and pooling, the kernel held once.
+    """A window that slides over the last two axes, as in convolutions and pooling. The kernel is stored once.
 
-    Source (c, y, x) leads to the targets (first[c] + o, (y - dy[k]) / sy, (x - dx[k]) / sx) where these are whole and
-    there, with kernel[c, k, o]. Sums have the channel last: target (o, y, x) is place (y W + x) O + o.
+    Source (c, y, x) leads to the targets (first[c] + o, (y - dy[k]) / sy, (x - dx[k]) / sx), where these are whole
+    numbers within the target, with the weight kernel[c, k, o]. Sums have the channel last: target (o, y, x) is at
+    position (y W + x) O + o.
 
     Attributes:
         kernel: Shape (C, taps, outputs that a channel reaches).
-        dy, dx: Of each tap.
+        dy, dx: Offsets of each tap, shape (taps,).
         first: First output channel of each input channel, shape (C,).
         stride: sy, sx.
         shape_in, shape: (C, H, W) of source and target.
-        rest: Synapses that are not the window's, such as those that a border rounds otherwise; targets as above.
+        rest: Synapses that the window does not describe, such as weights that are rounded otherwise at a border;
+            targets as above.
     """
 
     kernel: NDArray
@@ -152,7 +157,7 @@ class Stencil:
 
     @cached_property
     def runs(self) -> Runs:
-        """Its taps as C goes through them."""
+        """The taps in the order in which C goes through them."""
         (sy, sx), channels = self.stride, self.shape[0]
         dy, dx = self.dy.astype(np.int64), self.dx.astype(np.int64)
         phase = dy % sy * sx + dx % sx
@@ -190,16 +195,16 @@ Form: TypeAlias = Dense | Sparse | Diagonal | Stencil
 
 
 def size_of(form: Form) -> int:
-    """Bytes of its constants."""
+    """Bytes of the constants of a form."""
     return sum(values.nbytes for values in form.constants.values())
 
 
 def form_of(matrix: sparse.csr_matrix, shape_in: Shape, shape: Shape) -> Form:
-    """The smallest form of a matrix, float64 or integers, shape (M, n).
+    """The smallest form of a matrix.
 
     Args:
-        matrix: The weights.
-        shape_in, shape: Of source and target nodes: where these have two axes or more, a sliding window is looked for.
+        matrix: Weights, shape (M, n), float64 or integers.
+        shape_in, shape: Shapes of source and target node. If they have two axes or more, a sliding window is tried.
     """
     by_source = sparse.csc_matrix(matrix)
     by_source.sum_duplicates()
@@ -224,13 +229,13 @@ def form_of(matrix: sparse.csr_matrix, shape_in: Shape, shape: Shape) -> Form:
 
 
 def sparse_form(by_source: sparse.csc_matrix) -> Sparse:
-    """A sorted matrix by columns."""
+    """A matrix by source. Rows within each column must be sorted."""
     start, target = smallest_unsigned(by_source.indptr), smallest_unsigned(by_source.indices)
     return Sparse(start, target, smallest_signed(by_source.data))
 
 
 def image(shape: Shape) -> tuple[int, int, int]:
-    """A shape as (C, H, W); axes before the last two become one."""
+    """A shape as (C, H, W). All axes before the last two are joined to C."""
     if len(shape) == 2:  # Conv1d: channels and positions.
         return shape[0], 1, shape[1]
     return int(np.prod(shape[:-2])), shape[-2], shape[-1]
@@ -239,8 +244,10 @@ def image(shape: Shape) -> tuple[int, int, int]:
 def stencil_form(
     by_source: sparse.csc_matrix, shape_in: tuple[int, int, int], shape: tuple[int, int, int]
 ) -> Stencil | None:
-    """A matrix as a sliding window; None where it is none. Integers may have a rest, floats, whose sums have an order,
-    may not."""
+    """A matrix of shape (M, n) as a sliding window; None if it is not one.
+
+    Only integers may have a :attr:`Stencil.rest`: the sums of floats depend on the order of their terms.
+    """
     entries = by_source.tocoo()
     if not entries.nnz:
         return None
@@ -288,7 +295,7 @@ def stencil_form(
 
 
 def places(index: NDArray, shape: tuple[int, int, int]) -> tuple[NDArray, NDArray, NDArray]:
-    """Channel, row and column of flat indices; numpy.unravel_index takes several times as long."""
+    """Channel, row and column of flat indices, shapes (K,). Several times as fast as numpy.unravel_index."""
     index = index.astype(np.int32, copy=False)
     channel = index // (shape[1] * shape[2])
     inside = index - channel * (shape[1] * shape[2])
@@ -297,9 +304,15 @@ def places(index: NDArray, shape: tuple[int, int, int]) -> tuple[NDArray, NDArra
 
 
 def slide(inside: NDArray, out: NDArray, size_in: int, size_out: int) -> tuple[int, NDArray]:
-    """The stride with which positions ``inside - stride out`` are the closest together, and these.
+    """Find the stride of a window along an axis: that with the smallest range of offsets ``inside - stride out``.
 
-    Of very many, a part is looked at.
+    Args:
+        inside: Positions of sources, shape (K,). Of very many synapses, a part is looked at.
+        out: Positions of targets, shape (K,).
+        size_in, size_out: Lengths of the axis in source and target.
+
+    Returns:
+        The stride, and the offsets, shape (K,).
     """
     strides = [stride for stride in STRIDES if stride <= size_in] if size_out > 1 else [1]
     part = slice(None, None, max(1, len(inside) // ENTRIES_LOOKED_AT))
@@ -308,7 +321,7 @@ def slide(inside: NDArray, out: NDArray, size_in: int, size_out: int) -> tuple[i
 
 
 def placements(window: Stencil, tap: int) -> tuple[NDArray, NDArray]:
-    """Rows and columns of the targets that a tap leads to from within the image."""
+    """Rows and columns of the targets whose source at a tap is inside the image, not padding."""
     (_, height, width), (_, rows, columns), (sy, sx) = window.shape_in, window.shape, window.stride
     y, x = np.arange(rows), np.arange(columns)
     y_in, x_in = sy * y + int(window.dy[tap]), sx * x + int(window.dx[tap])
@@ -316,7 +329,7 @@ def placements(window: Stencil, tap: int) -> tuple[NDArray, NDArray]:
 
 
 def synapses_of(form: Form) -> int:
-    """How many synapses there are, of a window without its rest: only those that are not 0."""
+    """Number of synapses. For a window: those with a weight other than 0, without its rest."""
     if not isinstance(form, Stencil):
         return int(form.weights.size)
     counts = [np.prod([len(axis) for axis in placements(form, k)]) for k in range(form.kernel.shape[1])]

@@ -1,4 +1,4 @@
-"""Neurons in C: their step, given what reaches them."""
+"""Neurons in C: one step of a population, given the sums of its synapses."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from neuromorphic.compiler.network import GRADED, LIF
 from neuromorphic.compiler.quantize import DECAY_UNITY, STATE_LIMIT, FixedPopulation
 
 PEAKS = (("peak_u", "u"), ("peak_w", "w"))
-"""Variables of the largest |u| and |w|."""
+"""Names of the C variables for the largest |u| and |w|."""
 
 
 class Neurons(Parts):
-    """Lines of a population's loop: its equation, in integers and in floats."""
+    """Lines of C for the loop over a population: its equation in integers or in floats."""
 
     def fixed_cells(self, cells: Cells, total: str) -> list[str]:
         """Neurons in Loihi's integers, see :func:`neuromorphic.execution.populations.fixed_step`."""

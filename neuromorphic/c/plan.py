@@ -1,4 +1,4 @@
-"""What C has to hold of a network: the form of each matrix, and number types in which nothing can overflow."""
+"""Plan of a network in C: the form of each weight matrix, and number types in which no sum can overflow."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ INT32_LIMIT = 2**31 - 1
 
 @dataclass(frozen=True)
 class Source:
-    """What sends messages: an input or a population.
+    """A sender of messages: an input or a population.
 
     Attributes:
-        name: NIR node.
+        name: Name of the NIR node.
         id: Its name in C.
-        size: Messages a step.
-        number: Their type; uint8 of spikes.
-        spikes: Whether they are 0 or 1.
-        depth: Steps that are remembered.
+        size: Number of messages in a step.
+        number: Number type of the messages; uint8 for spikes.
+        spikes: Whether messages are 0 or 1.
+        depth: Number of steps whose messages are stored.
     """
 
     name: str
@@ -51,15 +51,15 @@ class Source:
 
 @dataclass(frozen=True)
 class Tap:
-    """Synapses of one delay: a_i += floor(sum_j w_ij m_j 2^shift_i), of floats without shift.
+    """Synapses of one delay: a_i += floor(sum_j w_ij m_j 2^shift_i). Floats have no shift and no floor.
 
     Attributes:
-        form: The weights.
+        form: The weights w.
         id: Their name in C.
-        source: What is read, ``delay`` steps late.
-        number: Type of the sums.
-        shift: Powers of two, int8, one or one for each target.
-        limit: Where sums can leave the 32 bits that the integer simulator counts in: the largest that does not.
+        source: The sender, which is read ``delay`` steps late.
+        number: Number type of the sums.
+        shift: Exponents, int8, shape (1,) or (M,).
+        limit: Largest sum within the 32 bits of the integer simulator; None where sums cannot exceed it.
     """
 
     form: Form
@@ -72,7 +72,7 @@ class Tap:
 
     @property
     def is_plain(self) -> bool:
-        """Whether sums are as they are, in the order of the targets."""
+        """Whether sums can be added to the population's directly: they have no shift, and the order of the targets."""
         return not self.shift.any() and not isinstance(self.form, Stencil)
 
 
@@ -81,15 +81,15 @@ class Cells:
     """A population in C.
 
     Attributes:
-        population: What it is.
+        population: The population.
         id: Its name in C.
-        taps: By projection, in the order in which they are added.
-        copied: The source that an output just repeats.
-        number: Type of a.
-        state: Type of u and v; wider where u may leave its register by more than it wraps.
-        sent: Type of the messages.
-        memory: Whether u outlives its step.
-        wraps: Whether u can leave its register.
+        taps: Taps of each projection, in the order in which they are added.
+        copied: For an output that only repeats a source: that source. Else None.
+        number: Number type of the sums a.
+        state: Number type of u and v; wider where u may leave its register by more than one wrap.
+        sent: Number type of the messages.
+        memory: Whether u is kept between steps.
+        wraps: Whether u can overflow its register.
     """
 
     population: Population
@@ -108,10 +108,10 @@ class Plan:
     """A network as C.
 
     Attributes:
-        network: Float or fixed.
+        network: Float or fixed-point network.
         sources: Inputs and populations, by name.
         cells: Populations, in the order of updates; outputs come last.
-        inputs: Largest absolute message of each input that the integers have room for; of floats nothing.
+        inputs: Largest absolute message of each input for which the integers are wide enough; empty for floats.
     """
 
     network: Network
@@ -126,17 +126,17 @@ class Plan:
 
     @property
     def outputs(self) -> tuple[Cells, ...]:
-        """Of the network's Output nodes."""
+        """The cells of the network's Output nodes."""
         return tuple(cells for cells in self.cells if cells.population.kind == SUM)
 
     @property
     def neurons(self) -> tuple[Cells, ...]:
-        """All but those."""
+        """All cells that are not outputs."""
         return tuple(cells for cells in self.cells if cells.population.kind != SUM)
 
 
 def identifiers(names: Iterable[str]) -> dict[str, str]:
-    """Names as C takes them, each another one, also in capitals."""
+    """A valid identifier of C for each name. They differ even when letter case is ignored."""
     out: dict[str, str] = {}
     for name in names:
         plain = re.sub(r"\W", "_", name, flags=re.ASCII).strip("_")[:40]
@@ -149,13 +149,14 @@ def identifiers(names: Iterable[str]) -> dict[str, str]:
 
 
 def plan(network: Network, limits: Mapping[str, int] | None = None, exact: bool = False) -> Plan:
-    """Choose forms and types.
+    """Choose forms of matrices and number types.
 
     Args:
-        network: Float or fixed.
-        limits: Of fixed point: the largest absolute message that each input will have. The type is the smallest that
-            has room for it, and all values of the type are taken; by default 16 bits.
-        exact: No message will be beyond the limits, though the type has room for it: there may be less to check.
+        network: Float or fixed-point network.
+        limits: Fixed point: largest absolute message of each input. The smallest number type that holds it is chosen,
+            and all values of this type are allowed. None: 16 bits.
+        exact: Whether messages never exceed ``limits``, even where the type would hold them. Then C may need fewer
+            checks.
 
     Raises:
         UnsupportedGraphError: sums could leave 63 bits.
@@ -190,7 +191,7 @@ def plan(network: Network, limits: Mapping[str, int] | None = None, exact: bool 
 
 
 def sent_type(p: Population, fixed: bool) -> np.dtype:
-    """The type of a population's messages; that of outputs follows from their sums."""
+    """Number type of the messages of a population. That of outputs follows from their sums."""
     if p.spikes:
         return np.dtype(np.uint8)
     if not isinstance(p, FixedPopulation):
@@ -207,7 +208,19 @@ def cells_of(
     shapes: Mapping[str, Shape],
     numbers: Iterator[int],
 ) -> Cells:
-    """Plan a population, given what its sources send at most."""
+    """Plan a population.
+
+    Args:
+        network: The network.
+        p: The population.
+        sources: Senders by name.
+        largest: Largest absolute message of each sender.
+        shapes: Shape of each node.
+        numbers: Counter for names of taps.
+
+    Raises:
+        UnsupportedGraphError: sums could leave 63 bits.
+    """
     projections = network.into(p.name)
     if len(projections) == 1 and network.is_direct(projections[0]):
         source = projections[0].source
@@ -273,21 +286,21 @@ def cells_of(
 
 
 def drop_empty(groups: tuple[tuple[Tap, ...], ...]) -> tuple[tuple[Tap, ...], ...]:
-    """Projections with a synapse at least."""
+    """The taps without those that have no synapse, and without projections that have no tap left."""
     return tuple(group for group in groups if group)
 
 
 def trailing_zeros(values: NDArray) -> int:
-    """The largest power of two that divides all integers; weights of 8 bits are even."""
+    """Exponent of the largest power of two that divides all integers of an array. (8-bit weights are even.)"""
     joined = int(np.bitwise_or.reduce(np.abs(values.astype(np.int64)), initial=0))
     return (joined & -joined).bit_length() - 1 if joined else 0
 
 
 def integer(most: float, name: str) -> np.dtype:
-    """The type for sums up to ``most``, 32 bits at least.
+    """Signed integer type for sums up to ``most``, of at least 32 bits; ``name`` is the node, for the message.
 
     Raises:
-        UnsupportedGraphError: there is none.
+        UnsupportedGraphError: 64 bits are not enough.
     """
     if most >= 2.0**62:
         raise UnsupportedGraphError(f"node '{name}': sums of its synapses can leave 63 bits; scale its weights down")

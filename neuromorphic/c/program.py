@@ -1,4 +1,4 @@
-"""A program in C in the making: its constants, its functions, its state, and what stands in its text."""
+"""A C program while it is written: constants, functions, state and text."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from neuromorphic.c import kernels
 from neuromorphic.c.plan import Cells, Plan, Source
 
 WATCHED = ("current", "potential", "accumulated", "wrapped", "saturated")
-"""What a library counts of each population: the largest |u| and |w|, and where registers were left."""
+"""Counters of each population in a library: the largest |u| and |w|, and the number of overflows of each register."""
 
 
 @dataclass
 class Program:
-    """C of a network.
+    """C code of a network.
 
     Attributes:
-        name: What its identifiers begin with.
-        library: Whether constants are read from a table that the state points to, and a run of many samples is there:
-            then the text is the same for all networks of the same shapes.
-        constants: Arrays, in the order of that table.
-        state: Fields of the state: type, name, elements.
-        scratch: Of a library: fields that hold nothing between steps, and are no part of the state.
-        header, source: Texts.
+        name: Prefix of its identifiers.
+        library: Whether the code is for a shared library. Then constants are read from a table that the state points
+            to, so that networks of the same shapes share their code, and there is a function for many samples.
+        constants: Constant arrays, in the order of that table.
+        state: Fields of the state: (type, name, number of elements).
+        scratch: Of a library: fields that hold nothing between steps, and are not part of the state.
+        header, source: Text of the files.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Program:
 
     @property
     def real(self) -> str:
-        """The type of float networks."""
+        """C type of the numbers of a float network."""
         return "double" if self.library else f"{self.name.upper()}_REAL"
 
     def type_of(self, number: np.dtype) -> str:
@@ -49,7 +49,7 @@ class Program:
         return self.real if number.kind == "f" else f"{number.name}_t"
 
     def state_bytes(self, real: int = 8) -> int:
-        """Bytes of the state, as compilers lay it out; its fields come in descending size."""
+        """Bytes of the state in C; ``real`` is the size of a float. Its fields are in order of descending size."""
         sizes = [(size_of(kind, real), count) for kind, _, count in self.state]
         total = sum(size * count for size, count in sizes)
         largest = max(size for size, _ in sizes)
@@ -63,7 +63,7 @@ def size_of(kind: str, real: int) -> int:
 
 
 class Parts:
-    """What the parts of a program add to: helpers, constants and buffers, each once."""
+    """Helpers, constants and buffers of a program, to which its parts add. Each is there once."""
 
     def __init__(self, plan: Plan, program: Program, watch: bool) -> None:
         self.plan, self.program, self.watch = plan, program, watch
@@ -81,13 +81,14 @@ class Parts:
         self.found, self.count = f"{self.room}->events", f"{self.room}->count"
 
     def constant(self, name: str, values: NDArray) -> str:
-        """Add an array; its name."""
+        """Add a constant array of any shape, and return its name."""
         values = np.ascontiguousarray(values.reshape(-1))
         self.program.constants[name] = values
         return name
 
     def scalar_or_array(self, name: str, values: NDArray) -> tuple[str, str]:
-        """A parameter of each neuron: a declaration for before the loop, and what stands for it within."""
+        """A parameter of all neurons, ``values`` of shape (M,): a declaration before the loop, and its expression in
+        it."""
         same = bool((values == values[0]).all())
         kind = self.program.type_of(values.dtype)
         self.constant(name, values[:1] if same else values)
@@ -97,7 +98,7 @@ class Parts:
         return f"const {kind} *const {local} = {name};", f"{local}[j]"
 
     def helper(self, text: str, **types: str) -> str:
-        """Have a function; its name."""
+        """Add a function, see :mod:`neuromorphic.c.kernels`, and return its name."""
         made = kernels.instance(text, types)
         found = re.search(r"(\w+)\(", made.split("*/")[1])
         assert found is not None
@@ -105,7 +106,7 @@ class Parts:
         return found[1]
 
     def buffer(self, use: str, kind: str, size: int) -> str:
-        """An array that holds nothing between steps."""
+        """Add a buffer whose content is not kept between steps, and return its name."""
         self.scratch[use, kind] = max(self.scratch.get((use, kind), 0), size)
         return f"{self.room}->{use}_{kernels.short(kind)}"
 
@@ -116,27 +117,27 @@ class Parts:
         return f"sent_{source.id}" if self.program.library else f"s->{source.id}_sent"
 
     def watched(self, cells: Cells, number: int) -> str:
-        """A counter, see :data:`WATCHED`."""
+        """Expression of a counter, see :data:`WATCHED`."""
         return f"s->watch[{self.plan.cells.index(cells) * len(WATCHED) + number}]"
 
 
 def comment(text: str) -> str:
-    """A name of a node as it can stand in a comment."""
+    """The name of a node, in a form that is safe inside a comment."""
     return re.sub(r"[^\w .,:()-]", "_", text, flags=re.ASCII)
 
 
 def indented(lines: Sequence[str]) -> list[str]:
-    """Lines, four places further in."""
+    """Lines indented by four spaces."""
     return ["    " + line for line in lines]
 
 
 def literal(value: float) -> str:
-    """A number in C, which every compiler reads as that one."""
+    """A number as a literal of C that every compiler reads as exactly this number."""
     return repr(float(value))
 
 
 def listing(values: NDArray) -> str:
-    """Values of an array, some a line."""
+    """Values of an array, of any shape, as the text of an initialiser with several values on a line."""
     texts = list(map(repr, values.tolist()))
     if values.dtype == np.int64:  # ISO C has no negative constants: the least one would be too large before its sign.
         texts = [f"{text}LL" for text in texts]

@@ -1,4 +1,4 @@
-"""A planned network as C99: its steps, put together."""
+"""Write a planned network as C99."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from neuromorphic.compiler.network import SUM
 from neuromorphic.compiler.quantize import BIAS_FRACTION, FixedNetwork, FixedPopulation
 
 SINGLE = ("constants", "step", "phase", "count", "others")
-"""Fields that are no arrays."""
+"""Fields of the state that are not arrays."""
 LIBRARY_ARGUMENTS = (
     "size_t samples", "size_t t", "size_t together", "size_t steps", "const void *const *in", "void *const *sent",
     "void *potentials",
 )  # fmt: skip
-"""Of a population's step in a library: the steps t to t + together of all samples."""
+"""Arguments of a population's update in a library: steps t to t + together - 1 of all samples."""
 
 
 def write_program(plan: Plan, name: str, library: bool = False, watch: bool = False) -> Program:
     """Write a network as C.
 
     Args:
-        plan: What it has to hold.
-        name: What identifiers begin with.
+        plan: The planned network.
+        name: Prefix of identifiers.
         library: See :class:`Program`.
-        watch: Count :data:`WATCHED`.
+        watch: Whether the code has the counters :data:`WATCHED`.
     """
     return _Writer(plan, Program(name, library), watch).write()
 
@@ -344,7 +344,7 @@ def declared(fields: Sequence[tuple[str, str, int]]) -> list[str]:
 
 
 def output_unit(plan: Plan, cells: Cells) -> float:
-    """NIR's unit per unit of what an Output node gives."""
+    """Factor from the integers of an Output node to NIR's units."""
     assert isinstance(plan.network, FixedNetwork)
     if cells.copied is not None and plan.sources[cells.copied].spikes:
         return 1.0

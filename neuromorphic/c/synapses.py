@@ -1,4 +1,4 @@
-"""Synapses in C: what reaches a population in a step, source by source."""
+"""Synapses in C: the sums of a population in a step."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from neuromorphic.c.program import Parts, indented, size_of
 from neuromorphic.compiler.quantize import BIAS_FRACTION
 
 SHORT_ROWS = 8
-"""Rows that 16 bits hold the sum of, from which on sums of 16 bits are worth their flushing."""
+"""Sums in 16 bits are used if they hold at least this number of rows before they must be added to the wider sums."""
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """A call for each tile k of a dense matrix; of samples side by side all are done before the next tile.
+    """A call for each tile k of a dense matrix. A tile is done for all samples of a block before the next tile.
 
     Attributes:
-        where: What has to hold, if anything.
+        where: C condition for the calls; empty if there is none.
     """
 
     call: str
@@ -35,10 +35,10 @@ Line: TypeAlias = "str | Tiles"
 
 
 class Synapses(Parts):
-    """Lines that leave in a buffer what reaches a population: its bias and the products of its taps."""
+    """Lines of C that sum the bias of a population and the products of its taps into a buffer."""
 
     def sum_up(self, cells: Cells) -> tuple[list[Line], str]:
-        """Lines that leave what reaches a population in a buffer, and its name."""
+        """Lines that sum all inputs of a population, and the name of the buffer with the sums."""
         p, kind = cells.population, self.program.type_of(cells.number)
         total = self.buffer("a", kind, p.size)
         lines: list[Line] = [*self.bias(cells, total, kind)]
@@ -63,7 +63,7 @@ class Synapses(Parts):
         return lines, total
 
     def arrive(self, tap: Tap, sums: str, kind: str) -> list[Line]:
-        """Add a tap's products to sums of a type."""
+        """Lines that add the products of a tap to ``sums``, of the C type ``kind``."""
         source, form = self.plan.sources[tap.source], tap.form
         self.events = max(self.events, source.size)
         message = self.program.type_of(source.number)
@@ -108,9 +108,9 @@ class Synapses(Parts):
         ]
 
     def add(self, tap: Tap, sums: str, kind: str, messages: str | None, where: str = "") -> list[Line]:
-        """Add the products of the events to sums of a type; messages are 1 where none are given.
+        """Lines that add the weights of active sources, times ``messages`` (None: 1), to ``sums`` of type ``kind``.
 
-        ``where`` is what holds if there are any events.
+        ``where`` is a C condition that holds if there are any.
         """
         form = tap.form
         names = {key: self.constant(tap.id + key, values) for key, values in form.constants.items()}
@@ -134,7 +134,7 @@ class Synapses(Parts):
         return lines
 
     def dense(self, form: Dense, name: str, sums: str, types: dict[str, str], weighted: str, where: str) -> list[Line]:
-        """Calls for a dense matrix: tile by tile, and what is beyond the last one."""
+        """Calls for a dense matrix: tile by tile, then the targets beyond the last tile."""
         self.constant(name, form.constants[""])
         sources, width = form.weights.shape
         lines: list[Line] = []
@@ -164,7 +164,7 @@ class Synapses(Parts):
         return f"{call}({sums}, {name}, {name}_target, {name}_start, {self.found}, {self.count}{weighted});"
 
     def window(self, form: Stencil, name: str, types: dict[str, str]) -> str:
-        """A function for a sliding window; its name."""
+        """Add a function for a sliding window, and return its name."""
         (_, height, width), (channels, rows, columns), (sy, sx) = form.shape_in, form.shape, form.stride
         taps, reach = form.kernel.shape[1:]
         message = types.get("M")
@@ -223,25 +223,25 @@ class Synapses(Parts):
         return f"{name}_window"
 
     def messages(self, tap: Tap) -> str:
-        """What a tap reads, as a pointer."""
+        """Pointer to the messages that a tap reads."""
         source = self.plan.sources[tap.source]
         if tap.delay:
             return self.past(source, tap.delay)
         return self.sent(source)
 
     def past(self, source: Source, delay: int) -> str:
-        """The row of messages that were sent some steps ago."""
+        """Pointer to the messages of ``delay`` steps ago."""
         ahead = f" + {source.depth - delay}" if source.depth > delay else ""
         row = f"(s->{source.id}_slot{ahead}) % {source.depth}"
         return f"s->{source.id}_past + ({row}) * {self.row_size(source)}"
 
     @staticmethod
     def row_size(source: Source) -> int:
-        """Elements of a remembered step."""
+        """Number of elements that store the messages of one step."""
         return (source.size + 7) // 8 if source.spikes else source.size
 
     def settle(self, tap: Tap, cells: Cells, sums: str, total: str, operator: str) -> list[str]:
-        """Bring finished sums into the total, shifted and in the order of the targets."""
+        """Lines that shift the finished ``sums`` of a tap and add them to ``total``, in the order of the targets."""
         size, kind = cells.population.size, self.program.type_of(cells.number)
         place = "j"
         head, indent = [f"for (j = 0; j < {size}; j++)"], "    "
@@ -271,7 +271,7 @@ class Synapses(Parts):
         return [*head, f"{indent}{total} {operator} {name}[{own}] >= 0 ? {up} : {down};"]
 
     def float_group(self, cells: Cells, group: Sequence[Tap], total: str, kind: str, alone: bool) -> list[Line]:
-        """A projection of floats: its delays are added up, the longest first, before they meet the rest."""
+        """Lines for a projection of floats. Its delays are summed, the longest first, and then added to ``total``."""
         size = cells.population.size
         if alone and group[0].is_plain:
             return self.arrive(group[0], total, kind)
@@ -286,7 +286,7 @@ class Synapses(Parts):
         return lines
 
     def bias(self, cells: Cells, total: str, kind: str) -> list[str]:
-        """Set the sums to what the bias adds in this step."""
+        """Lines that set ``total`` to the bias of this step."""
         p, levels = cells.population, cells.population.bias
         cleared = clear(total, p.size)
         if not levels.start:
@@ -323,5 +323,6 @@ class Synapses(Parts):
 
 
 def clear(sums: str, size: int) -> list[str]:
-    """Lines that set sums to 0: a loop, as gcc warns of a memset of as many bytes as the array has elements."""
+    """Lines that set sums to 0. They are a loop: gcc warns of a memset whose number of bytes equals that of
+    elements."""
     return [f"for (j = 0; j < {size}; j++)", f"    {sums}[j] = 0;"]

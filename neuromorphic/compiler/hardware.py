@@ -77,7 +77,11 @@ def for_hardware(network: Network, registers: bool = False) -> Network:
 
 
 def parts_of(network: Network, registers: bool = False) -> Parts:
-    """How :func:`for_hardware` splits a network."""
+    """The parts into which :func:`for_hardware` splits each population.
+
+    Raises:
+        UnsupportedGraphError: a part would get the name of another node.
+    """
     parts = {p.name: tuple(split(p, registers)) for p in network.populations}
     for projection in network.projections:
         # An output that copies one population is split like it.

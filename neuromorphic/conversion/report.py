@@ -522,7 +522,8 @@ def findings(
             add(breaks, name, what, mend)
         if LOW_AGREEMENT <= layers[name].get("spikes", {}).get("agreement", 1.0) < FAIR_AGREEMENT:
             share = 100 * layers[name]["spikes"]["agreement"]
-            add(notes, name, f"{share:.1f} % of its spikes' cells are as in float", "see the errors of its parameters")
+            what = f"{share:.1f} % of its cells (neuron, step) are as in float"
+            add(notes, name, what, "see the errors of its parameters")
         late = [part.name for part in parts if needs_source(compiled, part.name)]
         if late:
             why = "its bias starts late, changes, or passes a synaptic current"
@@ -567,7 +568,7 @@ def inaccuracies(layer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"inputs in range can take its {register} to {worst[register]:,.1f} times its register's range", less
     if (agreement := layer.get("spikes", {}).get("agreement", 1.0)) < LOW_AGREEMENT:
         yield (
-            f"only {100 * agreement:.1f} % of its spikes' cells are as in float",
+            f"only {100 * agreement:.1f} % of its cells (neuron, step) are as in float",
             "see the errors of its parameters; weights of one size, or training with quantised ones, lose less",
         )
     if "values" in layer:

@@ -110,6 +110,7 @@ def weights(*shape: int, seed: int = 0) -> NDArray[np.float64]:
 
 
 def full(value: float, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """An array of one value."""
     return np.full(shape, float(value))
 
 
@@ -181,15 +182,17 @@ RESETTING = ("IF", "LIF", "CubaLIF")
 
 
 def source(*shape: int) -> nir.NIRNode:
+    """An Input node of this shape; without a shape, of :data:`SIZE` elements."""
     return nir.Input({"input": np.array(shape or (SIZE,))})
 
 
 def sink(*shape: int) -> nir.NIRNode:
+    """An Output node, as :func:`source`."""
     return nir.Output({"output": np.array(shape or (SIZE,))})
 
 
 def network(nodes: Nodes, edges: list[tuple[str, str]] | None = None, **metadata: Any) -> nir.NIRGraph:
-    """A graph; without edges its nodes one after the other."""
+    """A graph. Without ``edges`` its nodes are a chain."""
     return graph_of(dict(nodes), edges or list(pairwise(nodes)), {"dt": DT} | metadata)
 
 
@@ -203,6 +206,7 @@ def chain(
 def alone(
     node: nir.NIRNode, shape_in: tuple[int, ...] = (SIZE,), shape_out: tuple[int, ...] | None = None, **metadata: Any
 ) -> nir.NIRGraph:
+    """A graph with one node between Input and Output."""
     return chain(shape_in, shape_out or shape_in, metadata, node=node)
 
 
@@ -213,6 +217,8 @@ def cases() -> list[Case]:
 
 
 def primitives() -> Iterator[Case]:
+    """Every primitive alone, and the options of those that have some."""
+
     def case(name: str, about: str, *graph: Any) -> Case:
         return Case("primitives", name, about, alone(*graph))
 
@@ -263,6 +269,7 @@ def primitives() -> Iterator[Case]:
 
 
 def parameters() -> Iterator[Case]:
+    """Each parameter of the neurons with values that have an effect."""
     each = np.array([1.0, 2.0, 8.0]) * DT
     steps = ("tau", "tau_syn", "tau_mem")
     tried: dict[str, dict[str, tuple[Fields, str]]] = {}
@@ -320,6 +327,7 @@ def parameters() -> Iterator[Case]:
 
 
 def resets() -> Iterator[Case]:
+    """Both reset rules."""
     for kind, rule in product(RESETTING, ("zero", "subtract")):
         much = {"IF": 2.0, "LIF": 6.0, "CubaLIF": 6.0}[kind]
         yield Case("resets", f"{kind.lower()}_{rule}", f"{kind}, reset {rule}", alone(neuron(kind), reset=rule))
@@ -351,6 +359,8 @@ def resets() -> Iterator[Case]:
 
 
 def ties() -> Iterator[Case]:
+    """Potentials that equal the threshold exactly, which is no spike, or are just above it."""
+
     def given(*rows: Any) -> dict[str, NDArray[np.float64]]:
         return {"input": np.array([rows], float)}
 
@@ -443,6 +453,7 @@ def ties() -> Iterator[Case]:
 
 
 def delays() -> Iterator[Case]:
+    """Delay nodes, with delays of zero, one and several steps."""
     for steps, about in (
         ([0, 0, 0], "none"),
         ([1, 1, 1], "one step"),
@@ -507,6 +518,7 @@ def loop(name: str, about: str, nodes: Nodes, edges: str, **metadata: Any) -> Ca
 
 
 def loops() -> Iterator[Case]:
+    """Recurrent graphs, with and without delays: see :class:`neuromorphic.graph.Graph`."""
     lif, weak = neuron("LIF", ease=2.0), nir.Linear(weights(SIZE, SIZE, seed=3) / 2)
     one = "input-lif lif-back back-lif lif-output"
     yield loop("lif_itself", "LIF that reads itself, one step late", {"lif": lif}, "input-lif lif-lif lif-output")
@@ -620,6 +632,8 @@ def pairs() -> Iterator[Case]:
 
 
 def networks() -> Iterator[Case]:
+    """Layers, branches, nested graphs, several inputs and outputs, and batches."""
+
     def layers(count: int) -> dict[str, nir.NIRNode]:
         return {
             k: v
@@ -740,6 +754,8 @@ def networks() -> Iterator[Case]:
 
 
 def shapes() -> Iterator[Case]:
+    """Inputs and neurons of several axes."""
+
     def lif(*shape: int) -> nir.NIRNode:
         return neuron("LIF", *shape, ease=2.0)
 
@@ -790,6 +806,7 @@ def shapes() -> Iterator[Case]:
 
 
 def times() -> Iterator[Case]:
+    """Other time steps, with time constants that scale with them."""
     for dt in (1e-3, 0.25):
         scaled = neuron("LIF", tau=np.array([2.0, 4.0, 8.0]) * dt, ease=2.0)
         yield Case("time", f"dt_{dt:g}", f"a time step of {dt:g} s", alone(scaled, dt=dt), dt=dt)

@@ -19,13 +19,13 @@ def flatten(nir_graph: nir.NIRGraph, dt: float | None = None, reset: str | None 
 
     Args:
         nir_graph: As read from a file, types not checked.
-        dt: Time step in seconds; by default the metadata's. A graph without time constants and delays needs none; where
-            it says none, :data:`DEFAULT_DT` stands for it, and changes nothing.
-        reset: Reset rule of all neurons, one of :data:`RESETS`; by default each node's or its graph's metadata's, else
-            to v_reset, as NIR's equations have it.
+        dt: Time step, seconds. None: the metadata's. A graph without time constants and delays needs none, and gets
+            :data:`DEFAULT_DT`, which has no effect.
+        reset: Reset rule of all neurons, one of :data:`RESETS`. None: that in the metadata of the node or of its graph,
+            else to v_reset, as in NIR's equations.
 
     Raises:
-        ArgumentError: what is given is no NIR graph, or the reset rule is unknown.
+        ArgumentError: the object is not a NIR graph, or the reset rule is unknown.
         UnsupportedGraphError: no dt, a node of an unknown type, parameters or shapes that do not fit, a loop without a
             neuron, ...; the message names the node.
     """

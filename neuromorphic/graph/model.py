@@ -17,9 +17,10 @@ Shape = tuple[int, ...]
 RESET_TO_V_RESET, RESET_BY_SUBTRACTION = "zero", "subtract"
 
 RESETS = (RESET_TO_V_RESET, RESET_BY_SUBTRACTION)
-"""Values of the metadata key ``reset``. In the step of the spike the membrane becomes v_reset, or loses v_threshold.
+"""Reset rules, the values of the metadata key ``reset``. In the step of a spike the potential is set to v_reset (zero),
+or v_threshold is subtracted from it (subtract).
 
-NIR has no field for it, nor for dt: both stand in the metadata of the graph or of its nodes.
+NIR has no field for the rule, nor for dt. Both are in the metadata of the graph or of its nodes.
 """
 
 NEURONS: dict[str, tuple[str, ...]] = {
@@ -37,7 +38,7 @@ PARAMETERS: dict[type, tuple[str, ...]] = {
     for name, parameters in NEURONS.items()
     if hasattr(nir, name)  # nir 1.0.4 has no CubaLI.
 }
-"""Neurons, that is, all that can close a loop, with their parameters, one value per neuron."""
+"""Neurons, the nodes that can close a loop, with their parameters, one value per neuron."""
 
 GRADED_NEURONS = {"I", "LI", "CubaLI"}
 """Neurons whose output is the membrane potential; the others' are spikes."""
@@ -76,7 +77,7 @@ class Node:
 
     @property
     def is_delayed(self) -> bool:
-        """Whether nothing passes within a step: a Delay of which every element is a step or more."""
+        """Whether nothing passes within a step: a Delay whose elements are all one step or more."""
         return self.kind == "Delay" and bool(self.parameters["delay"].min(initial=1) >= 1)
 
     @property
@@ -96,7 +97,7 @@ class Node:
 
     @property
     def threshold(self) -> Floats:
-        """What the potential of a spiking neuron, or the input of a Threshold, has to be above for a spike."""
+        """Threshold: a spiking neuron spikes where its potential, or the input of a Threshold node, is above it."""
         threshold: Floats = self.parameters["threshold" if self.kind == "Threshold" else "v_threshold"]
         return threshold
 
@@ -105,30 +106,28 @@ class Node:
 class Graph:
     """A flat NIR graph.
 
-    Nodes of a nested graph are named ``graph.node``; its Input and Output nodes pass on what they get.
+    Nodes of a nested graph are named ``graph.node``. Its Input and Output nodes pass on what they get. A neuron here is
+    a node, that is, a population.
 
-    What a loop means: of neurons that read each other within a step, each reads the outputs of the step before. Within
-    a step means over linear nodes without a delay; an element-wise Delay of which an element is 0 is one of those.
-    Neurons that reach each other so, directly or over others, are a component (the strongly connected components of the
-    graph of neurons with these ways as edges), and a component's neurons are updated together: over such a way each
-    reads what the others, and it itself, sent in the step before. From neurons of other components it reads what they
-    send in this step. Over Delay nodes of d >= 1 steps in all it reads what was sent d steps before, no more and no
-    less, in a loop and elsewhere; so a Delay of a step or more takes the loop it stands in apart.
+    **Loops.** Two neurons are connected within a step if a path of linear nodes without delay leads from one to the
+    other. A Delay node is on such a path if one of its elements is 0. The strongly connected components of the neurons
+    under this relation are updated in order, each after those that it reads:
 
-    The linear nodes between are evaluated on what is read, so a recurrent Affine's bias counts from step 0. Before step
-    0 all is zero.
+    - Within a component, a neuron reads the outputs of step t - 1, its own included.
+    - From an earlier component, it reads the outputs of step t.
+    - Over Delay nodes of d >= 1 steps in all, it reads the outputs of step t - d, in a loop and elsewhere. So a Delay
+      of one step or more opens the loop that it is in.
 
-    This depends on the graph alone: neither on the order of its nodes or edges nor on their names. Nothing is left to
-    choose, not even between two neurons that are alike in all (they read each other as they were), so there is nothing
-    to warn of. A neuron here is a node, that is, a population.
+    Linear nodes are evaluated on what is read, so the bias of a recurrent Affine counts from step 0. All outputs before
+    step 0 are zero. The result depends on the graph alone, not on the order or names of its nodes and edges.
 
     Attributes:
         nodes: In the file's order.
         sources: Per node, the nodes whose outputs are summed to its input, by name.
         inputs: Names of the graph's Input nodes.
         outputs: Names of the graph's Output nodes.
-        components: Names of the neurons that are updated together, each component after those that it reads within a
-            step, as far as they leave that open by name.
+        components: Names of the neurons that are updated together. Each component comes after those that it reads
+            within a step; ties are in order of names.
         linear: Names of all other nodes but inputs, each after its sources.
         dt: Time step, seconds.
     """
@@ -152,9 +151,9 @@ class Graph:
         return tuple(name for name in self.neurons if self.nodes[name].is_spiking)
 
     def within_a_step(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Linear nodes whose output in this step is needed for what ``names`` get in it, each after its sources.
+        """Linear nodes on which the inputs of ``names`` in this step depend, each after its sources.
 
-        Of a Delay without an element of 0 steps that is its own output, and nothing that it reads.
+        Paths end at a Delay whose elements are all one step or more: its output is known, whatever it reads now.
         """
         needed: set[str] = set()
         waiting = list(names)
@@ -168,9 +167,9 @@ class Graph:
         return tuple(name for name in self.linear if name in needed)
 
     def late(self, component: Collection[str]) -> frozenset[str]:
-        """Linear nodes that a component reaches within a step and that reach it so.
+        """Linear nodes on a path within a step from a component back to itself.
 
-        What the component gets of them is evaluated on its outputs of the step before, what others get on its new ones.
+        They are evaluated twice: for the component, on its outputs of the step before; for all others, on its new ones.
         """
         late: set[str] = set()
         for name in self.within_a_step(component):

@@ -16,11 +16,11 @@ MAX_DEPTH = 32
 
 
 def check_nir_graph(nir_graph: object, prefix: str = "", depth: int = 0) -> None:
-    """Check that a graph, and all graphs in it, are made of what NIR's classes hold; they check none of it.
+    """Check the types of a graph's names, nodes and edges, nested graphs included. NIR's own classes do not check them.
 
     Raises:
-        ArgumentError: it is no NIR graph.
-        UnsupportedGraphError: a name, node or edge is something else, or graphs are nested without end.
+        ArgumentError: the object is not a NIR graph.
+        UnsupportedGraphError: a name, node or edge has another type, or graphs are nested without end.
     """
     mend = "give a nir.NIRGraph: neuromorphic.nir_file.read_nir(path), or a list of nodes by nir.NIRGraph.from_list"
     check_type("the NIR graph", nir_graph, nir.NIRGraph, mend)
@@ -42,7 +42,7 @@ def check_nir_graph(nir_graph: object, prefix: str = "", depth: int = 0) -> None
             check_nir_graph(node, f"{prefix}{name}.", depth + 1)
     for edge in nir_graph.edges:
         if not isinstance(edge, tuple | list) or len(edge) != 2 or not all(isinstance(end, str) for end in edge):
-            raise UnsupportedGraphError(f"{where}: the edge {printed(edge)} is no pair of node names")
+            raise UnsupportedGraphError(f"{where}: the edge {printed(edge)} is not a pair of node names")
 
 
 def walk(nir_graph: nir.NIRGraph, prefix: str = "") -> Iterator[tuple[str, nir.NIRNode]]:
@@ -60,7 +60,19 @@ def unnest(
     flat: dict[str, tuple[nir.NIRNode, str | None]],
     edges: list[tuple[str, str]],
 ) -> None:
-    """Add a graph's nodes, each with its reset rule, and edges under their flat names."""
+    """Add the nodes and edges of a graph, under flat names, to ``flat`` and ``edges``.
+
+    Args:
+        nir_graph: The graph.
+        prefix: Names of the graphs that contain it, each with a dot at its end.
+        reset: Reset rule that applies where neither the graph's nor the node's metadata has one.
+        flat: Written: node and reset rule by flat name.
+        edges: Written: (source, target) by flat names.
+
+    Raises:
+        UnsupportedGraphError: two nodes get the same flat name, an edge is listed twice, or an end of an edge is
+            unknown.
+    """
     reset = text(nir_graph.metadata.get("reset", reset))
     for name, node in nir_graph.nodes.items():
         if isinstance(node, nir.NIRGraph):
@@ -83,7 +95,7 @@ def unnest(
 
 
 def find_node(nir_graph: nir.NIRGraph, name: str) -> nir.NIRNode | None:
-    """The node that an end of an edge names: one of the graph's own or, as ``graph.node``, one of a graph in it."""
+    """The node that an end of an edge names: ``node`` in the graph itself, ``graph.node`` in a nested graph."""
     if name in nir_graph.nodes:
         return nir_graph.nodes[name]
     for place in (k for k, c in enumerate(name) if c == "."):
@@ -94,10 +106,16 @@ def find_node(nir_graph: nir.NIRGraph, name: str) -> nir.NIRNode | None:
 
 
 def endpoint(nir_graph: nir.NIRGraph, name: str, kind: type, prefix: str) -> str:
-    """The node that an edge to (``kind`` Input) or from (Output) ``name`` means; of a graph its one node of that kind.
+    """Name of the node at one end of an edge. Where ``name`` is a nested graph, it is that graph's port.
+
+    Args:
+        nir_graph: The graph that has the edge.
+        name: The end of the edge.
+        kind: Type of the port: nir.Input for an edge to a nested graph, nir.Output for an edge from one.
+        prefix: See :func:`unnest`.
 
     Raises:
-        UnsupportedGraphError: there is no such node, or a graph has several.
+        UnsupportedGraphError: there is no such node, or the nested graph has several ports of this type.
     """
     node = find_node(nir_graph, name)
     if node is None:
@@ -117,10 +135,11 @@ def endpoint(nir_graph: nir.NIRGraph, name: str, kind: type, prefix: str) -> str
 
 
 def misnamed(nir_graph: nir.NIRGraph, prefix: str) -> list[tuple[str, str]]:
-    """A graph's edges; where one name is no node's, one node has no edges, and the names begin alike, as ``lif`` and
-    ``lif1``, they are the same, and a warning says so.
+    """Edges of a graph, with one kind of wrong name mended.
 
-    As in the subgraphs of the NIR paper's networks, of which nodes were renamed without their edges.
+    In subgraphs of the NIR paper's networks, nodes were renamed but their edges were not. So: if exactly one name in
+    the edges is not a node, exactly one node has no edge, and one of the two names begins with the other (``lif``,
+    ``lif1``), they are taken for the same node. A warning says so.
     """
     edges = [(source, target) for source, target in nir_graph.edges]
     named = dict.fromkeys(end for edge in edges for end in edge)

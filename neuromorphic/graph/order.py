@@ -33,10 +33,10 @@ def order_neurons(nodes: Mapping[str, Node], sources: Mapping[str, tuple[str, ..
 
 
 def components(sources: Mapping[str, Collection[str]]) -> list[tuple[str, ...]]:
-    """Strongly connected components of a graph, each after those that it reads, by name where that leaves a choice.
+    """Strongly connected components of a graph. Each comes after those that it reads; ties are in order of names.
 
     Args:
-        sources: Of each node, those that it reads.
+        sources: For each node, the nodes that it reads.
     """
     from scipy.sparse import csr_matrix  # Both are slow to import.
     from scipy.sparse.csgraph import connected_components

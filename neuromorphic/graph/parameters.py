@@ -14,11 +14,15 @@ from neuromorphic.graph.times import same_time, steps_of_delay
 from neuromorphic.graph.values import MAX_NUMBER, check_axes, integers, metadata_of, numbers, spread, text, weights
 
 MAX_SYNAPSES = 2**28
-"""Synapses of a convolution or pooling node once it is unrolled."""
+"""Largest number of synapses of a convolution or pooling node, unrolled to a matrix."""
 
 
 def window(name: str, node: nir.NIRNode) -> dict[str, Any]:
-    """Parameters of convolution and pooling, see :class:`Node`; those of Conv1d with a leading axis of one."""
+    """Parameters of a convolution or pooling node, as :class:`Node` lists them. Conv1d gets a leading axis of one.
+
+    Raises:
+        UnsupportedGraphError: a parameter has a wrong shape or value; the message names node and parameter.
+    """
     pooling = isinstance(node, nir.SumPool2d | nir.AvgPool2d)
     axes = 1 if isinstance(node, nir.Conv1d) else 2
     lead = (1,) * (2 - axes)
@@ -60,7 +64,19 @@ def window(name: str, node: nir.NIRNode) -> dict[str, Any]:
 
 
 def check_node(name: str, node: nir.NIRNode, shape_in: Shape, shape: Shape, dt: float, reset: str | None) -> Node:
-    """Check a node's parameters and spread them over its shape."""
+    """Check the parameters of a node, and spread them over its shape.
+
+    Args:
+        name: Name of the node.
+        node: The node.
+        shape_in: Shape of its input.
+        shape: Shape of its output.
+        dt: Time step, seconds.
+        reset: Reset rule, one of :data:`~neuromorphic.graph.model.RESETS`; None: to v_reset.
+
+    Raises:
+        UnsupportedGraphError: a parameter is missing, does not fit the shape, or is out of range.
+    """
     kind = type(node).__name__
     metadata = dict(metadata_of(node))
     if isinstance(node, nir.Affine | nir.Linear):

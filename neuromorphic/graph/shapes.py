@@ -1,4 +1,4 @@
-"""Shapes along the edges of a graph: NIR's files need not say them."""
+"""Shapes along the edges of a graph. A NIR file need not contain them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,23 @@ from neuromorphic.graph.parameters import MAX_SYNAPSES, window
 from neuromorphic.graph.values import check_axes, integers, numbers
 
 MAX_ELEMENTS = 2**27
-"""Elements of a node's input or output; a file that claims more is refused before memory is."""
+"""Largest number of elements of a node's input or output. A file that claims more is refused before memory is
+allocated."""
 
 
 def infer_shapes(
     nodes: Mapping[str, nir.NIRNode], sources: Mapping[str, Iterable[str]]
 ) -> dict[str, tuple[Shape, Shape]]:
-    """Shapes of every node's input and output, from the nodes' own parameters and along the edges.
+    """Input and output shape of every node, from the nodes' own parameters and along the edges.
 
-    Axes of batch and time that an exporter (Rockpool, nirtorch) left in the shape of an Input or Output are dropped,
-    where the nodes beside it say what shape a step has.
+    Some exporters (Rockpool, nirtorch) leave the axes of batch and time in the shape of an Input or Output. They are
+    dropped where the neighbouring nodes have the shape without them.
+
+    Returns:
+        (input shape, output shape) by node, without the axes of samples and steps.
 
     Raises:
-        UnsupportedGraphError: a shape cannot be found, or those along an edge differ.
+        UnsupportedGraphError: a shape is not known from any node, or the two ends of an edge differ in shape.
     """
     shapes_in: dict[str, Shape] = {}
     shapes: dict[str, Shape] = {}
@@ -94,14 +98,18 @@ def infer_shapes(
 
 
 def without_leading_axes(shape: Shape, beside: Collection[Shape]) -> Shape:
-    """A port's shape without the one or two leading axes, batch and time, that the nodes beside it do not have."""
+    """Shape of a port without leading axes of batch and time (one or two), which its neighbours ``beside`` lack."""
     own, *others = beside or [shape]
     extra = len(shape) - len(own)
     return own if own and not others and extra in (1, 2) and shape[extra:] == own else shape
 
 
 def own_input_shape(name: str, node: nir.NIRNode) -> Shape | None:
-    """Input shape that a node's own parameters say; None where they do not."""
+    """Input shape of a node from its own parameters; None where they do not determine it.
+
+    Raises:
+        UnsupportedGraphError: a parameter is broken, or the node is not a primitive of NIR.
+    """
     if isinstance(node, nir.Input):
         return shape_of(name, shape_in_type(name, node.input_type, "input"))
     if isinstance(node, nir.Output):
@@ -129,12 +137,16 @@ def own_input_shape(name: str, node: nir.NIRNode) -> Shape | None:
     elif isinstance(node, nir.SumPool2d | nir.AvgPool2d):
         return None
     else:
-        raise UnsupportedGraphError(f"node '{name}' is a {type(node).__name__}, which is no primitive of NIR 1.0")
+        raise UnsupportedGraphError(f"node '{name}' is a {type(node).__name__}, which is not a primitive of NIR 1.0")
     return shape if int(np.prod(shape)) > 1 else None
 
 
 def output_shape(name: str, node: nir.NIRNode, shape_in: Shape) -> Shape:
-    """Output shape of a node, given its input's."""
+    """Output shape of a node, given its input shape.
+
+    Raises:
+        UnsupportedGraphError: parameters and input shape do not fit, or there are too many synapses.
+    """
     if isinstance(node, nir.Affine | nir.Linear):
         weight = np.asarray(node.weight)
         return (*weight.shape[:-2], weight.shape[-2])
@@ -174,13 +186,13 @@ def output_shape(name: str, node: nir.NIRNode, shape_in: Shape) -> Shape:
 
 
 def flatten_axes(name: str, node: nir.Flatten) -> tuple[int, int]:
-    """First and last axis that a Flatten node flattens, as it says."""
+    """First and last axis of a Flatten node, as the node counts them."""
     start, end = (integers(name, key, getattr(node, key), 1, None)[0] for key in ("start_dim", "end_dim"))
     return start, end
 
 
 def flat_shape(shape: Shape, start: int, end: int) -> Shape | None:
-    """A shape with the axes from ``start`` to ``end`` as one; None where there are no such axes."""
+    """``shape`` with the axes from ``start`` to ``end``, both included, joined; None if there are no such axes."""
     axes = len(shape)
     start, end = (axis + axes if axis < 0 else axis for axis in (start, end))
     if not 0 <= start <= end < axes:
@@ -189,13 +201,20 @@ def flat_shape(shape: Shape, start: int, end: int) -> Shape | None:
 
 
 def flattened(name: str, node: nir.Flatten, shape_in: Shape, wanted: set[Shape]) -> Shape:
-    """Output shape of a Flatten node, whose axes NIR counts without batch and time, but some exporters with.
+    """Output shape of a Flatten node.
 
-    With them it is taken to count where its own input_type has them, or where only so its axes exist or its targets get
-    a shape that they take (``wanted``); a warning says so.
+    NIR counts its axes without batch and time. Some exporters count them. The second way is used, with a warning, if
+    the node's ``input_type`` has these axes, or if only this way gives axes that exist and an output shape that the
+    targets accept.
+
+    Args:
+        name: Name of the node.
+        node: The node.
+        shape_in: Shape of its input, without batch and time.
+        wanted: Input shapes of its targets; empty if they are not known.
 
     Raises:
-        UnsupportedGraphError: no way of counting fits.
+        UnsupportedGraphError: neither way fits.
     """
     start, end = flatten_axes(name, node)
     own = own_input_shape(name, node)
@@ -223,7 +242,11 @@ def flattened(name: str, node: nir.Flatten, shape_in: Shape, wanted: set[Shape])
 
 
 def shape_in_type(name: str, types: object, key: str) -> object:
-    """What a node's ``input_type`` or ``output_type`` has for its one port."""
+    """The entry ``key`` of a node's ``input_type`` or ``output_type``; None if there is none.
+
+    Raises:
+        UnsupportedGraphError: the type is not a dictionary.
+    """
     if types is None:
         return None
     if not isinstance(types, Mapping):
@@ -232,12 +255,16 @@ def shape_in_type(name: str, types: object, key: str) -> object:
 
 
 def shape_of(name: str, value: object) -> Shape:
-    """A shape, from what a file has for it."""
+    """A shape, from its value in the file.
+
+    Raises:
+        UnsupportedGraphError: it is missing, or not a list of positive integers.
+    """
     if value is None:
         raise UnsupportedGraphError(f"node '{name}' does not say its shape")
     return integers(name, "shape", value, None, 1)
 
 
 def optional_shape(name: str, value: object) -> Shape | None:
-    """A shape that need not be given."""
+    """As :func:`shape_of`; None where there is no value."""
     return None if value is None else shape_of(name, value)

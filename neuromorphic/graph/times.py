@@ -15,18 +15,18 @@ from neuromorphic.graph.nested import check_nir_graph, walk
 from neuromorphic.graph.values import metadata_of, numbers
 
 TIME_TOLERANCE = 4 * float(np.finfo(np.float32).eps)
-"""Relative difference up to which two times are the same, 5e-7: seconds are float32 as often as float64, and each
-rounding to float32 is off by up to 6e-8."""
+"""Relative difference up to which two times are equal, about 5e-7. Files have seconds in float32 or float64, and
+rounding to float32 changes a number by up to 6e-8."""
 
 DEFAULT_DT = 1e-3
-"""Seconds a step of a graph that says no dt and needs none: it has no time constants and no delays."""
+"""Time step, seconds, of a graph without dt that needs none: it has no time constants and no delays."""
 
 MAX_DT = 1e30
-"""Largest time step in seconds, and 1 / the smallest: beyond, float64 has no room for what is computed from it."""
+"""Largest time step, seconds; its inverse is the smallest. Beyond these, results would leave the range of float64."""
 
 
 def needs_dt(nodes: Mapping[str, nir.NIRNode]) -> bool:
-    """Whether dt means anything: to a time constant, or to a delay."""
+    """Whether a graph depends on dt: it has a time constant or a delay."""
     return any(
         numbers(name, "delay", node.delay).any()
         if isinstance(node, nir.Delay)
@@ -39,8 +39,8 @@ def time_step(nir_graph: nir.NIRGraph, default: float | None = None) -> float:
     """The dt of a graph in seconds, from its metadata or, where it has none, from its nodes'.
 
     Raises:
-        ArgumentError: what is given is no NIR graph.
-        UnsupportedGraphError: there is none and no default, it is not positive and finite, or nodes differ.
+        ArgumentError: the object is not a NIR graph.
+        UnsupportedGraphError: there is no dt and no default, dt is not positive and finite, or nodes differ in it.
     """
     check_nir_graph(nir_graph)
     if "dt" in nir_graph.metadata:
@@ -64,15 +64,15 @@ def time_step(nir_graph: nir.NIRGraph, default: float | None = None) -> float:
 
 
 def same_time(a: Floats | float, b: float) -> NDArray[np.bool_]:
-    """Whether times are the same but for rounding to float32, see :data:`TIME_TOLERANCE`."""
+    """Whether times are equal up to rounding to float32, see :data:`TIME_TOLERANCE`; of the shape of ``a``."""
     return np.isclose(a, b, rtol=TIME_TOLERANCE, atol=0.0)
 
 
 def checked_time_step(value: object) -> float:
-    """A time step that is one.
+    """A time step in seconds, checked.
 
     Raises:
-        UnsupportedGraphError: it is not a positive, finite number.
+        UnsupportedGraphError: it is not a positive, finite number, or beyond :data:`MAX_DT`.
     """
     try:
         if isinstance(value, bool | complex):
@@ -88,7 +88,21 @@ def checked_time_step(value: object) -> float:
 
 
 def steps_of_delay(name: str, seconds: Floats, dt: float) -> Floats:
-    """Delays in whole steps; the tolerance is :data:`TIME_TOLERANCE`, and never more than a quarter of a step."""
+    """Delays in whole steps, steps = round(seconds / dt).
+
+    The tolerance is :data:`TIME_TOLERANCE`, and never more than a quarter of a step.
+
+    Args:
+        name: Name of the node.
+        seconds: Its delays, any shape, seconds.
+        dt: Time step, seconds.
+
+    Returns:
+        Steps, shape of ``seconds``, float64.
+
+    Raises:
+        UnsupportedGraphError: a delay is negative, not a whole number of steps, or longer than 2^20 steps.
+    """
     steps = np.round(seconds / dt)
     tolerance = np.minimum(TIME_TOLERANCE * np.maximum(steps, 1.0), 0.25)
     if (steps < 0).any() or (abs(seconds / dt - steps) > tolerance).any():

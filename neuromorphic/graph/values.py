@@ -14,15 +14,15 @@ from neuromorphic.errors import UnsupportedGraphError
 from neuromorphic.graph.model import Floats, Shape
 
 MAX_NUMBER = 1e300
-"""Largest parameter of a neuron, and 1 / the smallest that is not 0."""
+"""Largest absolute value of a neuron's parameter; its inverse is the smallest that is not 0."""
 
 
 SCALE = "weight_scale"
-"""Metadata of nodes whose weights are int8: what to multiply them with, see :mod:`neuromorphic.int8`."""
+"""Metadata key of nodes with int8 weights: the factor of the weights, see :mod:`neuromorphic.int8`."""
 
 
 def metadata_of(node: nir.NIRNode) -> Mapping[str, Any]:
-    """A node's metadata; in nir 1.0.4 not every type has any."""
+    """A node's metadata; empty for the types that have none in nir 1.0.4."""
     return getattr(node, "metadata", {})
 
 
@@ -39,7 +39,7 @@ def numbers(name: str, key: str, value: object) -> Floats:
     """A parameter as float64, finite.
 
     Raises:
-        UnsupportedGraphError: it is no array of finite numbers.
+        UnsupportedGraphError: it is not an array of finite real numbers.
     """
     try:
         array = np.asarray(value)
@@ -55,7 +55,11 @@ def numbers(name: str, key: str, value: object) -> Floats:
 
 
 def integers(name: str, key: str, value: object, count: int | None, low: int | None) -> tuple[int, ...]:
-    """A parameter as ``count`` integers, each at least ``low``; a single one stands for all."""
+    """A parameter as ``count`` integers, each at least ``low``. A single value is repeated.
+
+    Raises:
+        UnsupportedGraphError: it is not that.
+    """
     array = numbers(name, key, value).reshape(-1)
     if (array != np.round(array)).any() or (low is not None and (array < low).any()) or (abs(array) > 2**40).any():
         at_least = "" if low is None else f" of at least {low}"
@@ -68,13 +72,21 @@ def integers(name: str, key: str, value: object, count: int | None, low: int | N
 
 
 def check_axes(name: str, key: str, array: NDArray, axes: int) -> None:
-    """Check how many dimensions an array has."""
+    """Check the number of dimensions of an array.
+
+    Raises:
+        UnsupportedGraphError: it is not ``axes``.
+    """
     if array.ndim != axes:
         raise UnsupportedGraphError(f"node '{name}': {key} needs {axes} dimensions, got shape {array.shape}")
 
 
 def spread(name: str, key: str, value: object, shape: Shape) -> Floats:
-    """A parameter spread over a node's shape; v_reset, which NIR 1.0.4 does not have, is 0 where it is missing."""
+    """A parameter broadcast to a node's shape, float64. None, such as v_reset in NIR 1.0.4, is 0.
+
+    Raises:
+        UnsupportedGraphError: it is neither a single number nor of the node's shape.
+    """
     array = numbers(name, key, 0.0 if value is None else value)
     if array.size == 1:
         array = array.reshape(())
@@ -84,10 +96,10 @@ def spread(name: str, key: str, value: object, shape: Shape) -> Floats:
 
 
 def weights(name: str, node: nir.NIRNode) -> Floats:
-    """A node's weights as float64; int8 ones times the scale in its metadata, where there is one.
+    """A node's weights as float64. int8 weights are multiplied by the scale in the metadata, if there is one.
 
     Raises:
-        UnsupportedGraphError: they are no finite numbers, or the scale does not fit them.
+        UnsupportedGraphError: they are not finite numbers, or their shape does not fit the scale's.
     """
     weight = numbers(name, "weight", node.weight)
     if SCALE not in metadata_of(node) or np.asarray(node.weight).dtype != np.int8:

@@ -55,7 +55,11 @@ class SendPort(CspSendPort):
         return available(self._ack)
 
     def send(self, data: NDArray) -> None:
-        """Send; waits for a free slot."""
+        """Send an array of the port's shape; waits for a free slot.
+
+        Raises:
+            AssertionError: the array has another shape.
+        """
         if data.shape != self._shape:
             raise AssertionError(f"{self._name} sends arrays of shape {self._shape}, got {data.shape}")
         self._ack.acquire()
@@ -96,12 +100,12 @@ class ReceivePort(CspRecvPort):
         return True
 
     def peek(self) -> NDArray:
-        """The next message, without removing it."""
+        """The next message, of the port's shape, without removing it."""
         self.wait()
         return self._array[self._idx]
 
     def recv(self) -> NDArray:
-        """Receive; waits for a message."""
+        """Receive a message, of the port's shape; waits for one."""
         if self._reading:
             self._ack.release()
         self._req.acquire()

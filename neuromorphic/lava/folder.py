@@ -22,7 +22,11 @@ CLASSES: dict[str, Any] = {
 
 
 def save(folder: Path, value: Any, name: str = "program") -> None:
-    """Write a value as ``name.json``, and each array in it as a ``.npy`` beside it."""
+    """Write a value as ``name.json``, and each array in it as a ``.npy`` beside it.
+
+    Raises:
+        TypeError: it contains an object of an unknown class.
+    """
     arrays: list[np.ndarray] = []
 
     def pack(x: Any) -> Any:

@@ -89,7 +89,7 @@ def chain_of(network: FixedNetwork) -> list[tuple[FixedPopulation, FixedProjecti
     """Populations from the input to the output, each with the projection that leads to it.
 
     Raises:
-        UnsupportedGraphError: the network is no chain of LIF populations; the message names a node.
+        UnsupportedGraphError: the network is not a chain of LIF populations; the message names a node.
     """
     if len(network.inputs) != 1:
         raise UnsupportedGraphError(f"netx takes one input, the graph has {len(network.inputs)}")

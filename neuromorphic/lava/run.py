@@ -157,7 +157,7 @@ def run_child(folder: Path, deadline: float, steps: int) -> None:
         steps: Lava's steps, for the error message.
 
     Raises:
-        ArgumentError: the deadline is no time.
+        ArgumentError: the deadline is not a time.
         LavaRunError: it failed, or did not end in time.
     """
     check_seconds("deadline", deadline)

@@ -48,7 +48,11 @@ def end_with_parent(parent: int) -> None:
 
 
 def run_process(builder: Any, number: int, progress: Progress, parent: int) -> None:
-    """Build a process model or service, and run it."""
+    """Build a process model or service, and run it; called in its own process.
+
+    Raises:
+        RuntimeError: it failed; the message says where.
+    """
     end_with_parent(parent)
     progress.rows[number, PID] = os.getpid()
     keep_memory()

@@ -95,7 +95,7 @@ def load_models(path: Path | None = None) -> dict[str, EnergyModel]:
     """Read energy models; by default the project's own.
 
     Raises:
-        ArgumentError: ``path`` is no path.
+        ArgumentError: ``path`` is not a path.
         EnergyModelError: the file cannot be read, or an entry lacks a field, has an unknown field or an invalid value.
     """
     source = (
@@ -108,7 +108,7 @@ def load_models(path: Path | None = None) -> dict[str, EnergyModel]:
         assert isinstance(rows, list) and rows, "must be a list of models"
         models: dict[str, EnergyModel] = {}
         for row in rows:
-            assert isinstance(row, dict), f"{printed(row)} is no model; give its fields by name"
+            assert isinstance(row, dict), f"{printed(row)} is not a model; give its fields by name"
             model: EnergyModel = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(EnergyModel), row))  # type: ignore[assignment]
             assert model.name not in models, f"'{model.name}' is there twice"
             models[model.name] = model

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from neuromorphic.arguments import listed
-from neuromorphic.errors import first_line
+from neuromorphic.errors import counted, first_line
 from neuromorphic.golden.cases import FAMILIES, Case
 from neuromorphic.golden.files import TOLERANCE, digest_of, expected_arrays
 from neuromorphic.golden.simulators import Simulator
@@ -186,7 +186,7 @@ class Conformance:
             for family, own in self.families()
         ]
         total = (*(str(count(self.verdicts, word)) for word in (AGREES, DIFFERS, FAILS)), str(len(self.verdicts)))
-        title = f"{self.simulator} on {len(self.verdicts)} golden graphs"
+        title = f"{self.simulator} on {counted(len(self.verdicts), 'golden graph')}"
         out = [Table(title, ("family", AGREES, DIFFERS, FAILS, "of"), [*rows, ("all", *total)])]
         found = [(v.case, v.difference) for v in self.verdicts if v.difference is not None]
         if found:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from neuromorphic.conversion.chips import CHIPS
+from neuromorphic.errors import counted
 from neuromorphic.results.tables import Table, percent
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Conversion:
 
     def __repr__(self) -> str:
         chip = CHIPS[self.details["target"]]
-        verdict = "fits" if self.fits else f"breaks {len(self.breaks)} limits"
+        verdict = "fits" if self.fits else f"breaks {counted(len(self.breaks), 'limit')}"
         return f"<Conversion of {self.source} for {chip.title}: {verdict}, {self.cores:,} of {chip.cores.value} cores>"
 
     def _repr_html_(self) -> str:

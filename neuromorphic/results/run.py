@@ -211,7 +211,7 @@ class Run:
             rows.append((name, *cells, f"{count.synaptic_operations:,}", *as_float))
         said = "not compared with the float reference (--compare, or run.agreement)"
         if self._is_compared:
-            said = f"{percent(self.agreement, 4)} of spikes' cells as the float reference"
+            said = f"{percent(self.agreement, 4)} of cells (neuron, step) as in the float reference"
             if self.agreement < 1:
                 worst = min(shares, key=lambda name: shares[name])
                 said += f", least of '{worst}', {percent(shares[worst])}"
@@ -220,7 +220,7 @@ class Run:
         )
         notes = [
             f"{said}; {self.seconds:.2f} s",
-            f"no synaptic operations: {additions:,} biases added in updates, {delayed:,} messages kept for delays",
+            f"not synaptic operations: biases added in updates ({additions:,}), messages kept for delays ({delayed:,})",
         ]
         for name, overflow in self.overflow.items():
             listing = ", ".join(f"{count:,} {what}" for what, count in overflow.items() if count)

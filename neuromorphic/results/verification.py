@@ -260,7 +260,7 @@ class Verification:
     def __repr__(self) -> str:
         first = self.first_difference
         where = "" if first is None else f", first in node '{first.node}', step {first.step}, neuron {first.neuron}"
-        verdict = "equal" if self.equal else f"{percent(self.agreement.fraction)} of spikes' cells equal{where}"
+        verdict = "equal" if self.equal else f"{percent(self.agreement.fraction)} of cells (neuron, step) equal{where}"
         return f"<Verification of {self.verified.source}, {' against '.join(self.labels)}: {verdict}>"
 
     def _repr_html_(self) -> str:

@@ -64,7 +64,7 @@ def test_the_script_runs_commands_by_name(monkeypatch, capsys) -> None:
     listing = capsys.readouterr().out
     assert all(f"  {name} " in listing for name in script.COMMANDS)
     assert call(monkeypatch, "fly") == 2
-    assert capsys.readouterr().err == f"error: 'fly' is no command; choose one of {', '.join(script.COMMANDS)}\n"
+    assert capsys.readouterr().err == f"error: 'fly' is not a command; choose one of {', '.join(script.COMMANDS)}\n"
     assert call(monkeypatch, "evaluate", "--task", "retrieval") == 2
     assert "gshn evaluate --help lists the arguments" in capsys.readouterr().err
 

@@ -97,7 +97,7 @@ def test_ground_truth_comes_back_as_it_was(run, tmp_path):
 
 def test_one_bad_image_leaves_the_others_alone(run, pictures, tmp_path, capfd):
     (pictures / "scene1.png").write_bytes(b"not a picture")
-    with pytest.raises(DataError, match=r"1 of 3 images could not be segmented, the first: .*scene1.png is no image"):
+    with pytest.raises(DataError, match=r"1 of 3 images could not be segmented, .*: .*scene1.png is not an image"):
         run(pictures, "--segmenter", "superpixels", "--out", tmp_path / "out")
     content = json.loads((tmp_path / "out" / "panoptic.json").read_text())
     assert [image["file_name"] for image in content["images"]] == ["scene0.png", "scene2.png"]
@@ -135,7 +135,7 @@ def test_what_cannot_be_run(run, pictures, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [('{"categories": []', "panoptic.json is no whole JSON"), ("{}", "has no 'categories'")]
+    ("content", "message"), [('{"categories": []', "panoptic.json is not complete JSON"), ("{}", "has no 'categories'")]
 )
 def test_broken_annotations(run, pictures, tmp_path, content, message):
     path = official.write(tmp_path / "panoptic.json", content)
@@ -159,7 +159,7 @@ def test_every_format_and_subfolder_is_taken_or_counted(run, pictures, tmp_path)
         (pictures / name).write_text("-")
     out = pictures / "out"
     arguments = (pictures, "--segmenter", "superpixels", "--out", out)
-    counts = "4 files are no images that Pillow reads here and are left out: 2 .txt, 1 .heic, 1 no suffix"
+    counts = "4 files that Pillow cannot read here are left out: 2 .txt, 1 .heic, 1 no suffix"
     with pytest.warns(UserNotice, match=counts):
         run(*arguments)
     found = entries(out)

@@ -93,7 +93,7 @@ def test_extra_arrays_are_left_out_unread_with_one_line(
     np.savez("in.npz", input=X, label=np.array([{}]), comment=np.array("text"))
     assert command(run, *RUN) == 0
     err = capsys.readouterr().err.splitlines()
-    assert err == ["note: in.npz: label, comment are no Input nodes of the graph and left out"]
+    assert err == ["note: in.npz: label, comment are not Input nodes of the graph and left out"]
     with pytest.warns(UserNotice, match="left out"):
         load_inputs("in.npz", FLAT)
 
@@ -387,7 +387,7 @@ def test_the_reference_runs_beside_another_back_end_only_where_it_is_asked_for(
         assert "--compare" in capsys.readouterr().out
         assert command(run, *RUN, *other, "--compare") == 0 and len(runs) == 1
         assert json.loads(Path("o.json").read_text())["agreement"] == 1.0
-        assert "100.0000 % of spikes' cells" in capsys.readouterr().out
+        assert "100.0000 % of cells (neuron, step)" in capsys.readouterr().out
         runs.clear()
     assert command(run, *RUN) == 0 and len(runs) == 1
     assert json.loads(Path("o.json").read_text())["agreement"] == 1.0

@@ -63,7 +63,7 @@ def test_the_script_runs_commands_by_name(
     listing = capsys.readouterr().out
     assert all(f"  {name} " in listing and import_module(f"neuromorphic.{name}").main for name in script.COMMANDS)
     assert call(monkeypatch, script.script, "fly") == 2
-    assert capsys.readouterr().err == f"error: 'fly' is no command; choose one of {', '.join(script.COMMANDS)}\n"
+    assert capsys.readouterr().err == f"error: 'fly' is not a command; choose one of {', '.join(script.COMMANDS)}\n"
     assert call(monkeypatch, script.script, "run", "--nirr", "x") == 2
     assert "neuromorphic run --help lists the arguments" in capsys.readouterr().err
 

@@ -93,7 +93,7 @@ def test_the_report_says_what_biases_and_delays_cost(
     assert report["bias_additions"] == {"lif": 2 * (STEPS - 3), "output": 0}
     assert report["delayed_messages"] == {"lif": 2 * 2 * 3, "output": 0}
     assert set(report["not_counted"]) == {"biases", "delays"}
-    assert f"{2 * (STEPS - 3)} biases added in updates, 12 messages kept for delays" in capsys.readouterr().out
+    assert f"biases added in updates ({2 * (STEPS - 3)}), messages kept for delays (12)" in capsys.readouterr().out
 
 
 @pytest.mark.lava
@@ -146,7 +146,7 @@ def test_dt_and_reset_come_from_the_arguments_first(
     ("change", "arguments", "error", "message"),
     [
         ("no dt", (), UnsupportedGraphError, "model.nir: .*give --dt"),
-        ("", ("--trace", "lif_9"), ArgumentError, "'lif_9' is no node of the graph"),
+        ("", ("--trace", "lif_9"), ArgumentError, "'lif_9' is not a node of the graph"),
         ("", ("--steps", "0"), ArgumentError, "--steps: must be a whole number of at least 1"),
         ("", ("--dt", "nan"), UnsupportedGraphError, "positive and finite"),
         ("no file", (), SignalFileError, "does not exist"),
@@ -199,7 +199,7 @@ def test_several_inputs_go_by_their_names(tmp_path: Path) -> None:
     signals = load_inputs(tmp_path / "in.npz", graph)
     assert not signals.batched and set(signals.inputs) == set(graph.inputs)
     np.savez(tmp_path / "in.npz", **{name: values[0] for name, values in x.items()}, other=np.ones(3))
-    with pytest.warns(UserNotice, match="other is no Input node"):
+    with pytest.warns(UserNotice, match="other is not an Input node"):
         assert set(load_inputs(tmp_path / "in.npz", graph).inputs) == set(graph.inputs)
 
 

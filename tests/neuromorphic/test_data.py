@@ -370,7 +370,7 @@ def test_the_commands_read_write_and_draw(tmp_path: Path) -> None:
         (["--out", "o.txt"], "--out must end in .npz, .npy, .nir, .h5, .hdf5, got o.txt"),
         (["--out", "o.npz", "--plot", "p.jpg"], "--plot must name a .png file, got p.jpg"),
         (["--out", "o.npy", "--trace", "if"], "--trace needs an --out of several arrays"),
-        (["--out", "o.npz", "--trace", "z"], "--trace: 'z' is no node of the graph; it has camera"),
+        (["--out", "o.npz", "--trace", "z"], "--trace: 'z' is not a node of the graph; it has camera"),
     ):
         done = subprocess.run([*model, *arguments], capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 2, done.stderr

@@ -65,7 +65,7 @@ CASES: dict[str, tuple[Callable[[h5py.File], None], str]] = {
     "infinity": (replace(NODES + "lif_1/r", data=[np.inf]), "lif_1.*r is inf"),
     "dt": (replace("node/metadata/dt", data=np.nan), "the graph: metadata 'dt' is nan"),
     "unknown type": (replace(NODES + "lif_0/type", data="Neuron"), "lif_0.*no node type 'Neuron', only .*LIF"),
-    "type of no text": (replace(NODES + "lif_0/type", data=3), "lif_0.*type is no text"),
+    "type of no text": (replace(NODES + "lif_0/type", data=3), "lif_0.*type is not a text"),
     "no type": (remove(NODES + "lif_0/type"), "lif_0.*no 'type'"),
     "no tau": (remove(NODES + "lif_0/tau"), r"lif_0.*\(LIF\) has no 'tau'"),
     "no edges": (remove("node/edges"), r"the graph .* no 'edges'"),

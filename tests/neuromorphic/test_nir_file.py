@@ -34,16 +34,16 @@ def test_what_is_no_nir_graph_is_named(tmp_path: Path) -> None:
     with pytest.raises(NIRFileError, match=r"nothing\.nir does not exist"):
         read_nir(tmp_path / "nothing.nir")
     (tmp_path / "text.nir").write_text("no HDF5")
-    with pytest.raises(NIRFileError, match=r"text\.nir is no NIR graph"):
+    with pytest.raises(NIRFileError, match=r"text\.nir is not a NIR graph"):
         read_nir(tmp_path / "text.nir")
     write_nir(tmp_path / "cut.nir", GRAPH)
     whole = (tmp_path / "cut.nir").read_bytes()
     (tmp_path / "cut.nir").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(NIRFileError, match=r"cut\.nir is no NIR graph"):
+    with pytest.raises(NIRFileError, match=r"cut\.nir is not a NIR graph"):
         read_nir(tmp_path / "cut.nir")
     with h5py.File(tmp_path / "other.nir", "w") as file:
         file["x"] = np.zeros(3)
-    with pytest.raises(NIRFileError, match=r"other\.nir is no NIR graph"):
+    with pytest.raises(NIRFileError, match=r"other\.nir is not a NIR graph"):
         read_nir(tmp_path / "other.nir")
 
 

@@ -389,7 +389,7 @@ def test_what_does_not_fit_is_one_line(tmp_path: Path) -> None:
                 call()
         assert session.steps == 0
         (tmp_path / "state.npz").write_text("no")
-        with pytest.raises(SignalFileError, match=r"state.npz is no state \(.*; write one with session.save"):
+        with pytest.raises(SignalFileError, match=r"state.npz is not a state \(.*; write one with session.save"):
             session.restore(tmp_path / "state.npz")
     with pytest.raises(UnsupportedGraphError, match="torch back end has no fixed point"):
         net.session("torch", "fixed", x=x)

@@ -54,7 +54,7 @@ class ShapeScenes:
             split: ``train``, ``validation`` or ``test``; with ``held_out`` one of
                 :data:`gshn.data.shapescenes.compositions.SPLITS`.
             count: Number of scenes.
-            seed: Another seed, other scenes.
+            seed: Seed of the scenes.
             image_size: Width and height, pixels.
             held_out: Whether compositions are held out.
 
@@ -86,7 +86,7 @@ class ShapeScenes:
 
     @property
     def key(self) -> str:
-        """Everything that shapes images and segments."""
+        """All that determines images and segments."""
         scenes = f"compositions {compositions.VERSION} {self._number}" if self.held_out else self.split
         return f"shapescenes 1 {scenes} seed={self.seed} size={self.image_size}"
 

@@ -11,7 +11,7 @@ from PIL import Image
 from gshn.data.shapescenes.scene import GRID, Scene
 
 SUPERSAMPLING = 4
-"""Drawn this much larger, then averaged down: smooth outlines."""
+"""Scenes are drawn larger by this factor and averaged down, for smooth outlines."""
 
 COLOURS = {
     "red": (214, 30, 40),
@@ -48,7 +48,7 @@ def second_tone(colour: tuple[int, int, int]) -> tuple[int, int, int]:
 
 @lru_cache
 def texture_mask(texture: str, side: int) -> NDArray[np.bool_]:
-    """Where things of a texture have their second tone, shape (side, side)."""
+    """True where things of a texture have their second tone, shape (side, side), bool."""
     unit = side // GRID if side >= GRID else 1
     y, x = np.ogrid[:side, :side]
     period = 6 * unit
@@ -68,7 +68,7 @@ def draw(scene: Scene, image_size: int, noise_seed: list[int]) -> tuple[NDArray[
     Args:
         scene: What to draw.
         image_size: Width and height, pixels.
-        noise_seed: Key of the roughness' randomness.
+        noise_seed: Seed of the noise in the brightness of stuff.
 
     Returns:
         RGB image, shape (image_size, image_size, 3), uint8; and the segment id of every pixel, that of the sample at

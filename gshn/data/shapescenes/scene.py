@@ -1,4 +1,4 @@
-"""What is in a scene: structure first, pictures and captions are made from it.
+"""Structure of a scene, from which pictures, captions and texts are made.
 
 Coordinates are integers on a grid of :data:`GRID` units a side, so that a scene is the same on every machine and at
 every image size.
@@ -278,8 +278,8 @@ def generate(
     Args:
         split: One of :data:`SPLITS`.
         count: Number of scenes.
-        key: Of the randomness.
-        accept: Scenes must satisfy this, too.
+        key: Seed.
+        accept: A further condition on scenes; None: no condition.
     """
     scenes: list[Scene] = []
     taken: set[int] = set()

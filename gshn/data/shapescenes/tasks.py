@@ -1,8 +1,8 @@
-"""Scenes -> questions, hypotheses and statements, every text with each of its answers equally often.
+"""Scenes -> questions, hypotheses and statements. Every text has each of its answers equally often.
 
-A model that does not look can then do no better than chance: of "what size is the red star?" a third of all occurrences
-is answered small, a third medium, a third large. Facts say which scenes give which answer to a text; texts are then
-dealt in whole sets, one scene for each answer.
+So a model that ignores the image is at chance level. "what size is the red star?", for example, is answered by small,
+medium and large a third of the time each. First the facts are collected: which scenes give which answer to a text. Then
+texts are dealt in whole sets, with one scene for each answer.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from gshn.data.texts import ENTAILMENT, Hypothesis, Question, Statement
 T = TypeVar("T")
 
 PER_SCENE = 4
-"""Texts of each kind for a scene, on average; fewer where scenes do not suffice."""
+"""Mean number of texts of each kind for a scene; fewer if there are not enough scenes."""
 
 Facts = dict[str, dict[str, list[int]]]
-"""Text -> answer -> scenes of which it is the answer."""
+"""Text -> answer -> scenes for which this is the answer."""
 
 RELATIONS = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 """Each with its opposite."""
 
 
 class Described:
-    """What is true of a split's scenes.
+    """Facts about the scenes of a split.
 
     Args:
         scenes: The scenes.
-        texts: What texts on them may say.
+        texts: Combinations that texts on them may contain.
     """
 
     def __init__(self, scenes: Sequence[Scene], texts: Texts):
@@ -73,13 +73,13 @@ class Described:
         return [pair for pair in permutations(SHAPES, 2) if frozenset(pair) in self.texts.pairs]
 
     def showing(self, noun: Noun) -> tuple[list[int], list[int], list[int]]:
-        """Scenes with exactly one thing of a noun; scenes with any; scenes with none, but with its colour or shape."""
+        """Scenes with exactly one thing of this noun, with at least one, and with none but with its colour or shape."""
         some = self._with[noun]
         one = [i for i in sorted(some) if noun in self.only[i]]
         return one, sorted(some), sorted((self._with[noun[0]] | self._with[noun[1]]) - some)
 
     def relation(self, scene: int, first: str, second: str) -> dict[str, bool] | None:
-        """Which relations hold between the only things of two shapes; None where one is missing or not alone."""
+        """Which relations hold between the things of two shapes; None unless there is exactly one thing of each."""
         i, j = (self.by_shape[scene].get(shape) for shape in (first, second))
         if i is None or j is None:
             return None
@@ -100,9 +100,9 @@ class Kind(NamedTuple):
     """A kind of texts.
 
     Attributes:
-        facts: Its texts.
-        answers: What a set of a text has, see :func:`deal`.
-        share: Among the texts of all kinds.
+        facts: Its texts with answers and scenes.
+        answers: Answers of each set, see :func:`deal`.
+        share: Its share in the texts of all kinds.
     """
 
     facts: Facts
@@ -157,7 +157,7 @@ def question_kinds(described: Described) -> list[Kind]:
 def hypothesis_kinds(described: Described) -> list[Kind]:
     """Hypotheses on attributes and relations.
 
-    A picture shows a part of the world: what is said of a thing that it does not show may be so or not, and is neutral.
+    A picture shows a part of the world. So a hypothesis about a thing that is not in the picture is neutral.
     """
     yes, neutral, no = ENTAILMENT
     related = _facts()
@@ -186,7 +186,7 @@ def hypothesis_kinds(described: Described) -> list[Kind]:
 
 
 def picture_kinds(described: Described) -> list[Kind]:
-    """What one picture shows, ``yes`` or ``no``: what statements on two pictures are made of."""
+    """Facts about one picture, answered by ``yes`` or ``no``. Statements on two pictures are made from them."""
     nouns, textures, related = (_facts() for _ in range(3))
     for noun in described.nouns:
         name = " ".join(noun)
@@ -216,7 +216,7 @@ def deal(
         facts: Text -> answer -> scenes with this answer.
         answers: The answers of every set, in this order; an answer may be named several times. None: each answer of the
             text once.
-        sets: Number of sets. There are fewer where scenes do not suffice.
+        sets: Number of sets; there are fewer if there are not enough scenes.
         random: Chooses scenes and texts.
 
     Returns:
@@ -260,7 +260,7 @@ def _shuffled(items: Iterable[T], random: np.random.Generator) -> list[T]:
 
 
 def questions(scenes: Sequence[Scene], texts: Texts, random: np.random.Generator) -> list[Question]:
-    """Questions on scenes; ``texts`` says what they may name and state."""
+    """Questions on scenes; ``texts`` has the combinations that they may contain."""
     sets = _deal_kinds(question_kinds(Described(scenes, texts)), PER_SCENE * len(scenes), random)
     dealt = enumerate(_shuffled(chain.from_iterable(sets), random))
     return [Question(text, (answer,), scene, str(number)) for number, (text, answer, scene) in dealt]
@@ -277,10 +277,10 @@ FORMS = ("both pictures show {}", "exactly one picture shows {}", "only the left
 
 
 def statements(scenes: Sequence[Scene], texts: Texts, random: np.random.Generator) -> list[Statement]:
-    """Statements on pairs of scenes; each sentence comes with a pair of which it is true and one of which it is not.
+    """Statements on pairs of scenes. Each sentence has a pair for which it is true and a pair for which it is false.
 
-    Of a fact that scenes 0 and 1 show and scene 2 does not: "both" is true of (0, 1) and false of (0, 2) or (2, 0);
-    "exactly one" the other way round; "only the left" is true of (0, 2) and false of (2, 0).
+    For a fact that holds in scenes 0 and 1 and not in scene 2: "both" is true of (0, 1) and false of (0, 2) or (2, 0);
+    "exactly one" is the opposite; "only the left" is true of (0, 2) and false of (2, 0).
     """
     out = []
     sets = _deal_kinds(picture_kinds(Described(scenes, texts)), PER_SCENE * len(scenes) * 3 // 2, random)

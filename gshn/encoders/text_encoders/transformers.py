@@ -26,7 +26,7 @@ from gshn.config import ModelConfig
 from gshn.encoders.text import Architecture, FrozenText, TextEncoder, TransformersText, wrap_tokenizer
 from gshn.errors import ConfigError
 from gshn.hub import quiet_transformers
-from neuromorphic.errors import first_line
+from neuromorphic.errors import counted, first_line
 
 KINDS = {"transformers:NAME_OR_FOLDER": {"pretrained": True, "help": "a text model of transformers"}}
 
@@ -169,8 +169,8 @@ def read_weights(source: str) -> PreTrainedModel:
         )
     if missing := sorted(name for name in told["missing_keys"] if not name.startswith("pooler.")):
         raise ConfigError(
-            f"the weights of text encoder {source} lack {missing[0]} and {len(missing) - 1} others of a "
-            f"{config.model_type}; name a model whose weights and config.json go together"
+            f"the weights of text encoder {source} lack {counted(len(missing), 'tensor')} of a {config.model_type}, "
+            f"such as {missing[0]}; name a model whose weights and config.json go together"
         )
     return _without_pooler(model)
 

@@ -210,6 +210,11 @@ def stamps(files: Sequence[Path]) -> list[list[int]]:
 
 
 def read_json_file(path: Path) -> dict[str, Any]:
+    """Read a JSON file of a folder of shards.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:

@@ -21,6 +21,7 @@ from gshn.graphs.dataset import GraphDataset
 from gshn.graphs.shards.files import StoredGraph, read_json_file, read_shard, to_dataset, whole_samples
 from gshn.graphs.shards.write import SHARD, Recipe, change, is_complete, shard_ranges, summary, write_shards
 from gshn.segments.panoptic import Category
+from neuromorphic.errors import counted
 from neuromorphic.files import Lock, file_digest, make_folder, write_atomically
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class Index:
 
     @property
     def moments(self) -> tuple[Tensor, Tensor] | None:
-        """:attr:`mean` and :attr:`square` in float32."""
+        """:attr:`mean` and :attr:`square`, shape (F,) each, float32; None if there are none."""
         return None if self.mean is None or self.square is None else (self.mean.float(), self.square.float())
 
     @property
@@ -129,8 +130,8 @@ def write_index(folder: Path) -> Index:
         lost = set(images) - held - {entry["index"] for entry in content["broken"]}
         if lost or len(held) != content["graphs"] or not held <= set(images):
             raise DataError(
-                f"{folder / name} holds {len(held)} graphs, its list says {content['graphs']} of {len(images)} images; "
-                "delete it and run gshn.preprocess again"
+                f"{folder / name} holds {counted(len(held), 'graph')}, its list says {content['graphs']} of "
+                f"{counted(len(images), 'image')}; delete it and run gshn.preprocess again"
             )
     write_atomically(
         folder / "index.json",
@@ -155,7 +156,7 @@ def read_index(folder: Path, limit: int | None = None, leave_out: ImageNames | N
         leave_out: Images that do not count.
 
     Raises:
-        DataError: the folder is no complete folder of shards, or no image of it counts.
+        DataError: the folder is not a complete folder of shards, or no image of it counts.
     """
     if not (folder / "index.json").is_file():
         raise DataError(f"{folder} has no index.json: name a folder that gshn.preprocess has finished writing")
@@ -164,7 +165,7 @@ def read_index(folder: Path, limit: int | None = None, leave_out: ImageNames | N
     left_out: set[int] = set()
     graphs: dict[str, int] = {}
     moments = []
-    nodes = counted = 0
+    nodes = rows = 0
     for name, images in shard_ranges(manifest["images"], manifest["shard_size"]).items():
         if images.start >= limit:
             break
@@ -180,10 +181,10 @@ def read_index(folder: Path, limit: int | None = None, leave_out: ImageNames | N
         nodes += content["nodes"]
         if content["moments"]:
             moments.append(content["moments"])
-            counted += content.get("counted", content["nodes"])  # older shards counted all
+            rows += content.get("counted", content["nodes"])  # older shards counted all
     mean = square = None
     if moments:
-        mean, square = torch.tensor(moments, dtype=torch.float64).sum(dim=0) / counted
+        mean, square = torch.tensor(moments, dtype=torch.float64).sum(dim=0) / rows
     if leave_out is not None and left_out and not any(graphs.values()):
         raise DataError(f"{leave_out.path} has all images of {folder}: none is left to train on")
     broken = [entry for entry in index["broken"] if entry["index"] < limit]

@@ -38,7 +38,7 @@ class ShardStream:
         return f"ShardStream({self.index.folder}: {len(self)} graphs in {len(self._names)} shards)"
 
     def order(self, random: np.random.Generator) -> NDArray[np.int64]:
-        """A permutation of all graphs: shards in random order, ``group`` of them shuffled together."""
+        """A permutation of all graphs, shape (graphs,): shards in random order, ``group`` of them shuffled together."""
         shards = random.permutation(len(self._names))
         parts = []
         for first in range(0, len(shards), self.group):
@@ -50,8 +50,8 @@ class ShardStream:
         """A permutation of items, each of which needs a graph: shards in random order, as in :meth:`order`.
 
         Args:
-            graphs: Of each item.
-            random: What is random.
+            graphs: Index of each item's graph, shape (items,).
+            random: Random generator.
         """
         group = np.empty(len(self._names), dtype=np.int64)
         group[random.permutation(len(self._names))] = np.arange(len(self._names)) // self.group

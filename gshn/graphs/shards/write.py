@@ -21,6 +21,7 @@ from gshn.graphs.build import try_to_build_graphs
 from gshn.graphs.scene_graph import EDGE_GEOMETRY, GEOMETRY, GraphParameters, SceneGraph
 from gshn.graphs.shards.files import Appender, StoredGraph, content, read_json_file, read_shard, stamps
 from gshn.segments.panoptic import Category, Segmenter
+from neuromorphic.errors import counted
 from neuromorphic.files import Lock, file_digest, make_folder, write_atomically
 
 logger = logging.getLogger(__name__)
@@ -223,9 +224,8 @@ def _write_shard(recipe: Recipe, path: Path, images: range, strict: bool, annota
                     appender.write(annotation(index, name), result)
             bar.update(len(indices))
     if len(broken) > MOST_NAMED:
-        logger.warning(
-            "%s: %d of %d images are left out in all; %s lists them", path, len(broken), len(images), list_file
-        )
+        of = counted(len(images), "image")  # more than MOST_NAMED are left out
+        logger.warning("%s: %d of %s are left out in all; %s lists them", path, len(broken), of, list_file)
     listed = {
         **summary(read_shard(partial)),
         "digest": file_digest(partial),
@@ -243,7 +243,7 @@ def summary(graphs: Iterable[StoredGraph]) -> dict[str, Any]:
 
     The sums are over ``counted`` nodes: those of whole images where there are such, see :attr:`GraphDataset.moments`.
     """
-    count = nodes = counted = 0
+    count = nodes = rows = 0
     total: Tensor | float = 0.0
     squares: Tensor | float = 0.0
     for stored in graphs:
@@ -253,10 +253,10 @@ def summary(graphs: Iterable[StoredGraph]) -> dict[str, Any]:
             x = stored.tensors["x"].double()
             if "whole" in stored.tensors:
                 x = x[stored.tensors["whole"]]
-            counted += len(x)
+            rows += len(x)
             total, squares = total + x.sum(dim=0), squares + x.square().sum(dim=0)
     moments = [total.tolist(), squares.tolist()] if isinstance(total, Tensor) and isinstance(squares, Tensor) else []
-    return {"graphs": count, "nodes": nodes, "counted": counted, "moments": moments}
+    return {"graphs": count, "nodes": nodes, "counted": rows, "moments": moments}
 
 
 def _build(recipe: Recipe, indices: Sequence[int]) -> Iterator[tuple[int, str, SceneGraph | DataError]]:

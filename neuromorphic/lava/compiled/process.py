@@ -67,7 +67,7 @@ def compile(
 
     Raises:
         ArgumentError: an argument of the wrong type, or an unknown precision.
-        NIRFileError: the file is no NIR graph.
+        NIRFileError: the file is not a NIR graph.
         UnsupportedGraphError: the graph cannot be run exactly, or calibration is missing or does not fit.
     """
     check_choice("precision", precision, PRECISIONS)
@@ -125,7 +125,7 @@ class Compiled(AbstractProcess):
         """Convert values to the messages that an input takes, any shape: in float x itself, in fixed point integers.
 
         Raises:
-            ArgumentError: there is no such input, or ``x`` is no array of finite numbers.
+            ArgumentError: there is no such input, or ``x`` is not an array of finite numbers.
             UnsupportedGraphError: in fixed point, a value is larger than those that the scales were chosen for.
         """
         check_choice("input", name, self.graph.inputs)
@@ -144,7 +144,7 @@ class Compiled(AbstractProcess):
         """Convert messages of an output, shape (..., n), to values in NIR's units.
 
         Raises:
-            ArgumentError: there is no such output, or ``messages`` is no array of finite numbers.
+            ArgumentError: there is no such output, or ``messages`` is not an array of finite numbers.
         """
         check_choice("output", name, self.graph.outputs)
         check_real(f"messages of '{name}'", messages)

@@ -182,7 +182,7 @@ class BiasModel(PyLoihiProcessModel):
         self.window = Window(proc_params.get("stays"), proc_params["lag"])
 
     def sent(self, level: NDArray, t: int) -> NDArray:
-        """The message of a bias of that level in the population's step t."""
+        """The message of a bias of a level, shape (M,), in the population's step t."""
         return level
 
     def run_spk(self) -> None:
@@ -292,11 +292,11 @@ class Waiting:
         """Take another population's parameters."""
 
     def stands(self) -> tuple[NDArray, NDArray]:
-        """u and v."""
+        """u and v, each of shape (M,)."""
         raise NotImplementedError
 
     def restore(self, u: NDArray, v: NDArray) -> None:
-        """Set u and v."""
+        """Set u and v, each of shape (M,)."""
 
 
 class GradedModel(Waiting, PyLoihiProcessModel):
@@ -330,7 +330,8 @@ class GradedModel(Waiting, PyLoihiProcessModel):
             self.s_out.send(message)
 
     def advance(self, a: NDArray) -> NDArray:
-        """A step of the equations of :class:`Graded`; the message."""
+        """Compute a step of the equations of :class:`Graded`; from the input a, shape (M,), to the message, shape
+        (M,)."""
         raise NotImplementedError
 
 

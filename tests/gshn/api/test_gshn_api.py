@@ -155,7 +155,7 @@ def test_entailment_and_statements_on_two_images(of_all_tasks, tmp_path) -> None
     both = of_all_tasks.judge([a, b], [b, a], CAPTIONS[1])
     np.testing.assert_allclose(both[0].probabilities, truth.probabilities, atol=1e-5)
     assert not np.allclose(both[1].probabilities, truth.probabilities, atol=1e-4)
-    with pytest.raises(DataError, match="there are 2 and 1 images and 3 texts"):
+    with pytest.raises(DataError, match="got 2 images and 1 image and 3 texts"):
         of_all_tasks.judge([a, b], a, CAPTIONS[:3])
 
 
@@ -228,7 +228,7 @@ def test_reprs_are_a_line_and_html_escapes_what_is_not_ours(model, tmp_path) -> 
         (lambda m, _: m.encode_images("nowhere.jpg"), "nowhere.jpg is missing"),
         (
             lambda m, p: m.encode_images([official.jpeg(p / "a.jpg"), official.write(p / "b.jpg", "x")]),
-            "b.jpg is no im",
+            "b.jpg is not a",
         ),
         (lambda m, p: m.encode_images(p), "has no image that Pillow reads"),
         (lambda m, _: m.encode_images(Image.new("F", (9, 9))), "image 0 has floating-point pixels"),
@@ -241,7 +241,7 @@ def test_reprs_are_a_line_and_html_escapes_what_is_not_ours(model, tmp_path) -> 
         (lambda m, p: m.judge(p / "a.jpg", p / "a.jpg", "a star"), r"train with finetune.tasks=\[nlvr2\]"),
         (lambda m, p: m.encode_images(p, "captioning"), "there is no task 'captioning'; choose one of retrieval, vqa"),
         (lambda m, p: m.answer(p, "why?"), "has no image that Pillow reads"),
-        (lambda m, p: m.answer([official.jpeg(p / "a.jpg")] * 3, ["why?"] * 2), "there are 3 images and 2 texts"),
+        (lambda m, p: m.answer([official.jpeg(p / "a.jpg")] * 3, ["why?"] * 2), "got 3 images and 2 texts"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(model, tmp_path, call, said) -> None:

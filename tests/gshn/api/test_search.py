@@ -111,7 +111,7 @@ def test_a_file_of_the_same_size_that_was_changed_is_encoded(model, photos, enco
 
 def test_what_cannot_be_read_is_left_out_until_it_is_mended(model, photos, encoded) -> None:
     broken = official.write(photos / "1.jpg", "no picture")
-    with pytest.warns(UserNotice, match=r"1 of 4 images of .*photos are left out, the first: .*1\.jpg"):
+    with pytest.warns(UserNotice, match=r"1 of 4 images of .*photos is left out, the first: .*1\.jpg"):
         index = model.index(photos)
     assert index.paths == ["0.jpg", "2.jpg", "trips/3.jpg"] and list(index.left_out) == ["1.jpg"]
     encoded.clear()
@@ -178,7 +178,7 @@ def test_what_cannot_be_searched_is_one_line(model, photos, tmp_path) -> None:
         (lambda: model.index(tmp_path / "nowhere"), "nowhere is no folder; name one with photographs"),
         (lambda: model.index(tmp_path / "empty"), "empty has no image that Pillow reads here"),
         (lambda: model.index(photos).search("  "), "the text to search for is empty"),
-        (lambda: model.index(photos).search(TEXT, 0), "0 images are asked for"),
+        (lambda: model.index(photos).search(TEXT, 0), "k is 0; ask for at least 1 image"),
     ]
     for call, said in cases:
         with pytest.raises(DataError, match=said) as raised:

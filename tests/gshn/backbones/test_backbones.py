@@ -320,10 +320,10 @@ def test_patches_of_a_vision_transformer_stand_where_they_are_in_the_image(tmp_p
 
 def test_weights_of_the_wrong_kind_are_told(tmp_path):
     text = save(tmp_path / "text", transformers.BertConfig(**TEXT))
-    with pytest.raises(DataError, match=r"text cannot be used \(bert is no vision model: its input is input_ids\)"):
+    with pytest.raises(DataError, match=r"text cannot be used \(bert is not a vision model: its input is input_ids\)"):
         make_backbone(text)
     config = transformers.YolosConfig(**VIT | {"image_size": [32, 32]}, intermediate_size=20, num_detection_tokens=5)
-    with pytest.raises(DataError, match="its states are no maps of the image"):
+    with pytest.raises(DataError, match="its states are not maps of the image"):
         make_backbone(save(tmp_path / "detector", config))
     with pytest.raises(
         DataError, match=r"nowhere.* name a folder with config.json, preprocessor_config.json and model"

@@ -99,8 +99,8 @@ def test_what_is_wrong_is_one_line_without_folders(tmp_path) -> None:
     np.save(tmp_path / "x.npy", np.ones((5, 7)))
     cases = [
         (None, Settings(), "there is no NIR file yet: choose one"),
-        (official.jpeg(tmp_path / "a.jpg"), Settings(), "a.jpg is no NIR graph"),
-        (cut, Settings(), "cut.nir is no NIR graph"),
+        (official.jpeg(tmp_path / "a.jpg"), Settings(), "a.jpg is not a NIR graph"),
+        (cut, Settings(), "cut.nir is not a NIR graph"),
         (good, Settings(steps=0), "steps is 0; give a whole number of at least 1"),
         (good, Settings(dt=-1.0), "a.nir: the time step must be positive"),
         (good, Settings(x=tmp_path / "x.npy"), "x.npy"),
@@ -110,6 +110,6 @@ def test_what_is_wrong_is_one_line_without_folders(tmp_path) -> None:
         assert isinstance(made, str) and said in made and "\n" not in made and str(tmp_path) not in made
     with pytest.raises(DataError, match="steps is empty"):
         required_number("steps", None)
-    with pytest.raises(DataError, match="time step 'soon' is no number"):
+    with pytest.raises(DataError, match="time step 'soon' is not a number"):
         seconds("soon")
     assert seconds(None) is None and seconds(" ") is None and seconds("1e-4") == 1e-4

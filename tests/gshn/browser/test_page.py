@@ -275,9 +275,9 @@ def test_what_is_wrong_is_one_line_in_the_page(open_page, scene: Path, tmp_path:
     assert page.result(explain).startswith("the text is empty")
     page.shown("textarea")[0].send_keys("a red star")
     for path, said in (
-        (official.write(tmp_path / "notes.txt", "no picture"), "notes.txt is no image that Pillow can read"),
+        (official.write(tmp_path / "notes.txt", "no picture"), "notes.txt is not an image that Pillow can read"),
         (huge(tmp_path / "huge.png"), "image huge.png has more than 178,956,970 pixels; scale it down"),
-        (write(tmp_path / "network.nir"), "network.nir is no image that Pillow can read"),
+        (write(tmp_path / "network.nir"), "network.nir is not an image that Pillow can read"),
     ):
         page.upload(path)
         assert page.result(explain).startswith(said)
@@ -287,8 +287,8 @@ def test_what_is_wrong_is_one_line_in_the_page(open_page, scene: Path, tmp_path:
     cut = tmp_path / "cut.nir"
     cut.write_bytes((tmp_path / "network.nir").read_bytes()[:900])
     for path, said in (
-        (cut, "cut.nir is no NIR graph"),
-        (scene, "scene.png is no NIR graph"),
+        (cut, "cut.nir is not a NIR graph"),
+        (scene, "scene.png is not a NIR graph"),
         (tmp_path / "network.nir", "network.nir: the NIR graph does not say its time step: give it under More"),
     ):
         page.upload(path)

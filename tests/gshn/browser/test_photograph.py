@@ -161,9 +161,9 @@ def test_what_is_wrong_is_one_line_without_folders(model, picture, tmp_path) -> 
         (None, CAPTION, "there is no photograph yet: choose a file, or draw a scene"),
         (picture, " \n", "the text is empty: type a caption, or a question that ends with a question mark"),
         (picture, None, "the text is empty"),
-        (official.write(tmp_path / "a.png", "text"), CAPTION, "a.png is no image that Pillow can read"),
-        (official.write(tmp_path / "a.csv", "a,b"), CAPTION, "a.csv is no image that Pillow can read"),
-        (write(tmp_path / "network.nir"), CAPTION, "network.nir is no image that Pillow can read"),
+        (official.write(tmp_path / "a.png", "text"), CAPTION, "a.png is not an image that Pillow can read"),
+        (official.write(tmp_path / "a.csv", "a,b"), CAPTION, "a.csv is not an image that Pillow can read"),
+        (write(tmp_path / "network.nir"), CAPTION, "network.nir is not an image that Pillow can read"),
         (huge(tmp_path / "huge.png"), CAPTION, "image huge.png has more than 178,956,970 pixels; scale it down"),
         (tmp_path / "gone.jpg", CAPTION, "image gone.jpg is missing"),
     ]

@@ -85,11 +85,11 @@ def test_columns_folder_and_splits_are_named(tmp_path):
         ("image,caption,split\na.jpg,A dog,holdout\n", "line 2 has the split 'holdout', which is none of train"),
         ("image,caption,split\na.jpg,A,train\n\na.jpg,B,test\n", "line 4 puts a.jpg in test, another line in train"),
         ('{"image": "a.jpg", "caption": "A"}\n{"image": "b.jpg"}', "line 2 has no 'caption'"),
-        ('{"image": "a.jpg", "caption": 7}', "line 1 is not as it should be .7 is no text"),
-        ('{"image": "a.jpg", "caption": "A"}\n["b.jpg"]', "line 2 is no JSON object"),
-        ('{"image": "a.jpg", "caption": "A"', "line 1 is no whole JSON object"),
-        ("image,caption\nz.jpg,A dog\n", "z.jpg, like all 1 images of .* is missing; name the folder"),
-        ("image,caption\na.jpg,A \0dog\n", "is no text: line 2 has a null character"),
+        ('{"image": "a.jpg", "caption": 7}', "line 1 is not as it should be .7 is not a text"),
+        ('{"image": "a.jpg", "caption": "A"}\n["b.jpg"]', "line 2 is not a JSON object"),
+        ('{"image": "a.jpg", "caption": "A"', "line 1 is not a complete JSON object"),
+        ("image,caption\nz.jpg,A dog\n", r"z.jpg, like all images of .* \(1\), is missing; name the folder"),
+        ("image,caption\na.jpg,A \0dog\n", "is not a text: line 2 has a null character"),
     ],
 )
 def test_what_does_not_fit_is_one_line(tmp_path, content, message):
@@ -108,7 +108,7 @@ def test_columns_and_splits_that_are_not_there(tmp_path):
         OwnCaptions(path, "train", form=CaptionFile(split="fold"))
     with pytest.raises(DataError, match=r"has no image in test \(1 in train, 0 in val, 0 in test\)"):
         OwnCaptions(path, "test")
-    with pytest.raises(DataError, match=r"has 1 images, too few for 3 splits"):
+    with pytest.raises(DataError, match=r"has 1 image, too few for 3 splits"):
         OwnCaptions(path, "test", form=CaptionFile(split="80/10/10"))
     with pytest.raises(ConfigError, match="has no split 'fold'"):
         OwnCaptions(path, "fold")
@@ -121,8 +121,8 @@ def test_columns_and_splits_that_are_not_there(tmp_path):
 def test_empty_captions_are_told_and_left_out(tmp_path, caplog):
     path = official.write(photographs(tmp_path) / "table.csv", "image,caption\na.jpg,A dog\na.jpg,  \nb.jpg,\n")
     assert captions_of(path) == {"a.jpg": ["A dog"]}
-    assert "table.csv: 2 captions of train are empty and are left out" in caplog.text
-    assert "table.csv: 1 images of train have no caption and are left out" in caplog.text
+    assert "table.csv: 2 empty captions of train are left out" in caplog.text
+    assert "table.csv: 1 image of train without a caption is left out" in caplog.text
 
 
 class TestSplitByShare:

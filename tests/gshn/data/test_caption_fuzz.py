@@ -195,7 +195,7 @@ def test_encodings(roots, kind, file):
             path.write_bytes(whole.replace("\n", "\r\n").encode(encoding))
             assert read(roots, kind) == before, encoding
         path.write_bytes(whole.encode("utf-16-le"))  # without a byte order mark nothing says so
-        with pytest.raises(DataError, match=r"is no text: line 1 has a null character"):
+        with pytest.raises(DataError, match=r"is not a text: line 1 has a null character"):
             read(roots, kind)
     finally:
         path.write_text(whole)

@@ -48,7 +48,7 @@ def test_images_of_another_suffix_and_absent_ones(tmp_path, caplog):
     (root / "nyu_depth_images/image12.png").unlink()
     data = DAQUAR(root, "train")
     assert [path.name for path in data.paths] == ["image9.jpg", "image20.png"]
-    assert "qa.894.raw.train.txt: 1 of 3 images are absent, e.g." in caplog.text
+    assert "qa.894.raw.train.txt: 1 of 3 images is absent, e.g." in caplog.text
 
 
 def test_which_of_two_forms_is_read_is_told(tmp_path, caplog):
@@ -97,7 +97,9 @@ def test_what_is_missing_is_named(tmp_path):
     with pytest.raises(MissingError, match=r"qa.894.raw.train.txt is missing; DAQUAR has it in"):
         DAQUAR(root, "val")
     (root / "nyu_depth_images/image1.png").unlink()
-    with pytest.raises(MissingError, match=r"image1.png, like all 1 images .* is missing; .* nyu_depth_images.tar"):
+    with pytest.raises(
+        MissingError, match=r"image1.png, like all images .* \(1\), is missing; .* nyu_depth_images.tar"
+    ):
         DAQUAR(root, "test")
 
 

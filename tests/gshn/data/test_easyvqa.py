@@ -92,7 +92,7 @@ def test_broken_images_are_named(tmp_path: Path, kind: str) -> None:
     with pytest.raises(DataError, match=rf"image\.{kind} is broken"):
         read_image(path)
     path.write_bytes(b"no image")
-    with pytest.raises(DataError, match=rf"image\.{kind} is no image"):
+    with pytest.raises(DataError, match=rf"image\.{kind} is not an image"):
         read_image(path)
     path.unlink()
     with pytest.raises(DataError, match=rf"image\.{kind} is missing"):

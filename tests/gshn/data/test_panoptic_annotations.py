@@ -275,7 +275,7 @@ def test_what_is_amiss_is_counted_at_opening_and_refused_by_name(coco, caplog, e
 def test_an_id_that_stands_twice_is_refused(coco, what):
     root, change = coco
     change(lambda content: content[what].append(content[what][0]))
-    with pytest.raises(DataError, match=rf"panoptic_val2017.json: 1 ids of {what} stand twice, e.g. (17|1); mend"):
+    with pytest.raises(DataError, match=rf"panoptic_val2017.json: 1 id of {what} is listed twice, e.g. (17|1); mend"):
         CocoCaptions(root, "val")
 
 

@@ -182,7 +182,7 @@ def test_a_drawn_graph_leaves_the_whole_images_edges_out(monkeypatch) -> None:
     cat = (Category(5, "cat", True),)
     graph = segments_to_graph(segments, cat, GraphParameters(whole_image=True))
     png = draw_graph(np.zeros((2, 4, 3), np.uint8), segments, graph, ["cat"], "a.jpg")
-    assert titles == ["2 nodes, 1 edges; and the whole image, joined to all", "a.jpg"]
+    assert titles == ["2 nodes, 1 edge; and the whole image, joined to all", "a.jpg"]
     assert png.startswith(b"\x89PNG")
 
 
@@ -220,7 +220,7 @@ def test_a_picture_of_a_scene_and_of_a_file(monkeypatch, capsys, caplog, checkpo
     Image.fromarray(half).save(tmp_path / "half.png")
     caption = "a zyzzyva of $x{$"
     assert run(monkeypatch, checkpoint, tmp_path / "b.png", str(tmp_path / "half.png"), "--caption", caption) == 0
-    assert "the text: 5 of 7 (71.43%) words are unknown to the model" in caplog.text
+    assert "the text: 5 of 7 words (71.43%) are unknown to the model" in caplog.text
     sizes = [np.asarray(Image.open(tmp_path / name)).shape for name in ("a.png", "b.png")]
     assert all(width > 1000 for _, width, _ in sizes)
 

@@ -28,7 +28,7 @@ def test_entailment():
 
 
 @pytest.mark.parametrize(
-    ("ids", "message"), [(["1", ""], "have no ids"), (["1", "1"], "not each its own"), (["1", "x"], "is no number")]
+    ("ids", "message"), [(["1", ""], "have no ids"), (["1", "1"], "not each its own"), (["1", "x"], "is not a number")]
 )
 def test_texts_that_cannot_be_told_apart(ids, message):
     with pytest.raises(DataError, match=message):

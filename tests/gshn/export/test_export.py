@@ -115,7 +115,7 @@ def test_images_are_those_of_the_batch_they_are_taken_from(finished: Path) -> No
 
 def test_what_cannot_be_exported_is_refused(monkeypatch: pytest.MonkeyPatch, finished: Path, tmp_path: Path) -> None:
     arguments = ["--checkpoint", finished, "--out", tmp_path / "out"]
-    with pytest.raises(ConfigError, match="--images 99 is more than the 64 held-out images"):
+    with pytest.raises(ConfigError, match="--images 99 is more than the checkpoint has: 64 held-out images"):
         run(monkeypatch, export, "--to", "lava", *arguments, "--images", 99)
     with pytest.raises(ArgumentError, match="at least 1"):
         run(monkeypatch, export, "--to", "lava", *arguments, "--images", 0)

@@ -147,7 +147,7 @@ def test_photographs_that_are_left_out(shards, tmp_path, caplog):
     torch.testing.assert_close(data.pairs.moments[0], graphs.x.mean(dim=0))
     torch.testing.assert_close(data.pairs.moments[1], graphs.x.square().mean(dim=0))
     assert [path[-5:] for path in data.training_pictures()[0].names] == ["2.jpg", "3.jpg", "4.jpg"]  # of the first 5
-    assert f"{names}: 1 of 3 names are of no training image, e.g. 000000000009.jpg" in caplog.text
+    assert f"{names}: 1 of 3 names matches no training image, e.g. 000000000009.jpg" in caplog.text
     assert len(data.test_pairs) == 4
     official.write(names, "\n".join(f"{i:012d}" for i in range(7)))
     with pytest.raises(DataError, match=r"leave.txt has all images of .*train: none is left to train on"):

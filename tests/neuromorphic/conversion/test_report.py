@@ -158,7 +158,7 @@ def test_what_the_integers_get_wrong_breaks() -> None:
     # Twice 0.5001 is above the threshold; what 8 bits beside a weight of 1 make of it is not.
     off = check(chain(nir.Linear(np.array([[0.5001], [1.0]])), nir.IF(np.ones(2), np.ones(2), np.zeros(2))))
     assert off["layers"]["lif_0"]["spikes"]["agreement"] < 0.9
-    assert any("% of its spikes' cells are as in float" in words for words in said(off))
+    assert any("% of its cells (neuron, step) are as in float" in words for words in said(off))
     # An impulse takes the potential to -10; for ever the same would take it to -1000.
     graph = flatten(chain(nir.Linear(np.array([[-1000.0]])), lif(1, tau=100 * DT)))
     impulse = np.zeros((1, 50, 1))
