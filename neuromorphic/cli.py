@@ -24,6 +24,8 @@ MARKUP = re.compile(r":\w+:`~?([^`<]+)`|``([^`]+)``")
 class CommandParser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, like all other errors of the commands.
 
+    Options are written in full: a beginning of one (``--out`` for ``--outputs``) is no option.
+
     ``prog`` is that of ``python -m``; a command that was called by its console script shows that one's name. Texts are
     shown as they are laid out, without the markup of docstrings.
     """
@@ -33,14 +35,36 @@ class CommandParser(argparse.ArgumentParser):
             prog = sys.argv[0]
         description = description and MARKUP.sub(lambda match: match[1] or match[2], description)
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        options.setdefault("allow_abbrev", False)
         super().__init__(prog=prog, description=description, **options)
+        self._given: list[str] = []
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does it; the arguments are kept for :meth:`error`."""
+        self._given = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
+    def parse_known_intermixed_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """The same, where options and positional arguments are mixed."""
+        self._given = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_intermixed_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Raise an error instead of printing the usage.
 
+        Options that do not exist are named first: what argparse finds missing may be what one of them was to be.
+
         Raises:
             ArgumentError: always.
         """
+        options = self._option_string_actions
+        given = self._given[: self._given.index("--")] if "--" in self._given else self._given
+        for word in given:
+            name = word.partition("=")[0]
+            if name.startswith("--") and " " not in word and name not in options:
+                meant = " or ".join(option for option in options if option.startswith(name))
+                message = f"there is no option {name}" + (f"; did you mean {meant}?" if meant else "")
+                break
         raise ArgumentError(f"{message}; {self.prog} --help lists the arguments")
 
 

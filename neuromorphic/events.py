@@ -28,6 +28,8 @@ OVERFLOW_Y, OVERFLOW_US = 240, 2**13
 """Of ``.bin`` files: the y of an entry that is no event, but says that so many microseconds are to be added."""
 WORDS: dict[str, np.dtype[Any]] = {"2": np.dtype("<u4"), "3": np.dtype("<u2")}
 """Words of the versions of EVT."""
+MOST_EVENTS = int(np.iinfo(np.uint16).max)
+"""Events of one pixel in one step that a count holds."""
 COPY = "copy it again, it was cut short"
 
 
@@ -210,7 +212,8 @@ def binned(path: Path, events: Events, graph: Graph, steps: int | None) -> dict[
         The counts by the name of the Input node, shape (T, *shape).
 
     Raises:
-        SignalFileError: there are no events, they are not sorted by time, or the sensor has another size.
+        SignalFileError: there are no events, they are not sorted by time, the sensor has another size, or a pixel has
+            more events in a step than the counts hold.
         UnsupportedGraphError: the array does not fit in memory.
     """
     if len(graph.inputs) != 1:
@@ -247,6 +250,12 @@ def binned(path: Path, events: Events, graph: Graph, steps: int | None) -> dict[
     pixel = (p.astype(np.int64) * polar * height + y) * width + x
     counts = np.zeros((total, int(np.prod(shape))), np.uint16)
     np.add.at(counts, (step, pixel), 1)
+    if counts.sum(dtype=np.int64) != len(step):  # A count that passed the largest began at 0 again.
+        most = np.unique(step * counts.shape[1] + pixel, return_counts=True)[1].max()
+        raise SignalFileError(
+            f"{path} has {most:,} events of one pixel in a step of {graph.dt:g} s, of which {MOST_EVENTS:,} can be "
+            "counted; give a smaller time step (--dt)"
+        )
     return {name: counts.reshape(total, *shape)}
 
 

@@ -28,7 +28,10 @@ def number(value: object) -> str:
 
 
 def summary_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:
-    """For each energy model: the whole, the spiking path, its share, its twin, and the break-even firing rate."""
+    """For each energy model: the whole, the spiking path, its share, its twin, and the break-even firing rate.
+
+    Of a range the smaller figure is first; for break-even rates that is often the one of the model's high prices.
+    """
     rows = []
     for model in report["energy_models"]:
         own = {row["part"]: row for row in report["energy"] if row["model"] == model}
@@ -37,7 +40,7 @@ def summary_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:
         shares = [spiking[end] / total[end] for end in ("joules_low", "joules_high")]
         even = [
             "never" if value is None else "always" if value >= 1 else f"{value:.3f}"
-            for value in report["break_even_firing_rate"][model].values()
+            for value in sorted(report["break_even_firing_rate"][model].values(), key=lambda value: value or 0.0)
         ]
         rows.append(
             {

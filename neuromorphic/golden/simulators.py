@@ -71,7 +71,7 @@ def from_file(path: Path, function: str) -> Simulator:
         raise ArgumentError(f"simulator: there is no file {path}; give PATH.py:FUNCTION, or one of {', '.join(NAMES)}")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
-        raise ArgumentError(f"simulator: {path} is no Python file; give PATH.py:FUNCTION")
+        raise ArgumentError(f"simulator: {path} is not a Python file; give PATH.py:FUNCTION")
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(path.parent))  # As Python does with a script's folder.
     try:

@@ -215,13 +215,16 @@ class Run:
             if self.agreement < 1:
                 worst = min(shares, key=lambda name: shares[name])
                 said += f", least of '{worst}', {percent(shares[worst])}"
-        additions, delayed = (
-            sum(getattr(count, key) for count in self.counts.values()) for key in ("bias_additions", "delayed_messages")
-        )
-        notes = [
-            f"{said}; {self.seconds:.2f} s",
-            f"not synaptic operations: biases added in updates ({additions:,}), messages kept for delays ({delayed:,})",
-        ]
+        notes = [f"{said}; {self.seconds:.2f} s"]
+        apart = {
+            what: sum(getattr(count, key) for count in self.counts.values())
+            for what, key in (
+                ("biases added in updates", "bias_additions"), ("messages kept for delays", "delayed_messages")
+            )
+        }  # fmt: skip
+        if any(apart.values()):
+            listing = ", ".join(f"{what} ({count:,})" for what, count in apart.items() if count)
+            notes.append(f"counted apart from synaptic operations: {listing}")
         for name, overflow in self.overflow.items():
             listing = ", ".join(f"{count:,} {what}" for what, count in overflow.items() if count)
             notes.append(f"overflow in '{name}' (neurons x steps): {listing}")

@@ -68,6 +68,23 @@ def test_the_script_runs_commands_by_name(
     assert "neuromorphic run --help lists the arguments" in capsys.readouterr().err
 
 
+def test_beginnings_of_options_are_no_options(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, message in (
+        (["--out", "x"], "there is no option --out; did you mean --outputs?"),
+        (["--list", "--gr=lif_*"], "there is no option --gr; did you mean --graphs?"),
+        (["--list", "--nirr"], "there is no option --nirr"),
+        (["--list", "lif_0"], "unrecognized arguments: lif_0"),
+    ):
+        assert call(monkeypatch, script.script, "conformance", *arguments) == 2
+        end = "neuromorphic conformance --help lists the arguments"
+        assert capsys.readouterr().err == f"error: {message}; {end}\n"
+    parser = cli.CommandParser("command")
+    parser.add_argument("--text", required=True)
+    assert parser.parse_args(["--text", "--no option"]).text == "--no option"
+
+
 def test_what_to_type_next_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> None:
     cli.print_next(["gshn.evaluate", "--checkpoint", Path("my runs/a")], ["neuromorphic.check", "--support"])
     first, second = capsys.readouterr().out.splitlines()

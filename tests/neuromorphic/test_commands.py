@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,16 @@ def test_the_report_says_what_biases_and_delays_cost(
     assert report["delayed_messages"] == {"lif": 2 * 2 * 3, "output": 0}
     assert set(report["not_counted"]) == {"biases", "delays"}
     assert f"biases added in updates ({2 * (STEPS - 3)}), messages kept for delays (12)" in capsys.readouterr().out
+
+
+def test_what_a_run_does_not_have_is_not_printed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_nir(tmp_path / "model.nir", chain(nir.Linear(np.eye(2)), lif(2)))
+    np.savez(tmp_path / "in.npz", input=np.zeros((STEPS, 2)))
+    call(monkeypatch, run, "--nir", tmp_path / "model.nir", "--input", tmp_path / "in.npz", "--out", tmp_path / "o.npz")
+    out = capsys.readouterr().out
+    assert "as in the float reference" in out and not re.search("biases|delays|counted apart", out), out
 
 
 @pytest.mark.lava

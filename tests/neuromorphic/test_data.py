@@ -225,6 +225,19 @@ def test_bad_recordings_are_one_line(name: str, tmp_path: Path) -> None:
         net.run(path)
 
 
+def test_more_events_than_a_count_holds_are_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "evt2.raw"
+    for count in (65_535, 65_536, 65_537):
+        write_evt2(path, [(3, 2, 5_000, 1)] * count + [(4, 2, 7_500, 0)])
+        if count == 65_535:
+            assert camera(2, HEIGHT, WIDTH).run(path).inputs["camera"].max() == count
+            continue
+        with pytest.raises(
+            SignalFileError, match=rf"evt2.raw has {count:,} events of one pixel in a step of 0.001 s.*65,535.*--dt"
+        ):
+            camera(2, HEIGHT, WIDTH).run(path)
+
+
 def test_headers_that_say_no_or_another_format_are_one_line(tmp_path: Path) -> None:
     for header, message in (
         (b"% evt 2.1\n% end\n", "its header says EVT 2.1; give a recording in EVT2 or EVT3"),

@@ -300,6 +300,29 @@ def test_at_the_break_even_rate_both_cost_the_same(finished: Path) -> None:
     assert break_even(own, models, "cmos45-fp32") == {"low": None, "high": None}
 
 
+@pytest.mark.parametrize(
+    ("rates", "printed"),
+    [
+        ({"low": 0.54, "high": 0.006}, "0.006 to 0.540"),
+        ({"low": 0.03, "high": 0.04}, "0.030 to 0.040"),
+        ({"low": 0.02, "high": 0.02}, "0.020"),
+        ({"low": 0.02, "high": None}, "never to 0.020"),
+        ({"low": 1.0, "high": 0.3}, "0.300 to always"),
+    ],
+)
+def test_break_even_rates_are_printed_with_the_smaller_first(rates: dict[str, float | None], printed: str) -> None:
+    from gshn.profiling.page import summary_rows
+
+    own = {"model": "loihi2", "joules_low": 1e-6, "joules_high": 2e-6}
+    report = {
+        "energy_models": {"loihi2": {}},
+        "energy": [own | {"part": "spiking"}, own | {"part": "relu_twin"}],
+        "totals": {"joules_per_image": {"loihi2": {"joules_low": 1e-6, "joules_high": 2e-6}}},
+        "break_even_firing_rate": {"loihi2": rates},
+    }
+    assert summary_rows(report)[0]["break_even"] == printed
+
+
 def test_a_meter_divides_by_images_and_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
