@@ -382,7 +382,7 @@ class Corpora:
     def _no_texts(self, task: Task, split: str, images: int) -> ConfigError:
         more = f"raise data.{task.texts}.{'train' if split == 'train' else 'test'}"
         return ConfigError(
-            f"{self._task_data(task).source}: no {task.texts} on the first {counted(images, f'{split} image')}; {more}"
+            f"{self._task_data(task).source}: no {task.texts} on the {counted(images, f'{split} image')}; {more}"
         )
 
     def _texts(self, task: Task, split: str, limit: int | None) -> TaskCorpus:

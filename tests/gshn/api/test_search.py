@@ -175,7 +175,7 @@ def test_where_the_folder_cannot_be_written_to_the_cache_has_the_index(model, ph
 def test_what_cannot_be_searched_is_one_line(model, photos, tmp_path) -> None:
     (tmp_path / "empty").mkdir()
     cases: list[tuple[Callable[[], object], str]] = [
-        (lambda: model.index(tmp_path / "nowhere"), "nowhere is no folder; name one with photographs"),
+        (lambda: model.index(tmp_path / "nowhere"), "nowhere is not a folder; name one with photographs"),
         (lambda: model.index(tmp_path / "empty"), "empty has no image that Pillow reads here"),
         (lambda: model.index(photos).search("  "), "the text to search for is empty"),
         (lambda: model.index(photos).search(TEXT, 0), "k is 0; ask for at least 1 image"),

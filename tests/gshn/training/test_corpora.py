@@ -340,7 +340,7 @@ def test_blind_data(tmp_path):
     with pytest.raises(ConfigError, match=r"'data.show' is 'texts': shards are read as they are"):
         _ = corpora(tmp_path, "data.pairs.source=shards:anywhere", "data.show=texts").pairs
     few = corpora(tmp_path, *scenes, "data.statements.train=2")
-    with pytest.raises(ConfigError, match="shapescenes: no statements on the first 2 train images; raise"):
+    with pytest.raises(ConfigError, match="shapescenes: no statements on the 2 train images; raise"):
         few.texts("nlvr2")
 
 

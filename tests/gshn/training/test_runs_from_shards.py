@@ -184,7 +184,7 @@ def test_a_tasks_test_texts_are_needed_at_the_start(tmp_path):
     without = ["finetune.tasks=[nlvr2]", *(f"data.statements.{setting}" for setting in settings)]
     for overrides, said in (
         (missing, r"snli_ve_test.jsonl is missing"),
-        (without, r"the 1 test images of shapescenes have no statements; raise data.statements.test"),
+        (without, r"shapescenes: no statements on the 1 test image; raise data.statements.test"),
     ):
         with pytest.raises(UserError, match=said):
             Trainer(load_config("smoke", overrides), tmp_path / "run", resume=False)
