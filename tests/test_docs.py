@@ -234,6 +234,7 @@ def test_every_command_that_ends_soon_runs(
     for folder in ("runs/ablation", "docs/results"):
         (tmp_path / folder).mkdir(parents=True)
         shutil.copy(DOCS / "results/ablation-test.json", tmp_path / folder)
+        shutil.copy(DOCS / "results/photographs-validation.json", tmp_path / folder)
     for name in ("default", "mine"):
         shutil.copytree(finished, tmp_path / "runs" / name)
     official.jpeg(tmp_path / "photos/a.jpg")
