@@ -42,7 +42,7 @@ $(VENV)/ready: pyproject.toml $(filter .uv/bin/uv,$(UV))
 	touch $@
 
 train: setup ## train the default model into runs/default, or go on with it
-	$(PYTHON) -m gshn.train --resume --processes auto
+	$(PYTHON) -m gshn.train --resume
 
 # The checkpoint that ships with the package, gshn.load("tour"): the notebooks' config, and questions on its scenes.
 TOUR := finetune.tasks=[vqa] finetune.steps=300 finetune.batch_size=64 data.questions.source=shapescenes \
