@@ -193,7 +193,7 @@ class TestBadInput:
         encoder = write(tmp_path, bert())
         padded_gpt2()[0].save_pretrained(tmp_path / "other")
         (tmp_path / "other" / "model.safetensors").replace(tmp_path / "model.safetensors")
-        self.refused(encoder, "the weights of text encoder .* lack .* tensors of a bert, such as embeddings.*; name a model")
+        self.refused(encoder, "the weights of text encoder .* lack .* tensors of a bert, such as embeddings.*; name a")
 
     def test_more_tokens_than_the_model_has(self, tmp_path: Path) -> None:
         encoder = write(tmp_path, bert())
