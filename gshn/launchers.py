@@ -41,11 +41,6 @@ def process(environment: Mapping[str, str]) -> tuple[int, int]:
     return 0, 1
 
 
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def start(module: str, arguments: Sequence[str], count: int) -> None:
     """Run ``python -m MODULE ARGUMENTS`` in several processes of this machine, as torchrun does, and wait for them.
 
@@ -65,9 +60,8 @@ def start(module: str, arguments: Sequence[str], count: int) -> None:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    logging.getLogger("torch.distributed.elastic").setLevel(
-        logging.CRITICAL
-    )  # What failed says so itself, in one line.
+    # A process that fails says why itself, in one line.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as folder:
         config = LaunchConfig(
             min_nodes=1,

@@ -9,7 +9,7 @@ from pathlib import Path
 from gshn.config import Config, load_config, named_configs
 from gshn.errors import ConfigError
 from gshn.hub import checkpoint_folder
-from gshn.launchers import cores, process, start
+from gshn.launchers import process, start
 from neuromorphic.cli import CommandParser, print_next, run_command, whole_number
 
 EXAMPLES = """
@@ -24,26 +24,17 @@ examples:
   python -m gshn.train --resume --out runs/mine --config photographs data.pairs.source=captions:photos/captions.csv
 """
 
-IMAGES_EACH = 64
-"""Images of a batch that are worth a process of their own on a CPU."""
-
 
 def processes(text: str) -> int | None:
     """The argument ``--processes``: a number, or None for ``auto``."""
     return None if text == "auto" else whole_number(1, 1024)(text)
 
 
-def processes_that_pay(config: Config) -> int:
-    """One process for each GPU. Without GPUs, one for each core, while each has enough images of a batch."""
+def processes_that_pay() -> int:
+    """One process for each GPU; one without GPUs, where more were no faster (docs/gpus.md)."""
     import torch  # Late: it takes seconds.
 
-    if torch.cuda.is_available():
-        return torch.cuda.device_count()
-    sizes = [config.pretrain.batch_size]
-    if config.finetune.tasks:
-        sizes += [config.finetune.batch_size, *([config.finetune.rehearsal] if config.finetune.rehearsal else [])]
-    most = max(1, min(cores(), config.pretrain.batch_size // IMAGES_EACH))
-    return next(count for count in range(most, 0, -1) if not any(size % count for size in sizes))
+    return torch.cuda.device_count() or 1
 
 
 def main() -> None:
@@ -66,8 +57,7 @@ def main() -> None:
         type=processes,
         default=1,
         metavar="N|auto",
-        help="processes of this machine that train together (default 1); auto: one for each GPU, or, on CPUs, for each "
-        f"core that gets at least {IMAGES_EACH} images of a batch",
+        help="processes of this machine that train together (default 1); auto: one for each GPU",
     )
     parser.add_argument(
         "overrides",
@@ -88,7 +78,7 @@ def main() -> None:
     out = arguments.out or Path("runs") / Path(arguments.config or own).stem
 
     _, launched = process(os.environ)
-    count = arguments.processes or (launched if launched > 1 else processes_that_pay(config))
+    count = arguments.processes or (launched if launched > 1 else processes_that_pay())
     if count > 1 and launched == 1:
         start("gshn.train", sys.argv[1:], count)
     elif count in (1, launched):

@@ -12,7 +12,6 @@ from helpers import pair_batch, question_batch, tiny_config, tiny_model
 from safetensors.torch import load_file, save_file
 from torch.nn.parallel import DistributedDataParallel
 
-from gshn.config import load_config
 from gshn.distributed import joined_rand, shares
 from gshn.errors import ConfigError
 from gshn.train import processes_that_pay
@@ -165,23 +164,10 @@ def start_on_this_machine(
     return {path.name: path.read_text() for path in out.iterdir()}, ended
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="of CPUs")
-@pytest.mark.parametrize(
-    ("cores", "overrides", "count"),
-    [
-        (1, [], 1),
-        (2, [], 2),
-        (64, ["finetune.tasks=[]"], 2),
-        (64, ["finetune.tasks=[]", "pretrain.batch_size=320"], 5),
-        (64, ["pretrain.batch_size=320"], 4),  # 64 rehearsed images, 128 questions
-        (2, ["pretrain.batch_size=127"], 1),
-        (64, ["pretrain.batch_size=2"], 1),
-        (3, ["pretrain.batch_size=256", "finetune.rehearsal=0"], 2),
-    ],
-)
-def test_processes_that_pay(monkeypatch: pytest.MonkeyPatch, cores: int, overrides: list[str], count: int) -> None:
-    monkeypatch.setattr("gshn.train.cores", lambda: cores)
-    assert processes_that_pay(load_config("default", overrides)) == count
+def test_a_process_for_each_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    for gpus, count in ((0, 1), (1, 1), (8, 8)):
+        monkeypatch.setattr("torch.cuda.device_count", lambda gpus=gpus: gpus)
+        assert processes_that_pay() == count
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="of CPUs")
