@@ -6,10 +6,11 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from gshn.errors import ConfigError
+from neuromorphic.processes import end_with_parent
 
 LAUNCHERS = {
     "torchrun or accelerate": ("RANK", "WORLD_SIZE"),
@@ -18,6 +19,10 @@ LAUNCHERS = {
     "MPICH": ("PMI_RANK", "PMI_SIZE"),
 }
 """Where launchers tell a process its number and how many there are."""
+
+
+PARENT = "GSHN_PARENT"
+"""Variable by which :func:`start` tells its processes who started them."""
 
 
 def process(environment: Mapping[str, str]) -> tuple[int, int]:
@@ -44,7 +49,8 @@ def process(environment: Mapping[str, str]) -> tuple[int, int]:
 def start(module: str, arguments: Sequence[str], count: int) -> None:
     """Run ``python -m MODULE ARGUMENTS`` in several processes of this machine, as torchrun does, and wait for them.
 
-    What the first process prints is shown. What another one printed is shown where that one failed first.
+    What the first process prints is shown. If another one fails first, what that one printed is shown. Processes that
+    call :func:`join` end with this one, however it ends.
 
     Args:
         module: Name of the module.
@@ -59,7 +65,7 @@ def start(module: str, arguments: Sequence[str], count: int) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ |= {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), PARENT: str(os.getpid())}
     # A process that fails says why itself, in one line.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as folder:
@@ -78,9 +84,22 @@ def start(module: str, arguments: Sequence[str], count: int) -> None:
             elastic_launch(config, sys.executable)("-m", module, *arguments)
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
-            if rank != 0:
+            if rank != 0 and not any(Path(folder).glob("**/0/error.json")):  # The first one has told what it met.
                 for log in sorted(Path(folder).glob(f"**/{rank}/stderr.log")):
                     sys.stderr.write(log.read_text(errors="replace"))
             raise SystemExit(failure.exitcode if failure.exitcode > 0 else 1) from None
         except SignalException:
             raise SystemExit(130) from None
+
+
+def join(work: Callable[[], None]) -> None:
+    """Do a process's share of what several do together: an error is told to the launcher, too.
+
+    Args:
+        work: What to do.
+    """
+    from torch.distributed.elastic.multiprocessing.errors import record  # Late: PyTorch takes seconds to import.
+
+    if PARENT in os.environ:
+        end_with_parent(int(os.environ[PARENT]))
+    record(work)()

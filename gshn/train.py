@@ -9,7 +9,7 @@ from pathlib import Path
 from gshn.config import Config, load_config, named_configs
 from gshn.errors import ConfigError
 from gshn.hub import checkpoint_folder
-from gshn.launchers import process, start
+from gshn.launchers import join, process, start
 from neuromorphic.cli import CommandParser, print_next, run_command, whole_number
 
 EXAMPLES = """
@@ -81,7 +81,9 @@ def main() -> None:
     count = arguments.processes or (launched if launched > 1 else processes_that_pay())
     if count > 1 and launched == 1:
         start("gshn.train", sys.argv[1:], count)
-    elif count in (1, launched):
+    elif launched > 1 and count in (1, launched):
+        join(lambda: train(config, out, arguments.resume))
+    elif count == 1:
         train(config, out, arguments.resume)
     else:
         raise ConfigError(f"--processes is {count}, but a launcher has started {launched}: leave it out")

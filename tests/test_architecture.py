@@ -42,7 +42,8 @@ ORDER = [
 ]
 # What knows networks; all else of gshn takes only what both packages share.
 DEPLOYS = {"export", "profiling", "deployment", "evaluate", "api", "browser"}
-SHARED = {f"neuromorphic.{name}" for name in ("errors", "files", "cli", "figures", "requirements", "lava.lava_dl")}
+SHARED = {f"neuromorphic.{name}" for name in ("errors", "files", "cli", "figures", "processes", "requirements")}
+SHARED |= {"neuromorphic.lava.lava_dl"}
 SHARED |= {f"neuromorphic.execution{name}" for name in ("", ".native", ".c_compiler")}  # kernels
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 

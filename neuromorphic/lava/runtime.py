@@ -8,11 +8,9 @@ manages the memory, which is asked over a socket for every channel, and two thre
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import signal
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import wait
@@ -29,22 +27,13 @@ from lava.magma.runtime.runtime import Runtime
 
 from neuromorphic.lava.channels import LeanChannel, Memories, keep_memory
 from neuromorphic.lava.progress import PID, STATE, WAITING, Progress
+from neuromorphic.processes import end_with_parent
 
 SERVICE = "Lava's runtime service"
-PR_SET_PDEATHSIG = 1
-"""Option of Linux's prctl that sets the signal a process gets when its parent ends."""
 LOOK_SECONDS = 0.05
 """Seconds between checks of the processes while steps are run."""
 LAST_WORDS_SECONDS = 60.0
 """Seconds to wait for the text of an exception that a process announced."""
-
-
-def end_with_parent(parent: int) -> None:
-    """Let the system kill this process when its parent ends, if it can."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
 
 
 def run_process(builder: Any, number: int, progress: Progress, parent: int) -> None:

@@ -1,10 +1,13 @@
 """Several processes on parts of a batch give the losses and gradients of one process on the whole."""
 
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 import torch.distributed as dist
@@ -130,38 +133,62 @@ class TestLaunchers:
         assert found == {"0": "3", "1": "3", "2": "3"}, ended.stderr
         assert ended.returncode == 0
 
-    @pytest.mark.parametrize("culprit", [0, 1])
-    def test_a_process_that_fails_tells_why_and_ends_the_others(self, tmp_path: Path, culprit: int) -> None:
-        found, ended = start_on_this_machine(tmp_path, FAIL.format(culprit=culprit), 2)
+    @pytest.mark.parametrize(("culprits", "told"), [("0", "0"), ("1", "1"), ("01", "[01]")])
+    def test_a_process_that_fails_tells_why_and_ends_the_others(self, tmp_path: Path, culprits: str, told: str) -> None:
+        found, ended = start_on_this_machine(tmp_path, FAIL.format(culprits=culprits), 2)
         assert not found
         assert (ended.returncode, ended.stdout) == (2, "")
-        assert ended.stderr == f"error: process {culprit} has no image\n"
+        assert re.fullmatch(rf"error: process {told} has no image\n", ended.stderr)
+
+    def test_a_process_ends_with_the_one_that_started_it(self, tmp_path: Path) -> None:
+        process = starting(tmp_path, FAIL.format(culprits=""), 2)
+        pids = tmp_path / "out"
+        while len(list(pids.iterdir())) < 2:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        children = [psutil.Process(int(path.name)) for path in pids.iterdir()]
+        process.kill()
+        process.communicate()
+        psutil.wait_procs(children)
+        assert not (pids / "slept").exists()
 
 
 FAIL = """
 import os, pathlib, sys, time
 from gshn.errors import DataError
+from gshn.launchers import join
 from neuromorphic.cli import run_command
-def main():
-    if os.environ["RANK"] == "{culprit}":
-        raise DataError("process {culprit} has no image")
-    time.sleep(600)
+def work():
+    rank = os.environ["RANK"]
+    if rank in "{culprits}":
+        raise DataError(f"process {{rank}} has no image")
+    if not "{culprits}":
+        pathlib.Path(sys.argv[1], str(os.getpid())).touch()
+    time.sleep(120)
     pathlib.Path(sys.argv[1], "slept").touch()
-run_command(main)
+run_command(lambda: join(work))
 """
-"""One process fails; the other one works on."""
+"""Some processes fail; the others work on."""
+
+
+def starting(tmp_path: Path, script: str, count: int) -> subprocess.Popen[str]:
+    """Processes of a script, which :func:`gshn.launchers.start` starts."""
+    (tmp_path / "join.py").write_text(script)
+    (out := tmp_path / "out").mkdir()
+    starter = f"from gshn.launchers import start; start('join', [{str(out)!r}], {count})"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    command = [sys.executable, "-c", starter]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
 def start_on_this_machine(
     tmp_path: Path, script: str, count: int
 ) -> tuple[dict[str, str], subprocess.CompletedProcess[str]]:
-    """What processes that :func:`gshn.launchers.start` started found of each other; and how that ended."""
-    (tmp_path / "join.py").write_text(script)
-    (out := tmp_path / "out").mkdir()
-    starter = f"from gshn.launchers import start; start('join', [{str(out)!r}], {count})"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
-    ended = subprocess.run([sys.executable, "-c", starter], capture_output=True, text=True, env=environment)
-    return {path.name: path.read_text() for path in out.iterdir()}, ended
+    """What these processes found of each other; and how that ended."""
+    process = starting(tmp_path, script, count)
+    ended = subprocess.CompletedProcess(process.args, 0, *process.communicate())
+    ended.returncode = process.returncode
+    return {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}, ended
 
 
 def test_a_process_for_each_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
