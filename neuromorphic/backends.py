@@ -374,16 +374,18 @@ def open_machine(
         return reference.ReferenceMachine(graph, batch, potentials)
     if backend == "torch":
         return torch_simulator(precision).TorchMachine(graph, batch, potentials)
-    network: Network = lower(graph)
+    network: Network
     ranges = None
-    if precision == "fixed" and inputs is None:
+    if precision == "float":
+        network = lower(graph)
+    elif inputs is None:
         ranges = running.ranges if isinstance(running, FoldedMachine) else None
         if ranges is None:
             raise ArgumentError(
                 "fixed point chooses scales for inputs that are typical, and as large as they get: give the session x="
             )
         network = quantize(lower(graph, horizon=ranges.steps), ranges)
-    elif precision == "fixed" and inputs is not None:
+    else:
         _, steps = check_inputs(graph, inputs)
         simulator = c.run if backend == "c" else populations.run
         calibration = calibrate(lower(graph, horizon=steps), inputs, batched=True, simulator=simulator)

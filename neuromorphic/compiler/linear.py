@@ -46,9 +46,26 @@ def kron_of(node: Node) -> Kron | None:
     if KRON_LEFT not in metadata or KRON_RIGHT not in metadata:
         return None
     left, right = (np.asarray(metadata[key], np.float64) for key in (KRON_LEFT, KRON_RIGHT))
-    if left.ndim != 2 or right.ndim != 2 or not np.array_equal(np.kron(left, right), node.parameters["weight"]):
+    if left.ndim != 2 or right.ndim != 2 or not is_kron(node.parameters["weight"], left, right):
         return None
     return Kron(sparse.csr_matrix(left), right)
+
+
+def is_kron(weight: Floats, left: Floats, right: Floats) -> bool:
+    """Whether ``weight == np.kron(left, right)`` in all elements.
+
+    The product is made for one row of ``left`` at a time, which stays in the processor's cache.
+
+    Args:
+        weight: Any shape.
+        left: Shape (m, n).
+        right: Shape (p, q).
+    """
+    (m, n), (p, q) = left.shape, right.shape
+    if weight.shape != (m * p, n * q):
+        return False
+    rows = weight.reshape(m, p, n, q)
+    return all(np.array_equal(row, own[:, None] * right[:, None, :]) for row, own in zip(rows, left, strict=True))
 
 
 def unroll(node: Node, weight: Floats) -> sparse.csr_matrix:

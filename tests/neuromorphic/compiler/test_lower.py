@@ -12,7 +12,7 @@ from random_graphs import random_graph
 from scenarios import DT, SCENARIOS, STEPS, Scenario, chain, lif, reference_spikes, relay
 from scipy import sparse
 
-from neuromorphic.compiler.linear import KRON_LEFT, KRON_RIGHT, bias_of, matrix_of
+from neuromorphic.compiler.linear import KRON_LEFT, KRON_RIGHT, bias_of, is_kron, matrix_of
 from neuromorphic.compiler.lower import lower, pack
 from neuromorphic.compiler.operators import Kron, block_diagonal, expanded
 from neuromorphic.errors import UnsupportedGraphError
@@ -123,6 +123,22 @@ def test_a_kronecker_product_is_kept_apart_only_where_the_metadata_are_true() ->
         (projection, _) = lower(flatten(graph)).projections
         assert isinstance(projection.taps[0], Kron) is kept
         np.testing.assert_array_equal(expanded(projection.taps[0], 0).toarray(), 0.5 * np.kron(left, right))
+
+
+@pytest.mark.parametrize("shapes", [((2, 2), (3, 2)), ((1, 3), (2, 4)), ((3, 1), (1, 1)), ((2, 0), (2, 2))])
+def test_a_product_that_differs_anywhere_is_not_kronecker(shapes: tuple[tuple[int, int], tuple[int, int]]) -> None:
+    random = np.random.default_rng(0)
+    left, right = (random.normal(size=shape) for shape in shapes)
+    product = np.kron(left, right)
+    assert is_kron(product, left, right)
+    assert is_kron(np.asfortranarray(product), left, right)
+    for place in np.ndindex(product.shape):
+        other = product.copy()
+        other[place] += 1e-9
+        assert not is_kron(other, left, right)
+    assert not is_kron(product[:-1], left, right)
+    assert not is_kron(product.T, left, right)
+    assert not is_kron(product[None], left, right)
 
 
 def test_pack_refuses_networks_of_other_populations() -> None:
