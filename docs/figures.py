@@ -15,6 +15,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
@@ -22,8 +23,9 @@ from matplotlib.ticker import LogLocator, NullLocator
 from tables import name
 
 from gshn.ablation.grid import BASE
+from gshn.ablation.photographs import PHOTOGRAPHS
 from gshn.ablation.scenes import SCENES, SUMMARY
-from gshn.ablation.summary import interval, tabulate
+from gshn.ablation.summary import interval, leads, tabulate
 
 DOCS = Path(__file__).parent
 
@@ -52,13 +54,15 @@ THEMES = {
 
 # Text stays text: it can be read aloud and searched, and files are small.
 STYLE = {"font.size": 10, "svg.hashsalt": "gshn", "svg.fonttype": "none", "savefig.transparent": True,
-         "axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True}  # fmt: skip
+         "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
+         "figure.constrained_layout.use": True}  # fmt: skip
 
 
 def colours(theme: Theme) -> dict[str, Any]:
     """What matplotlib is told of a theme."""
     of_ink = ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color", "axes.edgecolor")
-    return {**STYLE, **dict.fromkeys(of_ink, theme.ink), "grid.color": theme.faint}
+    cycle = cycler(color=(*theme.accents, theme.ink))
+    return {**STYLE, **dict.fromkeys(of_ink, theme.ink), "grid.color": theme.faint, "axes.prop_cycle": cycle}
 
 
 def box(axes: Axes, x: float, y: float, width: float, title: str, text: str, edge: str, theme: Theme) -> None:
@@ -166,7 +170,20 @@ def energy(theme: Theme) -> Figure:
     return figure
 
 
-FIGURES: dict[str, Callable[[Theme], Figure]] = {"method": method, "ablation": ablation, "energy": energy}
+def leads_on_scenes(theme: Theme) -> Figure:
+    """Leads of the method over all variants on the test scenes: docs/results/ablation-test.json."""
+    return leads(SCENES, json.loads((DOCS / "results/ablation-test.json").read_text()))
+
+
+def leads_on_photographs(theme: Theme) -> Figure:
+    """Leads of the method over all variants on the dev photographs: docs/results/photographs-validation.json."""
+    return leads(PHOTOGRAPHS, json.loads((DOCS / "results/photographs-validation.json").read_text()))
+
+
+FIGURES: dict[str, Callable[[Theme], Figure]] = {
+    "method": method, "ablation": ablation, "energy": energy, "leads": leads_on_scenes,
+    "photographs": leads_on_photographs,
+}  # fmt: skip
 
 
 def main(folder: Path) -> None:

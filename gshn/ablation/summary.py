@@ -9,6 +9,7 @@ from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure as Canvas
 from matplotlib.transforms import ScaledTranslation
 from scipy import stats
 
@@ -123,8 +124,8 @@ def markdown(grid: Grid, rows: Sequence[Row]) -> str:
     return "\n".join(parts)
 
 
-def picture(grid: Grid, rows: Sequence[Row]) -> bytes:
-    """Leads of the hybrid with their intervals, a panel for each task, as PNG."""
+def leads(grid: Grid, rows: Sequence[Row]) -> Canvas:
+    """Leads of the hybrid with their intervals, a panel for each task, in matplotlib's current colours."""
     values = tabulate(grid, rows)
     others = [v for v in grid.variants if v.name != BASE and any(name == v.name for name, _ in values)]
     tasks = [list(own) for _, own in groupby(grid.figures, key=lambda figure: figure[0])]
@@ -133,21 +134,28 @@ def picture(grid: Grid, rows: Sequence[Row]) -> bytes:
     for panel, figures in zip(axes[0], tasks, strict=True):
         means: list[float] = []
         for k, own in enumerate(figures):
-            leads = [difference(values, v.name, own) for v in others]
+            ahead = [difference(values, v.name, own) for v in others]
             at = np.arange(len(others)) + 0.2 * (k - (len(figures) - 1) / 2)
-            x = [np.nan if d is None else d.mean for d in leads]
-            error = [0.0 if d is None or not np.isfinite(d.half) else d.half for d in leads]
+            x = [np.nan if d is None else d.mean for d in ahead]
+            error = [0.0 if d is None or not np.isfinite(d.half) else d.half for d in ahead]
             panel.errorbar(x, at, xerr=error, fmt="o", markersize=4, capsize=2, label=grid.figures[own])
             means += [mean for mean in x if np.isfinite(mean)]
         # Of two seeds an interval can be hundreds of points wide: it leaves the picture, and the others stay readable.
         if means:
             panel.set_xlim(min(0, *means) - 15, max(0, *means) + 15)
-        panel.axvline(0, color="black", linewidth=0.8)
+        panel.axvline(0, color=plt.rcParams["axes.edgecolor"], linewidth=0.8)
         panel.set(xlabel="lead of the hybrid, points", title=figures[0][0])
-        panel.grid(axis="x", color="0.9")
+        panel.grid(axis="x", alpha=0.4)
+        panel.set_axisbelow(True)
         under = panel.transAxes + ScaledTranslation(0, -0.5, figure.dpi_scale_trans)  # half an inch: ticks and label
         panel.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=under)
     axes[0, 0].set_yticks(range(len(others)), [fill(v.label, 32) for v in others], fontsize=8)
     axes[0, 0].invert_yaxis()
+    return figure
+
+
+def picture(grid: Grid, rows: Sequence[Row]) -> bytes:
+    """:func:`leads` as PNG."""
+    figure = leads(grid, rows)
     plt.close(figure)
     return to_png(figure, 90)
