@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from gshn.errors import ConfigError
+from neuromorphic.cli import whole_number
 from neuromorphic.processes import end_with_parent
 
 LAUNCHERS = {
@@ -44,6 +45,11 @@ def process(environment: Mapping[str, str]) -> tuple[int, int]:
                 )
             return number, size
     return 0, 1
+
+
+def is_started() -> bool:
+    """Whether :func:`start` has started this process."""
+    return PARENT in os.environ and process(os.environ)[1] > 1
 
 
 def start(module: str, arguments: Sequence[str], count: int) -> None:
@@ -90,6 +96,39 @@ def start(module: str, arguments: Sequence[str], count: int) -> None:
             raise SystemExit(failure.exitcode if failure.exitcode > 0 else 1) from None
         except SignalException:
             raise SystemExit(130) from None
+
+
+def processes(text: str) -> int | None:
+    """The argument ``--processes``: a number, or None for ``auto``."""
+    return None if text == "auto" else whole_number(1, 1024)(text)
+
+
+def share(module: str, count: int, work: Callable[[], None]) -> bool:
+    """Do ``work`` in this process, or in several that run this command, as ``--processes`` asks.
+
+    Args:
+        module: Name of the module that is run.
+        count: Number of processes, ``--processes``.
+        work: A process's share. It finds its number by :func:`process`.
+
+    Returns:
+        Whether this process has started the others, which have done the work.
+
+    Raises:
+        ConfigError: another launcher has started a different number of processes.
+        SystemExit: see :func:`start`.
+    """
+    _, launched = process(os.environ)
+    if count > 1 and launched == 1:
+        start(module, sys.argv[1:], count)
+        return True
+    if count not in (1, launched):
+        raise ConfigError(f"--processes is {count}, but a launcher has started {launched}: leave it out")
+    if launched > 1:
+        join(work)
+    else:
+        work()
+    return False
 
 
 def join(work: Callable[[], None]) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 import warnings
+from argparse import Namespace
 from pathlib import Path
 
-from gshn.config import flat, is_drawn, load_config
+from gshn.config import Config, flat, is_drawn, load_config
 from gshn.errors import ConfigError, DataError, MissingError
-from gshn.launchers import process
+from gshn.launchers import is_started, process, processes, share
 from gshn.registry import DATASETS, SEGMENTERS
 from neuromorphic.cli import CommandParser, print_next, run_command, whole_number
 from neuromorphic.errors import UserNotice, counted
@@ -23,7 +25,7 @@ examples:
   python -m gshn.preprocess --data captions:photos/captions.csv --split-by 80/10/10 --segmenter superpixels \\
       --out shards/mine
       captions.csv: columns such as 'image' and 'caption', a row a caption (docs/own-images.md)
-  torchrun --nproc_per_node 8 -m gshn.preprocess --data coco:coco --segmenter superpixels --out shards/coco
+  python -m gshn.preprocess --data coco:coco --segmenter superpixels --processes auto --out shards/coco
   python -m gshn.train --config photographs --out runs/coco data.pairs.source=shards:shards/coco
 """
 
@@ -80,13 +82,20 @@ def main() -> None:
         "--shard-size", type=whole_number(1, 10**9), default=1000, help="images per shard (default 1000)"
     )
     parser.add_argument(
+        "--processes",
+        type=processes,
+        default=1,
+        metavar="N|auto",
+        help="processes of this machine that share the work, a shard at a time (default 1); auto: one for each GPU, or "
+        "for each core where there is none",
+    )
+    parser.add_argument(
         "overrides",
         nargs="*",
         metavar="key=value",
         help="changes of graph.* and data.pairs.*, e.g. graph.regions=boxes",
     )
     arguments = parser.parse_intermixed_args()
-    rank, world_size = process(os.environ)
     data = {"source": arguments.data, "segmenter": arguments.segmenter, "image_size": arguments.image_size}
     data |= {
         "weights": arguments.weights or "null",
@@ -103,13 +112,36 @@ def main() -> None:
         arguments.config, [*arguments.overrides, *(f"data.pairs.{key}={value}" for key, value in data.items())]
     )
 
+    make_folder(arguments.out)
+    _, launched = process(os.environ)
+    count = arguments.processes or (launched if launched > 1 else processes_that_pay())
+    if share("gshn.preprocess", count, lambda: write(arguments, config)):
+        logging.disable(logging.WARNING)  # The first of them has told what there is to tell of the data.
+        write(arguments, config, by_others=True)
+
+
+def processes_that_pay() -> int:
+    """One process for each GPU, or for each core that this process may use."""
+    import torch  # Late: it takes seconds.
+
+    return torch.cuda.device_count() or len(os.sched_getaffinity(0))
+
+
+def write(arguments: Namespace, config: Config, by_others: bool = False) -> None:
+    """Write this process's shards, and report.
+
+    Args:
+        arguments: Of the command.
+        config: The configuration.
+        by_others: Whether processes that this one has started have written all shards.
+    """
     # Late: PyTorch takes seconds to import, which a wrong argument should not cost.
     from gshn.data.sources import Texts
     from gshn.graphs.shards.index import missing_shards, write_index
     from gshn.graphs.shards.write import MOST_NAMED, Recipe, write_shards
     from gshn.training.corpora import Corpora
 
-    make_folder(arguments.out)
+    rank, world_size = process(os.environ)
     corpora, values = Corpora(config), flat(config)
     missing: dict[str, MissingError] = {}
     for split in arguments.split or SPLITS:
@@ -132,6 +164,8 @@ def main() -> None:
             annotate=texts,
             extra={"settings": {key: values[key] for key in SETTINGS}},
         )
+        if is_started():
+            continue
         seconds = time.monotonic() - begun
         if others := missing_shards(folder):
             rest = counted(len(others), "shard of others is", "shards of others are")
@@ -139,11 +173,14 @@ def main() -> None:
             continue
         index = write_index(folder)
         counts = f"{counted(len(index), 'graph')} in {counted(len(index.graphs), 'shard')}"
-        print(f"{folder}: {counts}, of {counted(len(images), 'image')}, {len(index.broken)} left out ({seconds:.0f} s)")
+        took = "" if by_others else f" ({seconds:.0f} s)"
+        print(f"{folder}: {counts}, of {counted(len(images), 'image')}, {len(index.broken)} left out{took}")
         for entry in index.broken[:MOST_NAMED]:
             print(f"  left out: {entry['reason']}")
         if len(index.broken) > MOST_NAMED:
             print(f"  and {len(index.broken) - MOST_NAMED} more, which {folder / 'index.json'} lists")
+    if is_started():
+        return
     reasons = "; ".join(f"no {split}: {error}" for split, error in missing.items())
     if arguments.split and missing:
         of = counted(len(arguments.split), "split")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 from gshn.config import Config, load_config, named_configs
-from gshn.errors import ConfigError
 from gshn.hub import checkpoint_folder
-from gshn.launchers import join, process, start
+from gshn.launchers import process, processes, share
 from neuromorphic.cli import CommandParser, print_next, run_command, whole_number
 
 EXAMPLES = """
@@ -23,11 +21,6 @@ examples:
   python -m gshn.train --init runs/mine --out runs/more data.pairs.source=captions:more/captions.csv
   python -m gshn.train --resume --out runs/mine --config photographs data.pairs.source=captions:photos/captions.csv
 """
-
-
-def processes(text: str) -> int | None:
-    """The argument ``--processes``: a number, or None for ``auto``."""
-    return None if text == "auto" else whole_number(1, 1024)(text)
 
 
 def processes_that_pay() -> int:
@@ -79,14 +72,7 @@ def main() -> None:
 
     _, launched = process(os.environ)
     count = arguments.processes or (launched if launched > 1 else processes_that_pay())
-    if count > 1 and launched == 1:
-        start("gshn.train", sys.argv[1:], count)
-    elif launched > 1 and count in (1, launched):
-        join(lambda: train(config, out, arguments.resume))
-    elif count == 1:
-        train(config, out, arguments.resume)
-    else:
-        raise ConfigError(f"--processes is {count}, but a launcher has started {launched}: leave it out")
+    share("gshn.train", count, lambda: train(config, out, arguments.resume))
 
 
 def train(config: Config, out: Path, resume: bool) -> None:

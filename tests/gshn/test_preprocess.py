@@ -134,6 +134,42 @@ def test_processes_share_the_work(run, tmp_path, capsys):
     assert "20 graphs in 4 shards, of 20 images, 0 left out" in capsys.readouterr().out
 
 
+def test_processes_of_this_machine_share_the_work(run, tmp_path, capsys):
+    root = official.coco(tmp_path / "coco", count=5)
+    (root / "val2017/000000000002.jpg").write_bytes(b"\xff\xd8 cut")
+    arguments = ["--data", f"coco:{root}", "--segmenter", "ground-truth", "--split", "val", "--shard-size", "2"]
+    run(*arguments, "--out", tmp_path / "one")
+    alone = capsys.readouterr().out
+    command = [sys.executable, "-m", "gshn.preprocess", *arguments, "--processes", "2"]
+    made = subprocess.run([*command, "--out", str(tmp_path / "two")], capture_output=True, text=True, check=True)
+    assert made.stdout.splitlines() == [line.split(" (")[0] for line in alone.replace("/one/", "/two/").splitlines()]
+    assert "4 graphs in 3 shards, of 5 images, 1 left out" in made.stdout and "000000000002.jpg" in made.stdout
+    assert "val 0/2" in made.stderr, "the first one's part of the work"
+    ours, theirs = (list(ShardStream(read_index(tmp_path / name / "val"))) for name in ("two", "one"))
+    for graph, expected in zip(ours, theirs, strict=True):
+        assert graph.annotation == expected.annotation
+        torch.testing.assert_close(graph.tensors, expected.tensors, rtol=0, atol=0)
+
+
+def test_errors_of_several_processes_are_said_once(tmp_path):
+    common = ("--segmenter", "superpixels", "--out", str(tmp_path / "out"), "--processes", "2")
+    official.coco(tmp_path / "coco", "val")
+    for arguments, message in [
+        (("--data", "coco:nowhere"), "error: folder nowhere is missing; COCO has it"),
+        (
+            ("--data", f"coco:{tmp_path / 'coco'}", "--split", "train"),
+            "error: 1 of 1 split could not be made: no train",
+        ),
+    ]:
+        command = [sys.executable, "-m", "gshn.preprocess", *arguments, *common]
+        failed = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert failed.returncode == 2 and failed.stdout == ""
+        assert [line for line in failed.stderr.splitlines() if "error" in line.lower()] == [
+            line for line in failed.stderr.splitlines() if line.startswith(message)
+        ]
+        assert failed.stderr.count(message) == 1
+
+
 def test_what_cannot_be_run(run, tmp_path):
     common = ("--segmenter", "superpixels", "--out", tmp_path)
     for arguments, error, message in [
