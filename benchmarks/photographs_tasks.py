@@ -56,7 +56,9 @@ def run(variant: str, seed: int, out: Path, overrides: Sequence[str]) -> Iterato
             if not path.is_file():
                 paths = ["--paths"] if variant == BASE else []
                 where = ["--checkpoint", str(folder), "--task", task, "--split", split, "--json", str(path)]
-                _python("gshn.evaluate", *where, *paths)
+                # Photographs of the rows of val are among those of Flickr8k that are trained on, of test none.
+                allowed = ["data.allow_overlap=true"] if (task, split) == ("entailment", "val") else []
+                _python("gshn.evaluate", *where, *paths, *allowed)
             for key, value in json.loads(path.read_text()).items():
                 silent = key.startswith("r0.")
                 told, _, metric = key.removeprefix("r0.").partition(".")

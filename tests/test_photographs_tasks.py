@@ -54,6 +54,8 @@ def test_a_run_is_made_by_the_commands_that_the_page_shows(tmp_path, monkeypatch
     rows = list(bench.run("hybrid", 3, tmp_path, ["data.show=texts"]))
     assert called[0][1][:4] == ("--config", "photographs_tasks", "--out", str(tmp_path / "hybrid/3"))
     assert called[0][1][-1] == "data.show=texts" and all("--paths" in arguments for _, arguments in called[1:])
+    overlapping = [arguments for _, arguments in called if "data.allow_overlap=true" in arguments]
+    assert len(overlapping) == 1 and {"entailment", "val"} <= {*overlapping[0]}, "of test, none is trained on"
     assert [(r["variant"], r["task"], r["split"], r["value"]) for r in rows[:3]] == [
         ("hybrid", "vqa", "val", 0.5),
         ("hybrid-r0", "vqa", "val", 0.25),
