@@ -151,7 +151,7 @@ RUNS: dict[str, Run] = {
     "python -m neuromorphic.export --to nir --checkpoint ": Run("run"),
     "python -m neuromorphic.export --to nir --nir ": Run("network theirs"),
     "python -m neuromorphic.export --to c ": Run("network", makes="in_c/model.c in_c/model_test.c"),
-    "python -m neuromorphic.export --to lava ": Run("run network", slow=True),
+    "python -m neuromorphic.export --to lava ": Run("run network"),
     "python -m neuromorphic.export --to netx ": Run("run", slow=True),
     # Golden graphs: conformance.md. Back ends of ours stand for the frameworks, which make test-peers asks.
     "python -m neuromorphic.conformance --list ": Run(prints="lif_all"),
@@ -177,21 +177,21 @@ RUNS: dict[str, Run] = {
         "made_up:DIR", prints="have the same numbers", slow=True, alone=True
     ),
     "OMP_NUM_THREADS=1 python -m benchmarks.coco --ask ": Run(
-        "made_up:DIR", prints=r"questions, 300 images", slow=True, alone=True
+        "made_up:DIR", prints=r"questions, 520 images", slow=True, alone=True
     ),
     "python -m benchmarks.superpixels ": Run("photos:FOLDER", prints="1 photographs, the same regions"),
     "OMP_NUM_THREADS=1 python -m benchmarks.superpixels ": Run(
         "photos:FOLDER", prints="1 photographs, the same regions"
     ),
     "python -m benchmarks.preprocessing ": Run(
-        more="--images 4 --shard-size 2", prints="images/s", slow=True, alone=True
+        more="--images 8 --shard-size 4", prints="writing, 2 process.* images/s", slow=True, alone=True
     ),
     "python -m benchmarks.lava_steps ": Run(more="--rounds 1 --images 2", prints="ours", slow=True, alone=True),
     "python -m benchmarks.batch ": Run(
         more="--batch 2 --steps 4 --only torch 'folded float' 'c fixed'", prints="torch", slow=True, alone=True
     ),
     "python -m benchmarks.c_backend ": Run(words={"3": "1"}, prints="planned anew", slow=True, alone=True),
-    "python -m benchmarks.sessions ": Run(words={"64": "2", "3": "1"}, prints="same graph", slow=True, alone=True),
+    "python -m benchmarks.sessions ": Run(words={"64": "8", "3": "1"}, prints="same graph", slow=True, alone=True),
     "OMP_NUM_THREADS=1 python -m benchmarks.retrieval ": Run(
         more="--share 0.002", prints="Recall@K both ways", slow=True, alone=True
     ),
