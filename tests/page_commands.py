@@ -27,7 +27,7 @@ class Run:
     status: int = 0
     """Its exit status."""
     slow: bool = False
-    """More than ten seconds: make test-slow."""
+    """Left to make test-slow: it takes more than ten seconds, or is much like another that make test runs."""
     alone: bool = False
     """Runs in a process of its own, because it starts others or is no command of Python."""
 
@@ -56,34 +56,38 @@ TRAINED = "flickr8k photographs:runs/photographs"
 RUNS: dict[str, Run] = {
     # Training: README.md, start.md, energy.md, export.md, energy-results.md, reference/commands.md, tasks.md.
     f"{TRAIN}--config smoke --out runs/smoke ": Run(slow=True),
-    f"{TRAIN}--out runs/long ": Run(more=TINY.replace("model.spiking.steps=2", "")),
-    f"{TRAIN}--out runs/twin ": Run(more=TINY.replace("model.spiking.steps=2", "")),
-    f"{TRAIN}--out runs/quantized ": Run(more=TINY),
+    f"{TRAIN}--out runs/long ": Run(more=TINY.replace("model.spiking.steps=2", ""), slow=True),
+    f"{TRAIN}--out runs/twin ": Run(more=TINY.replace("model.spiking.steps=2", ""), slow=True),
+    f"{TRAIN}--out runs/quantized ": Run(more=TINY, slow=True),
     f"{TRAIN}--config tour --out runs/energy/T4 ": Run(
-        more=TINY.replace("model.spiking.steps=2", ""), prints=r"retrieval"
+        more=TINY.replace("model.spiking.steps=2", ""), prints="retrieval", slow=True
     ),
     f"{TRAIN}--config tasks --out runs/tasks ": Run(more=TASKS.replace("model.spiking.steps=2", ""), prints="nlvr2"),
     # Training on photographs: README.md, own-images.md, data.md, backbones.md, text.md, photographs.md, gpus.md.
     f"{TRAIN}--config photographs --out runs/mine ": Run("captions", f"{SMALL} model.dropout=0"),
     f"{TRAIN}--config photographs --out runs/flickr8k ": Run("flickr8k", NEW),
-    f"{TRAIN}--config photographs --out runs/photographs data.pairs.source=flickr8k:DIR ": Run("flickr8k:DIR", NEW),
+    f"{TRAIN}--config photographs --out runs/photographs data.pairs.source=flickr8k:DIR ": Run(
+        "flickr8k:DIR", NEW, slow=True
+    ),
     f"{TRAIN}--config photographs --out runs/photographs data.pairs.source=flickr8k:DIR graph.tune=last:1 ": Run(
-        "flickr8k:DIR", NEW
+        "flickr8k:DIR", NEW, slow=True
     ),
     f"{TRAIN}--config photographs --out runs/text ": Run("flickr8k bert:FOLDER", SMALL),
     f"{TRAIN}--config photographs --out runs/coco data.pairs.source=shards:shards/coco ": Run(
         "shards:shards/coco", f"{WIDTHS} {FEW} {WORDS}"
     ),
     f"{TRAIN}--config photographs --out runs/large chunk=256 ": Run(
-        "shards:shards/coco", f"{WIDTHS} {FEW} {WORDS} chunk=1"
+        "shards:shards/coco", f"{WIDTHS} {FEW} {WORDS} chunk=1", slow=True
     ),
-    f"{TRAIN}--config photographs --processes auto --out runs/coco ": Run("coco", NEW),
+    f"{TRAIN}--config photographs --processes auto --out runs/coco ": Run("coco", NEW, slow=True),
     f"{TRAIN}--config photographs --out runs/entailment ": Run("flickr8k rows:ROWS", BOTH, prints="entailment"),
     f"{TRAIN}--config photographs_tasks --out runs/tasks ": Run(
         "flickr8k:FLICKR8K rows:ROWS leave_out:LEAVE_OUT daquar:DAQUAR", BOTH, prints="entailment"
     ),
     f"{TRAIN}--init runs/coco --out runs/mine ": Run("captions photographs:runs/coco", FEW),
-    f"{TRAIN}data.pairs.segmenter=mask2former ": Run("mask2former:runs/mask2former", TINY, makes="runs/default"),
+    f"{TRAIN}data.pairs.segmenter=mask2former ": Run(
+        "mask2former:runs/mask2former", TINY, makes="runs/default", slow=True
+    ),
     # Several processes: gpus.md.
     "torchrun --nproc_per_node 8 -m gshn.train ": Run(
         "coco", NEW, {"8": "2"}, makes="runs/coco/model.safetensors", slow=True, alone=True
@@ -106,7 +110,7 @@ RUNS: dict[str, Run] = {
     f"{EVALUATE}--checkpoint tour --task vqa ": Run(slow=True),
     f"{EVALUATE}--checkpoint runs/tasks --task entailment --split attributes ": Run("tasks:runs/tasks"),
     f"{EVALUATE}--checkpoint runs/tasks --task retrieval --rerank 16 ": Run("tasks:runs/tasks"),
-    f"{EVALUATE}--checkpoint runs/ablation/hybrid/0 ": Run("tasks:runs/ablation/hybrid/0"),
+    f"{EVALUATE}--checkpoint runs/ablation/hybrid/0 ": Run("tasks:runs/ablation/hybrid/0", slow=True),
     # Evaluation on photographs: data.md, own-images.md, photographs.md, photographs_tasks.md.
     f"{EVALUATE}--checkpoint runs/flickr8k --task retrieval ": Run("flickr8k coco photographs:runs/flickr8k"),
     f"{EVALUATE}--checkpoint runs/vqa ": Run("vqa2 questions:runs/vqa", prints="answers"),
@@ -151,7 +155,7 @@ RUNS: dict[str, Run] = {
     "python -m neuromorphic.export --to nir --checkpoint ": Run("run"),
     "python -m neuromorphic.export --to nir --nir ": Run("network theirs"),
     "python -m neuromorphic.export --to c ": Run("network", makes="in_c/model.c in_c/model_test.c"),
-    "python -m neuromorphic.export --to lava ": Run("run network"),
+    "python -m neuromorphic.export --to lava ": Run("run network", slow=True),
     "python -m neuromorphic.export --to netx ": Run("run", slow=True),
     # Golden graphs: conformance.md. Back ends of ours stand for the frameworks, which make test-peers asks.
     "python -m neuromorphic.conformance --list ": Run(prints="lif_all"),
