@@ -86,7 +86,7 @@ def main() -> None:
         seconds, memory, _ = run([[sys.executable, "-c", READING, str(out / "train")]], [{}])
         rows.append({"what": "reading, with imports", "seconds": round(seconds, 1), "memory_mb": memory})
     for row in rows:
-        row["images_per_second"] = round(arguments.images / row["seconds"], 1)
+        row["images_per_second"] = round(arguments.images / max(row["seconds"], 1), 1)  # whole seconds, of a few 0
         print(f"{row['what']:24} {row['images_per_second']:8} images/s   MB in each fifth: {row['memory_mb']}")
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(rows, indent=2) + "\n")

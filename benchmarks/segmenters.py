@@ -2,13 +2,13 @@
 
     python -m benchmarks.segmenters --annotations JSON [--images DIR] [--limit N] [--weights W]
 
-``--annotations`` is a COCO panoptic JSON with its PNGs beside it; without it ``--images`` are segmented, and what
-needs it is left out. Photographs are scaled to 224 pixels along the longer side. ``ms`` is processor time for each,
-all of the segmenter, without reading. ``right`` is the share of the annotated pixels whose segment is mostly of the
-annotated segment that they belong to: what a classifier of segments could reach (achievable segmentation accuracy;
-Liu et al., Entropy rate superpixel segmentation, CVPR 2011). It grows with the number of segments: compare rows that
-have as many. ``IoU`` is the best that any found segment reaches, mean over annotated segments of at least 1 % of the
-area.
+``--annotations`` is a COCO panoptic JSON in COCO's layout, or with folders ``panoptic`` and ``images`` beside its own;
+without it ``--images`` are segmented, and what needs it is left out. Photographs are scaled to 224 pixels along the
+longer side. ``ms`` is processor time for each, all of the segmenter, without reading. ``right`` is the share of the
+annotated pixels whose segment is mostly of the annotated segment that they belong to: what a classifier of segments
+could reach (achievable segmentation accuracy; Liu et al., Entropy rate superpixel segmentation, CVPR 2011). It grows
+with the number of segments: compare rows that have as many. ``IoU`` is the best that any found segment reaches, mean
+over annotated segments of at least 1 % of the area.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gshn.data.files import list_images, read_image
+from gshn.data.image_files import first_existing
 from gshn.data.panoptic_annotations import PanopticAnnotations
 from gshn.segments.choose import make_segmenter
 from gshn.segments.grid import GridSegmenter
@@ -50,19 +51,24 @@ def agreement(found: NDArray[np.int32], truth: NDArray[np.int32]) -> tuple[float
 def main() -> None:
     """Time the segmenters in turn, and print a line for each."""
     parser = argparse.ArgumentParser("python -m benchmarks.segmenters", description=__doc__)
-    parser.add_argument("--images", type=Path, help="folder of photographs; default: images/ beside the JSON's folder")
+    parser.add_argument("--images", type=Path, help="folder of photographs (default: COCO's, or images)")
     parser.add_argument("--annotations", type=Path, help="COCO panoptic JSON")
     parser.add_argument("--limit", type=int, help="photographs, the first")
     parser.add_argument("--weights", help="of segmenter semantic")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    folder: Path = arguments.images or arguments.annotations.parent.parent / "images"
+    json_path: Path | None = arguments.annotations
+    if json_path is None and arguments.images is None:
+        parser.error("give --annotations or --images")
+    folder = arguments.images
+    if folder is None:
+        root = json_path.parent.parent
+        folder = first_existing([root / json_path.stem.rpartition("_")[2], root / "images"]) or root / "images"
     paths = list_images(folder)[0][: arguments.limit]
     images = [read_image(path, SIDE, True) for path in paths]
     truths: Sequence[NDArray[np.int32] | None] = [None] * len(images)
-    if arguments.annotations is not None:
-        beside = arguments.annotations.parent.parent
-        annotations = PanopticAnnotations(arguments.annotations, [beside / "panoptic"])
+    if json_path is not None:
+        annotations = PanopticAnnotations(json_path, [json_path.with_suffix(""), json_path.parent.parent / "panoptic"])
         numbers = annotations.ids_of(paths)
         stored = [annotations.read(numbers[path], path) for path in paths]
         truths = [s and resize(s, *i.shape[:2]).segment_map for s, i in zip(stored, images, strict=True)]

@@ -25,10 +25,11 @@ def jpeg(path: Path, seed: int = 0, size: tuple[int, int] = (40, 30)) -> Path:
     return path
 
 
-def coco(root: Path, split: str = "val", count: int = 3, year: str = "2017") -> Path:
-    """COCO's own layout, with panoptic segments: a cat over grass, void in a corner."""
+def coco(root: Path, split: str = "val", count: int = 3, year: str = "2017", first: int = 1) -> Path:
+    """COCO's own layout, with panoptic segments: a cat over grass, void in a corner. Ids go up from ``first``."""
     images = [
-        {"license": 1, "file_name": f"{i:012d}.jpg", "height": 30, "width": 40, "id": i} for i in range(1, count + 1)
+        {"license": 1, "file_name": f"{i:012d}.jpg", "height": 30, "width": 40, "id": i}
+        for i in range(first, first + count)
     ]
     captions = [
         {"image_id": image["id"], "id": 10 * image["id"] + k, "caption": f" A cat on grass, {image['id']}-{k}. "}

@@ -1,16 +1,21 @@
-"""README and documentation: every Python block runs, every command parses, every figure is of the committed rows."""
+"""README and documentation: every Python block runs, every command parses, every figure is of the committed rows.
+
+``test_page_commands.py`` runs the commands.
+"""
 
 from __future__ import annotations
 
 import argparse
+import doctest
+import inspect
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +25,9 @@ from unittest.mock import patch
 import numpy as np
 import official
 import pytest
+import torch
 import yaml
+from pages import DOCS, NAMES, PAGES, ROOT, Command, blocks, commands, make_network
 from PIL import Image
 
 import gshn
@@ -29,80 +36,20 @@ from gshn.ablation.scenes import SCENES, SUMMARY
 from gshn.ablation.summary import interval, tabulate
 from gshn.config import flat, load_config, named_configs
 
-ROOT = Path(__file__).parents[1]
-DOCS = ROOT / "docs"
-PAGES = [
-    ROOT / "README.md",
-    ROOT / "CONTRIBUTING.md",
-    *(page for page in sorted(DOCS.rglob("*.md")) if page.parent.name != "results" or page.name == "conformance.md"),
-]
-NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-
 # Pages whose Python blocks another test runs, in a place of their own.
 ELSEWHERE = {
     "docs/api.md": ("tests/test_api_docs.py", "tests/neuromorphic/test_api.py"),
     "docs/app.md": ("tests/test_api_docs.py",),
     "docs/extending.md": ("tests/test_extending.py",),
 }
-# Commands of others, as far as they have to be given: tests of C and of completion run theirs.
-OTHERS = (
-    "source .venv/bin/activate",
-    "git clone https://",
-    "hf auth login",
-    "cc -std=c99 ",
-    "./model_test",
-    "./main",
-    "eval $(gshn --print-completion ",
-    "eval $(neuromorphic --print-completion ",
-)
-
-# Beginnings of commands that take a few seconds in the folder that the test below makes, and of others that take longer
-# (make test-slow). Other tests run those of nir.md (below), own-images.md, extending.md, c.md, completion, and of
-# conformance with a simulator. All the rest are parsed only: they train for long, or need data sets or packages.
-QUICK = (
-    "python -m gshn.explain photos/a.jpg",
-    "python -m gshn.explain --index 7 --split test",
-    "python -m gshn.search ",
-    "python -m gshn.segment photos ",
-    "python -m gshn.ablate --report ",
-    "python -m neuromorphic.conformance --list",
-    "python -m neuromorphic.export --to nir ",
-    "python -m neuromorphic.export --to c ",
-    "python -m neuromorphic.profile --nir ",
-    "python -m neuromorphic.run ",
-)
-SLOW = (
-    "python -m gshn.evaluate --checkpoint runs/default ",
-    "python -m gshn.evaluate --checkpoint tour ",
-    "python -m gshn.train --config smoke ",
-    "python -m neuromorphic.conformance --write ",
-    "python -m neuromorphic.export --to lava ",
-    "python -m neuromorphic.export --to netx ",
-    "python -m neuromorphic.profile --checkpoint runs/default --out runs/default/profile ",
-)
+# Commands of others and of the shell, which have no arguments of ours.
+OTHERS = ("source ", "git clone https://", "cc -std=c99 ", "./model_test ", "./main ", "eval ", "'(cat' ")
 
 KEYS = flat(load_config())
 # Names of files, and of a node in a nested graph, that look like keys.
 FILES = {"data.noun", "graph.nir", "graph.node", "model.nir", "model.safetensors"}
 SECTIONS = ("data", "graph", "model", "objectives", "pretrain", "finetune")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-
-
-def blocks(text: str, language: str) -> list[str]:
-    """The fenced blocks of a language, those in lists included."""
-    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
-    return ["\n".join(line.removeprefix(indent) for line in body.splitlines()) for indent, body in found]
-
-
-def commands() -> Iterator[Any]:
-    """Every command of every page, but that for kinds of a package that only its own test installs."""
-    for page, name in zip(PAGES, NAMES, strict=True):
-        if name == "docs/extending.md":
-            continue
-        for block in blocks(page.read_text(), "bash"):
-            for line in block.replace("\\\n", " ").splitlines():
-                if words := shlex.split(line, comments=True):
-                    yield pytest.param(words, id=f"{name}: {shlex.join(words)}")
 
 
 class Parsed(Exception):
@@ -132,23 +79,25 @@ def parse(module: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) ->
     raise AssertionError(f"{module} parsed nothing")
 
 
-@pytest.mark.parametrize("words", list(commands()))
-def test_every_command_is_understood(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("command", list(commands()), ids=str)
+def test_every_command_is_understood(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    if command.page == "docs/extending.md":  # has kinds of a package that only its own test installs
+        return
+    words = list(command.words)
     while "=" in words[0]:  # VARIABLE=value command
         words = words[1:]
-    if " ".join(words).startswith(OTHERS):
+    if command.text.startswith(OTHERS):
         return
+    if words[0] == "srun":
+        words = words[1:]
     program, *arguments = words
     if program == "make":
-        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-        assert set(arguments) <= set(targets)
+        targets_are_there(arguments)
     elif program == "pip":
         action, *wanted = arguments
         assert action == "install"
-        for what in wanted:
-            name, _, extras = what.partition("[")
-            assert name in (".", "gshn")
-            assert set(filter(None, extras.rstrip("]").split(","))) <= set(PROJECT["project"]["optional-dependencies"])
+        assert all(what.partition("[")[0] in (".", "gshn") for what in wanted)
+        extras_are_there(wanted)
     elif program == "benchmarks/gpu.sh":
         assert (ROOT / program).is_file()
         parse("benchmarks.gpu", arguments, monkeypatch)
@@ -174,6 +123,51 @@ def understood(module: str, arguments: list[str], monkeypatch: pytest.MonkeyPatc
     config = getattr(given, "config", None) or "default"
     assert config in named_configs()
     load_config(config, changed)
+
+
+# Commands in sentences: programs with what follows, and modules with an option.
+SAID = re.compile(
+    r"(?<!`)`((?:python|make|pip|gshn|neuromorphic)\s[^`]+|(?:gshn|neuromorphic|benchmarks)\.[a-z_]+\s--[^`]+)`(?!`)"
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_command_in_a_sentence_is_there(
+    page: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its module, file, target or extra, and its options."""
+    for span in SAID.findall(re.sub(r"^ *```.*?^ *```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)):
+        program, *words = shlex.split(span)
+        if program == "make":
+            targets_are_there(words)
+        elif program == "pip":
+            extras_are_there(words[1:])
+        elif program == "python" and words[0] != "-m":
+            assert (ROOT / words[0]).is_file(), span
+        elif "pytest" in words:
+            assert all((ROOT / word).is_file() for word in words if word.startswith("tests/")), span
+        elif words[0] != "--print-completion" and words != ["-m", "..."]:
+            if program in ("gshn", "neuromorphic"):
+                words = [f"{program}.{words[0]}", *words[1:]]
+            module, *words = [program, *words] if program != "python" else words[1:]
+            assert find_spec(module) is not None, span
+            if options := {word for word in words if word.startswith("--")}:
+                monkeypatch.setattr("sys.argv", [module, "--help"])
+                with pytest.raises(SystemExit):
+                    import_module(module).main()
+                assert options <= set(re.findall(r"--[\w-]+", capsys.readouterr().out)), span
+
+
+def targets_are_there(names: list[str]) -> None:
+    assert set(names) <= set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def extras_are_there(packages: list[str]) -> None:
+    """Those of ours; other packages are other people's."""
+    known = set(PROJECT["project"]["optional-dependencies"])
+    for what in packages:
+        name, _, extras = what.partition("[")
+        assert name not in (".", "gshn") or set(filter(None, extras.rstrip("]").split(","))) <= known
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
@@ -206,60 +200,44 @@ def test_every_python_block_runs(page: Path, finished: Path, tmp_path: Path, mon
             exec(compile(block, name, "exec"), names)
 
 
-def runnable() -> Iterator[Any]:
-    """The commands that the test below runs, each once, whatever pages have it."""
-    seen: set[str] = set()
-    for own in commands():
-        words = own.values[0]
-        line = f"{shlex.join(words)} "
-        if line in seen or not line.startswith(QUICK + SLOW):
-            continue
-        seen.add(line)
-        marks = [pytest.mark.slow] if line.startswith(SLOW) else []
-        yield pytest.param(words, marks=[*marks, pytest.mark.lava] if {"lava", "netx"} & {*words} else marks, id=own.id)
-
-
-RUNNABLE = list(runnable())
-
-
-@pytest.mark.parametrize("words", RUNNABLE)
-def test_every_command_that_ends_soon_runs(
-    words: list[str],
-    finished: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """In a folder like that of the Python blocks, with rows of an ablation and another framework's ``theirs.nir``."""
-    for folder in ("runs/ablation", "docs/results"):
-        (tmp_path / folder).mkdir(parents=True)
-        shutil.copy(DOCS / "results/ablation-test.json", tmp_path / folder)
-        shutil.copy(DOCS / "results/photographs-validation.json", tmp_path / folder)
-    for name in ("default", "mine"):
-        shutil.copytree(finished, tmp_path / "runs" / name)
-    official.jpeg(tmp_path / "photos/a.jpg")
-    official.jpeg(tmp_path / "photos/b.jpg", 1)
+@pytest.mark.lava
+def test_examples_in_the_reference_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of docstrings, from what the guide to NIR files makes; without nirtorch no line of ``snntorch``."""
     monkeypatch.chdir(tmp_path)
     make_network()
-    shutil.copy("model.nir", "theirs.nir")
-    _, _, module, *arguments = words
-    monkeypatch.setattr("sys.argv", [module, *arguments])
-    import_module(module).main()
-    for option in ("--out", "--json", "--write"):
-        if option in arguments:
-            out = Path(arguments[arguments.index(option) + 1])
-            assert out.stat().st_size > 0 if out.suffix else any(out.iterdir())
-    assert capsys.readouterr().out.strip()
+    nm = import_module("neuromorphic")
+    given: dict[str, dict[str, Any]] = {
+        "neuromorphic.spiking_network.load": {},
+        "neuromorphic.session.Session": {"net": nm.load("model.nir"), "x": np.load("in.npz")["input"]},
+        "neuromorphic.batch_norm.fold_batch_norm": {
+            "net": torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3)).eval(),
+            "x": torch.zeros(1, 4),
+        },
+    }
+    found = set()
+    pages = "".join(page.read_text() for page in sorted((DOCS / "reference").glob("*.md")))
+    for path in re.findall(r"^::: (\S+)$", pages, re.MULTILINE):
+        module, _, name = path.rpartition(".")
+        for own in (
+            top := getattr(import_module(module), name),
+            *(vars(top).values() if isinstance(top, type) else ()),
+        ):
+            names = {"neuromorphic": nm, **given.get(path, {})}
+            text = inspect.getdoc(own) or ""
+            if find_spec("nirtorch") is None:
+                text = re.sub(r"^>>> snntorch.*\n", "", text, flags=re.MULTILINE)
+            examples = doctest.DocTestParser().get_doctest(text, names, path, None, 0)
+            if examples.examples:
+                found.add(path)
+                assert doctest.DocTestRunner().run(examples).failed == 0
+    assert found == given.keys()
 
 
-def test_no_beginning_is_left_behind() -> None:
-    lines = [f"{shlex.join(own.values[0])} " for own in RUNNABLE]
-    assert all(any(line.startswith(start) for line in lines) for start in QUICK + SLOW)
-
-
-def make_network() -> None:
-    """The guide's file and input, ``model.nir`` and ``in.npz``."""
-    exec(compile(blocks((DOCS / "nir.md").read_text(), "python")[0], "docs/nir.md", "exec"), {})
+@pytest.mark.lava
+def test_the_picture_of_the_method_is_drawn(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["docs/picture.py", str(finished)])
+    runpy.run_path(str(shutil.copy(DOCS / "picture.py", tmp_path)), run_name="__main__")
+    assert (tmp_path / "path.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.lava

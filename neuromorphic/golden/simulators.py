@@ -20,8 +20,8 @@ Input node, with time steps of ``dt`` seconds. It returns the values of Output n
 array alone if there is one Output. It may add outputs and potentials of neurons as NODE and NODE.potential, which are
 compared, too."""
 
-PEERS = {"snntorch": "snntorch", "norse": "norse", "sinabs": "sinabs", "spikingjelly": "spikingjelly"}
-"""Frameworks whose own importers can run, with the packages to install."""
+PEERS = {"snntorch": "snntorch nirtorch", "norse": "norse", "sinabs": "sinabs", "spikingjelly": "'spikingjelly[nir]'"}
+"""Frameworks whose own importers can run, with what to install: snnTorch does not declare what its importer needs."""
 NAMES = (*BACKENDS, *PEERS)
 
 

@@ -227,6 +227,12 @@ def test_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: l
         call(monkeypatch, *arguments)
 
 
+def test_what_an_importer_needs_besides_its_framework_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "snntorch.import_nir", None)  # as where nirtorch is missing
+    with pytest.raises(UserError, match=r"snntorch cannot be imported .*: pip install snntorch nirtorch$"):
+        call(monkeypatch, "--simulator", "snntorch")
+
+
 def test_files_for_simulators_in_other_languages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
