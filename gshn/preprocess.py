@@ -118,6 +118,7 @@ def main() -> None:
     if share("gshn.preprocess", count, lambda: write(arguments, config)):
         logging.disable(logging.WARNING)  # The first of them has told what there is to tell of the data.
         write(arguments, config, by_others=True)
+        logging.disable(logging.NOTSET)
 
 
 def processes_that_pay() -> int:

@@ -96,6 +96,9 @@ RUNS: dict[str, Run] = {
     "torchrun --nproc-per-node 8 -m gshn.preprocess ": Run(
         "coco", GRAPH, {"8": "2"}, makes="shards/coco/train/index.json", slow=True, alone=True
     ),
+    "python -m gshn.preprocess --config photographs --data coco:coco --segmenter superpixels --processes auto ": Run(
+        "coco", GRAPH, {"auto": "2"}, makes="shards/coco/train/index.json", slow=True, alone=True
+    ),
     # Preprocessing: data.md, own-images.md.
     "python -m gshn.preprocess --config photographs --data coco:coco --segmenter mask2former --weights W ": Run(
         "coco mask2former:W", GRAPH, makes="shards/coco/train/00000.tar shards/coco/test/index.json"
@@ -127,6 +130,11 @@ RUNS: dict[str, Run] = {
     ),
     f"{EVALUATE}--checkpoint runs/tasks --task entailment --paths ": Run(
         "flickr8k:FLICKR8K rows:ROWS leave_out:LEAVE_OUT daquar:DAQUAR photographs_tasks:runs/tasks", prints="r0"
+    ),
+    f"{EVALUATE}--checkpoint runs/tasks --task entailment --split val ": Run(
+        "flickr8k:FLICKR8K rows:ROWS leave_out:LEAVE_OUT daquar:DAQUAR photographs_tasks:runs/tasks",
+        prints="entailment",
+        slow=True,
     ),
     "'(cat' ": Run("flickr8k:FLICKR8K rows:ROWS", makes="LEAVE_OUT", alone=True),
     # Explanation, search, segments: own-images.md, app.md, start.md, stl.md, segmenters.md, results.md.
