@@ -99,7 +99,7 @@ def read_aedat4(path: Path) -> Events:
     except Exception as error:  # RuntimeError of whatever the decoder finds.
         raise SignalFileError(f"{path} cannot be read as AEDAT4 ({reason(error)}): {COPY}, or record it anew") from None
     if chosen is None or not packets:
-        raise SignalFileError(f"{path} has no events; record a stream of them")
+        raise SignalFileError(f"{path} has no events; give a recording that has some")
     events = np.concatenate(packets)
     size = streams[chosen]["height"], streams[chosen]["width"]
     return Events(events["x"], events["y"], events["t"].astype(np.int64), events["on"].astype(np.int64), size)
