@@ -135,6 +135,9 @@ def write(arguments: Namespace, config: Config, by_others: bool = False) -> None
         arguments: Of the command.
         config: The configuration.
         by_others: Whether processes that this one has started have written all shards.
+
+    Raises:
+        DataError: a split that was asked for, or every split, cannot be made.
     """
     # Late: PyTorch takes seconds to import, which a wrong argument should not cost.
     from gshn.data.sources import Texts

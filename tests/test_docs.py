@@ -27,8 +27,8 @@ import official
 import pytest
 import torch
 import yaml
-from pages import DOCS, NAMES, PAGES, ROOT, Command, blocks, commands, make_network
 from PIL import Image
+from site_pages import DOCS, NAMES, PAGES, ROOT, Command, blocks, commands, make_network
 
 import gshn
 from gshn.ablation.run import read_rows

@@ -21,7 +21,7 @@ import pytest
 import torch
 from helpers import CAPTIONS, STEPS
 from page_commands import BOTH, ELSEWHERE, GRAPH, NEW, NOT_RUN, RUNS, TASKS, TINY, Run
-from pages import DOCS, ROOT, Command, blocks, commands, make_network
+from site_pages import DOCS, ROOT, Command, blocks, commands, make_network
 from transformers import BertConfig, BertModel, SegformerConfig, SegformerForSemanticSegmentation
 from transformers import SegformerImageProcessorPil as SegformerProcessor
 
