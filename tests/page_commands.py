@@ -19,7 +19,7 @@ class Run:
     more: str = ""
     """Options and overrides that are added, to make it small."""
     words: Mapping[str, str] = field(default_factory=dict)
-    """Words of the command that others stand for: sizes, mostly."""
+    """Words of the command that others stand for, one or several: sizes, mostly."""
     makes: str = ""
     """Files and folders that are there afterwards, and were not before; besides those of ``--out`` and the like."""
     prints: str = ""
@@ -151,7 +151,11 @@ RUNS: dict[str, Run] = {
     "python -m gshn.ablate --quick ": Run(more=QUICK_GRID, makes="runs/ablation/ablation-validation.md", slow=True),
     "python -m gshn.ablate --jobs 2 ": Run("results", QUICK_GRID, prints="entailment, %", slow=True),
     "python -m gshn.ablate --grid photographs ": Run(
-        "flickr8k:DIR", f"{GRAPH} {WORDS} --quick --seeds 1 --variants pooled", prints="retrieval", slow=True
+        "flickr8k:DIR",
+        "--quick --seeds 1 --variants pooled",
+        {"data.pairs.source=flickr8k:DIR": f"data.pairs.source=flickr8k:DIR {GRAPH} {WORDS}"},
+        prints="retrieval",
+        slow=True,
     ),
     # NIR files: README.md, nir.md, c.md, export.md, energy.md.
     "python -m neuromorphic.run ": Run("network"),

@@ -369,7 +369,7 @@ def test_every_command_runs(
         name, _, place = need.partition(":")
         PREPARED[name](Path(place or PLACES.get(name, name)), made)
     assert how.words.keys() <= {*command.words}
-    words = [how.words.get(word, word) for word in command.words]
+    words = [own for word in command.words for own in (shlex.split(how.words[word]) if word in how.words else [word])]
     asked = [*words, *shlex.split(how.more)]
     promised = {*how.makes.split(), *written(asked)}
     before = {place: files(place) for place in promised}
