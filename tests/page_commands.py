@@ -231,7 +231,7 @@ RUNS: dict[str, Run] = {
     # Targets of the Makefile that install nothing: CONTRIBUTING.md, releasing.md, README.md.
     "make lint ": Run("project", "-o setup", prints="Success: no issues", alone=True),
     "make format ": Run("unformatted", "-o setup", prints="1 file reformatted", alone=True),
-    "make test ": Run("project", "-o setup", prints="1 passed", alone=True),
+    "make test ": Run("project", "-o setup", prints="1 passed", slow=True, alone=True),
     "make test-slow ": Run("project", "-o setup", prints="1 passed, 2 deselected", alone=True),
     "make train ": Run("makefile", "-o setup PYTHON=./smaller", makes="runs/default", slow=True, alone=True),
     "make tour ": Run(

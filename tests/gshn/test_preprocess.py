@@ -151,6 +151,7 @@ def test_processes_of_this_machine_share_the_work(run, tmp_path, capsys):
         torch.testing.assert_close(graph.tensors, expected.tensors, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_errors_of_several_processes_are_said_once(tmp_path):
     common = ("--segmenter", "superpixels", "--out", str(tmp_path / "out"), "--processes", "2")
     official.coco(tmp_path / "coco", "val")
