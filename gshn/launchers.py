@@ -71,7 +71,8 @@ def start(module: str, arguments: Sequence[str], count: int) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    os.environ |= {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), PARENT: str(os.getpid())}
+    own = dict(os.environ)
+    os.environ |= {"OMP_NUM_THREADS": own.get("OMP_NUM_THREADS", "1"), PARENT: str(os.getpid())}
     # A process that fails says why itself, in one line.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as folder:
@@ -96,6 +97,9 @@ def start(module: str, arguments: Sequence[str], count: int) -> None:
             raise SystemExit(failure.exitcode if failure.exitcode > 0 else 1) from None
         except SignalException:
             raise SystemExit(130) from None
+        finally:
+            os.environ.clear()
+            os.environ |= own
 
 
 def processes(text: str) -> int | None:
@@ -103,13 +107,27 @@ def processes(text: str) -> int | None:
     return None if text == "auto" else whole_number(1, 1024)(text)
 
 
-def share(module: str, count: int, work: Callable[[], None]) -> bool:
+def cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processes_that_pay(on_cpus: int) -> int:
+    """One process for each GPU; ``on_cpus`` where there is none."""
+    import torch  # Late: it takes seconds.
+
+    return torch.cuda.device_count() or on_cpus
+
+
+def share(module: str, count: int | None, work: Callable[[], None], on_cpus: int = 1) -> bool:
     """Do ``work`` in this process, or in several that run this command, as ``--processes`` asks.
 
     Args:
         module: Name of the module that is run.
-        count: Number of processes, ``--processes``.
+        count: Number of processes, ``--processes``. None (``auto``): those that a launcher has started, else one for
+            each GPU.
         work: A process's share. It finds its number by :func:`process`.
+        on_cpus: Number of processes with ``auto`` where there is no GPU.
 
     Returns:
         Whether this process has started the others, which have done the work.
@@ -119,6 +137,7 @@ def share(module: str, count: int, work: Callable[[], None]) -> bool:
         SystemExit: see :func:`start`.
     """
     _, launched = process(os.environ)
+    count = count or (launched if launched > 1 else processes_that_pay(on_cpus))
     if count > 1 and launched == 1:
         start(module, sys.argv[1:], count)
         return True

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gshn.config import Config, flat, is_drawn, load_config
 from gshn.errors import ConfigError, DataError, MissingError
-from gshn.launchers import is_started, process, processes, share
+from gshn.launchers import cores, is_started, process, processes, share
 from gshn.registry import DATASETS, SEGMENTERS
 from neuromorphic.cli import CommandParser, print_next, run_command, whole_number
 from neuromorphic.errors import UserNotice, counted
@@ -112,20 +112,12 @@ def main() -> None:
         arguments.config, [*arguments.overrides, *(f"data.pairs.{key}={value}" for key, value in data.items())]
     )
 
-    make_folder(arguments.out)
-    _, launched = process(os.environ)
-    count = arguments.processes or (launched if launched > 1 else processes_that_pay())
-    if share("gshn.preprocess", count, lambda: write(arguments, config)):
+    if share("gshn.preprocess", arguments.processes, lambda: write(arguments, config), cores()):
         logging.disable(logging.WARNING)  # The first of them has told what there is to tell of the data.
-        write(arguments, config, by_others=True)
-        logging.disable(logging.NOTSET)
-
-
-def processes_that_pay() -> int:
-    """One process for each GPU, or for each core that this process may use."""
-    import torch  # Late: it takes seconds.
-
-    return torch.cuda.device_count() or len(os.sched_getaffinity(0))
+        try:
+            write(arguments, config, by_others=True)
+        finally:
+            logging.disable(logging.NOTSET)
 
 
 def write(arguments: Namespace, config: Config, by_others: bool = False) -> None:
@@ -145,6 +137,7 @@ def write(arguments: Namespace, config: Config, by_others: bool = False) -> None
     from gshn.graphs.shards.write import MOST_NAMED, Recipe, write_shards
     from gshn.training.corpora import Corpora
 
+    make_folder(arguments.out)
     rank, world_size = process(os.environ)
     corpora, values = Corpora(config), flat(config)
     missing: dict[str, MissingError] = {}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from gshn.config import Config, load_config, named_configs
 from gshn.hub import checkpoint_folder
-from gshn.launchers import process, processes, share
+from gshn.launchers import processes, share
 from neuromorphic.cli import CommandParser, print_next, run_command, whole_number
 
 EXAMPLES = """
@@ -21,13 +20,6 @@ examples:
   python -m gshn.train --init runs/mine --out runs/more data.pairs.source=captions:more/captions.csv
   python -m gshn.train --resume --out runs/mine --config photographs data.pairs.source=captions:photos/captions.csv
 """
-
-
-def processes_that_pay() -> int:
-    """One process for each GPU; one without GPUs, where more were no faster (docs/gpus.md)."""
-    import torch  # Late: it takes seconds.
-
-    return torch.cuda.device_count() or 1
 
 
 def main() -> None:
@@ -70,9 +62,8 @@ def main() -> None:
     config = load_config(arguments.config or own, [*arguments.overrides, *seed])
     out = arguments.out or Path("runs") / Path(arguments.config or own).stem
 
-    _, launched = process(os.environ)
-    count = arguments.processes or (launched if launched > 1 else processes_that_pay())
-    share("gshn.train", count, lambda: train(config, out, arguments.resume))
+    # On CPUs several processes were no faster (docs/gpus.md).
+    share("gshn.train", arguments.processes, lambda: train(config, out, arguments.resume))
 
 
 def train(config: Config, out: Path, resume: bool) -> None:

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from gshn.distributed import joined_rand, shares
 from gshn.errors import ConfigError
-from gshn.train import processes_that_pay
+from gshn.launchers import share
 from gshn.training.guard import Guard
 from gshn.training.objective import Objective
 from gshn.training.processes import start_processes
@@ -191,10 +191,27 @@ def start_on_this_machine(
     return {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}, ended
 
 
-def test_a_process_for_each_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    for gpus, count in ((0, 1), (1, 1), (8, 8)):
-        monkeypatch.setattr("torch.cuda.device_count", lambda gpus=gpus: gpus)
-        assert processes_that_pay() == count
+@pytest.mark.parametrize(("gpus", "on_cpus", "count"), [(0, 1, 1), (0, 4, 4), (1, 4, 1), (8, 4, 8)])
+def test_a_process_for_each_gpu(monkeypatch: pytest.MonkeyPatch, gpus: int, on_cpus: int, count: int) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    started: list[int] = []
+    monkeypatch.setattr("gshn.launchers.start", lambda module, arguments, count: started.append(count))
+    done: list[bool] = []
+    assert share("gshn.train", None, lambda: done.append(True), on_cpus) is (count > 1)
+    assert (started, done) == (([count], []) if count > 1 else ([], [True]))
+
+
+def test_another_number_than_the_launchers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for count, allowed in ((None, True), (1, True), (2, True), (3, False)):
+        done: list[bool] = []
+        if allowed:
+            assert not share("gshn.train", count, lambda done=done: done.append(True))
+        else:
+            with pytest.raises(ConfigError, match="--processes is 3, but a launcher has started 2: leave it out"):
+                share("gshn.train", count, lambda done=done: done.append(True))
+        assert bool(done) is allowed
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="of CPUs")

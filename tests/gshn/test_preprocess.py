@@ -137,14 +137,16 @@ def test_processes_share_the_work(run, tmp_path, capsys):
 def test_processes_of_this_machine_share_the_work(run, tmp_path, capsys):
     root = official.coco(tmp_path / "coco", count=5)
     (root / "val2017/000000000002.jpg").write_bytes(b"\xff\xd8 cut")
+    (root / "val2017/000000000004.jpg").unlink()
     arguments = ["--data", f"coco:{root}", "--segmenter", "ground-truth", "--split", "val", "--shard-size", "2"]
     run(*arguments, "--out", tmp_path / "one")
     alone = capsys.readouterr().out
     command = [sys.executable, "-m", "gshn.preprocess", *arguments, "--processes", "2"]
     made = subprocess.run([*command, "--out", str(tmp_path / "two")], capture_output=True, text=True, check=True)
     assert made.stdout.splitlines() == [line.split(" (")[0] for line in alone.replace("/one/", "/two/").splitlines()]
-    assert "4 graphs in 3 shards, of 5 images, 1 left out" in made.stdout and "000000000002.jpg" in made.stdout
+    assert "3 graphs in 2 shards, of 4 images, 1 left out" in made.stdout and "000000000002.jpg" in made.stdout
     assert "val 0/2" in made.stderr, "the first one's part of the work"
+    assert made.stderr.count("1 of 5 images is absent") == 1
     ours, theirs = (list(ShardStream(read_index(tmp_path / name / "val"))) for name in ("two", "one"))
     for graph, expected in zip(ours, theirs, strict=True):
         assert graph.annotation == expected.annotation
