@@ -39,6 +39,7 @@ def call(module: str, *arguments: str) -> int:
     # Some benchmarks set threads when they are imported.
     with pytest.MonkeyPatch.context() as patch, mock.patch.dict(os.environ):
         patch.setattr("sys.argv", [module, *arguments])
+        patch.setattr("sys.path", sys.path.copy())  # as a process of its own would have it
         try:
             import_module(name).main()
         except SystemExit as end:

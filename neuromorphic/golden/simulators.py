@@ -73,7 +73,10 @@ def from_file(path: Path, function: str) -> Simulator:
     if spec is None or spec.loader is None:
         raise ArgumentError(f"simulator: {path} is not a Python file; give PATH.py:FUNCTION")
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent))  # As Python does with a script's folder.
+    # As Python does with a script's folder, whose path is absolute: the import system keeps what it found in a relative
+    # one, which is another folder where the process has moved.
+    sys.path.insert(0, str(path.absolute().parent))
+    importlib.invalidate_caches()
     try:
         spec.loader.exec_module(module)
     except Exception as error:

@@ -198,6 +198,19 @@ def test_anybodys_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert "fails: ValueError: no images: conv2d" in printed
 
 
+def test_a_file_finds_its_neighbours_where_the_process_has_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    for name in ("first", "second"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / f"{name}_neighbour.py").write_text("def run(path, inputs, dt):\n    return {}\n")
+        (folder / "mine.py").write_text(f"from {name}_neighbour import run\n")
+        monkeypatch.chdir(folder)
+        assert simulators.from_file(Path("mine.py"), "run").__module__ == f"{name}_neighbour"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
