@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 
+import numpy as np
+
 from gshn.data.caption_file import split_by_share
+from gshn.data.files import opened
 from gshn.data.image_files import (
     ImageFiles,
     Source,
@@ -19,9 +23,11 @@ from gshn.data.image_files import (
     read_json_lines,
     read_lines,
 )
-from gshn.data.images import DatasetSettings
+from gshn.data.images import DatasetSettings, ImageSample
 from gshn.data.texts import Question
 from gshn.errors import DataError, MissingError, tell
+from gshn.segments.labels import MIN_AREA, divided
+from gshn.segments.panoptic import Category, PanopticSegments, resize, segments_from_map
 
 KINDS = {"daquar:DIR": {"help": "DAQUAR, questions"}}
 
@@ -35,6 +41,14 @@ _IMAGE = re.compile(r"image\d+")
 # The few slips of the pen ("in th eimage999 ?") are those of the official files.
 _AT_END = re.compile(r"(?:\s*\b(?:in|on|of))?(?:\s*\b(?:the|this|th e))?\s*image\d+\s*\?*$")
 
+LABELS = "labels13"
+"""Folder of the maps of labels."""
+_NAMES = ("bed", "books", "ceiling", "chair", "floor", "furniture", "objects")
+_NAMES += ("painting", "sofa", "table", "TV", "wall", "window")
+_STUFF = ("ceiling", "floor", "wall")
+CLASSES = tuple(Category(id_, name, name not in _STUFF) for id_, name in enumerate(_NAMES, start=1))
+"""The 13 classes of NYU Depth v2 (Couprie et al., arXiv:1301.3572). Ceiling, floor and wall are stuff."""
+
 Row = tuple[str, str, list[str]]
 """Name of the image without suffix, question, answers."""
 
@@ -47,7 +61,10 @@ class DAQUAR(ImageFiles):
     - The reduced ``qa.37.raw.*.txt``, likewise.
     - ``qa_train.jsonl`` and ``qa_test.jsonl``, with ``image``, ``question`` and a list of ``answers``.
 
-    Images are ``image3.png`` or ``image3.jpg``, in ``nyu_depth_images`` or ``images``.
+    Images are ``image3.png`` or ``image3.jpg``, in ``nyu_depth_images`` or ``images``. Where there is a folder
+    ``labels13``, its ``image3.png`` has the label of every pixel of that image, one of NYU Depth v2's 13 classes
+    (:data:`CLASSES`), 0 where there is none. Components of things and whole stuffs are the annotated segments
+    (:func:`gshn.segments.labels.divided`).
 
     The official split is of images, and has no ``val``. If there is no file for ``val``, it is about :data:`HELD_OUT`
     of the training images, by a digest of their names (:func:`~gshn.data.caption_file.split_by_share`), and ``train``
@@ -90,11 +107,57 @@ class DAQUAR(ImageFiles):
         kept = [name for name, found in zip(path_of, there, strict=True) if found][:limit]
         super().__init__(f"{SOURCE.name} {forms[0].format(split)}", [path_of[name] for name in kept], image_size)
         position = {name: index for index, name in enumerate(kept)}
+        labels = root / LABELS
+        self._labels = labels if labels.is_dir() else None
+        if self._labels is not None:
+            self.categories = CLASSES
         self.questions = [
             Question(text, (", ".join(sorted(answers)),), position[image], str(number))
             for number, (image, text, answers) in rows
             if image in position
         ]
+
+    def __getitem__(self, index: int) -> ImageSample:
+        """Read image ``index``, with its segments where it is annotated.
+
+        Raises:
+            DataError: the image or its map of labels is broken, or they have different shapes.
+        """
+        sample = super().__getitem__(index)
+        path = self._labels_of(index)
+        if path is None:
+            return sample
+        return ImageSample(sample.name, sample.image, _segments(path, *sample.image.shape[:2]))
+
+    def files(self, index: int) -> Sequence[Path]:
+        """The image and, where it is annotated, its map of labels."""
+        path = self._labels_of(index)
+        return (self.paths[index], *(() if path is None else (path,)))
+
+    @property
+    def key(self) -> str:
+        """Key of images and segments: see :class:`gshn.data.images.ImageCollection`."""
+        return super().key + (f" {LABELS} {MIN_AREA}" if self._labels is not None else "")
+
+    def _labels_of(self, index: int) -> Path | None:
+        """The map of labels of image ``index``; None where it has none."""
+        if self._labels is None:
+            return None
+        path = self._labels / f"{self.paths[index].stem}.png"
+        return path if path.is_file() else None
+
+
+def _segments(path: Path, height: int, width: int) -> PanopticSegments:
+    """Segments of a map of labels, scaled to the size of its image."""
+    with opened(path) as file:
+        labels = np.asarray(file)
+    if labels.ndim != 2 or labels.max() > len(CLASSES):
+        raise DataError(f"{path} is no map of the labels 0 to {len(CLASSES)}, one channel; get it again")
+    if not 0.95 < labels.shape[0] * width / (labels.shape[1] * height) < 1.05:  # NYU's frame is 640 x 480, or 561 x 427
+        shape = f"{labels.shape[1]} x {labels.shape[0]}"
+        raise DataError(f"{path} is {shape} pixels, another shape than its image, {width} x {height}; get it again")
+    segment_map, label_of = divided(labels, [c.id for c in CLASSES if c.isthing], [0])
+    return resize(segments_from_map(segment_map, label_of), height, width)
 
 
 def items(answer: str) -> list[str]:

@@ -11,21 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
-from skimage.measure import label as label_components
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from gshn.segments.labels import BACKGROUND, things_of
+from gshn.segments.labels import BACKGROUND, MIN_AREA, divided, things_of
 from gshn.segments.panoptic import Category, PanopticSegments, Segmenter, SegmenterSettings, segments_from_map
 from gshn.segments.pretrained import load_network, version_of
 from gshn.segments.superpixels import REGION, SuperpixelParameters, SuperpixelSegmenter, superpixels
 
 KINDS = {"semantic": {"learned": True, "help": "semantic segmentation of transformers, superpixels in its background"}}
-
-MIN_AREA = 0.005
-"""Smallest segment, as a share of the image: 16 x 16 pixels at 224 x 224. A network of stride 16 has five positions
-there at an input of 513 x 513, and one or two at 257 x 257. Smaller segments are noise of outlines."""
 
 TOGETHER = 8
 """Largest number of images in one pass of the network: 64 of 513 x 513 pixels would need gigabytes."""
@@ -36,8 +30,8 @@ class SemanticSegmenter(Segmenter):
 
     1. The network gives every pixel its most likely label. Its own image processor prepares the image, except that the
        image is not cropped and keeps its aspect ratio.
-    2. Each connected component (by sides or corners) of a thing's label is a segment, and so is all of a stuff's
-       label. What is smaller than :data:`MIN_AREA` joins the nearest segments, or the background, pixel by pixel.
+    2. Each connected component of a thing's label is a segment, and so is all of a stuff's label. Smaller ones than
+       :data:`~gshn.segments.labels.MIN_AREA` join the nearest (:func:`~gshn.segments.labels.divided`).
     3. Where the network has a background label, its pixels are divided into superpixels of category ``region``, or left
        void.
 
@@ -144,24 +138,9 @@ class SemanticSegmenter(Segmenter):
 
     def _segments(self, image: NDArray[np.uint8], labels: NDArray[np.int64]) -> PanopticSegments:
         """Segments of an image whose pixels have these labels."""
-        background = np.isin(labels, self._background)
-        # Parts of one value: components of things and of the background, and stuff wherever it is.
-        single = np.isin(labels, list(self._things)) | background
-        values = np.where(background, 0, labels + 1)
-        parts = label_components(np.where(single, values, -1), background=-1, connectivity=2)
-        parts = np.where(single, parts, parts.max() + values)
-        _, first, parts, areas = np.unique(parts, return_index=True, return_inverse=True, return_counts=True)
-        parts = parts.reshape(labels.shape)
-        kept = areas >= min(MIN_AREA * labels.size, areas.max())
-        if not kept.all():
-            nearest = ndimage.distance_transform_edt(~kept[parts], return_distances=False, return_indices=True)
-            parts = parts[tuple(nearest)]
-        category_of = {int(part) + 1: int(values.flat[first[part]]) for part in np.flatnonzero(kept)}
-        empty = [part for part, category in category_of.items() if category == 0]
-        segment_map = parts + 1
-        outside = np.isin(segment_map, empty)
-        segment_map[outside] = 0
-        category_of = {part: category for part, category in category_of.items() if category}
+        segment_map, label_of = divided(labels, self._things, self._background)
+        category_of = {segment: label + 1 for segment, label in label_of.items()}
+        outside = segment_map == 0
         if self.fill and outside.any():
             regions = superpixels(image, SuperpixelParameters(), self._left(len(category_of), outside), inside=outside)
             above = int(segment_map.max())

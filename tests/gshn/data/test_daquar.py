@@ -2,11 +2,13 @@
 
 import json
 
+import numpy as np
 import official
 import pytest
+from PIL import Image
 
 from gshn.config import load_config
-from gshn.data.daquar import DAQUAR, FORMS, HELD_OUT, items
+from gshn.data.daquar import DAQUAR, FORMS, HELD_OUT, LABELS, items
 from gshn.data.sources import open_source
 from gshn.errors import ConfigError, DataError, MissingError
 from gshn.training.corpora import Corpora
@@ -135,3 +137,57 @@ def test_real_questions():
     asked = [question.text for data in (train, val, test) for question in data.questions]
     assert not any("?" in text or any(f"image{digit}" in text for digit in range(10)) for text in asked)
     assert max(test[0].image.shape) == 224
+
+
+def labelled(root):
+    """DAQUAR with a map of labels for one of its test photographs: a wall with two chairs and a speck, and void."""
+    official.daquar(root)
+    labels = np.full((60, 80), 12, np.uint8)
+    labels[:, 70:] = 0
+    labels[10:30, 4:24] = 4
+    labels[30:50, 40:60] = 4
+    labels[0, 0] = 7
+    (root / LABELS).mkdir()
+    Image.fromarray(labels).save(root / LABELS / "image1.png")
+    return root, labels
+
+
+def test_maps_of_labels_are_annotated_segments(tmp_path):
+    root, _ = labelled(tmp_path)
+    data = DAQUAR(root, "test")
+    names = {category.id: category.name for category in data.categories}
+    found = [(names[s.category_id], s.area, s.bbox) for s in data[0].panoptic.segments]
+    # Scaled to half; the speck joins the wall, and what has no label is void.
+    assert sorted(found) == [
+        ("chair", 100, (2, 5, 10, 10)),
+        ("chair", 100, (20, 15, 10, 10)),
+        ("wall", 35 * 30 - 200, (0, 0, 35, 30)),
+    ]
+    assert data.files(0) == (root / "nyu_depth_images/image1.png", root / LABELS / "image1.png")
+    assert [c.name for c in data.categories if not c.isthing] == ["ceiling", "floor", "wall"]
+    assert DAQUAR(root, "train")[0].panoptic is None, "a photograph without a map"
+    (root / LABELS).rename(root / "else")
+    assert DAQUAR(root, "test").categories == () and DAQUAR(root, "test").key != data.key
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda labels: labels + 100, r"image1.png is no map of the labels 0 to 13, one channel"),
+        (lambda labels: np.stack([labels] * 3, axis=2), r"image1.png is no map of the labels 0 to 13, one channel"),
+        (lambda labels: labels[:30], r"image1.png is 80 x 30 pixels, another shape than its image, 40 x 30"),
+    ],
+)
+def test_maps_of_labels_that_cannot_be_used(tmp_path, change, message):
+    root, labels = labelled(tmp_path)
+    Image.fromarray(change(labels).astype(np.uint8)).save(root / LABELS / "image1.png")
+    with pytest.raises(DataError, match=message):
+        DAQUAR(root, "test")[0]
+
+
+@pytest.mark.skipif(not official.SHARED.is_dir(), reason="the real samples (shared/data) are not at hand")
+def test_real_maps_of_labels_have_things():
+    data = DAQUAR(official.SHARED / "daquar", "test", 320)
+    counts = [len(data[index].panoptic.segments) for index in range(0, len(data), 60)]
+    assert all(data[index].panoptic.validate() is None for index in range(0, len(data), 200))
+    assert 8 <= np.mean(counts) <= 20

@@ -219,7 +219,7 @@ def test_an_image_of_specks_alone_and_one_of_background_alone(weights, monkeypat
     specks.validate()
     assert specks.segments and (specks.segment_map > 0).all()
     with monkeypatch.context() as patch:
-        patch.setattr("gshn.segments.semantic.MIN_AREA", 0.9)
+        patch.setattr("gshn.segments.labels.MIN_AREA", 0.9)
         assert [s.area for s in segmenter._segments(image, np.where(blobs() == 1, 1, 3)).segments] == [60 * 80]
     assert segmenter._segments(image, np.zeros((60, 80), np.int64)).segments == ()
     filled = SemanticSegmenter(weights, count=5)._segments(image, np.zeros((60, 80), np.int64))
