@@ -127,10 +127,10 @@ def _labels() -> Iterator[tuple[str, str]]:
             yield f"{BASE}-r0", SILENT
 
 
-def with_tables(page: str, rows: Sequence[Row]) -> str:
-    """A page with the tables between its two marks."""
-    before, _, rest = page.partition(BEGIN)
-    return f"{before}{BEGIN}\n{tables(rows)}{END}{rest.partition(END)[2]}"
+def between(page: str, begin: str, end: str, text: str) -> str:
+    """A page with a text between its two marks."""
+    before, _, rest = page.partition(begin)
+    return f"{before}{begin}\n{text}{end}{rest.partition(end)[2]}"
 
 
 def main() -> None:
@@ -147,7 +147,7 @@ def main() -> None:
             for variant in arguments.variants:
                 rows = joined(read_rows(ROWS), list(run(variant, seed, arguments.out, arguments.overrides)))
                 write_atomically(ROWS, "".join(json.dumps(row) + "\n" for row in rows))
-    write_atomically(PAGE, with_tables(PAGE.read_text(), read_rows(ROWS)))
+    write_atomically(PAGE, between(PAGE.read_text(), BEGIN, END, tables(read_rows(ROWS))))
 
 
 if __name__ == "__main__":

@@ -161,6 +161,19 @@ def daquar(root: Path, form: str = "qa.894.raw.{}.txt") -> Path:
     return root
 
 
+def labelled_daquar(root: Path, count: int) -> Path:
+    """Test photographs of DAQUAR with a question each, and the maps of labels that NYU Depth v2 has of them."""
+    rows = [
+        {"image": f"image{n}.jpg", "question": f"what is {n}", "answers": ["bed", "lamp"]} for n in range(1, count + 1)
+    ]
+    write(root / "qa_test.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    (root / "labels13").mkdir()
+    for n in range(1, count + 1):
+        jpeg(root / f"images/image{n}.jpg", n)
+        Image.fromarray(np.full((30, 40), n % 13 + 1, np.uint8)).save(root / f"labels13/image{n}.png")
+    return root
+
+
 def wordnet(root: Path, above: dict[str, list[str]], end: str = "\n") -> Path:
     """A WordNet of nouns: of every sense, those above it. ``chair#2`` is the second sense of chair."""
 

@@ -225,6 +225,14 @@ RUNS: dict[str, Run] = {
         slow=True,
         alone=True,
     ),
+    "python -m benchmarks.nyu_segments ": Run(
+        "page_of_tables flickr8k:data/flickr8k nyu:DAQUAR semantic:DEEPLAB",
+        f"{NEW} data.questions.image_size=64 finetune.steps=2 finetune.batch_size=2 "
+        "--folds 1 --variants annotated semantic",
+        makes="docs/results/nyu_segments.jsonl",
+        slow=True,
+        alone=True,
+    ),
     "benchmarks/gpu.sh --out gpu --device cpu --quick ": Run(
         "scripts", more="--only scenes", makes="gpu/gpu.json gpu/gpu.md", slow=True, alone=True
     ),

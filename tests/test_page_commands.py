@@ -172,6 +172,11 @@ def daquar(path: Path, made: Made) -> None:
     official.write(path / "qa.894.raw.train.txt", "\n".join(kept) + "\n")
 
 
+def nyu(path: Path, made: Made) -> None:
+    """DAQUAR with maps of labels for its test photographs."""
+    official.labelled_daquar(path, 12)
+
+
 def vqa2(path: Path, made: Made) -> None:
     """VQA v2, two splits with photographs of their own."""
     if not path.exists():
@@ -295,7 +300,7 @@ def checkpoint(name: str) -> Callable[[Path, Made], None]:
 PREPARED: dict[str, Callable[[Path, Made], object]] = {
     prepare.__name__: prepare
     for prepare in (
-        *(photos, captions, flickr8k, coco, rows, leave_out, daquar, vqa2, mask2former, semantic, bert, network),
+        *(photos, captions, flickr8k, coco, rows, leave_out, daquar, nyu, vqa2, mask2former, semantic, bert, network),
         *(theirs, results, rows_of_a_grid, simulator, outputs, made_up, page_of_tables, scripts, project),
         *(makefile, unformatted),
     )

@@ -32,7 +32,7 @@ def test_rows_of_a_run_again_take_the_place_of_the_old():
 
 def test_the_page_has_the_tables_of_the_committed_rows():
     page, rows = bench.PAGE.read_text(), bench.read_rows(bench.ROWS)
-    assert bench.with_tables(page, rows) == page
+    assert bench.between(page, bench.BEGIN, bench.END, bench.tables(rows)) == page
     assert all(set(r) == set(bench.Row.__annotations__) for r in rows)
 
 

@@ -336,8 +336,10 @@ class Corpora:
         return self.segmenter_of(self.images("test", 1)).categories
 
     def _segmenter_for(self, data: TaskData) -> Segmenter:
-        # Only what is drawn has annotated segments; photographs are not looked for before their graphs are needed.
-        return self.segmenter(data, self._open(data, "test", 1).categories if is_drawn(data.source) else ())
+        # Only the annotation itself has the data set's categories; other photographs are not looked for before their
+        # graphs are needed.
+        annotated = data.segmenter == "ground-truth" and self.config.graph.regions != "patches"
+        return self.segmenter(data, self._open(data, "test", 1).categories if annotated else ())
 
     def segmenter(self, data: PairData | TaskData, categories: Sequence[Category]) -> Segmenter:
         """Make the segmenter of a section of the configuration.
