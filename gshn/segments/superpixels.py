@@ -20,7 +20,6 @@ from scipy.sparse.csgraph import connected_components
 from skimage.color import rgb2lab
 from skimage.measure import label
 from skimage.segmentation import felzenszwalb
-from skimage.util import img_as_float64
 
 from gshn.errors import DataError
 from gshn.segments.panoptic import Category, PanopticSegments, Segmenter, SegmenterSettings, segments_from_map
@@ -79,7 +78,8 @@ class SuperpixelSegmenter(Segmenter):
     @property
     def key(self) -> str:
         """See :class:`~gshn.segments.panoptic.Segmenter`."""
-        return f"{self!r} scikit-image {version('scikit-image')}"
+        ties = "" if kernels() is None else " ties by place"
+        return f"{self!r} scikit-image {version('scikit-image')}{ties}"
 
     def __call__(self, image: NDArray[np.uint8], annotation: PanopticSegments | None = None) -> PanopticSegments:
         """Segment an RGB image.
@@ -146,26 +146,26 @@ def kernels() -> ctypes.CDLL | None:
 
 
 def _oversegmented(image: NDArray[np.uint8], scale: float) -> NDArray[np.int64]:
-    """scikit-image's ``felzenszwalb``, without blur or least size, in C where it can be had: the same superpixels.
+    """Felzenszwalb and Huttenlocher's superpixels, without blur or least size, numbered 0, 1, ..., shape (H, W).
 
-    Half of its time goes into tables of pixels and of edges in their order, which are not needed.
+    Every pixel is a tree at first. Edges between neighbouring pixels, in eight directions, are taken by ascending cost,
+    the Euclidean distance of the two colours. The trees A and B of an edge's pixels join if cost < Int(A) + scale / |A|
+    and cost < Int(B) + scale / |B|, where Int is the largest cost within a tree, and |A| its number of pixels.
+
+    In C, edges of equal cost are taken in the order of their places. Without a compiler, scikit-image's
+    ``felzenszwalb`` takes them in an order that depends on the processor, so that some regions differ.
     """
     if (own := kernels()) is None:
         return felzenszwalb(image, scale=scale, sigma=0, min_size=1)
     height, width = image.shape[:2]
-    values = np.ascontiguousarray(img_as_float64(image))
-    costs = np.empty(height * (width - 1) + (height - 1) * (width + 2 * (width - 1)))
+    image = np.ascontiguousarray(image)
     labels = np.empty((height, width), dtype=np.int64)
-    size = [ctypes.c_int64(height), ctypes.c_int64(width)]
-    pixels = np.empty(costs.size, dtype=np.int32)
-    own.edge_costs(_address(values), *size, _address(costs), _address(pixels))
-    order = np.argsort(costs).astype(np.int64, copy=False)  # as there: edges of one cost come in one order
     # Names, which keep the arrays until C is done with them.
+    ends, order = np.empty(3 * 255**2 + 2, np.int32), np.empty(4 * labels.size, np.int32)
     parent, area, inside = np.empty(labels.size, np.int32), np.empty(labels.size, np.int32), np.empty(labels.size)
-    own.join_edges(
-        *(_address(costs), _address(pixels), _address(order)),
-        *(ctypes.c_int64(len(costs)), *size, ctypes.c_double(scale / 255)),
-        *(_address(parent), _address(area), _address(inside), _address(labels)),
+    own.oversegment(
+        *(_address(image), ctypes.c_int64(height), ctypes.c_int64(width), ctypes.c_double(scale)),
+        *(_address(ends), _address(order), _address(parent), _address(area), _address(inside), _address(labels)),
     )
     return labels
 
@@ -244,11 +244,15 @@ def _regions(superpixels: NDArray[np.int64], min_area: int) -> NDArray[np.int64]
     return np.where(is_region, is_region.cumsum(), 0)[superpixels]
 
 
+def _sums(labels: NDArray[np.int64], colours: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum of the colours of each label's pixels, shape (max label + 1, 3)."""
+    flat = labels.ravel()
+    return np.stack([np.bincount(flat, weights=channel.ravel()) for channel in np.moveaxis(colours, 2, 0)], axis=1)
+
+
 def _mean_colours(labels: NDArray[np.int64], colours: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean colour of each label, shape (max label + 1, 3)."""
-    flat = labels.ravel()
-    sums = [np.bincount(flat, weights=channel.ravel()) for channel in np.moveaxis(colours, 2, 0)]
-    return np.stack(sums, axis=1) / np.maximum(np.bincount(flat), 1)[:, None]
+    return _sums(labels, colours) / np.maximum(np.bincount(labels.ravel()), 1)[:, None]
 
 
 def _renumbered(labels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -299,16 +303,20 @@ def _borders(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.i
 def _merge(labels: NDArray[np.int64], colours: NDArray[np.float64], distance: float) -> NDArray[np.int64]:
     """Merge touching labels whose mean colours are nearer than ``distance``, until there are none."""
     first, second = _borders(labels)
-    colours = np.moveaxis(np.ascontiguousarray(np.moveaxis(colours, 2, 0)), 0, 2)  # so that sums need copy no channel
+    sums = _sums(labels, colours)
+    area: NDArray[np.floating | np.integer] = np.bincount(labels.ravel())
+    into = np.arange(len(area))
     while True:
-        means = _mean_colours(labels, colours)
+        means = sums / np.maximum(area, 1)[:, None]
         like = np.linalg.norm(means[first] - means[second], axis=1) < distance
         if not like.any():
-            return labels
-        links = coo_array((first[like], (first[like], second[like])), shape=(len(means), len(means)))
+            return into[labels]
+        links = coo_array((first[like], (first[like], second[like])), shape=(len(area), len(area)))
         # Label 0 merges with none and so stays a component of its own, the first: labels still begin at 1.
         merged = connected_components(links, directed=False)[1].astype(np.int64)
-        labels, first, second = merged[labels], merged[first], merged[second]
+        sums = np.stack([np.bincount(merged, weights=channel) for channel in sums.T], axis=1)
+        area = np.bincount(merged, weights=area)
+        into, first, second = merged[into], merged[first], merged[second]
         first, second = first[apart := first != second], second[apart]
 
 

@@ -1,5 +1,6 @@
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import easy_vqa
@@ -184,25 +185,77 @@ def test_a_number_of_segments_follows_things_better_than_likeness():
     assert right[12] > right[None] + 0.03 and right[12] > 0.65
 
 
-@pytest.mark.parametrize("size", [(60, 47), (33, 1), (1, 20), (2, 2), (1, 1)])
-def test_c_gives_the_superpixels_of_numpy_and_scikit_image(size, monkeypatch):
-    if not any(shutil.which(name) for name in ("cc", "gcc", "clang")):
-        pytest.skip("no C compiler here")
-    assert module.kernels() is not None
+def trees(image, scale):
+    """The oracle of superpixels._oversegmented: a list of pixels for each tree, edges sorted one by one."""
+    height, width = image.shape[:2]
+    edges = [
+        (float(np.linalg.norm(image[y, x].astype(float) - image[y - dy, x - dx])), place, (y, x), (y - dy, x - dx))
+        for place, (dy, dx) in enumerate([(1, 0), (0, 1), (1, 1), (1, -1)])
+        for y in range(height)
+        for x in range(width)
+        if y >= dy and 0 <= x - dx < width
+    ]
+    tree_of = {(y, x): [(y, x)] for y in range(height) for x in range(width)}
+    largest = dict.fromkeys(map(id, tree_of.values()), 0.0)
+    for cost, _, one, other in sorted(edges):
+        a, b = tree_of[one], tree_of[other]
+        if a is not b and all(cost < largest[id(tree)] + scale / len(tree) for tree in (a, b)):
+            a.extend(b)
+            largest[id(a)] = cost
+            tree_of.update(dict.fromkeys(b, a))
+    places = list(dict.fromkeys(id(tree_of[y, x]) for y in range(height) for x in range(width)))
+    return np.array([[places.index(id(tree_of[y, x])) for x in range(width)] for y in range(height)])
+
+
+SIZES = [(40, 31), (33, 1), (1, 20), (2, 2), (1, 1)]
+
+
+def pictures(size):
+    """Noise, a smooth picture, and one whose costs are often equal."""
     random = np.random.default_rng(0)
     noise = random.integers(0, 256, (*size, 3), dtype=np.uint8)
     smooth = ndimage.gaussian_filter(noise.astype(float), (2, 2, 0))
     spread = (255 * (smooth - smooth.min()) / max(np.ptp(smooth), 1)).astype(np.uint8)
-    flat = np.where(random.random(size)[..., None] < 0.5, noise // 64 * 64, 128).astype(
-        np.uint8
-    )  # costs that are equal
-    for image in (noise, spread, flat):
-        given = [None, random.random(size) < 0.7]
-        own = [superpixels(image, SuperpixelParameters(), inside=inside) for inside in given]
+    flat = np.where(random.random(size)[..., None] < 0.5, noise // 64 * 64, 128).astype(np.uint8)
+    return noise, spread, flat
+
+
+def needs_a_compiler():
+    if not any(shutil.which(name) for name in ("cc", "gcc", "clang")):
+        pytest.skip("no C compiler here")
+    assert module.kernels() is not None
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_c_gives_the_trees_of_the_oracle(size):
+    needs_a_compiler()
+    for image in pictures(size):
+        for scale in (30.0, 300.0):
+            assert np.array_equal(module._oversegmented(image, scale), trees(image, scale))
+            assert np.array_equal(module._oversegmented(image[:, ::-1], scale), trees(image[:, ::-1], scale))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_scikit_image_gives_the_superpixels_of_c_where_it_takes_equal_costs_in_their_order(size, monkeypatch):
+    """In grey pictures, whose equal costs are equal in floating point, too."""
+    needs_a_compiler()
+    stable = partial(np.argsort, kind="stable")
+    inside = np.random.default_rng(1).random(size) < 0.7
+    for image in (np.repeat(picture[..., :1], 3, axis=2) for picture in pictures(size)):
+        given = [None, inside]
+        own = [superpixels(image, SuperpixelParameters(), inside=part) for part in given]
+        oversegmented = module._oversegmented(image, 30.0)
         with monkeypatch.context() as patch:
             patch.setattr(module, "kernels", lambda: None)
-            theirs = [superpixels(image, SuperpixelParameters(), inside=inside) for inside in given]
-            found = module._oversegmented(image, 30.0)
-        assert np.array_equal(module._oversegmented(image, 30.0), found)
+            patch.setattr(np, "argsort", stable)
+            theirs = [superpixels(image, SuperpixelParameters(), inside=part) for part in given]
+            assert np.array_equal(oversegmented, module._oversegmented(image, 30.0))
         for ours, expected in zip(own, theirs, strict=True):
             assert np.array_equal(ours, expected)
+
+
+def test_key_tells_who_takes_equal_costs_in_their_order(monkeypatch):
+    needs_a_compiler()
+    key = SuperpixelSegmenter().key
+    monkeypatch.setattr(module, "kernels", lambda: None)
+    assert SuperpixelSegmenter().key != key
