@@ -158,7 +158,7 @@ def segment(arguments: argparse.Namespace) -> None:
     failed: list[str] = []
     with PanopticFolder(arguments.out, segmenter.categories, settings) as folder:
         before = len(folder)
-        for name, path in tqdm(paths.items(), desc=arguments.segmenter, unit="image"):
+        for name, path in tqdm(paths.items(), desc=f"segment with {arguments.segmenter}", unit=" images"):
             picture = folder.path / f"{folder.base(name)}.segments.png"
             try:
                 digest = source.digest(path)

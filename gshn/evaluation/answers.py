@@ -62,7 +62,7 @@ def answer_logits(
     return torch.cat(
         [
             _batch_logits(model, task, images, [texts[row] for row in rows], places[rows])
-            for rows in chunks(len(texts), TEXTS_PER_BATCH, "texts")
+            for rows in chunks(len(texts), TEXTS_PER_BATCH, "answer texts")
         ]
     )
 
@@ -94,7 +94,7 @@ def answer_all(model: GSHN, corpus: TaskCorpus, count: SpikeCount, backend: Spik
     place = torch.zeros_like(until)  # of each image, among those that are kept
     kept: list[tuple[list[int], NodeTokens]] = []
     best, begun = torch.zeros_like(last), 0
-    for indices in chunks(len(corpus.graphs), IMAGES_PER_BATCH, "images"):
+    for indices in chunks(len(corpus.graphs), IMAGES_PER_BATCH, "encode images"):
         encoded = encode_batch(model, corpus.graphs.batch(indices), count, backend, embeddings=False)
         kept = [(own, tokens) for own, tokens in kept if int(until[own].max()) >= indices[0]]
         kept.append((indices, encoded.tokens))

@@ -137,7 +137,7 @@ def count_images(
         trains = [dict(zip(names, pytorch_spikes(encoder, image), strict=True)) for image in images.values()]
     else:
         trains = run_images(encoder, list(images.values()), precision, source).spikes
-    bar = tqdm(zip(images.items(), trains, strict=True), "counting", len(images), unit="image", leave=False)
+    bar = tqdm(zip(images.items(), trains, strict=True), "count operations", len(images), unit=" images", leave=False)
     return [count_image(encoder, name, image, spikes) for (name, image), spikes in bar]
 
 

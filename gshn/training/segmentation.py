@@ -200,7 +200,7 @@ def _fit(settings: SegmenterFit, out: Path, resume: bool) -> None:
     with tqdm(
         total=settings.steps * settings.batch_size,
         initial=first * settings.batch_size,
-        desc="segmenter",
+        desc="train the segmenter",
         unit=" images",
         dynamic_ncols=True,
     ) as bar:

@@ -192,7 +192,7 @@ def run_from(
         row = x[source][..., t, :].reshape(-1)
         return network.messages(source, row).astype(dtype) if isinstance(network, FixedNetwork) else row
 
-    for t in tqdm(range(steps), "populations", unit="step", leave=False, delay=2):
+    for t in tqdm(range(steps), "run in NumPy", unit=" steps", leave=False, delay=2):
         newest = {name: messages(name, t) for name in x}
         for p in network.populations:
             a: Any = bias_at(p, begin + t)
