@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument(
         "--segments",
         type=whole_number(1, 10000),
-        help="number of superpixels or feature regions (default: superpixels merge by likeness alone)",
+        help="number of superpixels or feature regions (default: superpixels merge by the distance of their colours)",
     )
     parser.add_argument(
         "--no-fill", action="store_true", help="with semantic: leave the background void, without superpixels"
@@ -245,7 +245,7 @@ class _Annotated:
         return self._truth.categories if self._truth is not None else ()
 
     def digest(self, path: Path) -> str:
-        """Of all that an image and its annotation are read from."""
+        """Digest of all files that an image and its annotation are read from."""
         from gshn.data.panoptic_folder import digest_of
 
         if self._truth is None or path not in self._ids:

@@ -549,7 +549,7 @@ class Model:
         return push(self.folder, name, self.card(name, images), private)
 
     def _section(self, task: str) -> PairData | TaskData:
-        """Of the configuration, where images of a task are described."""
+        """The section of the configuration that describes the images of a task."""
         if task not in ("retrieval", *TASKS):
             raise ConfigError(f"there is no task '{task}'; choose one of {', '.join(('retrieval', *TASKS))}")
         if task == "retrieval":

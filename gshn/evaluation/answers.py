@@ -52,7 +52,7 @@ def answer_logits(
         task: Name of the task.
         images: I images.
         texts: B texts.
-        image: Of each text, the positions of its images.
+        image: Positions of each text's images, shape (B, K).
 
     Returns:
         Logits over ``model.vocabulary.answers[task]``, shape (B, A), float32, on the CPU. Their softmax are the
@@ -68,7 +68,7 @@ def answer_logits(
 
 
 def _batch_logits(model: GSHN, task: str, images: NodeTokens, texts: Sequence[str], image: Tensor) -> Tensor:
-    """Of a batch of texts, see :func:`answer_logits`; ``image`` has shape (B, images of a text)."""
+    """Logits of a batch of texts, see :func:`answer_logits`; ``image`` has shape (B, images of a text)."""
     device = device_of(model)
     ids, attention = (t.to(device) for t in tokenize(model.tokenizer, texts))
     own, position = image.unique(return_inverse=True)

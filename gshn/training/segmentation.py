@@ -275,8 +275,8 @@ class SceneBatch:
 
     Attributes:
         pixels: Normalised images, shape (B, 3, H, W).
-        masks: Of each image's segments, shapes (S, h, w), float32.
-        labels: Of each image's segments, shapes (S,).
+        masks: Masks of each image's segments, shapes (S, h, w), float32.
+        labels: Labels of each image's segments, shapes (S,).
     """
 
     pixels: Tensor

@@ -159,7 +159,7 @@ def run_from(
 
     Args:
         state: The state to start from, as :func:`start` describes it. It is not changed.
-        synapses: Of the network, float or fixed.
+        synapses: Synapses of the network, float or fixed.
         x: Inputs by name, shape (T, n) or (B, T, n). For a fixed network, too, these are values, not yet messages.
         potentials: Names of the populations whose potentials are recorded.
         batch: B, if inputs and results have an axis of samples; else None.

@@ -207,11 +207,11 @@ class ReferenceMachine(Machine):
         return record
 
     def state(self) -> Arrays:
-        """Likewise."""
+        """See :class:`~neuromorphic.execution.machine.Machine`."""
         return as_arrays(self._state, self.start)
 
     def restore(self, state: Mapping[str, NDArray]) -> None:
-        """Likewise."""
+        """See :class:`~neuromorphic.execution.machine.Machine`."""
         self._state = as_state(state)
 
 
