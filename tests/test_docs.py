@@ -235,9 +235,12 @@ def test_examples_in_the_reference_run(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.lava
 def test_the_picture_of_the_method_is_drawn(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["docs/picture.py", str(finished)])
-    runpy.run_path(str(shutil.copy(DOCS / "picture.py", tmp_path)), run_name="__main__")
-    assert (tmp_path / "path.png").read_bytes().startswith(b"\x89PNG")
+    monkeypatch.setattr("sys.argv", ["docs/picture.py", str(finished), str(tmp_path)])
+    monkeypatch.syspath_prepend(DOCS)
+    runpy.run_path(str(DOCS / "picture.py"), run_name="__main__")
+    for key in ("light", "dark"):
+        assert (tmp_path / f"path-{key}.png").read_bytes().startswith(b"\x89PNG")
+        assert (DOCS / f"figures/path-{key}.png").is_file()
 
 
 @pytest.mark.lava
