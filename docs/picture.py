@@ -1,4 +1,4 @@
-"""Draws docs/figures/path-*.png, a held-out scene from pixels to spikes: ``python docs/picture.py CHECKPOINT [FOLDER]``."""
+"""Draws docs/figures/path-*.png, a scene from pixels to spikes: ``python docs/picture.py CHECKPOINT [FOLDER]``."""
 
 from __future__ import annotations
 
