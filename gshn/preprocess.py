@@ -154,7 +154,7 @@ def write(arguments: Namespace, config: Config, by_others: bool = False) -> None
         write_shards(
             recipe,
             folder,
-            split if world_size == 1 else f"{split} {rank}/{world_size}",
+            f"{split} images" if world_size == 1 else f"{split} images, process {rank} of {world_size}",
             arguments.shard_size,
             rank,
             world_size,
