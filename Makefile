@@ -94,7 +94,9 @@ test-versions: $(filter .uv/bin/uv,$(UV))
 
 # Ratios to the peers and to bounds; docs/speed.md. In an environment of its own, which has the peers.
 bench: .venv-bench/ready ## measure ratios to other frameworks and to bounds (docs/speed.md)
-	.venv-bench/bin/python -m benchmarks --json benchmarks.json --plot docs/speed.png
+	.venv-bench/bin/python -m benchmarks --json docs/results/speed.json
+	.venv-bench/bin/python docs/tables.py
+	.venv-bench/bin/python docs/figures.py
 
 .venv-bench/ready: pyproject.toml benchmarks/overrides.txt $(filter .uv/bin/uv,$(UV))
 	test -x .venv-bench/bin/python || $(UV) venv --quiet --python ">=3.11,<3.13" .venv-bench

@@ -6,7 +6,6 @@ test compares their text with what is committed.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.ticker import LogLocator, NullLocator
-from tables import name
+from tables import benchmark, name, rows
 
 from gshn.ablation.grid import BASE
 from gshn.ablation.photographs import PHOTOGRAPHS
@@ -122,7 +121,7 @@ def method(theme: Theme) -> Figure:
 
 def ablation(theme: Theme) -> Figure:
     """Held-out accuracy of the method and of its parts, with intervals: docs/results/ablation-test.json."""
-    values = tabulate(SCENES, json.loads((DOCS / "results/ablation-test.json").read_text()))
+    values = tabulate(SCENES, rows("ablation-test"))
     variants = {BASE: "GSHN (hybrid)", "gat": "GAT only", "snn": "spiking only", "no-stl": "without STL"}
     marks = dict(zip(variants, (theme.ink, *theme.accents[:3]), strict=True))
     figure, panels = plt.subplots(1, len(SUMMARY), figsize=(11, 2.3), sharey=True)
@@ -141,7 +140,6 @@ def ablation(theme: Theme) -> Figure:
 
 def energy(theme: Theme) -> Figure:
     """What accuracy costs: R@1 against modelled energy of the spiking path, docs/results/energy.json."""
-    rows = json.loads((DOCS / "results/energy.json").read_text())
     figure, panels = plt.subplots(1, 3, figsize=(11, 3.2), sharey=True)
     models = {
         "cmos45-fp32": "45 nm CMOS, arithmetic alone",
@@ -149,7 +147,7 @@ def energy(theme: Theme) -> Figure:
         "loihi1": "Loihi 1 (the twin on CMOS)",
     }
     for panel, (model, title) in zip(panels, models.items(), strict=True):
-        for row in rows:
+        for row in rows("energy"):
             low, high = (1e6 * row["joules_per_image"][model][end] for end in ("low", "high"))
             recall = 100 * (row["accuracy"]["retrieval.i2t_r1"] + row["accuracy"]["retrieval.t2i_r1"]) / 2
             relu, rate = row["neuron"] == "relu", "rate" in row["checkpoint"]
@@ -172,17 +170,70 @@ def energy(theme: Theme) -> Figure:
 
 def leads_on_scenes(theme: Theme) -> Figure:
     """Leads of the method over all variants on the test scenes: docs/results/ablation-test.json."""
-    return leads(SCENES, json.loads((DOCS / "results/ablation-test.json").read_text()))
+    return leads(SCENES, rows("ablation-test"))
 
 
 def leads_on_photographs(theme: Theme) -> Figure:
     """Leads of the method over all variants on the dev photographs: docs/results/photographs-validation.json."""
-    return leads(PHOTOGRAPHS, json.loads((DOCS / "results/photographs-validation.json").read_text()))
+    return leads(PHOTOGRAPHS, rows("photographs-validation"))
+
+
+def speed(theme: Theme) -> Figure:
+    """Times of other programs, and of a bound, over ours: docs/results/speed.json."""
+    lif = {f"lif, T = {steps}, cpu": f"T = {steps}" for steps in (8, 16)}
+    nir = {f"NIR graph, {dtype}": dtype for dtype in ("float32", "float64")}
+    lava = {"Lava, whole, an image": "with start-up", "Lava, steps, an image": "steps alone"}
+    panels_of = (
+        ("Multi-step LIF, forward and backward", lif, "upper right"),
+        ("A NIR graph in PyTorch", nir, "upper right"),
+        ("An image on Lava", lava, "center right"),
+    )
+    figure, panels = plt.subplots(1, len(panels_of), figsize=(11, 3.2))
+    for panel, (title, labels, place_of_legend) in zip(panels, panels_of, strict=True):
+        columns = [benchmark(what) for what in labels]
+        subjects = [subject for subject in columns[0] if subject != "ours"]
+        for k, (label, column) in enumerate(zip(labels.values(), columns, strict=True)):
+            own = [place for place, subject in enumerate(subjects) if subject in column]
+            times = [column[subjects[place]]["ratio"] for place in own]
+            y = np.array(own) + 0.38 * (k - 0.5)
+            panel.barh(y, times, height=0.34, color=theme.accents[3 * k], label=label)
+            for at, value in zip(y, times, strict=True):
+                panel.annotate(f"{value:.3g}", (max(value, 1), at), xytext=(3, 0), textcoords="offset points",
+                               va="center", size=7.5)  # fmt: skip
+        panel.axvline(1, color=theme.ink, linewidth=1)
+        panel.set(xscale="log", title=title, xlabel="time relative to ours", yticks=range(len(subjects)))
+        panel.set_yticklabels(subjects)
+        panel.set_ylim(len(subjects) - 0.4, -0.6)
+        panel.set_xlim(0.25, 3 * max(row["ratio"] for column in columns for row in column.values()))
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_locator(NullLocator())
+        panel.legend(fontsize=8, loc=place_of_legend, handlelength=1)
+    return figure
+
+
+def encoder(theme: Theme) -> Figure:
+    """Time of the encoder's paths over each of its sizes: docs/results/speed.json."""
+    sizes = ("steps", "nodes", "neighbours", "channels", "batch")
+    paths = {"hybrid": theme.ink, "gat": theme.accents[0], "spiking": theme.accents[1]}
+    figure, panels = plt.subplots(1, len(sizes), figsize=(11, 2.6), sharey=True)
+    for panel, size in zip(panels, sizes, strict=True):
+        prefix = f"encoder, {size} = "
+        values = [what.removeprefix(prefix) for what in dict.fromkeys(row["benchmark"] for row in rows("speed"))
+                  if what.startswith(prefix)]  # fmt: skip
+        for path, colour in paths.items():
+            times = [1e3 * benchmark(prefix + value)[path]["seconds"] for value in values]
+            panel.plot([float(value) for value in values], times, "o-", color=colour, markersize=4, label=path)
+        panel.set(xlabel=size, xlim=(0, None), ylim=(0, 85))
+        panel.grid(axis="both")
+        panel.set_axisbelow(True)
+    panels[0].set_ylabel("ms a batch")
+    panels[0].legend(fontsize=8.5, labels=["hybrid", "GAT only", "spiking only"])
+    return figure
 
 
 FIGURES: dict[str, Callable[[Theme], Figure]] = {
     "method": method, "ablation": ablation, "energy": energy, "leads": leads_on_scenes,
-    "photographs": leads_on_photographs,
+    "photographs": leads_on_photographs, "speed": speed, "encoder": encoder,
 }  # fmt: skip
 
 

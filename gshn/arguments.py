@@ -11,7 +11,7 @@ def add_model_arguments(parser: ArgumentParser, checkpoint: str | None = None) -
     """Add ``--checkpoint``, ``--segmenter`` and ``--weights``, which :func:`gshn.load` takes.
 
     Args:
-        parser: Of the command.
+        parser: Parser of the command.
         checkpoint: Default of ``--checkpoint``. None: the option is required.
     """
     parser.add_argument(
@@ -25,6 +25,6 @@ def add_model_arguments(parser: ArgumentParser, checkpoint: str | None = None) -
     parser.add_argument(
         "--segmenter",
         choices=SEGMENTERS,
-        help=f"{SEGMENTERS.help()} (default: the checkpoint's; of files superpixels, where that is ground-truth)",
+        help=f"{SEGMENTERS.help()} (default: the checkpoint's; superpixels for files where that is ground-truth)",
     )
     parser.add_argument("--weights", help="weights of a learned segmenter: a folder, or a name on the hub")

@@ -67,7 +67,7 @@ class Range:
 
 COUNT = Range(0, 1e9)
 SOME = Range(1, 1e9)
-"""Of items or steps: a bound that no run reaches, so that a slip of the keyboard is told."""
+"""Of items or steps: a bound that no run reaches, so that a typing error is found."""
 DEPTH = Range(1, 64)
 HEADS = Range(1, 128)
 SIDE = Range(48, 4096)

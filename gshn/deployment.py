@@ -136,7 +136,7 @@ def profile(
         out: Folder for the report.
         images: How many held-out images are counted.
         backend: What gives the spikes: ``torch``, ``numpy``, ``lava`` or ``c``.
-        precision: Of numpy, lava or c.
+        precision: Arithmetic of numpy, lava or c.
         compare: Other checkpoints.
         energy_models: File of energy models, in place of the project's own.
         measure: Also measure time and, where there is a meter, energy.

@@ -71,8 +71,8 @@ def joined_rand(rows: int, device: torch.device, identity: Tensor | None = None)
     Args:
         rows: Number of this process's rows.
         device: Where the numbers are.
-        identity: Of each row, shape (rows,), int64: rows that have the same get the same number, and the k-th smallest
-            identity gets the k-th number. None: each row gets a number of its own, in the batch's order.
+        identity: Identity of each row, shape (rows,), int64: rows with the same get the same number, and the k-th
+            smallest identity gets the k-th number. None: each row gets a number of its own, in the batch's order.
     """
     if identity is None:
         counts = row_counts(rows, device)
@@ -95,7 +95,7 @@ def shares(identity: Tensor) -> Tensor:
     share[r] = 1 / number of everybody's rows with the identity of r.
 
     Args:
-        identity: Of each of this process's rows, shape (R,), int64.
+        identity: Identity of each of this process's rows, shape (R,), int64.
     """
     have, counts = gather(identity).unique(return_counts=True)
     return 1 / counts[torch.searchsorted(have, identity)].float()

@@ -193,9 +193,10 @@ def main() -> None:
     if arguments.json is not None:
         write_atomically(arguments.json, json.dumps(figures, indent=2) + "\n")
         print(f"{arguments.json}: these figures")
-    if backend is None and model.encoder.spiking is not None and model.encoder.spiking.neuron.spikes:
+    if model.encoder.spiking is not None and model.encoder.spiking.neuron.spikes and arguments.precision == "float":
         options = ["--checkpoint", arguments.checkpoint, "--task", arguments.task, "--split", arguments.split]
-        print_next(["gshn.evaluate", *options, "--encoder", "lava", *arguments.overrides])
+        precision = [] if backend is None else ["--precision", "fixed"]
+        print_next(["gshn.evaluate", *options, "--encoder", "lava", *precision, *arguments.overrides])
 
 
 def gallery(corpus: PairCorpus, images: ImageCollection, path: Path, title: str) -> Look:

@@ -39,7 +39,7 @@ def checkpoint_folder(name: str | Path, revision: str | None = None) -> Path:
     Args:
         name: A folder that ``gshn.train`` wrote; one of :func:`shipped`, such as ``tour``; or ``owner/name`` on the
             hub. Where a folder of this name exists, it counts.
-        revision: Of a name on the hub: branch, tag or commit.
+        revision: Branch, tag or commit of a name on the hub.
 
     Raises:
         CheckpointError: it is neither, the hub cannot be reached, or a file is missing.

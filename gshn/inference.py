@@ -94,9 +94,15 @@ def encode(model: GSHN, graphs: SceneGraph, backend: SpikeBackend | None) -> Enc
 
 
 def chunks(total: int, size: int, label: str) -> Iterator[list[int]]:
-    """Consecutive indices, with a progress bar in items where there is more than one chunk."""
+    """Consecutive indices, with a progress bar where there is more than one chunk.
+
+    Args:
+        total: Number of items.
+        size: Items of a chunk.
+        label: What is done to what, a verb and a plural: the bar's title, and its unit.
+    """
     hidden: dict[str, Any] = {"disable": True} if total <= size else {}  # else TQDM_DISABLE counts
-    with tqdm(total=total, desc=label, unit="item", leave=False, **hidden) as bar:
+    with tqdm(total=total, desc=label, unit=f" {label.split()[-1]}", leave=False, **hidden) as bar:
         for start in range(0, total, size):
             indices = list(range(start, min(start + size, total)))
             yield indices
@@ -172,7 +178,7 @@ def encode_images(
     return EncodedImages.cat(
         [
             encode_batch(model, graphs.batch(indices), count, backend, tokens, embeddings)
-            for indices in chunks(len(graphs), IMAGES_PER_BATCH, "images")
+            for indices in chunks(len(graphs), IMAGES_PER_BATCH, "encode images")
         ]
     )
 
@@ -187,7 +193,7 @@ def count_texts(model: GSHN, texts: Sequence[str], label: str) -> None:
 @torch.inference_mode()
 def embedded_texts(model: GSHN, texts: Sequence[str]) -> Iterator[Embeddings]:
     """Embed texts, a batch at a time."""
-    for indices in chunks(len(texts), TEXTS_PER_BATCH, "texts"):
+    for indices in chunks(len(texts), TEXTS_PER_BATCH, "encode texts"):
         ids, mask = (t.to(device_of(model)) for t in tokenize(model.tokenizer, [texts[i] for i in indices]))
         yield model.embed_texts(model.encode_text(ids, mask))
 

@@ -151,7 +151,7 @@ def share(module: str, count: int | None, work: Callable[[], None], on_cpus: int
 
 
 def join(work: Callable[[], None]) -> None:
-    """Do a process's share of what several do together: an error is told to the launcher, too.
+    """Do this process's share of a job of several processes. An error is reported to the launcher, too.
 
     Args:
         work: What to do.

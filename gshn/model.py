@@ -120,7 +120,8 @@ class GSHN(nn.Module):
             config: The run's configuration.
             vocabulary: Categories, answers and words.
             tokenizer: Tokenizer of the text encoder.
-            architecture: Of a pretrained text encoder whose weights a checkpoint brings; None: its own are read.
+            architecture: Architecture of a pretrained text encoder whose weights come from a checkpoint. None: its own
+                weights are read.
 
         Raises:
             ConfigError: the text encoder cannot be used, or has no token for what masked language modelling hides.
@@ -241,8 +242,8 @@ class GSHN(nn.Module):
         Args:
             graphs: B scene graphs.
             spikes: Those that another simulator computed.
-            chunk: So many at a time, see :mod:`gshn.encoders.chunks`; there are no ``spikes`` then.
-            identity: Of each graph, shape (B,), where several processes may have the same ones.
+            chunk: Number of graphs that are encoded at a time, see :mod:`gshn.encoders.chunks`; not with ``spikes``.
+            identity: Identity of each graph, shape (B,), where several processes may have the same graphs.
         """
         inputs = self.node_inputs(graphs, identity, chunk)
         return self.encoder(inputs, spikes) if chunk is None else graphs_in_chunks(self.encoder, inputs, chunk)
@@ -513,7 +514,7 @@ class GSHN(nn.Module):
 
         Args:
             name: The folder, or a name on the hub: see :func:`gshn.hub.checkpoint_folder`.
-            revision: Of a name on the hub.
+            revision: Branch, tag or commit of a name on the hub.
 
         Raises:
             CheckpointError: a file is missing or broken, or does not fit the model, or a tensor is not finite.

@@ -24,7 +24,7 @@ examples:
   python -m gshn.preprocess --data coco:coco --segmenter ground-truth --out shards/coco
   python -m gshn.preprocess --data captions:photos/captions.csv --split-by 80/10/10 --segmenter superpixels \\
       --out shards/mine
-      captions.csv: columns such as 'image' and 'caption', a row a caption (docs/own-images.md)
+      captions.csv: columns such as 'image' and 'caption', one caption in each row (docs/own-images.md)
   python -m gshn.preprocess --data coco:coco --segmenter superpixels --processes auto --out shards/coco
   python -m gshn.train --config photographs --out runs/coco data.pairs.source=shards:shards/coco
 """
@@ -124,7 +124,7 @@ def write(arguments: Namespace, config: Config, by_others: bool = False) -> None
     """Write this process's shards, and report.
 
     Args:
-        arguments: Of the command.
+        arguments: Arguments of the command.
         config: The configuration.
         by_others: Whether processes that this one has started have written all shards.
 
@@ -154,7 +154,7 @@ def write(arguments: Namespace, config: Config, by_others: bool = False) -> None
         write_shards(
             recipe,
             folder,
-            split if world_size == 1 else f"{split} {rank}/{world_size}",
+            f"{split} images" if world_size == 1 else f"{split} images, process {rank} of {world_size}",
             arguments.shard_size,
             rank,
             world_size,

@@ -56,7 +56,7 @@ class Traits:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetTraits(Traits):
-    """Of a data set.
+    """Traits of a data set.
 
     Attributes:
         drawn: Its images are drawn, with their segments. Their number is unlimited, so a configuration has to give one.
@@ -67,7 +67,7 @@ class DatasetTraits(Traits):
 
 @dataclass(frozen=True, kw_only=True)
 class SegmenterTraits(Traits):
-    """Of a segmenter.
+    """Traits of a segmenter.
 
     Attributes:
         learned: It has weights, which have to be named.
@@ -78,7 +78,7 @@ class SegmenterTraits(Traits):
 
 @dataclass(frozen=True, kw_only=True)
 class NeuronTraits(Traits):
-    """Of a neuron of the discrete path.
+    """Traits of a neuron of the discrete path.
 
     Attributes:
         spikes: Its outputs are spikes, over two steps or more; else activations, of one step.
@@ -91,10 +91,10 @@ class NeuronTraits(Traits):
 
 @dataclass(frozen=True, kw_only=True)
 class TextEncoderTraits(Traits):
-    """Of a text encoder.
+    """Traits of a text encoder.
 
     Attributes:
-        pretrained: Somebody trained it before.
+        pretrained: It has weights from an earlier training.
     """
 
     pretrained: bool
@@ -106,10 +106,10 @@ NEEDS = ("", "discrete", "spikes", "rates")
 
 @dataclass(frozen=True, kw_only=True)
 class LossTraits(Traits):
-    """Of a pretraining loss, whose weight is ``objectives.NAME``.
+    """Traits of a pretraining loss, whose weight is ``objectives.NAME``.
 
     Attributes:
-        weight: By default; 0 of a loss of another package: to install one changes no configuration.
+        weight: Default weight; 0 for a loss of another package, so that installing one changes no configuration.
         order: Losses are computed in this order, on which the rounding of gradients depends.
         needs: ``discrete`` where the model must have a discrete path, ``spikes`` where that has to spike, ``rates``
             where its means have to be firing rates.
@@ -171,8 +171,8 @@ class Registry(Generic[T]):
 
     Attributes:
         what: What the kinds are, for messages.
-        group: Of entry points.
-        folder: Of this package's modules.
+        group: Group of entry points.
+        folder: Folder of this package's modules.
         traits: What each declares.
     """
 

@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder of photographs; subfolders count, too")
     add_model_arguments(parser)
     parser.add_argument(
-        "--top", type=whole_number(1, 10**9), default=10, help="how many are told (default %(default)s)"
+        "--top", type=whole_number(1, 10**9), default=10, help="number of results (default %(default)s)"
     )
     parser.add_argument(
         "--index", type=Path, metavar="FILE", help="where the index is kept (default: DIR/.gshn, or the user's cache)"

@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument(
         "--segments",
         type=whole_number(1, 10000),
-        help="number of superpixels or feature regions (default: superpixels merge by likeness alone)",
+        help="number of superpixels or feature regions (default: superpixels merge by the distance of their colours)",
     )
     parser.add_argument(
         "--no-fill", action="store_true", help="with semantic: leave the background void, without superpixels"
@@ -158,7 +158,7 @@ def segment(arguments: argparse.Namespace) -> None:
     failed: list[str] = []
     with PanopticFolder(arguments.out, segmenter.categories, settings) as folder:
         before = len(folder)
-        for name, path in tqdm(paths.items(), desc=arguments.segmenter, unit="image"):
+        for name, path in tqdm(paths.items(), desc=f"segment with {arguments.segmenter}", unit=" images"):
             picture = folder.path / f"{folder.base(name)}.segments.png"
             try:
                 digest = source.digest(path)
@@ -245,7 +245,7 @@ class _Annotated:
         return self._truth.categories if self._truth is not None else ()
 
     def digest(self, path: Path) -> str:
-        """Of all that an image and its annotation are read from."""
+        """Digest of all files that an image and its annotation are read from."""
         from gshn.data.panoptic_folder import digest_of
 
         if self._truth is None or path not in self._ids:

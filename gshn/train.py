@@ -14,8 +14,8 @@ examples:
   python -m gshn.train                                                # the default: drawn scenes, captions, questions
   python -m gshn.train --config smoke --out runs/smoke                # every stage in under a minute
   python -m gshn.train --config photographs --out runs/mine data.pairs.source=captions:photos/captions.csv
-      captions.csv: columns such as 'image' and 'caption', a row a caption; a column 'split', or shares, says what is
-      trained on (docs/own-images.md); .tsv and JSON lines do as well
+      captions.csv: columns such as 'image' and 'caption', one caption in each row; .tsv and JSON lines work, too. A
+      column 'split' says what is trained on, else 80 % of the images are (docs/own-images.md)
   python -m gshn.train --config photographs --processes auto --out runs/photographs data.pairs.source=flickr8k:flickr8k
   python -m gshn.train --init runs/mine --out runs/more data.pairs.source=captions:more/captions.csv
   python -m gshn.train --resume --out runs/mine --config photographs data.pairs.source=captions:photos/captions.csv

@@ -63,7 +63,7 @@ class SideBySide(RunDetails):
     Attributes:
         sent: For each network the messages of each population by name, shape (T, M): spikes as bool, all else in NIR's
             units.
-        potentials: Likewise, of the populations asked for.
+        potentials: Membrane potentials of the populations asked for, in the same form.
     """
 
     sent: list[dict[str, NDArray]]
@@ -118,7 +118,7 @@ class FoldedRun(RunDetails):
     Attributes:
         sent: Messages of each population by name, shape (T, M), of a batch (B, T, M): spikes as bool, all else in NIR's
             units.
-        potentials: Likewise, of the populations asked for.
+        potentials: Membrane potentials of the populations asked for, in the same form.
     """
 
     sent: dict[str, NDArray]

@@ -1,7 +1,7 @@
-"""``python -m neuromorphic.conformance``: golden graphs on a simulator of NIR graphs, ours or anybody's.
+"""``python -m neuromorphic.conformance``: golden graphs on a simulator of NIR graphs, ours or any other.
 
-What they give was worked out in exact arithmetic, by none of the simulators (docs/conformance.md). Exit status 0 where
-all graphs agree, 1 where not, 2 for bad input.
+The expected values were computed in exact arithmetic, by none of the simulators (docs/conformance.md). Exit status 0
+where all graphs agree, 1 where not, 2 for bad input.
 """
 
 from __future__ import annotations

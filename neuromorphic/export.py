@@ -7,10 +7,11 @@ a held-out image's scene graph.
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from neuromorphic.backends import PRECISIONS
-from neuromorphic.cli import CommandParser, run_command, whole_number
+from neuromorphic.cli import CommandParser, print_next, run_command, whole_number
 from neuromorphic.files import check_destination
 from neuromorphic.plugins import checkpoint_tools, needing_packages
 from neuromorphic.results.tables import Table
@@ -78,7 +79,12 @@ def main() -> None:
         export_nir(arguments)
         return
     if arguments.to == "c":
-        load_network(arguments).export(arguments.out, arguments.input, arguments.precision, to="c").table().print()
+        program = load_network(arguments).export(arguments.out, arguments.input, arguments.precision, to="c")
+        program.table().print()
+        source, test = (str(program.folder / f"{program.name}{end}") for end in (".c", "_test.c"))
+        print(f"{program.folder}: {', '.join(program.details['files'])}")
+        binary = str((program.folder / f"{program.name}_test").absolute())
+        print(f"{'next:':<12}{shlex.join(['cc', '-std=c99', source, test, '-o', binary])} && {shlex.quote(binary)}")
         return
     if arguments.to != "lava":
         parser.error(f"--to {arguments.to} takes a --checkpoint; a NIR file is exported --to lava, c or nir")
@@ -86,6 +92,9 @@ def main() -> None:
         parser.error("--nir needs --input, which is run on Lava")
     run = load_network(arguments).export(arguments.out, arguments.input, arguments.precision)
     run.table(str(arguments.out)).print()
+    print(f"{arguments.out}: model.nir, input.npz, program/ (the compiled network), spikes.npz, report.json")
+    network = ["--nir", arguments.out / "model.nir", "--input", arguments.out / "input.npz"]
+    print_next(["neuromorphic.check", *network], ["neuromorphic.profile", *network, "--out", arguments.out / "profile"])
 
 
 def export_nir(arguments: argparse.Namespace) -> None:
@@ -99,6 +108,7 @@ def export_nir(arguments: argparse.Namespace) -> None:
         columns = ("node", "weights", "largest error, of the channel's largest weight", "rounded to 0")
         Table("weights of 8 bits", columns, rows).print()
     print(f"{path}: {path.stat().st_size:,} bytes; {network.source}: {arguments.nir.stat().st_size:,} bytes")
+    print_next(["neuromorphic.check", "--nir", path])
 
 
 if __name__ == "__main__":

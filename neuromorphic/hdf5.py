@@ -56,7 +56,7 @@ def try_in_a_fork(path: Path, read: Callable[[], object]) -> None:
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
-        faulthandler.disable()  # A crash of the copy is no news for whoever reads the terminal.
+        faulthandler.disable()  # A crash of the copy does not concern the user.
         limit = CPU_SECONDS + path.stat().st_size // BYTES_PER_SECOND
         resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 1))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -75,7 +75,7 @@ class CheckedFile:
     """A file whose members are read one by one, each after its checks.
 
     Args:
-        path: Of the file, for messages.
+        path: Path of the file, for messages.
         file: The open file.
     """
 

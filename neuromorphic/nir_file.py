@@ -95,7 +95,7 @@ class Content:
 
 
 def storable(content: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """A node's dictionary without what ``nir.write`` stumbles over: None, arrays of no dimension, NumPy's texts.
+    """A node's dictionary without values that ``nir.write`` cannot write: None, arrays of no dimension, NumPy's texts.
 
     Raises:
         UnsupportedGraphError: a value or name that a file cannot hold.
@@ -155,7 +155,7 @@ def build(data: Mapping[str, Any]) -> nir.NIRNode:
 
 
 def graph_of(nodes: dict[str, nir.NIRNode], edges: list[tuple[str, str]], metadata: dict[str, Any]) -> nir.NIRGraph:
-    """A graph whose shapes NIR is not to infer nor to check, which it does since nir 1.0.5."""
+    """A graph whose shapes nir neither infers nor checks (it does so by default since 1.0.5)."""
     unchecked = {"type_check": False} if "type_check" in inspect.signature(nir.NIRGraph).parameters else {}
     return nir.NIRGraph(nodes=nodes, edges=edges, metadata=metadata, **unchecked)
 

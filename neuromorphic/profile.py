@@ -50,7 +50,7 @@ def main() -> None:
         type=Path,
         nargs="+",
         metavar="OTHER",
-        help="networks to set beside it. With --nir: other NIR files, on the same input, with the same --dt, --reset "
+        help="networks to compare it with. With --nir: other NIR files, on the same input, with the same --dt, --reset "
         "and --from; with --checkpoint: other checkpoints, of another T, or a ReLU twin",
     )
     parser.add_argument(

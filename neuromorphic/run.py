@@ -1,4 +1,4 @@
-"""``python -m neuromorphic.run``: run a NIR file, whoever trained it, on one of the back ends."""
+"""``python -m neuromorphic.run``: run a NIR file of any framework on one of the back ends."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ example:
 
 def add_graph_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """The arguments of all commands that take a NIR file."""
-    parser.add_argument("--nir", type=Path, required=required, metavar="MODEL.nir", help="a NIR file, whoever wrote it")
+    parser.add_argument("--nir", type=Path, required=required, metavar="MODEL.nir", help="a NIR file of any framework")
     parser.add_argument("--dt", type=float, metavar="SECONDS", help="time step of a NIR file (default: its metadata's)")
     parser.add_argument(
         "--reset",
@@ -51,7 +51,7 @@ def add_graph_arguments(parser: argparse.ArgumentParser, required: bool = True) 
         "--from",
         dest="framework",
         choices=FRAMEWORKS,
-        help="read a NIR file as this framework means it, which wrote it. "
+        help="read the file with the conventions of the framework that wrote it. "
         + "; ".join(f"{name}: {own.about}" for name, own in FRAMEWORKS.items()),
     )
 
@@ -63,7 +63,7 @@ def graph_options(arguments: argparse.Namespace) -> list[object]:
 
 
 def load_network(arguments: argparse.Namespace, path: Path | None = None) -> SpikingNetwork:
-    """The network that the arguments name, or another one, read likewise.
+    """The network that the arguments name, or another one, read in the same way.
 
     Raises:
         UserError: the file is not a NIR graph, or one that cannot be run.

@@ -59,7 +59,7 @@ def load(
     <SpikingNetwork model.nir: input (4,) -> output (3,), 3 neurons in 1 node, dt 0.001 s>
 
     Args:
-        source: Path of a NIR file, whoever wrote it, or a ``nir.NIRGraph``. Nothing in a file is trusted or executed.
+        source: Path of a NIR file of any framework, or a ``nir.NIRGraph``. Nothing in a file is trusted or executed.
         dt: Time step in seconds. By default it is read from the metadata. A graph without time constants needs none.
         reset: What a spike does to the membrane potential: ``zero`` sets it to v_reset, ``subtract`` subtracts
             v_threshold. By default it is read from the metadata; else it is ``zero``, as in NIR's equations.

@@ -154,8 +154,8 @@ class Trial:
 
         Args:
             sent: The messages, in NIR's units.
-            tolerance: Of numbers, as a share of the largest.
-            share: Of the cells whose spikes must be equal, in each population.
+            tolerance: Tolerance of numbers, as a share of the largest.
+            share: Share of the cells whose spikes must be equal, in each population.
         """
         for name, values in (self.expected.spikes | self.expected.outputs | self.expected.potentials).items():
             ours = np.asarray(sent[name], np.float64).reshape(values.shape)

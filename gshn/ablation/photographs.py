@@ -13,7 +13,7 @@ RELU = (
 """The model with ReLU in place of LIF. The layer that reads it starts at 0, so r need not be smaller."""
 
 VARIANTS = (
-    Variant(BASE, "GSHN: GAT and spiking, STL, regions of like features"),
+    Variant(BASE, "GSHN: GAT and spiking, STL, regions of similar features"),
     Variant("gat", "GAT only", ("model.spiking.enabled=false",)),
     Variant("snn", "spiking only", ("model.gat.enabled=false", "model.similarity=whole")),
     Variant("no-stl", "without STL", NO_STL),

@@ -151,7 +151,7 @@ def run_grid(wanted: Sequence[Cell], part: str, overrides: Sequence[str], cache:
             check_configuration(cell, configuration(cell, overrides, cache, quick))
     if todo:
         build_graphs(todo[0].grid, (configuration(cell, overrides, cache, quick) for cell in todo), part)
-    bar = tqdm(total=len(wanted), initial=len(wanted) - len(todo), desc="grid", unit="run")
+    bar = tqdm(total=len(wanted), initial=len(wanted) - len(todo), desc="grid", unit=" runs")
     with quiet_children(), bar, ProcessPoolExecutor(jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
         running = [pool.submit(_run_alone, cell, part, overrides, cache, quick) for cell in todo]
         try:

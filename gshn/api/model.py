@@ -182,7 +182,7 @@ class Model:
         graphs: list[SceneGraph] = []
         samples: list[ImageSample] = []
         hidden: dict[str, Any] = {"disable": True} if len(pictures) <= STEP else {}  # else TQDM_DISABLE counts
-        with tqdm(total=len(pictures), desc="images", unit="image", leave=False, **hidden) as bar:
+        with tqdm(total=len(pictures), desc="encode images", unit=" images", leave=False, **hidden) as bar:
             for start in range(0, len(pictures), IMAGES_PER_BATCH):
                 together = range(start, min(start + IMAGES_PER_BATCH, len(pictures)))
                 batch: list[SceneGraph] = []
@@ -549,7 +549,7 @@ class Model:
         return push(self.folder, name, self.card(name, images), private)
 
     def _section(self, task: str) -> PairData | TaskData:
-        """Of the configuration, where images of a task are described."""
+        """The section of the configuration that describes the images of a task."""
         if task not in ("retrieval", *TASKS):
             raise ConfigError(f"there is no task '{task}'; choose one of {', '.join(('retrieval', *TASKS))}")
         if task == "retrieval":

@@ -192,7 +192,7 @@ class Index:
             parts = [rows.take([place[name] for name in kept])] if rows is not None and kept else []
             names = kept
             try:
-                with tqdm(total=len(new), desc="index", unit="image", leave=False, disable=not new) as bar:
+                with tqdm(total=len(new), desc="index", unit=" images", leave=False, disable=not new) as bar:
                     for start in range(0, len(new), STEP):
                         some = new[start : start + STEP]
                         parts, names = self._add(encode, some, now, known, parts, names)

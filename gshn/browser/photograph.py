@@ -58,7 +58,8 @@ def photograph(model: Model, picture: str | Path | None, text: str | None) -> Sh
         sections["Answer"] = shown.paragraph(f"{model.name} answers no questions; it was trained on {trained}.")
     if unknown := model.unknown_words(text):
         sections["Words that the model does not know"] = shown.paragraph(
-            f"{', '.join(unknown)}. It was trained on {model.config.data.pairs.source}, and reads all of them alike."
+            f"{', '.join(unknown)}. It was trained on {model.config.data.pairs.source}, and reads all of them "
+            "as one unknown word."
         )
     nodes = images.graphs[0].num_nodes
     about = f"{counted(nodes, 'segment')} and the edges between them"

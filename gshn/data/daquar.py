@@ -58,7 +58,7 @@ class DAQUAR(ImageFiles):
 
     - ``qa.894.raw.train.txt`` and ``qa.894.raw.test.txt``, the official files: a line with a question that ends in
       ``in the image3 ?``, then a line with its answers, separated by commas.
-    - The reduced ``qa.37.raw.*.txt``, likewise.
+    - The reduced ``qa.37.raw.*.txt``, in the same format.
     - ``qa_train.jsonl`` and ``qa_test.jsonl``, with ``image``, ``question`` and a list of ``answers``.
 
     Images are ``image3.png`` or ``image3.jpg``, in ``nyu_depth_images`` or ``images``. Where there is a folder

@@ -51,7 +51,7 @@ class ImageFiles:
     """Images of files, an :class:`gshn.data.images.ImageCollection`.
 
     Args:
-        name: Of the data set and split.
+        name: Name of the data set and split.
         paths: The files.
         image_size: Longest side, pixels; larger images are scaled down to it.
 

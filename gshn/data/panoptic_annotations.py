@@ -230,7 +230,7 @@ def _sizes(image: tuple[int, ...], annotation: tuple[int, ...], png: Path) -> st
 
 
 def _fault(entry: _Entry, known: set[int]) -> _Fault | None:
-    """Of an annotation's entry in the JSON."""
+    """Fields of an annotation's entry in the JSON."""
     seen: set[int] = set()
     for segment in entry.segments:
         id_, category = segment["id"], segment["category_id"]

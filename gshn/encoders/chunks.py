@@ -87,7 +87,7 @@ def rows_in_chunks(encode: Callable[..., Tensor], size: int, *columns: Tensor) -
 
 
 def split(inputs: NodeInputs, size: int) -> Iterator[NodeInputs]:
-    """So many scene graphs at a time, in order; the last ones may be fewer."""
+    """Split scene graphs into groups of ``size``, in order; the last group may be smaller."""
     ends = inputs.batch.bincount(minlength=inputs.num_graphs).cumsum(0).tolist()
     graph = inputs.batch[inputs.edge_index[0]]
     for first in range(0, inputs.num_graphs, size):

@@ -25,7 +25,7 @@ class NodeInputs:
         edge_attr: Shape (E, A).
         batch: Graph of each node, ascending, shape (N,).
         num_graphs: B.
-        centroid: Of each node, relative to the image's width and height, shape (N, 2).
+        centroid: Centroid of each node, relative to the image's width and height, shape (N, 2).
         whole: Whether a node stands for the whole image, shape (N,), bool: one of each graph; None where none does.
     """
 

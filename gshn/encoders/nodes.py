@@ -96,8 +96,8 @@ class NodeEmbedding(nn.Module):
             geometry: Shape (N, G).
             batch: Graph of each node, shape (N,).
             num_graphs: B.
-            identity: Of each graph, shape (B,), int64: the same one loses its categories in every process or in none.
-                None: every graph is another.
+            identity: Identity of each graph, shape (B,), int64: equal ones lose their categories in every process or in
+                none. None: every graph is another.
 
         Returns:
             Shape (N, C).

@@ -39,7 +39,7 @@ class TunedFeatures(nn.Module):
 
         Args:
             graphs: The graphs, with maps.
-            chunk: So many images at a time, each computed again in the backward pass (:mod:`gshn.encoders.chunks`).
+            chunk: Number of images at a time, each computed again in the backward pass (:mod:`gshn.encoders.chunks`).
 
         Returns:
             Shape (N, sum_k D_k), float32, with D_k the channels that tail k gives.
@@ -62,7 +62,7 @@ class TunedFeatures(nn.Module):
         """Features of the nodes of B images as one view of each shows them.
 
         Args:
-            maps: Of this view, shape (B, sum_k C_k S_k^2).
+            maps: Maps of this view, shape (B, sum_k C_k S_k^2).
             extent: :attr:`SceneGraph.extent`, shape (B, K, 2).
             cells: :attr:`SceneGraph.cells`, padded to P nodes an image, shape (B, P, sum_k S_k^2).
             view: 0 where it is the image, 1 where it is the mirror image, shape (B,).

@@ -139,7 +139,7 @@ class Architecture:
         config: Its configuration by transformers, ``model_type`` among it.
         pooling: How it was trained to be read, see :func:`pool`.
         max_length: Number of tokens that are read of a text.
-        special_tokens: Of its tokenizer, by what they are for, as in :data:`SPECIAL_TOKENS`.
+        special_tokens: Special tokens of its tokenizer by purpose, as in :data:`SPECIAL_TOKENS`.
     """
 
     config: dict[str, Any]
@@ -158,7 +158,7 @@ class TextEncoder(nn.Module):
 
     Attributes:
         pooling: See :func:`pool`.
-        architecture: Of a pretrained encoder; None of one that starts from nothing.
+        architecture: Architecture of a pretrained encoder; None for one that is trained from scratch.
         with_words: Whether :attr:`EncodedTexts.words` is computed: only spiked text learning reads it.
     """
 
@@ -215,7 +215,7 @@ class TransformersText(TextEncoder):
         Args:
             bert: The model. Tensors of checkpoints are called so, whatever model it is.
             config: The configuration of the whole model.
-            architecture: Of a pretrained one.
+            architecture: Architecture of a pretrained one.
         """
         super().__init__(config.text.pooling or ("cls" if architecture is None else architecture.pooling))
         self.bert, self.architecture = bert, architecture
@@ -257,7 +257,7 @@ class FrozenText(TransformersText):
     Args:
         bert: The model.
         config: The configuration of the whole model.
-        architecture: Of the model.
+        architecture: Architecture of the model.
         tuned: K.
 
     Raises:
@@ -312,7 +312,7 @@ class FrozenText(TransformersText):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, states: Tensor | None = None, tokens: bool = True
     ) -> EncodedTexts:
-        """See :class:`TextEncoder`. Where nobody asks for tokens, kept states are pooled before they are projected."""
+        """See :class:`TextEncoder`. Without tokens, kept states are pooled before they are projected."""
         if tokens or states is None:
             return super().forward(input_ids, attention_mask, states)
         mask, last = attention_mask.bool(), states.float()

@@ -52,7 +52,7 @@ def answer_logits(
         task: Name of the task.
         images: I images.
         texts: B texts.
-        image: Of each text, the positions of its images.
+        image: Positions of each text's images, shape (B, K).
 
     Returns:
         Logits over ``model.vocabulary.answers[task]``, shape (B, A), float32, on the CPU. Their softmax are the
@@ -62,13 +62,13 @@ def answer_logits(
     return torch.cat(
         [
             _batch_logits(model, task, images, [texts[row] for row in rows], places[rows])
-            for rows in chunks(len(texts), TEXTS_PER_BATCH, "texts")
+            for rows in chunks(len(texts), TEXTS_PER_BATCH, "answer texts")
         ]
     )
 
 
 def _batch_logits(model: GSHN, task: str, images: NodeTokens, texts: Sequence[str], image: Tensor) -> Tensor:
-    """Of a batch of texts, see :func:`answer_logits`; ``image`` has shape (B, images of a text)."""
+    """Logits of a batch of texts, see :func:`answer_logits`; ``image`` has shape (B, images of a text)."""
     device = device_of(model)
     ids, attention = (t.to(device) for t in tokenize(model.tokenizer, texts))
     own, position = image.unique(return_inverse=True)
@@ -94,7 +94,7 @@ def answer_all(model: GSHN, corpus: TaskCorpus, count: SpikeCount, backend: Spik
     place = torch.zeros_like(until)  # of each image, among those that are kept
     kept: list[tuple[list[int], NodeTokens]] = []
     best, begun = torch.zeros_like(last), 0
-    for indices in chunks(len(corpus.graphs), IMAGES_PER_BATCH, "images"):
+    for indices in chunks(len(corpus.graphs), IMAGES_PER_BATCH, "encode images"):
         encoded = encode_batch(model, corpus.graphs.batch(indices), count, backend, embeddings=False)
         kept = [(own, tokens) for own, tokens in kept if int(until[own].max()) >= indices[0]]
         kept.append((indices, encoded.tokens))

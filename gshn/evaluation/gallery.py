@@ -105,7 +105,7 @@ def draw(
         texts: T texts.
         images: I images, RGB of shape (H, W, 3), uint8.
         count: Best and worst queries, each way.
-        title: Of the picture.
+        title: Title of the picture.
     """
     relevant = owner[:, None] == torch.arange(scores.shape[1])
     to_images, to_texts = queries(scores, relevant, count), queries(scores.T, relevant.T, count)

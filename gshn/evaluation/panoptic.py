@@ -63,13 +63,16 @@ def panoptic_quality(segmenter: Segmenter, images: ImageCollection, batch_size: 
     """
     true: list[PanopticSegments] = []
     found: list[PanopticSegments] = []
-    for start in tqdm(range(0, len(images), batch_size), desc="segmenting", unit="batch", leave=False):
+    bar = tqdm(total=len(images), desc="segment", unit=" images", leave=False)
+    for start in range(0, len(images), batch_size):
         samples = [images[i] for i in range(start, min(start + batch_size, len(images)))]
         for sample in samples:
             if sample.panoptic is None:
                 raise DataError(f"{sample.name} has no annotated segments to measure panoptic quality by")
             true.append(sample.panoptic)
         found += segmenter.batch([s.image for s in samples], [s.panoptic for s in samples])
+        bar.update(len(samples))
+    bar.close()
     ids = {category.name: category.id for category in images.categories}
     translate = {c.id: ids[c.name] for c in segmenter.categories if c.name in ids}
     figures: dict[str, PanopticQuality] = {}

@@ -8,6 +8,7 @@ from functools import partial
 from textwrap import fill
 
 import numpy as np
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -21,13 +22,16 @@ CHANNELS = 40
 
 
 def raster(axes: Axes, spikes: NDArray[np.bool_], title: str, names: list[str] | None = None) -> None:
-    """Draw spikes of shape (T, S, C): a row for each neuron, and a band for each segment, with its name or number."""
+    """Draw spikes of shape (T, S, C): a row for each neuron, and a band for each segment, with its name or number.
+
+    Colours are those of matplotlib's text and grids, so that a style for dark pages changes them, too.
+    """
     steps, nodes, channels = spikes.shape
     shown = min(channels, CHANNELS)
     step, neuron = np.nonzero(spikes[:, :, :shown].reshape(steps, -1))
-    axes.scatter(step, neuron, s=7, marker="s", color="black", linewidths=0)
+    axes.scatter(step, neuron, s=7, marker="s", color=rcParams["text.color"], linewidths=0)
     for node in range(0, nodes, 2):
-        axes.axhspan(node * shown, (node + 1) * shown, color="0.92", zorder=0)
+        axes.axhspan(node * shown, (node + 1) * shown, color=rcParams["grid.color"], alpha=0.25, linewidth=0, zorder=0)
     axes.set(title=title, xlabel="step", xlim=(-0.6, steps - 0.4), ylim=(nodes * shown, 0))
     axes.set_yticks(
         [(node + 0.5) * shown for node in range(nodes)],

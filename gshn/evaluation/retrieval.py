@@ -153,7 +153,7 @@ def reranked(
     ]
     pairs = (near[0] | near[1]).nonzero()
     evidence = float(model.similarity_scale()) * scores[tuple(pairs.T)]
-    for rows in chunks(len(pairs), 4 * TEXTS_PER_BATCH, "pairs"):
+    for rows in chunks(len(pairs), 4 * TEXTS_PER_BATCH, "rerank pairs"):
         text, image = pairs[rows].T
         own, place = text.unique(return_inverse=True)  # pairs come by their texts: a text is read once, or twice
         ids, attention = (t.to(device) for t in tokenize(model.tokenizer, [texts[i] for i in own.tolist()]))

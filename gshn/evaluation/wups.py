@@ -1,4 +1,4 @@
-"""WUPS (Malinowski and Fritz, arXiv:1410.0210): how alike two lists of answers are, by WordNet."""
+"""WUPS (Malinowski and Fritz, arXiv:1410.0210): similarity of two lists of answers, by WordNet."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from tqdm import tqdm
 
 from gshn.encoders.spiking import SpikingGraphEncoder
 from gshn.export.to_nir import spiking_graph_to_nir
@@ -71,7 +72,8 @@ def networks_of(encoder: SpikingGraphEncoder, images: Sequence[SpikingInput], pr
     """
     if len(encoder.linears) > 1:
         # One dense NIR graph at a time: kron(A, W) of all images would take gigabytes.
-        return [network_of(encoder, image, precision) for image in images]
+        bar = tqdm(images, "compile networks", unit=" images", leave=False, delay=2)
+        return [network_of(encoder, image, precision) for image in bar]
     by_nodes = {image.num_nodes: image for image in images}
     made = {nodes: network_of(encoder, image, precision) for nodes, image in by_nodes.items()}
     return [made[image.num_nodes] for image in images]

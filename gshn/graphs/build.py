@@ -148,7 +148,7 @@ def _add_maps(
     Args:
         graphs: B graphs of images of one size.
         trunk: What each of K tails reads, shapes (V, B, C_k, H_k, W_k).
-        weights: Of each tail's cells in each node of all graphs, shapes (N, H_k, W_k).
+        weights: Weight of each tail's cells in each node of all graphs, shapes (N, H_k, W_k).
         sides: S_k of each tail.
     """
     maps = torch.cat([_padded(read, side).flatten(2) for read, side in zip(trunk, sides, strict=True)], dim=2)

@@ -24,7 +24,7 @@ def region_features(
     """Visual features of the nodes: colour statistics, then feature maps pooled under the nodes' pixels.
 
     Args:
-        feature_maps: Of the images, shapes (B, C_l, H_l, W_l).
+        feature_maps: Feature maps of the images, shapes (B, C_l, H_l, W_l).
         images: RGB, shape (B, 3, H, W), uint8.
         pixels: The nodes' pixels.
         num_nodes: N.
@@ -118,7 +118,7 @@ def cell_weights(
         size: H and W of the images.
         cells: Rows and columns of the map.
         num_nodes: N.
-        whole: Whether a node stands for its whole image, shape (N,): all cells count for it alike.
+        whole: Whether a node stands for its whole image, shape (N,): all cells have equal weight.
         bilinear: See :func:`mask_pool`.
 
     Returns:

@@ -82,7 +82,7 @@ class RightAnswers:
 
         Args:
             texts: Identity of each text: equal where texts are the same, shape (B K,), int64, K texts of each image.
-            images: Identity of each image, likewise, shape (B,).
+            images: Identity of each image, in the same way, shape (B,).
         """
         all_texts, all_images = gather(texts), gather(images)
         beside = all_images.repeat_interleave(len(texts) // len(images))  # image of each text, which make the pairs
@@ -112,7 +112,7 @@ class FusedRows:
         captions: The caption of each, shape (R,).
         counts: 1; or one 0 where this process has no such image: all processes have to call the same.
         tokens: All B images as fusion sees them.
-        start: Of this process's images in the joined batch, the first.
+        start: Position of this process's first image in the joined batch.
     """
 
     rows: Tensor
@@ -128,13 +128,13 @@ class PairStates:
     Attributes:
         model: The model.
         pairs: B images with K captions each.
-        weights: Of the losses, with their options.
+        weights: Weights of the losses, with their options.
         chunk: Images, with their captions, that are encoded together; all where None.
         encoded: The images.
         texts: The captions.
-        text_embeddings, image_embeddings: Of both.
-        logits: Of captions with everybody's images, shape (B K, W B) for W processes, and of images with everybody's
-            captions, shape (B, W B K), by V'.
+        text_embeddings, image_embeddings: Embeddings of both.
+        logits: Logits of captions with all processes' images, shape (B K, W B) for W processes, and of images with
+            all processes' captions, shape (B, W B K), by V'.
         right: What belongs together.
     """
 
@@ -152,7 +152,7 @@ class PairStates:
 
     @property
     def spikes(self) -> SpikeTrains:
-        """Of the images; asked for by losses that need them."""
+        """Spikes of the images; only losses that need spikes ask for them."""
         assert self.encoded.spikes is not None
         return self.encoded.spikes
 

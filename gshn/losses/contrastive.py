@@ -45,5 +45,5 @@ def symmetric_info_nce(text_to_image: Tensor, image_to_text: Tensor, right: Righ
 
 
 def loss(name: str, states: PairStates) -> Tensor:
-    """Of V', see :func:`symmetric_info_nce`."""
+    """The loss of V', see :func:`symmetric_info_nce`."""
     return symmetric_info_nce(*states.logits, states.right)

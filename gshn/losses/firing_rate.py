@@ -28,7 +28,7 @@ def firing_rate_penalty(spikes: SpikeTrains, target: float, share: Tensor | None
     Args:
         spikes: Spikes of every layer.
         target: Spikes per neuron and step.
-        share: Weight of each node in the mean, shape (N,); None: all count alike.
+        share: Weight of each node in the mean, shape (N,); None: equal weights.
     """
     rates = [mean_rate(layer, share) for layer in spikes.layers]
     return sum((rate / target - 1).clamp(min=0) ** 2 for rate in rates)  # type: ignore[return-value]

@@ -54,5 +54,5 @@ def spike_contrast(spikes: Tensor, nodes: Tensor, temperature: float = 0.2) -> T
 
 
 def loss(name: str, states: PairStates) -> Tensor:
-    """Of the last spiking layer, see :func:`spike_contrast`."""
+    """The loss of the last spiking layer, see :func:`spike_contrast`."""
     return spike_contrast(states.spikes.output, states.pairs.segments())

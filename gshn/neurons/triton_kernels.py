@@ -164,7 +164,7 @@ def backward(
 
     Args:
         x, kept: Inputs, and what :func:`forward` kept.
-        gradient: Of the spikes.
+        gradient: Gradient of the spikes.
         p, spike: Parameters and surrogate.
         launch: How neurons are shared out.
     """

@@ -48,13 +48,13 @@ def check_source(source: object, precision: object) -> Source:
 
 @dataclass(frozen=True)
 class ImageCount:
-    """Of one image's spiking path.
+    """Counts of one image's spiking path.
 
     Attributes:
-        name: Of the image.
-        nodes, edges: Of its scene graph; the edges that spikes pass along, with those from a node to itself.
-        layers: By LIF layer.
-        spikes_per_step: Likewise, shape (T,).
+        name: Name of the image.
+        nodes, edges: Numbers of nodes and edges of its scene graph: edges that spikes pass along, self-loops included.
+        layers: Counts by LIF layer.
+        spikes_per_step: Spikes in each step, by LIF layer, shape (T,).
         workload: What hardware has to do for it.
     """
 
@@ -137,7 +137,7 @@ def count_images(
         trains = [dict(zip(names, pytorch_spikes(encoder, image), strict=True)) for image in images.values()]
     else:
         trains = run_images(encoder, list(images.values()), precision, source).spikes
-    bar = tqdm(zip(images.items(), trains, strict=True), "counting", len(images), unit="image", leave=False)
+    bar = tqdm(zip(images.items(), trains, strict=True), "count operations", len(images), unit=" images", leave=False)
     return [count_image(encoder, name, image, spikes) for (name, image), spikes in bar]
 
 
@@ -147,7 +147,7 @@ class Parts:
 
     Attributes:
         operations: By part; the spiking path is not among them.
-        simulated: Of the spiking path, as PyTorch computes it: every product, with spikes or without.
+        simulated: Operations of the spiking path, as PyTorch computes it: every product, with spikes or without.
         not_counted: Parts of which nothing is known, and why.
     """
 

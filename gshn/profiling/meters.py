@@ -12,7 +12,7 @@ import torch
 
 @dataclass(frozen=True)
 class Measurement:
-    """Of one image.
+    """Time and energy of one image.
 
     Attributes:
         seconds: Wall time.

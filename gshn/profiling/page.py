@@ -30,7 +30,7 @@ def number(value: object) -> str:
 def summary_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:
     """For each energy model: the whole, the spiking path, its share, its twin, and the break-even firing rate.
 
-    Of a range the smaller figure is first; for break-even rates that is often the one of the model's high prices.
+    The smaller figure of a range is first; for break-even rates that is often the one of the model's high prices.
     """
     rows = []
     for model in report["energy_models"]:

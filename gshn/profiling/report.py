@@ -45,8 +45,8 @@ class Profile:
     Attributes:
         checkpoint: Its folder.
         model: The model.
-        images: Of each image; empty of a model whose discrete path does not spike.
-        parts: Of everything around the spiking path.
+        images: Counts of each image; empty for a model whose discrete path does not spike.
+        parts: Counts of everything around the spiking path.
         twin: Operations of the ReLU twin of the discrete path, for one image.
         figures: What the run's ``metrics.json`` says.
     """
@@ -79,7 +79,7 @@ class Profile:
         return Workload(*sides)
 
     def workloads(self) -> dict[str, Workload]:
-        """Of every part, alternatives included."""
+        """Workload of every part, alternatives included."""
         out = {name: Workload.dense(operations) for name, operations in self.parts.operations.items()}
         out[SPIKING if self.spikes else TWIN] = self.discrete()
         if self.spikes:
@@ -95,7 +95,7 @@ def profile(checkpoint: Path, images: int, source: Source = "torch", precision: 
         checkpoint: Folder that ``gshn.train`` wrote.
         images: How many.
         source: Where spikes come from.
-        precision: Of that source.
+        precision: Arithmetic of that source.
 
     Raises:
         ArgumentError: an unknown source or precision, or no number of images.

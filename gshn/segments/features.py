@@ -1,4 +1,4 @@
-"""Segments of plain images without annotation: regions of like features of a pretrained network."""
+"""Segments of plain images without annotation: regions of similar features of a pretrained network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gshn.segments.superpixels import REGION, ward_merge
 
 KINDS = {
     "features[:BACKBONE]": {
-        "help": "regions of like features of a frozen backbone, efficientnet_lite2@352 or one named"
+        "help": "regions of similar features of a frozen backbone, efficientnet_lite2@352 or one named"
     }
 }
 
@@ -27,10 +27,10 @@ DIRECTIONS = 48
 
 
 class FeatureSegmenter(Segmenter):
-    """Regions of like features: cells of a network's last feature map, merged.
+    """Regions of similar features: cells of a network's last feature map, merged.
 
     1. Every cell of the map starts as a region. Each pixel belongs to one cell.
-    2. :func:`~gshn.segments.superpixels.ward_merge` joins touching regions of like features until ``count`` are left.
+    2. :func:`~gshn.segments.superpixels.ward_merge` joins touching regions of similar features until ``count`` remain.
        Features are projected to :data:`DIRECTIONS` random ones first (Johnson and Lindenstrauss, 1984).
 
     A network that was trained on things tells a dog from grass of the same colour. Superpixels cannot. Outlines are as

@@ -106,7 +106,7 @@ class SegmenterSettings:
     Attributes:
         weights: Weights of a learned segmenter: a folder, or a name on the hub.
         categories: Vocabulary of the annotated segments; empty if the data set has none.
-        count: Number of superpixels or feature regions. None: superpixels merge by likeness alone.
+        count: Number of superpixels or feature regions. None: superpixels merge by the distance of their colours alone.
         fill: Whether superpixels fill the background of a semantic segmenter.
     """
 

@@ -25,7 +25,7 @@ from gshn.errors import DataError
 from gshn.segments.panoptic import Category, PanopticSegments, Segmenter, SegmenterSettings, segments_from_map
 from neuromorphic.execution.c_compiler import shared_library
 
-KINDS = {"superpixels": {"help": "regions of like colour, without training"}}
+KINDS = {"superpixels": {"help": "regions of similar colour, without training"}}
 
 SOURCE = Path(__file__).parent / "superpixels.c"
 
@@ -56,7 +56,7 @@ class SuperpixelSegmenter(Segmenter):
        their size adapts to the image, so that a thing of 30 pixels is still a superpixel.
     2. Superpixels that are tiny or nowhere three pixels thick are outlines (anti-aliasing, blur), not regions: each of
        their pixels goes to the neighbouring region of nearest mean colour, from the regions outwards.
-    3. Touching regions of like mean colour merge. If a number of segments is given, :func:`ward_merge` joins regions
+    3. Touching regions of similar mean colour merge. If a number of segments is given, :func:`ward_merge` joins regions
        until that number is left.
 
     Every segment is connected (by sides or corners) and of category :data:`REGION`; every pixel belongs to one.

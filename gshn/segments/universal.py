@@ -15,7 +15,7 @@ from gshn.segments.labels import things_of
 from gshn.segments.panoptic import Category, PanopticSegments, Segmenter, SegmenterSettings, segments_from_map
 from gshn.segments.pretrained import load_network, version_of
 
-KINDS = {"mask2former": {"learned": True, "help": "MaskFormer and its kin in transformers"}}
+KINDS = {"mask2former": {"learned": True, "help": "MaskFormer, Mask2Former and similar models in transformers"}}
 
 THRESHOLD = 0.5
 """Queries below this class probability, and mask pixels below this probability, are dropped."""

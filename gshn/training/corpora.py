@@ -505,7 +505,7 @@ def build_model(config: Config, corpora: Corpora, start: GSHN | None = None) -> 
     if model.stl is not None:
         model.stl.init_word_biases(torch.tensor([occurs[word] for word in words]))
     if moments:
-        # Data sets count alike, however many images they have.
+        # Data sets have equal weight, however many images they have.
         mean, square = (torch.stack(parts).mean(dim=0) for parts in zip(*moments, strict=True))
         model.node_embedding.mean.copy_(mean)
         model.node_embedding.std.copy_((square - mean.square()).clamp(min=1e-6).sqrt())

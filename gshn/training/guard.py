@@ -30,10 +30,10 @@ class Guard:
     def allows(self, norm: Tensor, losses: Mapping[str, Tensor], step: int) -> bool:
         """Whether a step may be made: its losses and its gradient are finite.
 
-        All processes decide alike, as losses and gradients are those of the joined batch.
+        All processes decide the same, as losses and gradients are those of the joined batch.
 
         Args:
-            norm: Of the gradient of all parameters.
+            norm: Norm of the gradient of all parameters.
             losses: By name.
             step: Counted from 1, for messages.
 

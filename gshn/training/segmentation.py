@@ -200,7 +200,7 @@ def _fit(settings: SegmenterFit, out: Path, resume: bool) -> None:
     with tqdm(
         total=settings.steps * settings.batch_size,
         initial=first * settings.batch_size,
-        desc="segmenter",
+        desc="train the segmenter",
         unit=" images",
         dynamic_ncols=True,
     ) as bar:
@@ -275,8 +275,8 @@ class SceneBatch:
 
     Attributes:
         pixels: Normalised images, shape (B, 3, H, W).
-        masks: Of each image's segments, shapes (S, h, w), float32.
-        labels: Of each image's segments, shapes (S,).
+        masks: Masks of each image's segments, shapes (S, h, w), float32.
+        labels: Labels of each image's segments, shapes (S,).
     """
 
     pixels: Tensor

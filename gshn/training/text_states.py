@@ -156,7 +156,7 @@ def _compute(model: GSHN, encoder: FrozenText, texts: Mapping[int, NDArray[np.in
     """Compute and keep states. Texts of similar length are computed together, as padding costs as much as tokens."""
     device, pad = device_of(model), model.tokenizer.pad_token_id
     order = sorted(texts, key=lambda identity: (len(texts[identity]), identity))
-    with tqdm(total=len(order), desc="states of texts", unit="text", leave=False) as bar:
+    with tqdm(total=len(order), desc="encode texts", unit=" texts", leave=False) as bar:
         for file in _files(order, texts):
             parts: list[NDArray[np.float16]] = []
             for start in range(0, len(file), TEXTS_PER_BATCH):

@@ -158,7 +158,8 @@ class Library:
         }
         wanted = [c for c in self.plan.neurons if c.population.name in potentials]
         traces = {c.population.name: np.zeros((samples, steps, c.population.size), c.state) for c in wanted}
-        for start in tqdm(range(0, samples, SAMPLES), "c", unit=f"{SAMPLES} samples", leave=False, delay=2):
+        bar = tqdm(total=samples, desc="run in C", unit=" samples", leave=False, delay=2)
+        for start in range(0, samples, SAMPLES):
             own = slice(start, min(start + SAMPLES, samples))
             messages = {
                 name: np.ascontiguousarray(
@@ -172,6 +173,8 @@ class Library:
             traced = {name: values[own] for name, values in traces.items()}
             for first in range(0, steps, STEPS_A_CALL):
                 self.advance(states[own], messages, rows, traced, first, min(first + STEPS_A_CALL, steps))
+            bar.update(own.stop - own.start)
+        bar.close()
         return sent, traces
 
     def field(self, states: NDArray[np.uint8], name: str) -> NDArray:

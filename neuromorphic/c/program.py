@@ -27,7 +27,7 @@ class Program:
             to, so that networks of the same shapes share their code, and there is a function for many samples.
         constants: Constant arrays, in the order of that table.
         state: Fields of the state: (type, name, number of elements).
-        scratch: Of a library: fields that hold nothing between steps, and are not part of the state.
+        scratch: For a library: fields that hold nothing between steps, and are not part of the state.
         header, source: Text of the files.
     """
 

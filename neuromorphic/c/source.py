@@ -87,7 +87,7 @@ class _Writer(Synapses, Neurons):
         return "\n".join([about, head, "{", *indented([*own, *body]), "}", ""])
 
     def of_samples(self, lines: Sequence[str], cells: Cells) -> list[str]:
-        """Lines for the state s: of a library for each of the samples, and each of the steps that are done together."""
+        """Lines for the state s. In a library they are repeated for each sample and step that run together."""
         if not self.program.library:
             return [*lines]
         text, name = "\n".join(lines), self.program.name
@@ -101,7 +101,7 @@ class _Writer(Synapses, Neurons):
         return ["for (b = 0; b < samples; b++)", *indented(inner)]
 
     def rows(self, text: str, cells: Cells | None = None) -> list[str]:
-        """Of a library: declarations of what a text reads, and the population writes, in the arrays of all steps."""
+        """For a library: declarations of what a text reads, and the population writes, in the arrays of all steps."""
         lines, type_of = [], self.program.type_of
         for array, names in (("in", self.plan.network.inputs), ("sent", [c.population.name for c in self.plan.cells])):
             for number, name in enumerate(names):

@@ -334,7 +334,7 @@ class Prepared:
     its order of additions depends on the number of rows, and sums of integers are exact in any order.
 
     Attributes:
-        matrix: Of one sample, shape (M, n), float64 or int32, sorted, as products of matrices are not.
+        matrix: Matrix of one sample, shape (M, n), float64 or int32, sorted, as products of matrices are not.
         times: Samples B.
     """
 

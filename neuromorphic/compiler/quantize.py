@@ -602,8 +602,8 @@ def quantize_projection(
     - Into populations that the host computes: 16 bits, or fewer if sums would exceed 32 bits.
 
     Args:
-        projection: Of the float network.
-        scale: Of the target, in units of a per unit of potential, shape (M,).
+        projection: Projection of the float network.
+        scale: Scale of the target, in units of a per unit of potential, shape (M,).
         unit: NIR's units per unit of the messages, shape () or (n,).
         whole: Whether messages are whole numbers.
         groups: Largest number of exponents.

@@ -42,7 +42,7 @@ def spike_margins(network: Network, fixed: FixedNetwork, ranges: Ranges, steps: 
     Args:
         network: The float network.
         fixed: The quantised network.
-        ranges: Of the float run.
+        ranges: Ranges of the float run.
         steps: Length of the run.
 
     Returns:

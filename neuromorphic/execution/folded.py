@@ -89,5 +89,5 @@ class PopulationsMachine(FoldedMachine):
         return {**self._state, **self.scales}
 
     def restore(self, state: Mapping[str, NDArray]) -> None:
-        """Likewise."""
+        """See :class:`~neuromorphic.execution.machine.Machine`."""
         self._state = state

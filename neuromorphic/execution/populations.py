@@ -159,7 +159,7 @@ def run_from(
 
     Args:
         state: The state to start from, as :func:`start` describes it. It is not changed.
-        synapses: Of the network, float or fixed.
+        synapses: Synapses of the network, float or fixed.
         x: Inputs by name, shape (T, n) or (B, T, n). For a fixed network, too, these are values, not yet messages.
         potentials: Names of the populations whose potentials are recorded.
         batch: B, if inputs and results have an axis of samples; else None.
@@ -192,7 +192,7 @@ def run_from(
         row = x[source][..., t, :].reshape(-1)
         return network.messages(source, row).astype(dtype) if isinstance(network, FixedNetwork) else row
 
-    for t in tqdm(range(steps), "populations", unit="step", leave=False, delay=2):
+    for t in tqdm(range(steps), "run in NumPy", unit=" steps", leave=False, delay=2):
         newest = {name: messages(name, t) for name in x}
         for p in network.populations:
             a: Any = bias_at(p, begin + t)

@@ -104,7 +104,7 @@ def simulate_from(
     def total(name: str, known: Mapping[str, Floats]) -> Floats:
         return add([known[source] for source in graph.sources[name]])
 
-    for t in tqdm(range(state.step, state.step + steps), "reference", unit="step", leave=False, delay=2):
+    for t in tqdm(range(state.step, state.step + steps), "run in NumPy", unit=" steps", leave=False, delay=2):
         # now: outputs of this step; before: older outputs of the component that is updated next, and what follows.
         now = {name: np.asarray(inputs[name][:, t - state.step], np.float64) for name in graph.inputs}
         for component, way, late in ways:
@@ -207,11 +207,11 @@ class ReferenceMachine(Machine):
         return record
 
     def state(self) -> Arrays:
-        """Likewise."""
+        """See :class:`~neuromorphic.execution.machine.Machine`."""
         return as_arrays(self._state, self.start)
 
     def restore(self, state: Mapping[str, NDArray]) -> None:
-        """Likewise."""
+        """See :class:`~neuromorphic.execution.machine.Machine`."""
         self._state = as_state(state)
 
 

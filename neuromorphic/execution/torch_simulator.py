@@ -79,7 +79,7 @@ class TorchMachine(Machine):
         return record
 
     def state(self) -> Arrays:
-        """Likewise."""
+        """See :class:`~neuromorphic.execution.machine.Machine`."""
         assert self._run.state is not None
         out = {"step": np.array(self._step)}
         for name, values in self._run.state.items():
@@ -87,7 +87,7 @@ class TorchMachine(Machine):
         return out
 
     def restore(self, state: Mapping[str, NDArray]) -> None:
-        """Likewise."""
+        """See :class:`~neuromorphic.execution.machine.Machine`."""
         self._step = int(state["step"])
         self._run.state = {
             name: torch.tensor(values.swapaxes(0, 1).copy() if name.startswith("past/") else values)

@@ -87,7 +87,7 @@ def write_set(folder: Path, cases: Iterable[Case]) -> Path:
     cases = list(cases)
     with Lock(folder / ".lock", str(folder)):
         rows = []
-        for case in tqdm(cases, "golden graphs", unit="graph", leave=False, delay=1):
+        for case in tqdm(cases, "golden graphs", unit=" graphs", leave=False, delay=1):
             own = folder / case.name
             write_nir(own / "graph.nir", case.graph)
             save_arrays(own / "input.npz", case.solved[0], compress=False)

@@ -296,7 +296,7 @@ class LavaMachine(FoldedMachine):
 
     Args:
         graph, network, batch, potentials, ranges: See :class:`~neuromorphic.execution.folded.FoldedMachine`.
-        options: Of :class:`LavaNetwork`.
+        options: Options of :class:`LavaNetwork`.
     """
 
     def __init__(
@@ -320,7 +320,7 @@ class LavaMachine(FoldedMachine):
         return self.up.state() | self.scales
 
     def restore(self, state: Mapping[str, NDArray]) -> None:
-        """Likewise."""
+        """See :class:`~neuromorphic.execution.machine.Machine`."""
         self.up.restore(state)
 
     def load(self, graph: Graph, network: Network, ranges: Ranges | None = None) -> None:

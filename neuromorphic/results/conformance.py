@@ -262,7 +262,7 @@ def ask(
     verdicts = []
     with TemporaryDirectory() as folder:
         path = Path(folder) / "graph.nir"
-        for case in tqdm(list(cases), name, unit="graph", leave=False, delay=1):
+        for case in tqdm(list(cases), name, unit=" graphs", leave=False, delay=1):
             write_nir(path, case.graph)
             inputs = {node: x.copy() for node, x in case.solved[0].items()}
             try:

@@ -145,7 +145,7 @@ def test_processes_of_this_machine_share_the_work(run, tmp_path, capsys):
     made = subprocess.run([*command, "--out", str(tmp_path / "two")], capture_output=True, text=True, check=True)
     assert made.stdout.splitlines() == [line.split(" (")[0] for line in alone.replace("/one/", "/two/").splitlines()]
     assert "3 graphs in 2 shards, of 4 images, 1 left out" in made.stdout and "000000000002.jpg" in made.stdout
-    assert "val 0/2" in made.stderr, "the first one's part of the work"
+    assert "val images, process 0 of 2" in made.stderr, "the first one's part of the work"
     assert made.stderr.count("1 of 5 images is absent") == 1
     ours, theirs = (list(ShardStream(read_index(tmp_path / name / "val"))) for name in ("two", "one"))
     for graph, expected in zip(ours, theirs, strict=True):

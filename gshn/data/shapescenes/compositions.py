@@ -117,4 +117,5 @@ SPLITS = {
     **_splits("validation", DEVELOPMENT, "validation-"),
     **_splits("test", TEST, ""),
 }
-"""Splits by name. ``relations`` has the scenes of ``test`` with other texts; likewise for ``validation``."""
+"""Splits by name. ``relations`` has the scenes of ``test`` with other texts, and ``validation-relations``
+those of ``validation``."""

@@ -73,7 +73,7 @@ class Described:
         return [pair for pair in permutations(SHAPES, 2) if frozenset(pair) in self.texts.pairs]
 
     def showing(self, noun: Noun) -> tuple[list[int], list[int], list[int]]:
-        """Scenes with exactly one thing of this noun, with at least one, and with none but with its colour or shape."""
+        """Scenes with exactly one thing of this noun; with at least one; without one, but with its colour or shape."""
         some = self._with[noun]
         one = [i for i in sorted(some) if noun in self.only[i]]
         return one, sorted(some), sorted((self._with[noun[0]] | self._with[noun[1]]) - some)

@@ -38,7 +38,8 @@ def build_text_encoder(
     Args:
         config: The model's configuration.
         tokenizer: What :func:`build_tokenizer` made.
-        architecture: Of a pretrained encoder whose weights a checkpoint brings; None: its own weights are read.
+        architecture: Architecture of a pretrained encoder whose weights come from a checkpoint. None: its own weights
+            are read.
 
     Raises:
         ConfigError: there is no such encoder, or it cannot be used.

@@ -223,7 +223,7 @@ def pretrained_encoder(
 
 @torch.no_grad()
 def _try_out(source: str, bert: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Read a text of the largest length, so that what is amiss is told before anything is trained."""
+    """Read a text of the largest length, so that errors show before anything is trained."""
     size = len(bert.get_input_embeddings().weight)  # type: ignore[arg-type]
     if len(tokenizer) > size:
         raise ConfigError(

@@ -39,8 +39,8 @@ class Index:
         graphs: Number of graphs of each shard, by file name.
         nodes: Number of nodes in all.
         broken: Images that could not be used: ``index``, ``name`` and ``reason``.
-        mean: Of each feature over all nodes, or over those of whole images where there are such, shape (F,), float64;
-            None where the backbone is trained.
+        mean: Mean of each feature over all nodes, or over those of whole images where there are such, shape (F,),
+            float64; None where the backbone is trained.
         square: Mean of the features' squares.
     """
 

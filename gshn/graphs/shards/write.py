@@ -133,7 +133,7 @@ def write_shards(
         return
     (folder / "index.json").unlink(missing_ok=True)
     total, left = (sum(map(len, part.values())) for part in (own, missing))
-    with tqdm(total=total, initial=total - left, desc=label, unit="image") as bar:
+    with tqdm(total=total, initial=total - left, desc=label, unit=" images") as bar:
         for path, images in missing.items():
             with Lock(path.with_suffix(".lock"), str(path), "give each process its own rank, or wait for that one"):
                 if is_complete(path) and (path not in changes or not change(recipe, path, images, annotate)):

@@ -32,5 +32,5 @@ class Neuron(ABC):
         """Outputs for currents of shape (T, ..., C), of the same shape."""
 
     def nir_fields(self, neurons: int) -> dict[str, Any]:
-        """So many of them as the fields of a node of NIR, ``type`` among them; of a neuron that spikes."""
+        """Fields of the NIR node, ``type`` included, of ``neurons`` spiking neurons."""
         raise NotImplementedError

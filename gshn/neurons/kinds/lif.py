@@ -35,7 +35,7 @@ class LIF(Neuron):
         return lif(current, self.p, self.spike)
 
     def nir_fields(self, neurons: int) -> dict[str, Any]:
-        """Those of ``nir.LIF``, in float64."""
+        """Fields of ``nir.LIF``, in float64."""
         fields = ("tau", "r", "v_leak", "v_threshold", "v_reset")
         return {"type": "LIF", **{name: np.full(neurons, getattr(self.p, name)) for name in fields}}
 

@@ -159,7 +159,7 @@ class Compiled(AbstractProcess):
         need not search for the models of what is in here, which takes longer than most runs.
 
         Args:
-            arguments: Of ``Loihi2SimCfg``, for the other processes.
+            arguments: Arguments of ``Loihi2SimCfg``, for the other processes.
         """
         known = Known(FIXED if isinstance(self.network, FixedNetwork) else FLOAT)
         known.update(arguments.pop("exception_proc_model_map", None) or {})

@@ -19,7 +19,7 @@ class Synapses(AbstractProcess):
 
     Args:
         taps: Operators by delay, in steps.
-        lags: Of source and target, in Lava's steps: the step t of either is Lava's step t + lag.
+        lags: Lags of source and target, in Lava's steps: the step t of either is Lava's step t + lag.
         latency: 1 as of ``lava.proc.sparse.Sparse``, or 0, which no chip has.
         scaled: Fixed point: what becomes of a product, see ``neuromorphic.compiler.quantize.FixedProjection.scaled``.
     """
