@@ -259,6 +259,8 @@ def read_state(path: Path) -> Arrays:
     Raises:
         SignalFileError: the file cannot be read.
     """
+    if not path.is_file():
+        raise SignalFileError(f"there is no file {path}; write one with session.save(path)")
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from neuromorphic.errors import SignalFileError
 from neuromorphic.execution.spikes import save_arrays
 from neuromorphic.files import Lock, make_folder, write_atomically
 from neuromorphic.golden.cases import FAMILIES, Case
@@ -149,9 +150,14 @@ def read_outputs(folder: Path, case: Case) -> Mapping[str, NDArray]:
 
     Raises:
         FileNotFoundError: neither is there.
+        SignalFileError: the file is broken.
     """
     path = folder / f"{case.name}.npz"
     if not path.is_file():
         path = folder / case.name / "output.npz"
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    with path.open("rb") as opened:
+        try:
+            with np.load(opened, allow_pickle=False) as file:
+                return {name: file[name] for name in file.files}
+        except Exception:  # NumPy and zipfile raise nearly everything, and advise to unpickle.
+            raise SignalFileError(f"{path} is no whole .npz file; write it with numpy.savez") from None

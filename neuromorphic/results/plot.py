@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from neuromorphic.arguments import check_count, check_names
 from neuromorphic.errors import ArgumentError, PackagesMissingError
+from neuromorphic.graph.units import SPIKES, signatures
 from neuromorphic.results.run import Run
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def raster(panel: Axes, rows: NDArray[np.bool_]) -> None:
 
 
 def plot(run: Run, nodes: Collection[str] | None = None, sample: int = 0) -> Figure:
-    """Draw rasters of spiking nodes, and potentials and outputs as curves, a panel for each.
+    """Draw a panel for each signal: spikes, also those of outputs, as rasters, potentials and other outputs as curves.
 
     Args:
         run: The run.
@@ -74,12 +75,15 @@ def plot(run: Run, nodes: Collection[str] | None = None, sample: int = 0) -> Fig
     kinds: dict[str, Mapping[str, NDArray]]
     kinds = {"spikes": record.spikes, "potential": record.potentials, "output": record.outputs}
     panels = [(kind, name, own[name]) for name in chosen for kind, own in kinds.items() if name in own]
+    passed_on = {own.node for own in signatures(graph) if own.node in graph.outputs and own.sends == SPIKES}
     figure = new_figure(figsize=(8, 0.6 + 1.7 * max(len(panels), 1)), layout="constrained")
     axes = figure.subplots(max(len(panels), 1), 1, sharex=True, squeeze=False)[:, 0]
     for panel, (kind, name, values) in zip(axes, panels, strict=False):
         rows = values[sample].reshape(steps, -1)
+        if name in passed_on and rows.max(initial=0) <= 1:  # Spikes of several neurons may add up to more.
+            kind = "spikes"
         if kind == "spikes":
-            raster(panel, rows)
+            raster(panel, rows.astype(bool))
         else:
             panel.plot(np.arange(steps), rows[:, :LINES])
         panel.set_ylabel("neuron" if kind == "spikes" else kind)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from html import escape
@@ -139,19 +139,20 @@ class Profile:
         return Table(title, (*columns, *energies), rows, notes)
 
     def comparison(self) -> Table:
-        """A row for each network: this one, and those it is compared with."""
-        rows = []
-        for own in (self.summary(), *(other.summary() for other in self.others)):
-            operations = own["neurobench"]["synaptic_operations"]
-            rows.append(
-                (own["nir"], f"{own['neurons']:,}", f"{own['synapses']:,}", f"{own['spikes']:,.0f}",
-                 f"{own['firing_rate']:.4f}", f"{operations['Effective_MACs']:,.0f}",
-                 f"{operations['Effective_ACs']:,.0f}", f"{own['neuron_updates']:,.0f}",
-                 *(microjoules(own["joules_per_sample"][name]) for name in self.models))
-            )  # fmt: skip
-        columns = ("network", "neurons", "synapses", "spikes", "firing rate", "effective MACs", "effective ACs",
-                   "neuron updates", *(f"{name}, µJ" for name in self.models))  # fmt: skip
-        return Table("the same input on each, of one sample", columns, rows)
+        """A column for each network: this one, and those it is compared with. Whole paths would fill the table."""
+        own = [self.summary(), *(other.summary() for other in self.others)]
+        operations = [summary["neurobench"]["synaptic_operations"] for summary in own]
+        rows = [
+            ("neurons", *(f"{o['neurons']:,}" for o in own)),
+            ("synapses", *(f"{o['synapses']:,}" for o in own)),
+            ("spikes", *(f"{o['spikes']:,.0f}" for o in own)),
+            ("firing rate", *(f"{o['firing_rate']:.4f}" for o in own)),
+            ("effective MACs", *(f"{o['Effective_MACs']:,.0f}" for o in operations)),
+            ("effective ACs", *(f"{o['Effective_ACs']:,.0f}" for o in operations)),
+            ("neuron updates", *(f"{o['neuron_updates']:,.0f}" for o in own)),
+            *((f"{name}, µJ", *(microjoules(o["joules_per_sample"][name]) for o in own)) for name in self.models),
+        ]
+        return Table("the same input on each, of one sample", ("", *path_ends([o["nir"] for o in own])), rows)
 
     def print(self) -> None:
         """Print layers and energies to the terminal."""
@@ -162,11 +163,7 @@ class Profile:
         rows.append(("all", *(microjoules(total_of(self.energy, name)) for name in self.models)))
         Table("microjoules per sample, by energy model", ("layer", *self.models), rows).print()
         if self.others:
-            whole = self.comparison()
-            counts = len(whole.columns) - len(self.models)
-            Table(whole.title, whole.columns[:counts], [row[:counts] for row in whole.rows]).print()
-            rows = [(row[0], *row[counts:]) for row in whole.rows]
-            Table("microjoules per sample, all layers", ("network", *self.models), rows).print()
+            self.comparison().print()
 
     def page(self) -> str:
         """One HTML page that needs no other file."""
@@ -188,3 +185,13 @@ class Profile:
 
     def _repr_html_(self) -> str:
         return self.table().html() + (self.comparison().html() if self.others else "")
+
+
+def path_ends(sources: Sequence[str]) -> list[str]:
+    """The ends of paths, as long as it takes to tell different ones apart: file names, as a rule."""
+    parts = [source.split("/") for source in sources]
+    for count in range(1, max(map(len, parts))):
+        ends = ["/".join(own[-count:]) for own in parts]
+        if len(set(ends)) == len(set(sources)):
+            return ends
+    return list(sources)

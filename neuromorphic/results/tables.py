@@ -35,7 +35,7 @@ class Table:
         console = console or Console(markup=False, emoji=False)
         shown = table.Table(title=self.title, title_justify="left")
         for number, column in enumerate(self.columns):
-            shown.add_column(column, justify="right" if number else "left")
+            shown.add_column(column, justify="right" if number else "left", overflow="fold")
         for row in self.rows:
             shown.add_row(*row)
         console.print(shown)

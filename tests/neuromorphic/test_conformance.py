@@ -286,6 +286,10 @@ def test_files_for_simulators_in_other_languages(
     Path("mine/two_inputs.npz").unlink()
     assert call(monkeypatch, "--outputs", "mine", "--graphs", *chosen) == 1
     assert "FileNotFoundError" in capsys.readouterr().out
+    for broken in (b"", b"no", Path("mine/if_tie.npz").read_bytes()[:100]):
+        Path("mine/if_tie.npz").write_bytes(broken)
+        assert call(monkeypatch, "--outputs", "mine", "--graphs", "if_tie") == 1
+        assert "mine/if_tie.npz is no whole .npz file; write it with numpy.savez: if_tie" in capsys.readouterr().out
 
 
 def test_all_of_the_set_can_be_written_and_read(tmp_path: Path) -> None:

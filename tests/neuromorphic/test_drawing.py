@@ -112,3 +112,21 @@ def test_a_network_is_written_with_what_was_given(tmp_path, reset: str) -> None:
     assert "dt" not in net.nir_graph.metadata, "what was loaded stays as it was"
     x = np.random.default_rng(0).normal(1.0, 2.0, (30, 2))
     assert np.array_equal(back.run(x).spikes["l1"], net.run(x).spikes["l1"]) and net.run(x).spikes["l1"].any()
+
+
+def test_outputs_that_are_spikes_are_rasters() -> None:
+    """Curves between 0 and 1 would cover each other."""
+    x = 4.0 * np.ones((12, 2))
+    for names, edges, dots in (
+        ("w l", "input>w w>l l>output", True),
+        ("w l v", "input>w w>l l>v v>output", False),  # numbers
+        ("w l1 l2", "input>w w>l1 w>l2 l1>output l2>output", False),  # two spikes in a step
+    ):
+        net = nm.load(network(names, edges))
+        run = net.run(x)
+        (panel,) = net.plot(run, nodes=["output"]).axes
+        assert (panel.get_ylabel() == "neuron") is dots
+        assert panel.get_title(loc="left") == ("output: spikes" if dots else "output: output")
+        if dots:
+            (drawn,) = panel.lines
+            assert np.transpose(drawn.get_data()).tolist() == np.argwhere(run.output).tolist() != []

@@ -391,6 +391,8 @@ def test_what_does_not_fit_is_one_line(tmp_path: Path) -> None:
         (tmp_path / "state.npz").write_text("no")
         with pytest.raises(SignalFileError, match=r"state.npz is not a state \(.*; write one with session.save"):
             session.restore(tmp_path / "state.npz")
+        with pytest.raises(SignalFileError, match=r"^there is no file .*none.npz; write one with session.save"):
+            session.restore(tmp_path / "none.npz")
     with pytest.raises(UnsupportedGraphError, match="torch back end has no fixed point"):
         net.session("torch", "fixed", x=x)
     with net.session("numpy", "fixed", x=x) as session:

@@ -312,6 +312,16 @@ def for_sinabs(graph: nir.NIRGraph, dt: float) -> None:
 
 
 PEERS = ("snntorch", "norse", "sinabs", "spikingjelly")
+GOLDEN_FILES = "tests/neuromorphic/test_golden.py"
+"""Runs where there is little but a peer, with the oldest and the newest nir."""
+EVERY_NIR = (
+    GOLDEN_FILES,
+    "tests/neuromorphic/test_nir_file.py",
+    "tests/neuromorphic/test_shapes.py",
+    "tests/neuromorphic/test_support.py::test_without_lava_nothing_is_claimed_of_it",
+    "tests/gshn/export/test_to_nir.py",
+)
+"""Run with every nir that we take."""
 READERS = [
     Reader("snntorch"),
     Reader("norse"),

@@ -19,6 +19,7 @@ OWN = {
     "reference": ["--simulator", "numpy"],
     "torch": ["--simulator", "torch"],
     "lava": ["--simulator", "lava"],
+    "c": ["--simulator", "c"],
     "fixed": ["--simulator", "numpy", "--precision", "fixed"],
 }
 """Our own back ends, and how they are asked."""
@@ -26,6 +27,7 @@ TITLES = {
     "reference": "reference",
     "torch": "torch",
     "lava": "Lava",
+    "c": "C",
     "fixed": "integers",
     "snntorch": "snnTorch",
     "norse": "Norse",

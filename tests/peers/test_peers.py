@@ -20,7 +20,7 @@ import h5py
 import nir
 import numpy as np
 import pytest
-from cases import CASES, PEERS, READERS, Case, Reader, Setting
+from cases import CASES, EVERY_NIR, GOLDEN_FILES, PEERS, READERS, Case, Reader, Setting
 from numpy.typing import NDArray
 
 from neuromorphic.backends import simulate as run_backend
@@ -209,7 +209,7 @@ def test_spikes_of_our_encoder_in_a_peer(
 @pytest.mark.parametrize(("peer", "version"), [("sinabs", "1.0.4"), ("spikingjelly", "1.0.8")])
 def test_golden_files_with_the_oldest_and_newest_nir(peer: str, version: str) -> None:
     """In environments that have little else."""
-    pytest_with(environment(peer), version, "test_golden.py")
+    pytest_with(environment(peer), version, GOLDEN_FILES)
 
 
 @pytest.mark.parametrize("version", ["1.0.4", "1.0.5", "1.0.6", "1.0.7", "1.0.8"])
@@ -217,15 +217,14 @@ def test_reading_writing_and_exporting_with_every_nir(version: str) -> None:
     folder = ENVIRONMENTS / f"nir-{version}"
     if not folder.exists():
         pytest.skip(f"{folder} is not there: make test-peers")
-    supported = "conversion/test_support.py::test_without_lava_nothing_is_claimed_of_it"
-    files = ("test_golden.py", "test_nir_file.py", "test_shapes.py", "export/test_to_nir.py", supported)
-    pytest_with(Path(sys.executable), version, *files, path=folder)
+    pytest_with(Path(sys.executable), version, *EVERY_NIR, path=folder)
 
 
-def pytest_with(python: Path, version: str, *files: str, path: Path | None = None) -> None:
+def pytest_with(python: Path, version: str, *tests: str, path: Path | None = None) -> None:
     """Run tests of ours with a Python that has this version of nir."""
-    tests = [f"tests/neuromorphic/{file}" for file in files]
-    code = f"import nir, pytest, sys; assert nir.version == {version!r}; sys.exit(pytest.main(['-q', *{tests!r}]))"
+    code = (
+        f"import nir, pytest, sys; assert nir.version == {version!r}; sys.exit(pytest.main(['-q', *{list(tests)!r}]))"
+    )
     variables = {**os.environ, "OMP_NUM_THREADS": "1"} | ({} if path is None else {"PYTHONPATH": str(path)})
     done = subprocess.run([str(python), "-c", code], cwd=ROOT, env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

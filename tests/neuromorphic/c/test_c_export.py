@@ -8,6 +8,8 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,6 +27,16 @@ from neuromorphic.nir_file import write_nir
 
 COMPILERS = [pytest.param(cc, marks=pytest.mark.skipif(not shutil.which(cc), reason=f"there is no {cc}"))
              for cc in ("gcc", "clang")]  # fmt: skip
+SSE = ["-msse2", "-mfpmath=sse"]
+OTHER_MACHINES = {
+    "gcc -m32": (["gcc", "-m32", *SSE], ([],)),
+    "32-bit x86": (["i686-linux-gnu-gcc", "-static", *SSE], ([], ["qemu-i386"])),
+    "32-bit x86, clang": (["clang", "--target=i686-linux-gnu", "-static", *SSE], ([], ["qemu-i386"])),
+    "Arm": (["arm-linux-gnueabihf-gcc", "-static"], (["qemu-arm"],)),
+}
+"""Compilers for other machines than this one, and the ways to run their programs here, of which the first that can is
+taken. docs/c.md names the packages."""
+CORTEX_M4 = "arm-none-eabi-gcc"
 DOC = Path(__file__).parents[3] / "docs/c.md"
 
 
@@ -53,12 +65,31 @@ def image_graph() -> nir.NIRGraph:
     return nir.NIRGraph(nodes, edges, metadata={"dt": DT}, type_check=False)
 
 
-def build(cc: list[str], folder: Path, name: str) -> subprocess.CompletedProcess[str]:
+def build(cc: list[str], folder: Path, name: str, runner: list[str] | None = None) -> subprocess.CompletedProcess[str]:
     """Compile, and run the test program."""
     made = [*cc, *STRICT, f"{name}.c", f"{name}_test.c", "-o", "test"]
     compiled = subprocess.run(made, cwd=folder, capture_output=True, text=True, check=False)
     assert compiled.returncode == 0, compiled.stderr
-    return subprocess.run(["./test"], cwd=folder, capture_output=True, text=True, check=False)
+    return subprocess.run([*(runner or []), "./test"], cwd=folder, capture_output=True, text=True, check=False)
+
+
+@cache
+def runner_of(machine: str) -> list[str] | None:
+    """What runs programs for another machine here; None where they cannot be compiled or run."""
+    cc, runners = OTHER_MACHINES[machine]
+    with tempfile.TemporaryDirectory() as folder:
+        hello, made = Path(folder) / "hello.c", str(Path(folder) / "hello")
+        hello.write_text('#include <stdio.h>\nint main(void) { return puts("hello") < 0; }\n')
+        for command in ([*cc, str(hello), "-o", made], *([*runner, made] for runner in runners)):
+            try:
+                done = subprocess.run(command, capture_output=True, check=False).returncode == 0
+            except OSError:
+                done = False
+            if command[0] == cc[0] and not done:
+                return None
+            if command[0] != cc[0] and done:
+                return command[:-1]
+    return None
 
 
 @pytest.fixture(scope="module", params=["fixed", "float"])
@@ -76,6 +107,23 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def test_it_compiles_without_warnings_and_its_test_finds_nothing(cc: str, exported: Path) -> None:
     ran = build([cc, "-O1"], exported, "nir_graph")
     assert ran.returncode == 0 and re.search(r"30 steps, 0 of \d+ numbers differ", ran.stdout)
+
+
+@pytest.mark.parametrize("machine", OTHER_MACHINES)
+def test_another_machine_finds_nothing_either(machine: str, exported: Path) -> None:
+    if (runner := runner_of(machine)) is None:
+        pytest.skip(f"{machine}: there is no compiler, or nothing that runs what it makes")
+    ran = build(OTHER_MACHINES[machine][0], exported, "nir_graph", runner)
+    assert ran.returncode == 0 and re.search(r"30 steps, 0 of \d+ numbers differ", ran.stdout)
+
+
+@pytest.mark.skipif(not shutil.which(CORTEX_M4), reason=f"there is no {CORTEX_M4}")
+def test_it_compiles_for_a_microcontroller(exported: Path, tmp_path: Path) -> None:
+    """Nothing here runs it: qemu-arm runs programs of Linux."""
+    options = ["-mcpu=cortex-m4", "-mthumb", "-Os", "--specs=rdimon.specs", *STRICT]
+    made = [CORTEX_M4, *options, "nir_graph.c", "nir_graph_test.c", "-o", str(tmp_path / "test.elf")]
+    compiled = subprocess.run(made, cwd=exported, capture_output=True, text=True, check=False)
+    assert compiled.returncode == 0, compiled.stderr
 
 
 @pytest.mark.parametrize("cc", COMPILERS[:1])
@@ -141,6 +189,10 @@ def test_random_graphs(seed: int, tmp_path: Path) -> None:
             if shutil.which(cc[0]):
                 ran = build(cc, tmp_path / precision, made.name)
                 assert ran.returncode == 0, ran.stdout + ran.stderr
+        for machine, (cc, _) in OTHER_MACHINES.items():
+            if (runner := runner_of(machine)) is not None:
+                ran = build(cc, tmp_path / precision, made.name, runner)
+                assert ran.returncode == 0, machine + ran.stdout + ran.stderr
 
 
 @pytest.mark.parametrize("cc", COMPILERS[:1])

@@ -17,6 +17,7 @@ from neuromorphic.errors import ArgumentError
 from neuromorphic.graph import flatten
 from neuromorphic.nir_file import graph_of, write_nir
 from neuromorphic.profiling.neurobench import neurobench
+from neuromorphic.results.profile import path_ends
 
 RANDOM = np.random.default_rng(2)
 
@@ -134,6 +135,26 @@ def test_the_command_is_net_profile(
     for text in (printed, page):
         assert "the same input on each, of one sample" in text and "pruned.nir" in text
     assert full.profile("in.npz").report()["compared"] == []
+
+
+def test_networks_that_are_compared_have_names_that_differ(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In 80 columns, where a path would be cut to its beginning, which all have in common."""
+    files = [tmp_path / "a long way from here" / folder / "network.nir" for folder in ("before", "after")]
+    for file, pruned in zip(files, (0.0, 0.8), strict=True):
+        file.parent.mkdir(parents=True)
+        write_nir(file, convolutional(pruned))
+    full, small = (nm.load(file) for file in files)
+    compared = full.profile(RANDOM.normal(0.3, 1, (20, 2, 5, 4)), compare=[small])
+    table = compared.comparison()
+    assert table.columns == ("", "before/network.nir", "after/network.nir")
+    assert {row[0]: row[1:] for row in table.rows}["synapses"] == tuple(
+        f"{row['synapses']:,}" for row in compared.report()["compared"]
+    )
+    compared.print()
+    printed = capsys.readouterr().out
+    assert "before/network.nir" in printed and "after/network.nir" in printed and "…" not in printed
+    assert path_ends(["a/x.nir", "b/y.nir", "a/x.nir"]) == ["x.nir", "y.nir", "x.nir"]
+    assert path_ends(["x.nir", "a/x.nir"]) == ["x.nir", "a/x.nir"]
 
 
 def test_without_a_folder_the_command_prints(
