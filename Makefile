@@ -1,6 +1,6 @@
 # Everything runs in .venv, which `make setup` fills. `make help` lists the targets: what stands after ##.
 .DEFAULT_GOAL := help
-.PHONY: help setup train tour test test-slow test-app test-peers test-versions bench docs dist lint format clean
+.PHONY: help setup train tour test test-slow test-app test-peers test-versions bench docs links dist lint format clean
 
 VENV := .venv
 PEERS := snntorch norse sinabs spikingjelly neurobench loihi
@@ -114,6 +114,10 @@ docs: .venv-docs/ready ## build the documentation site into site/; warnings are 
 	test -x .venv-docs/bin/python || $(UV) venv --quiet --python ">=3.11" .venv-docs
 	VIRTUAL_ENV="$(CURDIR)/.venv-docs" $(UV) pip install --quiet --group docs
 	touch $@
+
+# LinkChecker follows every link of the built site; those that lead elsewhere need the network.
+links: docs ## build the site and check all its links, external ones too
+	$(UV) tool run --quiet linkchecker --check-extern --no-status site/index.html
 
 dist: .venv-docs/release ## build the wheel and the sdist into dist/, and check their metadata
 	rm -rf dist

@@ -275,6 +275,7 @@ NOT_RUN: dict[str, str] = {
     "make test-versions ": f"{NETWORK}: every version's",
     "make bench ": f"{NETWORK}: the peers'; then runs for an hour",
     "make docs ": f"{NETWORK}; CI builds the site in each of its runs",
+    "make links ": "needs the network: it follows external links",
     "make dist ": f"{NETWORK}; test_install.py builds the wheel (make test-slow)",
     "benchmarks/gpu.sh ": "needs an NVIDIA GPU; with --device cpu --quick it is run",
     "srun torchrun ": "needs Slurm and several machines with GPUs",
