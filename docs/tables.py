@@ -1,4 +1,4 @@
-"""Writes the tables of docs/energy-results.md and docs/speed.md that are of committed rows: ``python docs/tables.py``.
+"""Writes the tables of the pages that are of committed rows: ``python docs/tables.py``.
 
 A table stands between ``<!-- python docs/tables.py, NAME -->`` and ``<!-- end of NAME -->``; NAME is a key of TABLES.
 """
@@ -10,6 +10,9 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+from gshn.ablation import summary
+from gshn.ablation.photographs import PHOTOGRAPHS
 
 DOCS = Path(__file__).parent
 MODELS = ("cmos45-fp32", "cmos45-fp32-sram", "loihi1")
@@ -129,6 +132,87 @@ def pretraining() -> str:
     return table(head, body)
 
 
+def lif_on_a_gpu() -> str:
+    """The multi-step function on a GPU: times of a replayed CUDA graph and of one call, at two sizes."""
+    own = rows("gpu")["sections"]["lif"]["rows"]
+    sizes = ([16, 2048, 256], [16, 32768, 256])
+    times: dict[tuple[str, int, str], float] = {}
+    peaks: dict[str, float] = {}
+    for row in own:
+        if "milliseconds" in row and row.get("cache", "warm") == "warm" and row["what"] != "lif, kernel":
+            times[row["what"], row["size"][1], row.get("subject", "")] = row["milliseconds"]
+        if row["what"] == "lif, compared with the CPU" and row["size"] == sizes[1]:
+            peaks[row["subject"]] = row["peak_mib_above_inputs"]
+    copies = "copies: 1 read, 1 write; 2 reads, 1 write"
+    subjects = {
+        copies: copies,
+        "": "2.5 copies of 1 read and 1 write",
+        "ours": "**ours**",
+        "torch.compile, loop": "torch.compile, loop",
+        "torch.compile, whole sequence": "torch.compile, whole sequence (ours before)",
+        "SpikingJelly 2.0.0, triton": "SpikingJelly 2.0.0, Triton",
+        "SpikingJelly 2.0.0, cuda": "SpikingJelly 2.0.0, CUDA, compiled by nvcc",
+        "SpikingJelly 2.0.0, torch": "SpikingJelly 2.0.0, torch",
+        "SpikingJelly 0.0.0.0.14, cupy": "SpikingJelly 0.0.0.0.14, CuPy",
+        "step loop": "step loop",
+    }
+    for how in ("lif, graph", "lif, eager, one"):
+        for size in sizes:
+            both = [times[how, size[1], kind] for kind in ("copy", "two reads and a write")]
+            times[how, size[1], copies] = sum(both)
+            times[how, size[1], ""] = (
+                times.get(("lif, bound", size[1], ""), 0.0) if how == "lif, graph" else 2.5 * both[0]
+            )
+    body = []
+    for subject, label in subjects.items():
+        line = [label]
+        for size in sizes:
+            alone, one = (times.get((how, size[1], subject)) for how in ("lif, graph", "lif, eager, one"))
+            line += (
+                [""] * 2 if alone is None else [f"{alone:.3f}", f"{alone / times['lif, graph', size[1], copies]:.2f}"]
+            )
+            line.append("" if one is None else f"{one:.2f}")
+        body.append([*line, f"{peaks[subject]:,.0f}" if subject in peaks else ""])
+    columns = [text for size in sizes for text in (f"{size}: GPU alone, ms", "times copies", "one call, ms")]
+    return table(["", *columns, "peak above inputs there, MiB"], body)
+
+
+def inference() -> str:
+    """Inference, features and segmentation on a GPU: images per second, energy and memory."""
+    sections = rows("gpu")["sections"]
+    labels = {
+        "hybrid": "hybrid, graph and caption to embeddings, eval mode (spikes in float64)",
+        "gat": "GAT only",
+        "clip": "CLIP-style",
+        "EfficientNet-Lite0": "EfficientNet-Lite0, {0} x {0}, float32",
+        "scene graphs of ShapeScenes, segments given": (
+            "scene graphs of ShapeScenes from drawn pictures, one process (`gshn.preprocess`)"
+        ),
+        "Mask2Former, 1.5 M, segmenting": "Mask2Former of 1.5 M parameters, {0} x {0}, pixels to segments",
+        "Mask2Former with Swin, network alone, fp32": (
+            "Mask2Former with Swin (69 M, random weights), {0} x {0}, network alone, float32"
+        ),
+        "Mask2Former with Swin, network alone, bf16": "the same, bfloat16",
+    }
+    body: list[list[str]] = []
+    before = ""
+    for row in [*sections["inference"]["rows"], *sections["vision"]["rows"]]:
+        if "images_per_second" not in row:
+            continue
+        label = labels[row.get("variant") or row["what"]].format(row.get("image_size"))
+        joules = row["joules_per_image"]
+        batch = str(row.get("batch", ""))
+        figures = [f"{row['images_per_second']:,.0f}", f"{joules:#.2g}", f"{row['peak_mib']:,.0f}"]
+        body.append(["" if label == before else label, batch, *figures])
+        before = label
+    return table(["", "batch", "images/s", "J/image", "peak, MiB"], body)
+
+
+def photographs(part: str) -> str:
+    """The grid on photographs, on a part of the data: sums of the six recalls, and what the hybrid leads by."""
+    return summary.summary(PHOTOGRAPHS, rows(f"photographs-{part}")).strip()
+
+
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "energy": ("energy-results.md", energy),
     "lif": ("speed.md", lif),
@@ -136,6 +220,10 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "nir": ("speed.md", nir),
     "lava": ("speed.md", lava),
     "pretraining": ("speed.md", pretraining),
+    "lif on a GPU": ("speed.md", lif_on_a_gpu),
+    "inference": ("speed.md", inference),
+    "grid on validation": ("photographs.md", lambda: photographs("validation")),
+    "grid on test": ("photographs.md", lambda: photographs("test")),
 }
 """The page and the maker of each table."""
 
