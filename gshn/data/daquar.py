@@ -43,8 +43,10 @@ _AT_END = re.compile(r"(?:\s*\b(?:in|on|of))?(?:\s*\b(?:the|this|th e))?\s*image
 
 LABELS = "labels13"
 """Folder of the maps of labels."""
-_NAMES = ("bed", "books", "ceiling", "chair", "floor", "furniture", "objects")
-_NAMES += ("painting", "sofa", "table", "TV", "wall", "window")
+_NAMES = (
+    *("bed", "books", "ceiling", "chair", "floor", "furniture", "objects"),
+    *("painting", "sofa", "table", "TV", "wall", "window"),
+)
 _STUFF = ("ceiling", "floor", "wall")
 CLASSES = tuple(Category(id_, name, name not in _STUFF) for id_, name in enumerate(_NAMES, start=1))
 """The 13 classes of NYU Depth v2 (Couprie et al., arXiv:1301.3572). Ceiling, floor and wall are stuff."""
