@@ -178,6 +178,11 @@ def leads_on_photographs(theme: Theme) -> Figure:
     return leads(PHOTOGRAPHS, rows("photographs-validation"))
 
 
+def leads_on_test_photographs(theme: Theme) -> Figure:
+    """Leads of the method on the test photographs: docs/results/photographs-test.json."""
+    return leads(PHOTOGRAPHS, rows("photographs-test"))
+
+
 def speed(theme: Theme) -> Figure:
     """Times of other programs, and of a bound, over ours: docs/results/speed.json."""
     lif = {f"lif, T = {steps}, cpu": f"T = {steps}" for steps in (8, 16)}
@@ -233,7 +238,7 @@ def encoder(theme: Theme) -> Figure:
 
 FIGURES: dict[str, Callable[[Theme], Figure]] = {
     "method": method, "ablation": ablation, "energy": energy, "leads": leads_on_scenes,
-    "photographs": leads_on_photographs, "speed": speed, "encoder": encoder,
+    "photographs": leads_on_photographs, "photographs-test": leads_on_test_photographs, "speed": speed, "encoder": encoder,
 }  # fmt: skip
 
 
