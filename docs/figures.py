@@ -238,7 +238,8 @@ def encoder(theme: Theme) -> Figure:
 
 FIGURES: dict[str, Callable[[Theme], Figure]] = {
     "method": method, "ablation": ablation, "energy": energy, "leads": leads_on_scenes,
-    "photographs": leads_on_photographs, "photographs-test": leads_on_test_photographs, "speed": speed, "encoder": encoder,
+    "photographs": leads_on_photographs, "photographs-test": leads_on_test_photographs,
+    "speed": speed, "encoder": encoder,
 }  # fmt: skip
 
 

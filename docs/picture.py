@@ -1,4 +1,7 @@
-"""Draws docs/figures/path-*.png, a scene from pixels to spikes: ``python docs/picture.py CHECKPOINT [FOLDER]``."""
+"""Draws docs/figures/path-*.png, a scene from pixels to spikes, and explain-*.png, how it matches its caption.
+
+``python docs/picture.py CHECKPOINT [FOLDER]``
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from gshn.export.side_by_side import pytorch_spikes, run_images
 from gshn.graphs.scene_graph import SceneGraph
 from gshn.training.corpora import Corpora
 
-SCENE = 3
+SCENE, EXPLAINED = 3, 7
 
 
 def by_segment(spikes: NDArray[np.bool_], nodes: int) -> NDArray[np.bool_]:
@@ -29,7 +32,8 @@ def by_segment(spikes: NDArray[np.bool_], nodes: int) -> NDArray[np.bool_]:
 
 def main() -> None:
     """Draw."""
-    model = gshn.load(sys.argv[1]).module
+    loaded = gshn.load(sys.argv[1])
+    model = loaded.module
     folder = Path(sys.argv[2]) if len(sys.argv) > 2 else DOCS / "figures"
     corpora = Corpora(model.config)
     sample = corpora.images("test", SCENE + 1)[SCENE]
@@ -39,11 +43,15 @@ def main() -> None:
     assert encoder is not None
     rasters = {f"PyTorch, lif_{k}": layer for k, layer in enumerate(pytorch_spikes(encoder, image))}
     rasters["Lava from NIR, lif_1"] = run_images(encoder, [image], "float").spikes[0]["lif_1"]
+    images = corpora.images("test", EXPLAINED + 1)
+    explained = images[EXPLAINED], images.captions[EXPLAINED][0]
     for key, theme in THEMES.items():
         with plt.rc_context(colours(theme)):
             figure = draw(sample, graph, rasters)
             figure.savefig(folder / f"path-{key}.png", dpi=90, metadata={"Software": None})
             plt.close(figure)
+            match = loaded.explain(*explained, categories=images.categories)
+            (folder / f"explain-{key}.png").write_bytes(match.png)
 
 
 def draw(sample: ImageSample, graph: SceneGraph, rasters: dict[str, NDArray[np.bool_]]) -> Figure:

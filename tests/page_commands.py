@@ -141,7 +141,7 @@ RUNS: dict[str, Run] = {
     "python -m gshn.explain photos/a.jpg ": Run("photos"),
     "python -m gshn.explain photos/dog.jpg ": Run("captions photographs:runs/mine", prints="similarity"),
     "python -m gshn.explain --index 7 --split test --checkpoint runs/default ": Run("run"),
-    "python -m gshn.explain --index 7 --split test --checkpoint tour ": Run("results"),
+    "python -m gshn.explain --index 7 --split test --checkpoint tour ": Run(),
     "python -m gshn.search ": Run("photos run:runs/mine", prints=r"photos/[ab]\.jpg"),
     "python -m gshn.segment photos ": Run("photos", makes="segmented/panoptic.json segmented/panoptic/*.png"),
     "python -m gshn.segment --fit ": Run(more="--steps 1 --limit 2", prints="weights: runs/mask2former", slow=True),

@@ -238,9 +238,9 @@ def test_the_picture_of_the_method_is_drawn(finished: Path, tmp_path: Path, monk
     monkeypatch.setattr("sys.argv", ["docs/picture.py", str(finished), str(tmp_path)])
     monkeypatch.syspath_prepend(DOCS)
     runpy.run_path(str(DOCS / "picture.py"), run_name="__main__")
-    for key in ("light", "dark"):
-        assert (tmp_path / f"path-{key}.png").read_bytes().startswith(b"\x89PNG")
-        assert (DOCS / f"figures/path-{key}.png").is_file()
+    for name in (f"{what}-{key}.png" for what in ("path", "explain") for key in ("light", "dark")):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+        assert (DOCS / "figures" / name).is_file()
 
 
 @pytest.mark.lava

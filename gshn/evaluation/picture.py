@@ -53,7 +53,7 @@ def _numbered(axes: Axes, node_map: NDArray[np.int32]) -> None:
         inside = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
         y, x = np.unravel_index(inside.argmax(), mask.shape)
         box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
-        axes.text(x, y, str(node), ha="center", va="center", fontsize=8, bbox=box)
+        axes.text(x, y, str(node), color="black", ha="center", va="center", fontsize=8, bbox=box)
     axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
 
 

@@ -75,6 +75,7 @@ def draw_graph(
                 ha="left" if x < 0.12 * width else "right" if x > 0.88 * width else "center",
                 va="top" if down else "bottom",
                 fontsize=7,
+                color="black",
                 bbox=box,
                 zorder=4,
             )
