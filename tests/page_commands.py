@@ -188,16 +188,16 @@ RUNS: dict[str, Run] = {
     ),
     # Benchmarks: CONTRIBUTING.md, c.md, speed.md, segmenters.md, photographs_tasks.md.
     "python -m benchmarks.coco --help ": Run(prints="--train DIR"),
-    "python -m benchmarks.coco --write ": Run(words={"20000": "300"}, makes="DIR/train/index.json"),
+    "python -m benchmarks.coco --write ": Run(more="--images 300", makes="DIR/train/index.json"),
     "OMP_NUM_THREADS=1 python -m benchmarks.coco --train ": Run(
         "made_up:DIR", prints="have the same numbers", slow=True, alone=True
     ),
     "OMP_NUM_THREADS=1 python -m benchmarks.coco --ask ": Run(
         "made_up:DIR", prints=r"questions, 520 images", slow=True, alone=True
     ),
-    "python -m benchmarks.superpixels ": Run("photos:FOLDER", prints="1 photographs, the same regions"),
+    "python -m benchmarks.superpixels ": Run("photos:FOLDER", prints="1 of 1 photographs have the same regions"),
     "OMP_NUM_THREADS=1 python -m benchmarks.superpixels ": Run(
-        "photos:FOLDER", prints="1 photographs, the same regions"
+        "photos:FOLDER", prints="1 of 1 photographs have the same regions"
     ),
     "python -m benchmarks.preprocessing ": Run(
         more="--images 8 --shard-size 4", prints="writing, 2 process.* images/s", slow=True, alone=True
