@@ -221,7 +221,7 @@ def results(path: Path, made: Made) -> None:
     """Rows of finished grids."""
     folder = path.parent / "docs/results"
     folder.mkdir(parents=True)
-    for name in ("ablation-test.json", "photographs-validation.json"):
+    for name in ("ablation-test.json", "photographs-validation.json", "photographs-test.json"):
         shutil.copy(DOCS / "results" / name, folder)
 
 
