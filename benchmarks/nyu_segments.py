@@ -74,7 +74,7 @@ def write_folds(daquar: Path, out: Path) -> None:
     random.Random(0).shuffle(names)
     for fold in range(FOLDS):
         rest = [name for place, name in enumerate(names) if place % FOLDS != fold]
-        val = set(rest[: len(rest) // 10])
+        val = set(rest[: max(1, len(rest) // 10)])
         folder = out / str(fold)
         folder.mkdir(parents=True, exist_ok=True)
         lines: dict[str, list[str]] = {"train": [], "val": [], "test": []}
