@@ -26,6 +26,7 @@ from gshn.ablation.run import Row
 from gshn.ablation.summary import interval
 from gshn.data.daquar import DAQUAR, LABELS
 from gshn.errors import ConfigError
+from neuromorphic.cli import run_command
 from neuromorphic.files import write_atomically
 
 ROWS = Path("docs/results/nyu_segments.jsonl")
@@ -114,7 +115,8 @@ def run(variant: str, fold: int, arguments: argparse.Namespace) -> list[Row]:
 
 
 def _python(module: str, *arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", module, *arguments], check=True)
+    if status := subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode:
+        raise SystemExit(status)  # it has said why
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -164,4 +166,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -9,9 +9,8 @@ static int32_t root_of(int32_t *parent, int32_t i) {
 
 /* superpixels._oversegmented. image has shape (height, width, 3). Edges lead to the pixel above, left, above left and above
  * right, and are named 4 times the later pixel plus the number of this direction. They are sorted by the square of their
- * cost, an integer, by counting: edges of one cost stay in their order, by direction, then by pixel. ends: room for
- * 3 * 255^2 + 2 numbers. order: for a number an edge. parent, area, inside: for a number a pixel. labels: 0, 1, ... by the
- * first pixel of each tree. */
+ * cost, an integer, by counting. ends: room for 3 * 255^2 + 2 numbers. order: for a number an edge. parent, area, inside:
+ * for a number a pixel. labels: 0, 1, ... by the first pixel of each tree. */
 void oversegment(const uint8_t *restrict image, int64_t height, int64_t width, double scale, int32_t *restrict ends,
                  int32_t *restrict order, int32_t *restrict parent, int32_t *restrict area, double *restrict inside,
                  int64_t *restrict labels) {

@@ -78,8 +78,8 @@ class SuperpixelSegmenter(Segmenter):
     @property
     def key(self) -> str:
         """See :class:`~gshn.segments.panoptic.Segmenter`."""
-        ties = "" if kernels() is None else " ties by place"
-        return f"{self!r} scikit-image {version('scikit-image')}{ties}"
+        exact = "" if kernels() is None else " exact costs"
+        return f"{self!r} scikit-image {version('scikit-image')}{exact}"
 
     def __call__(self, image: NDArray[np.uint8], annotation: PanopticSegments | None = None) -> PanopticSegments:
         """Segment an RGB image.
@@ -152,8 +152,9 @@ def _oversegmented(image: NDArray[np.uint8], scale: float) -> NDArray[np.int64]:
     the Euclidean distance of the two colours. The trees A and B of an edge's pixels join if cost < Int(A) + scale / |A|
     and cost < Int(B) + scale / |B|, where Int is the largest cost within a tree, and |A| its number of pixels.
 
-    In C, edges of equal cost are taken in the order of their places. Without a compiler, scikit-image's
-    ``felzenszwalb`` takes them in an order that depends on the processor, so that some regions differ.
+    The order of edges of equal cost does not matter: a tree that joins at a cost takes all further edges of this cost.
+    In C squares of costs are integers, so that a cost that equals a limit is refused, as it should be. Without a
+    compiler, scikit-image's ``felzenszwalb`` leaves that to rounding, so that some regions differ.
     """
     if (own := kernels()) is None:
         return felzenszwalb(image, scale=scale, sigma=0, min_size=1)

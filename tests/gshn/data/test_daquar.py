@@ -170,6 +170,20 @@ def test_maps_of_labels_are_annotated_segments(tmp_path):
     assert DAQUAR(root, "test").categories == () and DAQUAR(root, "test").key != data.key
 
 
+def test_questions_can_be_asked_of_annotated_segments(tmp_path):
+    root = official.labelled_daquar(tmp_path / "rooms", 4)
+    settings = [f"data.questions.source=daquar:{root}", "data.questions.image_size=48", "finetune.tasks=[vqa]"]
+    settings += [
+        "data.questions.segmenter=ground-truth",
+        "data.questions.test=null",
+        f"data.cache={tmp_path / 'cache'}",
+    ]
+    data = Corpora(load_config("smoke", settings))
+    graphs = data.test_texts("vqa", "test").graphs
+    found = {data.categories[k] for index in range(4) for k in graphs[index].category.tolist()}
+    assert found == {"books", "ceiling", "chair", "floor"}, "images 1 to 4 are of one class each"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -1,6 +1,5 @@
 import json
 import shutil
-from functools import partial
 from pathlib import Path
 
 import easy_vqa
@@ -236,25 +235,68 @@ def test_c_gives_the_trees_of_the_oracle(size):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_scikit_image_gives_the_superpixels_of_c_where_it_takes_equal_costs_in_their_order(size, monkeypatch):
-    """In grey pictures, whose equal costs are equal in floating point, too."""
+def test_scikit_image_gives_the_superpixels_of_c_where_no_cost_equals_its_limit(size, monkeypatch):
     needs_a_compiler()
-    stable = partial(np.argsort, kind="stable")
+    parameters = SuperpixelParameters(scale=30.0137)  # No cost is a whole multiple of it.
     inside = np.random.default_rng(1).random(size) < 0.7
-    for image in (np.repeat(picture[..., :1], 3, axis=2) for picture in pictures(size)):
+    for image in pictures(size):
         given = [None, inside]
-        own = [superpixels(image, SuperpixelParameters(), inside=part) for part in given]
-        oversegmented = module._oversegmented(image, 30.0)
+        own = [superpixels(image, parameters, inside=part) for part in given]
+        oversegmented = module._oversegmented(image, parameters.scale)
         with monkeypatch.context() as patch:
             patch.setattr(module, "kernels", lambda: None)
-            patch.setattr(np, "argsort", stable)
-            theirs = [superpixels(image, SuperpixelParameters(), inside=part) for part in given]
-            assert np.array_equal(oversegmented, module._oversegmented(image, 30.0))
+            theirs = [superpixels(image, parameters, inside=part) for part in given]
+            assert np.array_equal(oversegmented, module._oversegmented(image, parameters.scale))
         for ours, expected in zip(own, theirs, strict=True):
             assert np.array_equal(ours, expected)
 
 
-def test_key_tells_who_takes_equal_costs_in_their_order(monkeypatch):
+@pytest.mark.parametrize(("scale", "trees"), [(30.0, [[0, 1]]), (30.1, [[0, 0]])])
+def test_a_cost_that_equals_its_limit_joins_nothing(scale, trees):
+    needs_a_compiler()
+    image = np.array([[[0, 0, 0], [30, 0, 0]]], np.uint8)
+    assert module._oversegmented(image, scale).tolist() == trees
+    assert module._oversegmented(np.ascontiguousarray(image[:, ::-1]), scale).tolist() == trees
+
+
+def test_a_limit_is_of_both_trees():
+    """A large tree, whose limit is low, and a pixel, whose limit is high: in both orders."""
+    needs_a_compiler()
+    image = np.zeros((1, 6, 3), np.uint8)
+    image[0, 5] = 20
+    for picture in (image, np.ascontiguousarray(image[:, ::-1])):
+        assert module._oversegmented(picture, 40.0).max() == 1
+        assert np.array_equal(module._oversegmented(picture, 40.0), trees(picture, 40.0))
+
+
+def test_merging_by_distance_takes_means_of_pixels():
+    """Against means that are computed anew from all pixels in each round."""
+
+    def slowly(labels, colours, distance):
+        while True:
+            means = {label: colours[labels == label].mean(axis=0) for label in np.unique(labels).tolist()}
+            first, second = module._borders(labels)
+            pairs = {(a, b) for a, b in zip(first.tolist(), second.tolist(), strict=True)}
+            like = [(a, b) for a, b in pairs if np.linalg.norm(means[a] - means[b]) < distance]
+            if not like:
+                return labels
+            group = {label: label for label in means}
+            for a, b in like:
+                into, gone = sorted((group[a], group[b]))
+                group = {label: into if own == gone else own for label, own in group.items()}
+            labels = np.vectorize(group.get)(labels)
+
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        labels = np.kron(np.arange(1, 31).reshape(5, 6), np.ones((4, 4), np.int64)).astype(np.int64)
+        labels[:2] = labels[0, 0]  # regions of different sizes
+        colours = random.normal(0, 3, (31, 3))[labels]
+        found, expected = module._merge(labels, colours, 4.0), slowly(labels, colours, 4.0)
+        same = {(a, b) for a, b in zip(found.ravel().tolist(), expected.ravel().tolist(), strict=True)}
+        assert len(same) == len(np.unique(found)) == len(np.unique(expected)) > 1
+
+
+def test_key_tells_who_compares_costs(monkeypatch):
     needs_a_compiler()
     key = SuperpixelSegmenter().key
     monkeypatch.setattr(module, "kernels", lambda: None)
