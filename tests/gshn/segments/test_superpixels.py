@@ -265,8 +265,9 @@ def test_a_limit_is_of_both_trees():
     image = np.zeros((1, 6, 3), np.uint8)
     image[0, 5] = 20
     for picture in (image, np.ascontiguousarray(image[:, ::-1])):
-        assert module._oversegmented(picture, 40.0).max() == 1
-        assert np.array_equal(module._oversegmented(picture, 40.0), trees(picture, 40.0))
+        for scale, count in ((40.0, 2), (100.0, 2), (100.1, 1)):  # Limits of the large tree: 8, 20 and 20.02.
+            assert module._oversegmented(picture, scale).max() + 1 == count
+            assert np.array_equal(module._oversegmented(picture, scale), trees(picture, scale))
 
 
 def test_merging_by_distance_takes_means_of_pixels():
