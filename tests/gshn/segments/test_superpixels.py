@@ -263,7 +263,7 @@ def test_a_limit_is_of_both_trees():
     """A large tree, whose limit is low, and a pixel, whose limit is high: in both orders."""
     needs_a_compiler()
     image = np.zeros((1, 6, 3), np.uint8)
-    image[0, 5] = 20
+    image[0, 5, 0] = 20
     for picture in (image, np.ascontiguousarray(image[:, ::-1])):
         for scale, count in ((40.0, 2), (100.0, 2), (100.1, 1)):  # Limits of the large tree: 8, 20 and 20.02.
             assert module._oversegmented(picture, scale).max() + 1 == count
